@@ -1,0 +1,1 @@
+"""The application: one module for each command, the tasks, and the run directory."""

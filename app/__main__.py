@@ -1,0 +1,5 @@
+"""`python -m app` is `textrnn`."""
+
+from app.cli import main
+
+main()

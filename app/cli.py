@@ -1,0 +1,336 @@
+"""The command line: it parses, calls one function, and prints.
+
+TensorFlow is imported inside the commands, so that help is printed at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.tasks import TASKS
+from data.errors import UserError
+
+DIRECTORY = click.Path(path_type=Path)
+INTERRUPTED = 130
+
+
+class OneLineErrors(click.Group):
+    """Ends a user's mistake in one line, `Error: …`: status 2 for the command line, 1 for anything else."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Runs the command line and exits."""
+        try:
+            result = super().main(*args, **(options | {"standalone_mode": False}))
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            status = error.exit_code
+        except click.ClickException as error:
+            click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+            status = error.exit_code
+        except UserError as error:
+            click.echo(f"Error: {error}", err=True)
+            status = 1
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("Error: interrupted", err=True)
+            status = INTERRUPTED
+        except BrokenPipeError:  # the reader of a pipe has gone: there is no one left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 1
+        except OSError as error:  # a full disk, a directory that may not be written
+            click.echo(f"Error: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
+            status = 1
+        else:
+            status = result if isinstance(result, int) else 0
+        sys.exit(status)
+
+
+def _quiet() -> None:
+    from app.quiet import quiet
+
+    quiet()
+
+
+def config_options(command: Any) -> Any:
+    """The options that make a configuration."""
+    for option in (
+        click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Set a key."),
+        click.option("--preset", metavar="NAME", help="Start from a named configuration: deep or fast."),
+        click.option(
+            "--config",
+            "config_file",
+            type=DIRECTORY,
+            metavar="FILE.toml",
+            help="Read a configuration, e.g. that of a run.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+manual_dir_option = click.option(
+    "--manual-dir",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="Raw files of a tfds: dataset, so that they need not be downloaded.",
+)
+task_option = click.option(
+    "--task", default="classification", type=click.Choice(list(TASKS)), help="How rows are read."
+)
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="textrnn", prog_name="textrnn")
+def main() -> None:
+    r"""Trains, evaluates, exports and applies recurrent text models.
+
+    \b
+    Example, from a table of texts and labels to a SavedModel:
+      textrnn train classification reviews.csv --run runs/reviews
+      textrnn evaluate runs/reviews
+      textrnn export runs/reviews --output exports/reviews
+      textrnn predict exports/reviews/1 new_reviews.txt
+    """
+
+
+@main.command()
+@click.argument("task", type=click.Choice(list(TASKS)))
+@click.argument("data")
+@click.option(
+    "--run", type=DIRECTORY, metavar="DIR", help="Run directory [default: runs/TASK-NAME-DATE-TIME]."
+)
+@config_options
+@click.option("--resume", is_flag=True, help="Go on where an interrupted training stopped.")
+@manual_dir_option
+@click.option("--print-config", is_flag=True, help="Print the configuration, each key with its meaning.")
+def train(
+    task: str,
+    data: str,
+    run: Path | None,
+    config_file: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    manual_dir: Path | None,
+    print_config: bool,
+) -> int:
+    r"""Train a model on DATA: sample:NAME, tfds:NAME, a folder or a file.
+
+    \b
+    Examples:
+      textrnn train classification sample:reviews --run runs/demo
+      textrnn train classification intents.csv --set data.label_column=intent --set model.cell=gru
+      textrnn train classification intents.csv --run runs/intents --resume
+    """
+    _quiet()
+    from app.config import dump_config, load_config
+
+    config = load_config(file=config_file, preset=preset, overrides=overrides)
+    if print_config:
+        click.echo(dump_config(config), nl=False)
+        return 0
+    from app.train import train as run_training
+
+    trained = run_training(task, data, config, run=run, resume=resume, manual_directory=manual_dir)
+    if not trained.finished:
+        click.echo(f"{trained.run}: interrupted; give the same command with --resume to go on", err=True)
+        return INTERRUPTED
+    figures = {k: v for k, v in trained.best.items() if k == "epoch" or k.startswith("validation_")}
+    shown = ", ".join(f"{k.removeprefix('validation_')} {v:.4g}" for k, v in figures.items())
+    click.echo(f"{trained.run}: done; best on the validation rows: {shown}", err=True)
+    click.echo(str(trained.run))
+    return 0
+
+
+@main.command()
+@click.argument("run", type=DIRECTORY)
+@click.option("--data", metavar="DATA", help="Other data than the run was trained on.")
+@click.option("--split", default="test", show_default=True, help="train, validation, test or all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--baseline/--no-baseline", default=True, help="Compare with a linear model on word n-grams.")
+@manual_dir_option
+def evaluate(
+    run: Path, data: str | None, split: str, as_json: bool, baseline: bool, manual_dir: Path | None
+) -> None:
+    r"""Evaluate a run on a split of its data, or of other data.
+
+    \b
+    Examples:
+      textrnn evaluate runs/reviews
+      textrnn evaluate runs/reviews --data newer.csv --split all --json
+    """
+    _quiet()
+    from app.evaluate import evaluate as run_evaluation
+
+    result = run_evaluation(run, data=data, split=split, with_baseline=baseline, manual_directory=manual_dir)
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        from app.tables import show_evaluation
+
+        show_evaluation(result)
+
+
+@main.command()
+@click.argument("model", type=DIRECTORY)
+@click.argument("input_file", metavar="[INPUT|-]", default="-")
+@click.option(
+    "--output", type=DIRECTORY, metavar="FILE", help="Write the answers there, whole or not at all."
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["jsonl", "csv", "tsv", "txt"]),
+    help="How INPUT is written [default: by its name; txt for stdin]. Answers are JSON lines.",
+)
+@click.option("--text-column", metavar="NAME", help="Column of the text [default: as in training].")
+def predict(
+    model: Path, input_file: str, output: Path | None, format_name: str | None, text_column: str | None
+) -> int:
+    r"""Answer each line of INPUT with a run or an exported SavedModel.
+
+    One line of JSON comes out for each text that goes in, in the same order. A text that can't be read
+    gives {"error", "line"} in its place, and the exit status is 1 at the end.
+
+    \b
+    Examples:
+      textrnn predict runs/reviews new_reviews.txt
+      textrnn predict exports/reviews/1 new.csv --text-column review --output answers.jsonl
+      echo "What a film!" | textrnn predict exports/reviews
+    """
+    _quiet()
+    from app.predict import predict as run_prediction
+    from app.predictor import load_predictor
+
+    failed = run_prediction(
+        load_predictor(model),
+        None if input_file == "-" else Path(input_file),
+        output=output,
+        format_name=format_name,
+        text_column=text_column,
+    )
+    if failed:
+        click.echo(f"{failed} of the lines could not be read; each has an 'error' in its place", err=True)
+    return 1 if failed else 0
+
+
+@main.command()
+@click.argument("run", type=DIRECTORY)
+@click.option("--output", type=DIRECTORY, metavar="DIR", help="Model directory [default: exports/NAME].")
+@click.option("--version", type=click.IntRange(min=1), metavar="N", help="[default: the next one]")
+def export(run: Path, output: Path | None, version: int | None) -> None:
+    r"""Write a run as a SavedModel that takes raw strings, to OUTPUT/<version>/.
+
+    \b
+    Example:
+      textrnn export runs/reviews --output exports/reviews
+    """
+    _quiet()
+    from app.export import export as run_export
+
+    click.echo(str(run_export(run, output=output, version=version)))
+
+
+@main.group()
+def datasets() -> None:
+    r"""List, check and prepare data.
+
+    \b
+    Example:
+      textrnn datasets check reviews.csv --set data.label_column=stars
+    """
+
+
+@datasets.command("list")
+@click.argument("match", default="")
+@config_options
+def list_datasets(
+    match: str, config_file: Path | None, preset: str | None, overrides: tuple[str, ...]
+) -> None:
+    r"""List samples, prepared datasets and the catalogue's names, all or those with MATCH inside.
+
+    \b
+    Example:
+      textrnn datasets list imdb
+    """
+    _quiet()
+    from app.config import load_config
+    from app.datasets import list_all
+
+    config = load_config(file=config_file, preset=preset, overrides=overrides)
+    for name in list_all(config, match):
+        click.echo(name)
+
+
+@datasets.command("check")
+@click.argument("data")
+@task_option
+@config_options
+@manual_dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check_dataset(
+    data: str,
+    task: str,
+    config_file: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    manual_dir: Path | None,
+    as_json: bool,
+) -> int:
+    r"""Examine DATA as a doctor would: labels, duplicates, leaks between splits, lengths, broken rows.
+
+    The exit status is 1 when something must be mended.
+
+    \b
+    Example:
+      textrnn datasets check intents.csv --set data.label_column=intent
+    """
+    _quiet()
+    from app.config import load_config
+    from app.datasets import check
+
+    config = load_config(file=config_file, preset=preset, overrides=overrides)
+    report = check(data, task, config, manual_dir)
+    if as_json:
+        click.echo(json.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        from app.tables import show_check
+
+        show_check(report)
+    return 1 if report.problems else 0
+
+
+@datasets.command("prepare")
+@click.argument("data")
+@task_option
+@config_options
+@manual_dir_option
+def prepare_dataset(
+    data: str,
+    task: str,
+    config_file: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    manual_dir: Path | None,
+) -> None:
+    r"""Make DATA ready for training: shards on disk, keyed by the hash of their content.
+
+    \b
+    Examples:
+      textrnn datasets prepare reviews.jsonl.gz
+      textrnn datasets prepare tfds:imdb_reviews --manual-dir downloads/
+    """
+    _quiet()
+    from app.config import load_config
+    from app.datasets import prepare
+
+    config = load_config(file=config_file, preset=preset, overrides=overrides)
+    dataset = prepare(data, task, config, manual_dir)
+    for split, size in dataset.sizes.items():
+        click.echo(f"{split}\t{size}", err=True)
+    click.echo(str(dataset.builder.data_path))

@@ -1,0 +1,90 @@
+"""`textrnn datasets`: what there is, whether it is sound, and making it ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from app.config import Config
+from app.tasks import get_task
+from data import prepared
+from data.doctor import Report, examine
+from data.prepared import Dataset, rows_by_split
+from data.readers import BadRow, Field, Row
+from data.samples import SAMPLES
+from data.sources import SPLITS, CatalogueName, open_source
+
+
+def list_all(config: Config, match: str) -> list[str]:
+    """Names for DATA that hold `match`: samples, prepared folders and files, the catalogue."""
+    import tensorflow_datasets as tfds
+
+    directory = config.data_directory()
+    own = sorted(
+        f"{path.parent} (prepared)"
+        for path in directory.glob("*/*/*/dataset_info.json")
+        if len(path.parent.parent.name) == 64
+    )
+    names = [f"sample:{name}" for name in SAMPLES] + own
+    names += [f"tfds:{name}" for name in tfds.list_builders(with_community_datasets=False)]
+    return [name for name in names if match.lower() in name.lower()]
+
+
+def prepare(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Dataset:
+    """The dataset of DATA on disk, whether or not a model could be trained on it."""
+    task = get_task(task_name)
+    fields = task.fields(config)
+    source = open_source(data, fields, task.formats)
+    return prepared.prepare(
+        source, fields, directory=config.data_directory(), manual_directory=manual_directory
+    )
+
+
+def _catalogue_rows(dataset: Dataset, fields: Sequence[Field]) -> Iterator[tuple[str, str, Row | BadRow]]:
+    for split in dataset.sizes:
+        line = 0
+        for batch in dataset.batches(split):
+            for values in zip(*(batch[field.name] for field in fields), strict=True):
+                line += 1
+                row: dict[str, str] = {}
+                for field, value in zip(fields, values, strict=True):
+                    if field.kind == "label":
+                        row[field.name] = dataset.labels[value] if value >= 0 else "no label"
+                    else:
+                        row[field.name] = value.decode(errors="replace")
+                yield split, dataset.name, Row(line, row)
+
+
+def check(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Report:
+    """What a data doctor finds in DATA; nothing is written, but a catalogue dataset is prepared."""
+    import tensorflow as tf
+
+    from models.text import SPECIAL_TOKENS, tokenize
+
+    task = get_task(task_name)
+    fields = task.fields(config)
+    source = open_source(data, fields, task.formats)
+    if isinstance(source, CatalogueName):
+        dataset = prepare(data, task_name, config, manual_directory)
+        rows, splits = _catalogue_rows(dataset, fields), tuple(dataset.sizes)
+    else:
+        rows = rows_by_split(source)
+        splits = tuple(split for split in source.parts if split in SPLITS)
+    text = config.text
+    graph = tf.function(
+        lambda texts: tokenize(texts, **(config.tokenizing() | {"max_length": 0})),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
+    )
+
+    def cut(texts: Sequence[str]) -> list[list[bytes]]:
+        pieces: list[list[bytes]] = graph(tf.constant(list(texts), tf.string)).to_list()
+        return pieces
+
+    return examine(
+        rows,
+        tokenize=cut,
+        vocabulary_size=text.vocabulary_size - len(SPECIAL_TOKENS),
+        min_count=text.min_count,
+        splits=splits,
+    )

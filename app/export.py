@@ -1,0 +1,58 @@
+"""`textrnn export`: one SavedModel that takes raw strings and needs nothing of this project."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import tensorflow as tf
+
+from app.predictor import EXPORT_MANIFEST, build_served
+from app.run import checksums, new_directory, open_run, versions
+from data.errors import UserError
+
+
+def next_version(output: Path) -> int:
+    """One more than the highest version there; 1 for the first."""
+    present = [int(p.name) for p in output.iterdir() if p.name.isdigit()] if output.is_dir() else []
+    return max(present, default=0) + 1
+
+
+def export(run_path: Path, *, output: Path | None = None, version: int | None = None) -> Path:
+    """Writes `OUTPUT/<version>/`, as TensorFlow Serving reads it.
+
+    Args:
+        run_path: a finished run.
+        output: the model's directory; None: `exports/<name of the run>`.
+        version: None for the next one.
+
+    Returns:
+        the directory that was written, whole or not at all.
+
+    Raises:
+        UserError: no finished run, or the version is there already.
+    """
+    run = open_run(run_path)
+    output = output or Path("exports", run_path.resolve().name)
+    version = next_version(output) if version is None else version
+    target = output / str(version)
+    if target.exists():
+        raise UserError(f"{target} exists; give another --version, or none for {next_version(output)}")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output}: is a file; expected a directory")
+    served = build_served(run)
+    with new_directory(target) as directory:
+        tf.saved_model.save(served.module, str(directory), signatures=served.signatures)
+        manifest = {
+            "task": run.task,
+            "dataset": run.manifest["dataset"],
+            "dataset_hash": run.manifest["dataset_hash"],
+            "versions": versions(),
+            "seed": run.manifest["seed"],
+            "parameters": run.manifest["parameters"],
+            "version": version,
+        }
+        path = directory / EXPORT_MANIFEST
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**manifest, "files": checksums(directory)}, indent=2))
+    return target

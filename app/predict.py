@@ -1,0 +1,86 @@
+"""`textrnn predict`: one answer for each line of the input, in order, none lost."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from app.predictor import Predictor
+from app.progress import bar
+from app.run import replaced
+from data.errors import UserError
+from data.readers import READERS, BadRow, Field, Row, format_of, read_rows
+
+CHUNK = 4096
+"""Lines that are read, sorted by length, answered, and written at once."""
+
+
+def _rows(source: Path | None, format_name: str, text_column: str) -> Iterator[Row | BadRow]:
+    fields = (Field("text", "text", text_column, "--text-column NAME"),)
+    if source is None:
+        lines = io.TextIOWrapper(
+            sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
+        )
+        return READERS[format_name](lines, fields)
+    return read_rows(source, fields, format_name)
+
+
+def answers(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
+    """A JSON object for each row: the task's answer, or `error` and `line` for one that can't be read."""
+    pending = iter(rows)
+    while chunk := list(itertools.islice(pending, CHUNK)):
+        texts = [row.values["text"].encode() for row in chunk if isinstance(row, Row)]
+        lines = iter(predictor.task.lines(predictor(texts)) if texts else [])
+        for row in chunk:
+            yield next(lines) if isinstance(row, Row) else {"error": row.reason, "line": row.line}
+
+
+def predict(
+    predictor: Predictor,
+    source: Path | None,
+    *,
+    output: Path | None = None,
+    format_name: str | None = None,
+    text_column: str | None = None,
+) -> int:
+    """Answers every line of a file or of stdin.
+
+    Args:
+        predictor: the model.
+        source: a file; None reads stdin.
+        output: where the answers go, written beside and renamed when whole; None prints them.
+        format_name: how the input is written: jsonl, csv, tsv or txt; None: by the file's name, else txt.
+        text_column: of jsonl, csv and tsv; None: the run's own.
+
+    Returns:
+        the number of rows that could not be read.
+    """
+    if source is not None and not source.is_file():
+        raise UserError(f"{source}: no such file")
+    if format_name is None:
+        guess = format_of(source) if source else ""
+        format_name = guess if guess in READERS else "txt"
+    rows = _rows(source, format_name, text_column or predictor.text_column)
+
+    def write(stream: TextIO) -> int:
+        failed = 0
+        with bar("predicting", None) as advance:
+            for answer in answers(predictor, rows):
+                failed += "error" in answer
+                stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+                advance(1)
+        stream.flush()
+        return failed
+
+    if output is None:
+        return write(sys.stdout)
+    try:
+        with replaced(output) as beside, beside.open("w", encoding="utf-8") as stream:
+            return write(stream)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written: {error.strerror}") from None

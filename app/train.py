@@ -1,0 +1,217 @@
+"""`textrnn train`: from DATA to a finished run directory."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from app.config import Config, differences, load_config
+from app.run import CONFIG, METRICS, complete_run, create_run, read_manifest, versions
+from app.tasks import get_task
+from data.embeddings import read_vectors
+from data.errors import UserError
+from data.prepared import Dataset, prepare
+from data.sources import open_source
+
+if TYPE_CHECKING:
+    import keras
+
+    from app.tasks.base import Task
+    from data.encoding import Encoded
+
+ROWS_TO_LEARN_FROM = 75_000
+FEWEST_EPOCHS, MOST_EPOCHS = 3, 20
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training ended."""
+
+    run: Path
+    finished: bool
+    """False: it was interrupted, and can be resumed."""
+    best: dict[str, Any]
+    """The metrics of the epoch whose weights were kept."""
+
+
+def default_run(task: str, dataset: str, now: datetime) -> Path:
+    """`runs/<task>-<dataset>-<date>-<time>`."""
+    return Path("runs", f"{task}-{dataset}-{now:%Y%m%d}-{now:%H%M%S}")
+
+
+def resolve_epochs(config: Config, rows: int) -> Config:
+    """Fills in `training.epochs` where it is 0: more passes over few rows, fewer over many."""
+    if config.training.epochs:
+        return config
+    epochs = min(max(round(ROWS_TO_LEARN_FROM / rows), FEWEST_EPOCHS), MOST_EPOCHS)
+    return config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
+
+
+def _typed(data: str) -> str:
+    """DATA as it is found again from another working directory."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def _check_resume(run: Path, manifest: dict[str, Any], facts: dict[str, Any], config: Config) -> None:
+    for key in ("task", "dataset_hash"):
+        if manifest[key] != facts[key]:
+            raise UserError(
+                f"{run}: cannot be resumed: its {key} is {manifest[key]!r}, not {facts[key]!r}; "
+                "the data or the task is another one"
+            )
+    if manifest["versions"] != facts["versions"] and config.training.deterministic:
+        raise UserError(f"{run}: cannot be resumed exactly: it was begun with {manifest['versions']}")
+    changed = differences(load_config(file=run / CONFIG), config)
+    if changed:
+        raise UserError(f"{run}: cannot be resumed with another configuration: {'; '.join(changed)}")
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that fills when the process is asked to stop; asked twice, it stops at once."""
+    asked: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def new_model(task: Task, config: Config, *, encoded: Encoded, labels: Sequence[str]) -> keras.Model:
+    """A model with its weights drawn from the seed, and word vectors where the configuration names some."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(config.seed)
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
+    try:
+        model = task.build_model(config, vocabulary_size=len(encoded.vocabulary), labels=labels)
+    finally:
+        keras.config.set_dtype_policy(before)
+    if config.model.embeddings:
+        path = Path(config.model.embeddings).expanduser()
+        vectors = read_vectors(path, encoded.vocabulary, size=config.model.embedding_size)
+        if not vectors:
+            raise UserError(f"{path}: none of its words is in the vocabulary of the training text")
+        table = model.embedding.embeddings.numpy()
+        for index, vector in vectors.items():
+            table[index] = vector
+        model.embedding.embeddings.assign(table)
+    return model
+
+
+def train(
+    task_name: str,
+    data: str,
+    config: Config,
+    *,
+    run: Path | None = None,
+    resume: bool = False,
+    manual_directory: Path | None = None,
+    now: datetime | None = None,
+) -> Trained:
+    """Trains a model.
+
+    Args:
+        task_name: one of `app.tasks.TASKS`.
+        data: DATA as typed.
+        config: `training.epochs` may be 0, for a number that fits the rows.
+        run: the run directory; None names one after task, dataset and `now`.
+        resume: go on where an earlier training in `run` stopped.
+        manual_directory: raw files of a catalogue dataset.
+        now: the time, for the run's name.
+
+    Raises:
+        UserError: data, configuration or run directory don't allow it; nothing was written to `run`.
+    """
+    task = get_task(task_name)
+    if run is not None and run.exists() and not resume:
+        raise UserError(f"{run} exists; continue it with --resume, or give another --run")
+    if resume and run is None:
+        raise UserError("--resume needs --run: which run is to go on?")
+    if run is not None and resume and run.exists() and read_manifest(run)["complete"]:
+        return _summary(run, finished=True)
+    source = open_source(data, task.fields(config), task.formats)
+    dataset = prepare(
+        source,
+        task.fields(config),
+        directory=config.data_directory(),
+        manual_directory=manual_directory,
+        check=task.check,
+    )
+    run = run or default_run(task_name, dataset.name, now or datetime.now())
+    return _train(task, dataset, data, config, run)
+
+
+def _summary(run: Path, *, finished: bool) -> Trained:
+    lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    best = [line for line in lines if line.get("best")]
+    return Trained(run, finished, best[-1] if best else {})
+
+
+def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -> Trained:
+    from app.encode import encode_dataset
+    from app.fit import Fit, Interrupted
+    from app.progress import TrainingDisplay
+
+    encoded = encode_dataset(dataset, task, config, config.data_directory())
+    split = encoded.splits["train"]
+    config = resolve_epochs(config, len(split))
+    model = new_model(task, config, encoded=encoded, labels=dataset.labels)
+    facts = {
+        "task": task.name,
+        "dataset": dataset.name,
+        "dataset_hash": dataset.hash,
+        "data": _typed(data),
+        "versions": versions(),
+        "seed": config.seed,
+        "parameters": model.count_params(),
+        "rows": {name: len(rows) for name, rows in encoded.splits.items()},
+    }
+    display = TrainingDisplay(config.training.epochs)
+    if run.exists():
+        _check_resume(run, read_manifest(run), facts, config)
+        display.say(f"{run}: going on")
+    else:
+        create_run(run, config, facts, vocabulary=encoded.vocabulary, labels=dataset.labels)
+        display.say(
+            f"{run}: {len(split):,} rows, {len(encoded.vocabulary):,} tokens in the vocabulary "
+            f"({encoded.unknown / max(encoded.tokens, 1):.1%} of the text unknown), "
+            f"{facts['parameters']:,} parameters"
+        )
+    with _stop_signals() as asked:
+        fit = Fit(
+            task,
+            model,
+            config,
+            train=split,
+            validation=encoded.splits["validation"],
+            run=run,
+            watcher=display,
+            should_stop=lambda: bool(asked),
+        )
+        try:
+            fit()
+        except Interrupted:
+            return _summary(run, finished=False)
+        finally:
+            display.close()
+    complete_run(run)
+    return _summary(run, finished=True)

@@ -1,0 +1,1 @@
+"""Datasets: sources, reading, preparing, vocabulary, encoding and batching. Knows nothing of models."""

@@ -1,0 +1,114 @@
+"""Datasets of the TensorFlow Datasets catalogue: found, downloaded or read from raw files, and mapped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.errors import UserError, did_you_mean
+from data.readers import Field
+
+
+def _features_of(kind: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    return {"text": tfds.features.Text, "label": tfds.features.ClassLabel}[kind]
+
+
+def _describe(features: Any) -> str:
+    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+
+
+def map_columns(name: str, features: Any, fields: Sequence[Field]) -> dict[str, str]:
+    """Which feature gives each field: the one the user named, or the only one of its kind.
+
+    Raises:
+        UserError: a field's feature is not there or not clear; lists the features and the option.
+    """
+    columns = {}
+    for field in fields:
+        right = [key for key, feature in features.items() if isinstance(feature, _features_of(field.kind))]
+        if field.column in right:
+            columns[field.name] = field.column
+        elif len(right) == 1 and field.column == field.name:
+            columns[field.name] = right[0]
+        else:
+            raise UserError(
+                f"tfds:{name}: no {field.kind} feature {field.column!r}; it has {_describe(features)}; "
+                f"name one with {field.option}"
+            )
+    return columns
+
+
+@contextlib.contextmanager
+def _no_waiting_for_a_network() -> Iterator[None]:
+    """Without a network TensorFlow Datasets retries for minutes; a person wants to know at once."""
+    from tensorflow_datasets.core.download import downloader
+
+    retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, 0
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = retries
+
+
+def _builder(name: str, directory: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    plain = name.split(":")[0].split("/")[0]
+    try:
+        return tfds.builder(name, data_dir=directory)
+    except tfds.core.registered.DatasetNotFoundError:
+        hint = did_you_mean(plain, tfds.list_builders(with_community_datasets=False))
+        raise UserError(f"unknown dataset {plain!r} in the catalogue{hint}") from None
+    except (ValueError, AssertionError, RuntimeError, ImportError) as error:
+        raise UserError(f"tfds:{name}: {str(error).strip().splitlines()[0]}") from None
+
+
+def _raw_files(builder: Any) -> str:
+    """What would be downloaded: file, URL and checksum of each, the first three."""
+    files = [
+        f"{info.filename or url.rsplit('/', 1)[-1]} from {url} (sha256 {info.checksum})"
+        for url, info in builder.url_infos.items()
+    ]
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    return ("; ".join(files[:3]) + more) or "its files"
+
+
+def prepare_catalogue(
+    name: str, fields: Sequence[Field], directory: Path, manual_directory: Path | None
+) -> tuple[Any, dict[str, str]]:
+    """The builder of a catalogue dataset, prepared, and its columns.
+
+    Args:
+        name: `NAME[/CONFIG][:VERSION]`.
+        fields: what the task needs of a row.
+        directory: holds prepared datasets.
+        manual_directory: raw files that need not be downloaded, under the names of their downloads.
+
+    Raises:
+        UserError: unknown, not to be had, or without features of the right kinds.
+    """
+    import requests
+    import tensorflow_datasets as tfds
+
+    builder = _builder(name, directory)
+    columns = map_columns(name, builder.info.features, fields)
+    if manual_directory is not None and not manual_directory.is_dir():
+        raise UserError(f"--manual-dir {manual_directory}: no such folder")
+    config = tfds.download.DownloadConfig(
+        manual_dir=manual_directory and str(manual_directory.resolve()), try_download_gcs=False
+    )
+    try:
+        with _no_waiting_for_a_network():
+            builder.download_and_prepare(download_config=config)
+    except (requests.RequestException, ConnectionError, tfds.download.DownloadError) as error:
+        raise UserError(
+            f"tfds:{name}: cannot be downloaded ({type(error).__name__}); get {_raw_files(builder)} "
+            "and give their folder with --manual-dir"
+        ) from None
+    except (tfds.download.NonMatchingChecksumError, AssertionError, ImportError) as error:
+        raise UserError(f"tfds:{name}: {str(error).strip().splitlines()[0]}") from None
+    return builder, columns

@@ -1,0 +1,62 @@
+"""Pretrained word vectors: GloVe and word2vec text files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import UserError
+from data.readers import open_text
+
+
+def read_vectors(path: Path, vocabulary: Sequence[bytes], *, size: int) -> dict[int, np.ndarray]:
+    """The vectors of the vocabulary's tokens in a text file: a token and its numbers a line.
+
+    A first line of two numbers, as word2vec writes it, is skipped; a token that stands twice counts
+    the first time. Lines of other tokens are read but not kept.
+
+    Args:
+        path: the file, or its `.gz`.
+        vocabulary: tokens in the order of their ids.
+        size: numbers of a vector.
+
+    Returns:
+        token id to vector, float32 [size].
+
+    Raises:
+        UserError: no such file, a line that is no vector, or vectors of another size.
+    """
+    ids = {token.decode(errors="surrogateescape"): i for i, token in enumerate(vocabulary) if token}
+    vectors: dict[int, np.ndarray] = {}
+    try:
+        with open_text(path) as lines:
+            for number, line in enumerate(lines, 1):
+                cells = line.rstrip().split(" ")
+                if number == 1 and len(cells) == 2 and all(cell.isdigit() for cell in cells):
+                    if int(cells[1]) != size:
+                        raise UserError(_other_size(path, int(cells[1]), size))
+                    continue
+                if len(cells) <= size:
+                    raise UserError(_other_size(f"{path}:{number}", len(cells) - 1, size))
+                token = " ".join(cells[:-size])  # GloVe has a few tokens with spaces inside
+                index = ids.get(token)
+                if number == 1 or (index is not None and index not in vectors):
+                    vector = np.array(cells[-size:], np.float32)
+                    if number == 1 and len(cells) != size + 1:
+                        raise UserError(_other_size(path, len(cells) - 1, size))
+                    if index is not None:
+                        vectors[index] = vector
+    except OSError as error:
+        raise UserError(f"model.embeddings = {str(path)!r}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UserError(f"{path}:{number}: no word vector ({error})") from None
+    return vectors
+
+
+def _other_size(where: object, found: int, size: int) -> str:
+    return (
+        f"{where}: vectors of {found} numbers, but model.embedding_size is {size}; "
+        f"set model.embedding_size={found}"
+    )
