@@ -87,7 +87,7 @@ task_option = click.option(
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="textrnn", prog_name="textrnn")
 def main() -> None:
-    r"""Trains, evaluates, exports and applies recurrent text models.
+    """Trains, evaluates, exports and applies recurrent text models.
 
     \b
     Example, from a table of texts and labels to a SavedModel:
@@ -99,8 +99,8 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("task", type=click.Choice(list(TASKS)))
-@click.argument("data")
+@click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
+@click.argument("data", metavar="DATA")
 @click.option(
     "--run", type=DIRECTORY, metavar="DIR", help="Run directory [default: runs/TASK-NAME-DATE-TIME]."
 )
@@ -119,7 +119,7 @@ def train(
     manual_dir: Path | None,
     print_config: bool,
 ) -> int:
-    r"""Train a model on DATA: sample:NAME, tfds:NAME, a folder or a file.
+    """Train a model on DATA: sample:NAME, tfds:NAME, a folder or a file.
 
     \b
     Examples:
@@ -148,7 +148,7 @@ def train(
 
 
 @main.command()
-@click.argument("run", type=DIRECTORY)
+@click.argument("run", metavar="RUN", type=DIRECTORY)
 @click.option("--data", metavar="DATA", help="Other data than the run was trained on.")
 @click.option("--split", default="test", show_default=True, help="train, validation, test or all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -157,7 +157,7 @@ def train(
 def evaluate(
     run: Path, data: str | None, split: str, as_json: bool, baseline: bool, manual_dir: Path | None
 ) -> None:
-    r"""Evaluate a run on a split of its data, or of other data.
+    """Evaluate a run on a split of its data, or of other data.
 
     \b
     Examples:
@@ -177,7 +177,7 @@ def evaluate(
 
 
 @main.command()
-@click.argument("model", type=DIRECTORY)
+@click.argument("model", metavar="MODEL", type=DIRECTORY)
 @click.argument("input_file", metavar="[INPUT|-]", default="-")
 @click.option(
     "--output", type=DIRECTORY, metavar="FILE", help="Write the answers there, whole or not at all."
@@ -192,7 +192,7 @@ def evaluate(
 def predict(
     model: Path, input_file: str, output: Path | None, format_name: str | None, text_column: str | None
 ) -> int:
-    r"""Answer each line of INPUT with a run or an exported SavedModel.
+    """Answer each line of INPUT with a run or an exported SavedModel.
 
     One line of JSON comes out for each text that goes in, in the same order. A text that can't be read
     gives {"error", "line"} in its place, and the exit status is 1 at the end.
@@ -220,11 +220,11 @@ def predict(
 
 
 @main.command()
-@click.argument("run", type=DIRECTORY)
+@click.argument("run", metavar="RUN", type=DIRECTORY)
 @click.option("--output", type=DIRECTORY, metavar="DIR", help="Model directory [default: exports/NAME].")
 @click.option("--version", type=click.IntRange(min=1), metavar="N", help="[default: the next one]")
 def export(run: Path, output: Path | None, version: int | None) -> None:
-    r"""Write a run as a SavedModel that takes raw strings, to OUTPUT/<version>/.
+    """Write a run as a SavedModel that takes raw strings, to OUTPUT/<version>/.
 
     \b
     Example:
@@ -238,7 +238,7 @@ def export(run: Path, output: Path | None, version: int | None) -> None:
 
 @main.group()
 def datasets() -> None:
-    r"""List, check and prepare data.
+    """List, check and prepare data.
 
     \b
     Example:
@@ -247,12 +247,12 @@ def datasets() -> None:
 
 
 @datasets.command("list")
-@click.argument("match", default="")
+@click.argument("match", metavar="[MATCH]", default="")
 @config_options
 def list_datasets(
     match: str, config_file: Path | None, preset: str | None, overrides: tuple[str, ...]
 ) -> None:
-    r"""List samples, prepared datasets and the catalogue's names, all or those with MATCH inside.
+    """List samples, prepared datasets and the catalogue's names, all or those with MATCH inside.
 
     \b
     Example:
@@ -268,7 +268,7 @@ def list_datasets(
 
 
 @datasets.command("check")
-@click.argument("data")
+@click.argument("data", metavar="DATA")
 @task_option
 @config_options
 @manual_dir_option
@@ -282,7 +282,7 @@ def check_dataset(
     manual_dir: Path | None,
     as_json: bool,
 ) -> int:
-    r"""Examine DATA as a doctor would: labels, duplicates, leaks between splits, lengths, broken rows.
+    """Examine DATA as a doctor would: labels, duplicates, leaks between splits, lengths, broken rows.
 
     The exit status is 1 when something must be mended.
 
@@ -306,7 +306,7 @@ def check_dataset(
 
 
 @datasets.command("prepare")
-@click.argument("data")
+@click.argument("data", metavar="DATA")
 @task_option
 @config_options
 @manual_dir_option
@@ -318,7 +318,7 @@ def prepare_dataset(
     overrides: tuple[str, ...],
     manual_dir: Path | None,
 ) -> None:
-    r"""Make DATA ready for training: shards on disk, keyed by the hash of their content.
+    """Make DATA ready for training: shards on disk, keyed by the hash of their content.
 
     \b
     Examples:

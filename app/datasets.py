@@ -31,12 +31,16 @@ def list_all(config: Config, match: str) -> list[str]:
 
 
 def prepare(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Dataset:
-    """The dataset of DATA on disk, whether or not a model could be trained on it."""
+    """The dataset of DATA on disk, whether or not a model could be trained on it.
+
+    A catalogue dataset is prepared whatever its features are.
+    """
     task = get_task(task_name)
     fields = task.fields(config)
     source = open_source(data, fields, task.formats)
+    needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
-        source, fields, directory=config.data_directory(), manual_directory=manual_directory
+        source, needed, directory=config.data_directory(), manual_directory=manual_directory
     )
 
 
@@ -65,7 +69,9 @@ def check(data: str, task_name: str, config: Config, manual_directory: Path | No
     fields = task.fields(config)
     source = open_source(data, fields, task.formats)
     if isinstance(source, CatalogueName):
-        dataset = prepare(data, task_name, config, manual_directory)
+        dataset = prepared.prepare(
+            source, fields, directory=config.data_directory(), manual_directory=manual_directory
+        )
         rows, splits = _catalogue_rows(dataset, fields), tuple(dataset.sizes)
     else:
         rows = rows_by_split(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,28 @@ def _builder(name: str, directory: Path) -> Any:
     import tensorflow_datasets as tfds
 
     plain = name.split(":")[0].split("/")[0]
+    if not plain:
+        raise UserError(f"tfds:{name} names no dataset; see 'textrnn datasets list'")
     try:
         return tfds.builder(name, data_dir=directory)
     except tfds.core.registered.DatasetNotFoundError:
         hint = did_you_mean(plain, tfds.list_builders(with_community_datasets=False))
         raise UserError(f"unknown dataset {plain!r} in the catalogue{hint}") from None
     except (ValueError, AssertionError, RuntimeError, ImportError) as error:
-        raise UserError(f"tfds:{name}: {str(error).strip().splitlines()[0]}") from None
+        config = name.split(":")[0].partition("/")[2]
+        configs = list(tfds.builder_cls(plain).builder_configs) if config else []
+        if config and config not in configs:
+            has = f"there is {', '.join(configs[:10]) or 'none'}{did_you_mean(config, configs)}"
+            raise UserError(f"tfds:{plain} has no configuration {config!r}; {has}") from None
+        raise UserError(f"tfds:{name}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """What TensorFlow Datasets says, on one line, without the arguments that it was called with."""
+    text = re.sub(
+        r'^Failed to construct dataset .*?, builder_kwargs "\{.*?\}": ', "", str(error), flags=re.DOTALL
+    )
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _raw_files(builder: Any) -> str:
@@ -93,6 +109,7 @@ def prepare_catalogue(
     """
     import requests
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     builder = _builder(name, directory)
     columns = map_columns(name, builder.info.features, fields)
@@ -109,6 +126,6 @@ def prepare_catalogue(
             f"tfds:{name}: cannot be downloaded ({type(error).__name__}); get {_raw_files(builder)} "
             "and give their folder with --manual-dir"
         ) from None
-    except (tfds.download.NonMatchingChecksumError, AssertionError, ImportError) as error:
-        raise UserError(f"tfds:{name}: {str(error).strip().splitlines()[0]}") from None
+    except (NonMatchingChecksumError, AssertionError, ImportError) as error:
+        raise UserError(f"tfds:{name}: {_reason(error)}") from None
     return builder, columns

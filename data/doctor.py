@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from data.prepared import ALL_SPLITS
 from data.readers import EMPTY_LINE, BadRow, Row
 from data.sources import SPLITS
 from data.vocabulary import most_frequent
@@ -125,7 +126,7 @@ class Report:
     unknown_shares: Mapping[str, float]
     """Part of the tokens of each split but `train` that a vocabulary learned from `train` lacks."""
     unseen_labels: tuple[UnseenLabel, ...]
-    """None if `train` has no rows."""
+    """Empty if `train` has no rows."""
 
     @property
     def problems(self) -> list[str]:
@@ -219,13 +220,14 @@ def examine(
         tokenize: cuts texts, at most 1,024 at once, into tokens.
         vocabulary_size: how many tokens a vocabulary keeps, special tokens not counted.
         min_count: tokens that stand less often in `train` are unknown.
-        splits: those that are expected, so that one without a single row is reported.
+        splits: those that are expected, so that one without a single row is reported; as a rule the parts
+            of the source, of which `all` is no split.
 
     Raises:
         UserError: the rows can't be read any further, e.g. a truncated file.
 
     """
-    tallies = {split: _Tally() for split in ("train", *splits)}
+    tallies = {split: _Tally() for split in ("train", *splits) if split != ALL_SPLITS}
     for split, where, row in rows:
         tally = tallies.setdefault(split, _Tally())
         tally.where = where
@@ -311,7 +313,7 @@ def _split_report(tally: _Tally) -> tuple[SplitReport, np.ndarray]:
     distinct = np.concatenate([hashes[:1], hashes[1:][~same]])
     repeated = np.sort(order[1:][same])
     pairs = _conflicts(tally, order, same)
-    numbers = np.bincount(np.asarray(tally.label_ids), minlength=len(tally.labels)).tolist()
+    numbers = np.bincount(np.asarray(tally.label_ids)).tolist()
     report = SplitReport(
         rows=len(hashes),
         labels=dict(sorted(zip(tally.labels, numbers, strict=True))),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from data.sources import SPLIT_ALIASES, SPLITS, CatalogueName, Source, row_hash,
 
 FORMAT_VERSION = "1.0.0"
 FILE_SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
-MAX_SHARD_BYTES = 128 << 20
+SHARD_CHARACTERS = 32 << 20
 ALL_SPLITS = "all"
 
 
@@ -32,6 +33,8 @@ class Scan:
 
     rows: Counter[str] = field(default_factory=Counter)
     """Rows of each split."""
+    characters: Counter[str] = field(default_factory=Counter)
+    """Of all values of each split."""
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     """How often each label stands in each split; empty for tasks without labels."""
 
@@ -119,11 +122,15 @@ def scan(source: Source, fields: Sequence[Field]) -> Scan:
     label = next((f.name for f in fields if f.kind == "label"), None)
     for split, row in _good_rows(source):
         found.rows[split] += 1
+        found.characters[split] += sum(map(len, row.values.values()))
         if label:
             found.labels.setdefault(split, Counter())[row.values[label]] += 1
     for name, part in source.parts.items():
         if not found.rows[name] and (name != ALL_SPLITS or not found.rows):
             raise UserError(f"{part.where}: no rows; expected at least one")
+    if not found.rows["train"]:
+        where = source.parts[ALL_SPLITS].where
+        raise UserError(f"{where}: too few rows: by chance none falls to train; add more, or give a folder")
     return found
 
 
@@ -145,24 +152,39 @@ def _features(fields: Sequence[Field], found: Scan) -> Any:
     )
 
 
+def _shards(source: Source, split: str, found: Scan) -> list[Callable[[], Iterator[Any]]]:
+    """What gives the rows of each file of a split, called one behind the other.
+
+    TensorFlow Datasets holds the rows of the file that it writes in memory, so that one for all would need
+    more than the whole dataset: see `ShardWriter.write`, and `Shuffler` for other builders.
+    """
+    own = {split: source.parts[split]} if split in source.parts else source.parts
+    rows = enumerate(row.values for name, row in _good_rows(replace(source, parts=own)) if name == split)
+    count = min(-(-found.characters[split] // SHARD_CHARACTERS) or 1, found.rows[split])
+    size = -(-found.rows[split] // count)
+    return [lambda: itertools.islice(rows, size)] * -(-found.rows[split] // size)
+
+
 def _write(source: Source, fields: Sequence[Field], found: Scan, fingerprint: str, directory: Path) -> None:
     import tensorflow_datasets as tfds
 
-    def keyed_rows(split: str) -> Iterator[tuple[int, dict[str, str]]]:
-        return enumerate(row.values for name, row in _good_rows(source) if name == split)
+    class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[misc, call-arg]
+        name = source.name
+        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=fingerprint, version=FORMAT_VERSION)]
 
-    builder = tfds.dataset_builders.AdhocBuilder(
-        name=source.name,
-        version=FORMAT_VERSION,
-        config=fingerprint,
-        features=_features(fields, found),
-        split_datasets={split: keyed_rows(split) for split in SPLITS if found.rows[split]},
-        data_dir=directory,
-        file_format="tfrecord",
-        disable_shuffling=True,
-        description="Rows of a user's own files.",
-    )
-    config = tfds.download.DownloadConfig(try_download_gcs=False, max_shard_size=MAX_SHARD_BYTES)
+        def _info(self) -> Any:
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description="Rows of a user's own files.",
+                features=_features(fields, found),
+                disable_shuffling=True,
+            )
+
+        def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Callable[[], Iterator[Any]]]]:
+            return {split: _shards(source, split, found) for split in SPLITS if found.rows[split]}
+
+    builder = Builder(data_dir=directory, file_format="tfrecord")
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
     with contextlib.suppress(FileExistsError):  # another process was quicker: its result is the same
         builder.download_and_prepare(download_config=config)
 

@@ -77,25 +77,25 @@ def open_text(path: Path) -> TextIO:
     return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
 
-def _encodable(value: str) -> str | None:
-    """Why a string can't be UTF-8, or None."""
+def _encodable(value: str, *, from_json: bool = False) -> str | None:
+    r"""Why a string can't be UTF-8, or None; a surrogate is a byte of the file, or a `\uXXXX` of JSON."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
         code = ord(value[error.start])
-        if 0xDC80 <= code <= 0xDCFF:
+        if 0xDC80 <= code <= 0xDCFF and not from_json:
             return f"not UTF-8: byte 0x{code - 0xDC00:02x} at character {error.start + 1}"
         return f"not valid Unicode: a lone surrogate \\u{code:04x} at character {error.start + 1}"
     return None
 
 
-def _value(field: Field, value: object) -> str:
+def _value(field: Field, value: object, *, from_json: bool) -> str:
     """A field's value, checked; raises ValueError with the reason."""
     if field.kind == "label" and isinstance(value, bool | int):
         return json.dumps(value)
     if not isinstance(value, str):
         raise ValueError(f"{field.column!r} is {_KINDS.get(type(value), 'no text')}, not a text")
-    if problem := _encodable(value):
+    if problem := _encodable(value, from_json=from_json):
         raise ValueError(f"{field.column!r} is {problem}")
     if field.kind == "label":
         value = value.strip()
@@ -109,15 +109,17 @@ def _value(field: Field, value: object) -> str:
 def _missing(field: Field, present: Sequence[str]) -> str:
     has = ", ".join(repr(name) for name in present)
     hint = did_you_mean(field.column, present)
-    return f"no column {field.column!r}; there is {has or 'none'}{hint}; name it with {field.option}"
+    return f"no column {field.column!r}; there is {has or 'none'}{hint} name it with {field.option}"
 
 
-def _row(line: int, values: dict[str, Any], fields: Sequence[Field]) -> Row | BadRow:
+def _row(
+    line: int, values: dict[str, Any], fields: Sequence[Field], *, from_json: bool = False
+) -> Row | BadRow:
     try:
         for field in fields:
             if field.column not in values:
                 raise ValueError(_missing(field, list(values)))
-        return Row(line, {field.name: _value(field, values[field.column]) for field in fields})
+        return Row(line, {f.name: _value(f, values[f.column], from_json=from_json) for f in fields})
     except ValueError as error:
         return BadRow(line, str(error))
 
@@ -137,18 +139,23 @@ def read_jsonl(lines: TextIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]
             yield BadRow(number, f"not JSON: {error}")
             continue
         if isinstance(values, dict):
-            yield _row(number, values, fields)
+            yield _row(number, values, fields, from_json=True)
         else:
             yield BadRow(number, f'{_KINDS[type(values)]}, not an object such as {{"text": …}}')
 
 
 def _read_table(rows: Any, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
-    header = next(rows, None)
+    try:
+        header = next(rows, None)
+    except csv.Error as error:
+        raise UserError(f"the header is not CSV: {error}") from None
     if header is None:
         return
     for field in fields:
         if field.column not in header:
             raise UserError(_missing(field, header))
+        if header.count(field.column) > 1:
+            raise UserError(f"two columns {field.column!r}; rename one")
     line = rows.line_num + 1
     while True:
         try:

@@ -76,10 +76,14 @@ def _identifier(text: str) -> str:
 def _sha256(paths: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for split, path in sorted(paths.items()):
-        digest.update(f"{split}/{format_of(path)}/{path.suffix == '.gz'}/{path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        try:
+            kind = f"{split}/{format_of(path)}/{path.suffix == '.gz'}/{path.stat().st_size}\n"
+            digest.update(kind.encode())
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     return digest.hexdigest()
 
 
@@ -142,10 +146,10 @@ def open_source(data: str, fields: Sequence[Field], formats: Sequence[str]) -> S
     Raises:
         UserError: nothing is there, or not in a form that the task reads.
     """
-    scheme, _, name = data.partition(":")
-    if scheme == "sample":
+    scheme, colon, name = data.partition(":")
+    if colon and scheme == "sample":
         return _sample(name)
-    if scheme == "tfds":
+    if colon and scheme == "tfds":
         return CatalogueName(name)
     path = Path(data)
     if path.is_dir():

@@ -67,8 +67,9 @@ def tokenize(
     """Cuts texts into tokens.
 
     `word`: words, numbers and signs as a person would count them; English contractions apart
-    (`don't` → `do` `n't`), a typographic apostrophe read as a plain one, markup such as `<br />` is a separator, in scripts without spaces each letter
-    is a token. `char`: Unicode code points. `byte`: the bytes as they stand.
+    (`don't` → `do` `n't`), a typographic apostrophe read as a plain one, markup such as `<br />`
+    is a separator, in scripts without spaces each letter is a token. `char`: Unicode code points.
+    `byte`: the bytes as they stand.
 
     Invalid UTF-8 becomes U+FFFD in `word` and `char`.
 

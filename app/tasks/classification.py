@@ -70,7 +70,8 @@ class Classification(Task):
         if len(ids) and ids.min() < 0:
             raise UserError(f"{dataset.name}: a row has no label (it is {ids.min()}); choose another split")
         if dataset.labels == tuple(labels):
-            return np.asarray(ids, np.int32)
+            same: np.ndarray = ids.astype(np.int32)
+            return same
         places = {label: i for i, label in enumerate(labels)}
         if unknown := sorted({dataset.labels[i] for i in set(ids.tolist())} - set(places)):
             raise UserError(
@@ -83,7 +84,7 @@ class Classification(Task):
         if config.training.class_weights == "none":
             return np.ones(len(targets), np.float32)
         counts = np.bincount(targets)
-        return (len(targets) / (np.count_nonzero(counts) * counts[targets])).astype(np.float32)
+        return np.asarray(len(targets) / (np.count_nonzero(counts) * counts[targets]), np.float32)
 
     def build_model(self, config: Config, *, vocabulary_size: int, labels: Sequence[str]) -> keras.Model:
         """A `models.classifier.Classifier`."""

@@ -287,6 +287,17 @@ def test_a_table_without_the_column_is_refused_at_once(tmp_path: Path, kind: str
     )
 
 
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_with_two_such_columns_is_refused(tmp_path: Path, kind: str) -> None:
+    """Nobody can tell which one is meant; two of another name do no harm."""
+    header = SEPARATOR[kind].join(["text", "label", "id", "label", "id"])
+    cells = SEPARATOR[kind].join("axybz")
+
+    with pytest.raises(UserError, match=rf"rows\.{kind}: two columns 'label'"):
+        read(tmp_path / f"rows.{kind}", f"{header}\n{cells}\n")
+    assert read(tmp_path / f"rows.{kind}", f"{header}\n{cells}\n", TEXT) == [Row(2, {"text": "a"})]
+
+
 def test_an_object_without_the_column_is_a_broken_row(tmp_path: Path) -> None:
     """Objects may differ, so that the next may have what one lacks."""
     rows = read(tmp_path / "rows.jsonl", '{"text": "a", "labels": "x"}\n{"text": "b", "label": "y"}\n{}\n')

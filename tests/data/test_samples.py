@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import itertools
 import hashlib
+import itertools
 import json
 import random
 import re

@@ -1,0 +1,57 @@
+"""Writes a JSONL file of a given size, to measure what preparing and training of large files take.
+
+    python benchmarks/large_file.py reviews.jsonl --gigabytes 2
+
+A row has about 4,000 characters: words of a made-up language with frequencies after Zipf, and in between
+sentences of `sample:reviews` that agree on the row's label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from data.samples import reviews
+
+WORDS = 50_000
+FILLER = 550
+SENTENCES = 6
+BATCH = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    random = np.random.default_rng(arguments.seed)
+    syllables = np.array([c + v for c in "bdfgklmnprstvz" for v in "aeiou"])
+    words = np.array(["".join(random.choice(syllables, random.integers(1, 5))) for _ in range(WORDS)])
+    chances = 1 / np.arange(1, WORDS + 1)
+    chances /= chances.sum()
+    rows = reviews(arguments.seed)["train"]
+    sentences = {
+        label: [row["text"] for row in rows if row["label"] == label] for label in ("negative", "positive")
+    }
+    written = count = 0
+    with arguments.output.open("w", encoding="utf-8") as file:
+        while written < arguments.gigabytes * 1e9:
+            fillers = random.choice(words, (BATCH, FILLER), p=chances)
+            for filler in fillers:
+                label = ("negative", "positive")[random.integers(2)]
+                chosen = random.choice(sentences[label], SENTENCES)
+                cuts = np.sort(random.integers(0, FILLER, SENTENCES - 1))
+                parts = [" ".join(part) for part in np.split(filler, cuts)]
+                text = " ".join(piece for pair in zip(parts, chosen, strict=True) for piece in pair)
+                written += file.write(json.dumps({"text": text, "label": label}) + "\n")
+                count += 1
+    print(f"{arguments.output}: {count:,} rows, {written:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

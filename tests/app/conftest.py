@@ -1,0 +1,133 @@
+"""A tiny dataset, a run trained on it, its export, and the command line, shared by the tests of `app`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli import main
+from app.config import Config, load_config
+from data.samples import reviews as sample_reviews
+
+Command = Callable[..., Result]
+Snapshot = Callable[..., dict[str, str]]
+Configured = Callable[..., Config]
+
+SIZES = {"train": 40, "validation": 12, "test": 14}
+TINY = {
+    "model.units": 4,
+    "model.embedding_size": 4,
+    "training.epochs": 1,
+    "training.batch_size": 8,
+}
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+@pytest.fixture(scope="session")
+def jsonl() -> Callable[[Path, Sequence[Mapping[str, object]]], None]:
+    """Return a function that writes rows as JSON lines."""
+    return write_rows
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a few dozen rows of the sample in three files."""
+    folder = tmp_path_factory.mktemp("data") / "reviews"
+    rows = sample_reviews(0)
+    for split, size in SIZES.items():
+        write_rows(folder / f"{split}.jsonl", rows[split][:size])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def configured() -> Configured:
+    """Return a function from `key=value` overrides to the configuration of a tiny model."""
+
+    def configure(*overrides: str) -> Config:
+        return load_config(overrides=[*(f"{key}={value}" for key, value in TINY.items()), *overrides])
+
+    return configure
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """Return a function that runs `textrnn` in this process; a traceback is raised."""
+
+    def textrnn(*arguments: object, stdin: bytes | str | None = None) -> Result:
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return textrnn
+
+
+@pytest.fixture(scope="session")
+def process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs Python in a process of its own."""
+
+    def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *(str(argument) for argument in arguments)],
+            cwd=cwd,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Snapshot:
+    """Return a function that lists all below some folders: files by their sha256."""
+
+    def listing(*folders: Path) -> dict[str, str]:
+        return {
+            str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+            for folder in folders
+            for path in sorted(folder.rglob("*"))
+        }
+
+    return listing
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, configured: Configured) -> Path:
+    """Return a finished run; tests read it, and change copies of it only."""
+    from app.train import train
+
+    path = tmp_path_factory.mktemp("runs") / "reviews"
+    config = configured(
+        "training.epochs=2",
+        "training.steps_per_checkpoint=2",
+        "training.learning_rate=0.05",
+        "text.max_length=0",
+        "model.dropout=0.1",
+    )
+    trained = train("classification", str(reviews), config, run=path)
+    assert trained.finished
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Path:
+    """Return the run's export: the directory of its first version."""
+    from app.export import export
+
+    return export(run, output=tmp_path_factory.mktemp("exports") / "reviews")

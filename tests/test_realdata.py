@@ -1,0 +1,143 @@
+"""The whole way on public datasets, where they lie beside the checkout: `pytest -m realdata`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from app.cli import main
+from app.config import load_config
+from app.datasets import prepare
+from app.evaluate import evaluate
+from app.export import export
+from app.predictor import load_predictor
+from app.train import train
+from data.prepared import Dataset
+
+DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
+
+pytestmark = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"no datasets in {DATA}"),
+]
+
+SMALL = ("model.units=8", "model.embedding_size=8", "training.epochs=1", "training.batch_size=128")
+HARD = [
+    "",
+    "   ",
+    "good " * 10_000,
+    "👍🏽 👨‍👩‍👧 🇬🇷 !",
+    "Δεν μου άρεσε καθόλου, ΑΛΛΑ η μουσική ήταν ωραία.",
+    "我很喜欢这部电影。",
+    "لم يعجبني الفيلم على الإطلاق",
+]
+
+
+def own(folder: Path, *settings: str) -> list[str]:
+    """Settings that keep everything below a folder."""
+    return [f"data.directory={folder / 'cache'}", *settings]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("realdata")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Path:
+    config = load_config(overrides=own(folder, *SMALL))
+    return train("classification", str(DATA / "sst2"), config, run=folder / "sst2").run
+
+
+def test_run_and_export_agree_on_every_test_row_and_on_hard_texts(run: Path, folder: Path) -> None:
+    """The run's answers and the SavedModel's are the same to 1e-5."""
+    rows = [json.loads(line)["text"] for line in (DATA / "sst2" / "test.jsonl").open()]
+    texts = [text.encode() for text in [*rows, *HARD]] + [b"\xff\xfe not \xe4 text"]
+    exported = export(run, output=folder / "export")
+
+    before, after = load_predictor(run)(texts), load_predictor(exported)(texts)
+
+    assert np.abs(before["probabilities"] - after["probabilities"]).max() < 1e-5
+    assert (before["label"] == after["label"]).all()
+    assert before["probabilities"].std(axis=0).min() > 0.01
+
+
+def test_order_and_neighbours_in_a_batch_change_no_answer(run: Path) -> None:
+    """Every text alone, and all in one batch with the longest, shuffled, have the same answer."""
+    rows = [json.loads(line)["text"].encode() for line in (DATA / "sst2" / "test.jsonl").open()][:64]
+    texts = [*rows, *(text.encode() for text in HARD)]
+    order = np.random.default_rng(0).permutation(len(texts))
+    predictor = load_predictor(run)
+
+    alone = np.concatenate([predictor([text])["probabilities"] for text in texts])
+    together = predictor([texts[i] for i in order], batch_size=len(texts))["probabilities"]
+
+    assert np.abs(alone[order] - together).max() < 1e-5
+
+
+def test_one_small_epoch_on_sst2_is_better_than_chance(run: Path) -> None:
+    """The test split has 1,821 rows, and even the smallest network learns something from one epoch."""
+    result = evaluate(run, split="test", with_baseline=False)
+
+    assert result["examples"] == 1821
+    assert result["accuracy"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "classes", "setting"),
+    [
+        ("banking77", {"train": 10003, "test": 3080}, 77, "data.label_column=category"),
+        ("imdb", {"train": 25000, "test": 25000}, 2, "seed=0"),
+    ],
+)
+def test_every_row_of_a_folder_is_prepared(
+    name: str, sizes: dict[str, int], classes: int, setting: str, folder: Path
+) -> None:
+    """CSV with CRLF and line breaks inside fields, and zipped JSON lines, lose no row."""
+    config = load_config(overrides=own(folder, setting))
+
+    dataset: Dataset = prepare(str(DATA / name), "classification", config, None)
+
+    assert dict(dataset.sizes) == sizes
+    assert len(dataset.labels) == classes
+    assert sum(len(batch["text"]) for batch in dataset.batches("test")) == sizes["test"]
+
+
+def test_a_catalogue_dataset_is_prepared_from_its_raw_file(folder: Path) -> None:
+    """`--manual-dir` hands the raw file over; its checksum is the catalogue's."""
+    raw = folder / "raw"
+    raw.mkdir()
+    shutil.copy(DATA / "tinyshakespeare" / "input.txt", raw)
+    setting = f"data.directory={folder / 'catalogue'}"
+
+    result = CliRunner().invoke(
+        main,
+        ["datasets", "prepare", "tfds:tiny_shakespeare", "--manual-dir", str(raw), "--set", setting],
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert "train\t1\n" in result.stderr
+    assert (Path(result.stdout.strip()) / "dataset_info.json").is_file()
+
+
+def test_a_raw_file_of_other_content_is_refused(folder: Path) -> None:
+    """A file with one byte changed does not have the catalogue's checksum."""
+    raw = folder / "changed"
+    raw.mkdir()
+    content = (DATA / "tinyshakespeare" / "input.txt").read_bytes()
+    (raw / "input.txt").write_bytes(b"f" + content[1:])
+    setting = f"data.directory={folder / 'other_catalogue'}"
+
+    result = CliRunner().invoke(
+        main,
+        ["datasets", "prepare", "tfds:tiny_shakespeare", "--manual-dir", str(raw), "--set", setting],
+    )
+
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: tfds:tiny_shakespeare: ")
