@@ -68,7 +68,11 @@ class ModelConfig(_Section):
     embeddings: str = Key("", description="a GloVe or word2vec text file that the embedding starts from")
     dropout: Share = Key(0.5, description="share of features dropped around and between recurrent layers")
     recurrent_dropout: Share = Key(0.0, description="share of the hidden state dropped at each step")
-    word_dropout: Share = Key(0.3, description="share of tokens read as unknown in training")
+    word_dropout: Share = Key(0.2, description="share of tokens read as unknown in training")
+    rare_word_dropout: Annotated[float, Key(ge=0, le=1)] = Key(
+        4e-6,
+        description="share of the training text that a token makes up when half of it is read as unknown",
+    )
     activation: Literal["tanh", "relu", "sigmoid"] = Key("tanh", description="of the recurrent layers")
 
 
@@ -76,7 +80,7 @@ class TrainingConfig(_Section):
     """How the weights are learned."""
 
     epochs: Count = Key(
-        0, description="passes over the training rows, at most; 0: 3 to 20, the more the fewer rows there are"
+        0, description="passes over the training rows, at most; 0: 2 to 16, the more the shorter the text"
     )
     batch_size: Positive = Key(32, description="rows of a step")
     learning_rate: Annotated[float, Key(gt=0)] = Key(3e-3, description="the highest step size")

@@ -40,7 +40,7 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
         raise UserError(f"{target} exists; give another --version, or none for {next_version(output)}")
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output}: is a file; expected a directory")
-    served = build_served(run)
+    served = build_served(run, portable=True)
     with new_directory(target) as directory:
         tf.saved_model.save(served.module, str(directory), signatures=served.signatures)
         manifest = {

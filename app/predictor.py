@@ -72,10 +72,17 @@ class Served:
     signatures: dict[str, tf.types.experimental.PolymorphicFunction]
 
 
-def build_served(run: Run) -> Served:
-    """Preprocessor, model and decoder of a run, strings in and answers out."""
+def build_served(run: Run, *, portable: bool = False) -> Served:
+    """Preprocessor, model and decoder of a run, strings in and answers out.
+
+    Args:
+        run: finished.
+        portable: use no kernel that this machine has and another may lack.
+    """
     preprocessor = Preprocessor(run.vocabulary(), **run.config.tokenizing())
     model = load_keras_model(run)
+    if portable:
+        model.recurrent.make_portable()
     module = tf.Module(name=run.task)
     module.preprocessor = preprocessor
     # A TF1 session finds variables only where the module holds tf.Variables, not Keras's own.

@@ -53,7 +53,7 @@ class TrainingDisplay:
     def __init__(self, epochs: int, stream: TextIO | None = None) -> None:
         """Prepares the display; nothing is shown before the first step."""
         self.epochs = epochs
-        self.console = Console(file=stream or sys.stderr, soft_wrap=True, highlight=False)
+        self.console = Console(file=stream or sys.stderr, soft_wrap=True, highlight=False, markup=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 

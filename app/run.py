@@ -54,8 +54,17 @@ def new_directory(path: Path) -> Iterator[Path]:
         inner = Path(beside) / path.name
         inner.mkdir()
         yield inner
-        if not path.exists():
+        try:
             inner.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+
+
+def remove_leftovers(run: Path) -> None:
+    """Deletes what a killed process was writing beside a file of a run."""
+    for path in [*run.glob(".*"), *(run / CHECKPOINTS).glob(".*")]:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -142,6 +151,7 @@ def create_run(
 
 def complete_run(path: Path, **facts: Any) -> None:
     """Marks the training as finished and seals the files with their checksums."""
+    remove_leftovers(path)
     manifest = read_manifest(path)
     manifest |= {**facts, "complete": True, "files": checksums(path)}
     write_text(path / MANIFEST, json.dumps(manifest, indent=2))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from data.doctor import Report
@@ -23,7 +22,7 @@ def _table(*columns: str) -> Table:
 
 def show_evaluation(result: dict[str, Any]) -> None:
     """Prints what `evaluate` found: the figures beside the baseline's, classes, and confusions."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} rows\n"
     )
@@ -43,7 +42,7 @@ def show_evaluation(result: dict[str, Any]) -> None:
         classes = _table("", "precision", "recall", "f1", "support")
         for label, row in worst:
             scores = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
-            classes.add_row(escape(label), *scores, str(row["support"]))
+            classes.add_row(label, *scores, str(row["support"]))
         console.print(classes)
     if confusion := result.get("confusion"):
         _show_confused(console, confusion, list(result["per_class"]))
@@ -65,13 +64,13 @@ def _show_confused(console: Console, confusion: list[list[int]], labels: list[st
         console.print(f"\nmost often confused{_cut(len(pairs), MOST_CONFUSED)}")
         table = _table("truth", "answer", "times")
         for count, truth, answer in pairs[:MOST_CONFUSED]:
-            table.add_row(escape(truth), escape(answer), str(count))
+            table.add_row(truth, answer, str(count))
         console.print(table)
 
 
 def show_check(report: Report) -> None:
     """Prints what the data doctor found: a table of the splits, the classes, warnings and problems."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     table = _table("", *report.splits)
     splits = report.splits.values()
     for name in ("rows", "malformed", "empty", "duplicates", "conflicts"):
@@ -90,12 +89,12 @@ def show_check(report: Report) -> None:
         console.print(f"\nclasses, the most frequent first, then the rarest{_cut(len(labels), len(shown))}")
         classes = _table("", *report.splits)
         for label in shown:
-            classes.add_row(escape(label), *(f"{split.labels.get(label, 0):,}" for split in splits))
+            classes.add_row(label, *(f"{split.labels.get(label, 0):,}" for split in splits))
         console.print(classes)
     for heading, sentences in (("worth a look", report.warnings), ("must be mended", report.problems)):
         if sentences:
             console.print(f"\n{heading}")
             for sentence in sentences:
-                console.print(f"  - {escape(sentence)}")
+                console.print(f"  - {sentence}")
     if not report.problems:
         console.print("\nnothing must be mended")

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from app.tasks.base import Task
     from data.encoding import Encoded
 
-ROWS_TO_LEARN_FROM = 75_000
-FEWEST_EPOCHS, MOST_EPOCHS = 3, 20
+TOKENS_TO_LEARN_FROM = 15_000_000
+FEWEST_EPOCHS, MOST_EPOCHS = 2, 16
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ def default_run(task: str, dataset: str, now: datetime) -> Path:
     return Path("runs", f"{task}-{dataset}-{now:%Y%m%d}-{now:%H%M%S}")
 
 
-def resolve_epochs(config: Config, rows: int) -> Config:
-    """Fills in `training.epochs` where it is 0: more passes over few rows, fewer over many."""
+def resolve_epochs(config: Config, tokens: int) -> Config:
+    """Fills in `training.epochs` where it is 0: more passes over a short training text, fewer over a long."""
     if config.training.epochs:
         return config
-    epochs = min(max(round(ROWS_TO_LEARN_FROM / rows), FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = min(max(round(TOKENS_TO_LEARN_FROM / max(tokens, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
     return config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
 
 
@@ -102,7 +102,7 @@ def new_model(task: Task, config: Config, *, encoded: Encoded, labels: Sequence[
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
     try:
-        model = task.build_model(config, vocabulary_size=len(encoded.vocabulary), labels=labels)
+        model = task.build_model(config, token_counts=encoded.counts, labels=labels)
     finally:
         keras.config.set_dtype_policy(before)
     if config.model.embeddings:
@@ -170,10 +170,11 @@ def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -
     from app.encode import encode_dataset
     from app.fit import Fit, Interrupted
     from app.progress import TrainingDisplay
+    from models.text import UNKNOWN_ID
 
     encoded = encode_dataset(dataset, task, config, config.data_directory())
     split = encoded.splits["train"]
-    config = resolve_epochs(config, len(split))
+    config = resolve_epochs(config, int(encoded.counts.sum()))
     model = new_model(task, config, encoded=encoded, labels=dataset.labels)
     facts = {
         "task": task.name,
@@ -193,7 +194,7 @@ def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -
         create_run(run, config, facts, vocabulary=encoded.vocabulary, labels=dataset.labels)
         display.say(
             f"{run}: {len(split):,} rows, {len(encoded.vocabulary):,} tokens in the vocabulary "
-            f"({encoded.unknown / max(encoded.tokens, 1):.1%} of the text unknown), "
+            f"({encoded.counts[UNKNOWN_ID] / max(encoded.counts.sum(), 1):.1%} of the text unknown), "
             f"{facts['parameters']:,} parameters"
         )
     with _stop_signals() as asked:

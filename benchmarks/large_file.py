@@ -17,9 +17,9 @@ import numpy as np
 from data.samples import reviews
 
 WORDS = 50_000
-FILLER = 550
-SENTENCES = 6
-BATCH = 256
+PASSAGES = 20_000
+PASSAGE_WORDS = 90
+PARTS = 6
 
 
 def main() -> None:
@@ -34,6 +34,7 @@ def main() -> None:
     words = np.array(["".join(random.choice(syllables, random.integers(1, 5))) for _ in range(WORDS)])
     chances = 1 / np.arange(1, WORDS + 1)
     chances /= chances.sum()
+    passages = [" ".join(row) for row in random.choice(words, (PASSAGES, PASSAGE_WORDS), p=chances)]
     rows = reviews(arguments.seed)["train"]
     sentences = {
         label: [row["text"] for row in rows if row["label"] == label] for label in ("negative", "positive")
@@ -41,15 +42,12 @@ def main() -> None:
     written = count = 0
     with arguments.output.open("w", encoding="utf-8") as file:
         while written < arguments.gigabytes * 1e9:
-            fillers = random.choice(words, (BATCH, FILLER), p=chances)
-            for filler in fillers:
-                label = ("negative", "positive")[random.integers(2)]
-                chosen = random.choice(sentences[label], SENTENCES)
-                cuts = np.sort(random.integers(0, FILLER, SENTENCES - 1))
-                parts = [" ".join(part) for part in np.split(filler, cuts)]
-                text = " ".join(piece for pair in zip(parts, chosen, strict=True) for piece in pair)
-                written += file.write(json.dumps({"text": text, "label": label}) + "\n")
-                count += 1
+            label = ("negative", "positive")[random.integers(2)]
+            chosen = random.integers(0, PASSAGES, PARTS), random.integers(0, len(sentences[label]), PARTS)
+            pairs = zip(*(part.tolist() for part in chosen), strict=True)
+            text = " ".join(f"{passages[i]} {sentences[label][j]}" for i, j in pairs)
+            written += file.write(json.dumps({"text": text, "label": label}) + "\n")
+            count += 1
     print(f"{arguments.output}: {count:,} rows, {written:,} bytes")
 
 

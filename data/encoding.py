@@ -74,10 +74,8 @@ class Encoded:
 
     vocabulary: list[bytes]
     splits: dict[str, EncodedSplit]
-    tokens: int
-    """Tokens of the training split."""
-    unknown: int
-    """How many of them are not in the vocabulary."""
+    counts: np.ndarray
+    """int64 [vocabulary]: how often each token stands in the training split; id 1: all unknown ones."""
 
 
 class _SplitWriter:
@@ -160,13 +158,11 @@ def encode(
     for writer in writers.values():
         _remap(writer.path, mapping)
     write_vocabulary(directory / "vocabulary.txt", vocabulary)
-    total = int(counts.sum())
-    about = {
-        "dtype": dtype.name,
-        "splits": list(writers),
-        "tokens": total,
-        "unknown": total - int(counts[kept].sum()),
-    }
+    known = np.zeros(len(vocabulary), np.int64)
+    known[len(special) :] = counts[kept]
+    known[unknown_id] = counts.sum() - known.sum()
+    np.save(directory / "counts.npy", known)
+    about = {"dtype": dtype.name, "splits": list(writers)}
     (directory / "encoded.json").write_text(json.dumps(about))
 
 
@@ -180,4 +176,4 @@ def load_encoded(directory: Path) -> Encoded:
                 directory / f"{split}.ids", np.dtype(about["dtype"]), arrays["lengths"], arrays["targets"]
             )
     vocabulary = read_vocabulary(directory / "vocabulary.txt")
-    return Encoded(vocabulary, splits, about["tokens"], about["unknown"])
+    return Encoded(vocabulary, splits, np.load(directory / "counts.npy"))

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -168,9 +168,9 @@ def _shards(source: Source, split: str, found: Scan) -> list[Callable[[], Iterat
 def _write(source: Source, fields: Sequence[Field], found: Scan, fingerprint: str, directory: Path) -> None:
     import tensorflow_datasets as tfds
 
-    class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[misc, call-arg]
+    class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         name = source.name
-        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=fingerprint, version=FORMAT_VERSION)]
+        BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=fingerprint, version=FORMAT_VERSION)]
 
         def _info(self) -> Any:
             return tfds.core.DatasetInfo(

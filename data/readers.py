@@ -109,7 +109,7 @@ def _value(field: Field, value: object, *, from_json: bool) -> str:
 def _missing(field: Field, present: Sequence[str]) -> str:
     has = ", ".join(repr(name) for name in present)
     hint = did_you_mean(field.column, present)
-    return f"no column {field.column!r}; there is {has or 'none'}{hint} name it with {field.option}"
+    return f"no column {field.column!r}; there is {has or 'none'}; name it with {field.option}{hint}"
 
 
 def _row(
@@ -168,7 +168,7 @@ def _read_table(rows: Any, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
             if not cells:
                 yield BadRow(line, EMPTY_LINE)
             elif len(cells) != len(header):
-                yield BadRow(line, f"{len(cells)} columns; the header has {len(header)}")
+                yield BadRow(line, f"columns: {len(cells)}; in the header: {len(header)}")
             else:
                 yield _row(line, dict(zip(header, cells, strict=True)), fields)
         line = rows.line_num + 1

@@ -123,6 +123,12 @@ class RecurrentStack(keras.layers.Layer):
                 self.backward[i].build(shape)
             shape = (*shape[:-1], self.output_size)
 
+    def make_portable(self) -> None:
+        """Keeps the layers from cuDNN, which Keras would choose for ever if this machine has a GPU."""
+        for layer in (*self.forward, *self.backward):
+            if hasattr(layer, "use_cudnn"):
+                layer.use_cudnn = False
+
     def call(
         self, sequences: tf.Tensor, lengths: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -58,8 +58,14 @@ class Task(ABC):
         """The weight of each training row in the loss: float32 [rows], 1 on average."""
 
     @abstractmethod
-    def build_model(self, config: Config, *, vocabulary_size: int, labels: Sequence[str]) -> keras.Model:
-        """A new model, its weights drawn."""
+    def build_model(self, config: Config, *, token_counts: np.ndarray, labels: Sequence[str]) -> keras.Model:
+        """A new model, its weights drawn.
+
+        Args:
+            config: resolved.
+            token_counts: int64 [vocabulary], how often each token stands in the training text.
+            labels: what there is to tell apart.
+        """
 
     @abstractmethod
     def loss(self, logits: tf.Tensor, targets: tf.Tensor, *, label_smoothing: float = 0.0) -> tf.Tensor:

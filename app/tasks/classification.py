@@ -86,13 +86,13 @@ class Classification(Task):
         counts = np.bincount(targets)
         return np.asarray(len(targets) / (np.count_nonzero(counts) * counts[targets]), np.float32)
 
-    def build_model(self, config: Config, *, vocabulary_size: int, labels: Sequence[str]) -> keras.Model:
+    def build_model(self, config: Config, *, token_counts: np.ndarray, labels: Sequence[str]) -> keras.Model:
         """A `models.classifier.Classifier`."""
         from models.classifier import Classifier
 
         model = config.model
         classifier = Classifier(
-            vocabulary_size=vocabulary_size,
+            vocabulary_size=len(token_counts),
             classes=len(labels),
             embedding_size=model.embedding_size,
             cell=model.cell,
@@ -107,6 +107,7 @@ class Classification(Task):
             activation=model.activation,
         )
         classifier.build()
+        classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
         return classifier
 
     def loss(self, logits: tf.Tensor, targets: tf.Tensor, *, label_smoothing: float = 0.0) -> tf.Tensor:

@@ -79,11 +79,12 @@ def command() -> Command:
 def process() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs Python in a process of its own."""
 
-    def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *(str(argument) for argument in arguments)],
             cwd=cwd,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=300,

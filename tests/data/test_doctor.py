@@ -424,7 +424,7 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
 
     train, dev = str(tmp_path / "train.csv"), str(tmp_path / "dev.jsonl")
     assert report.splits["train"].conflict_places == ((f"{train}:2", f"{train}:6"),)
-    assert report.splits["train"].first_malformed == (Malformed(train, 8, "1 columns; the header has 2"),)
+    assert report.splits["train"].first_malformed == (Malformed(train, 8, "columns: 1; in the header: 2"),)
     assert [(bad.where, bad.line) for bad in report.splits["validation"].first_malformed] == [(dev, 2)]
     assert [overlap.places for overlap in report.overlaps] == [((f"{train}:5", f"{dev}:1"),)]
     assert len(report.problems) == 2

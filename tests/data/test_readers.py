@@ -269,7 +269,7 @@ def test_a_row_with_another_number_of_columns_is_refused(
     lines = [SEPARATOR[kind].join(line) for line in (["text", "label"], cells, ["b", "y"])]
 
     assert read(tmp_path / f"rows.{kind}", "\n".join(lines)) == [
-        BadRow(2, f"{columns} columns; the header has 2"),
+        BadRow(2, f"columns: {columns}; in the header: 2"),
         row(3, "b", "y"),
     ]
 
@@ -283,7 +283,7 @@ def test_a_table_without_the_column_is_refused_at_once(tmp_path: Path, kind: str
         read(tmp_path / f"rows.{kind}", f"{header}\n")
     assert str(caught.value) == (
         f"{tmp_path / f'rows.{kind}'}: no column 'label'; there is 'text', 'labels'; "
-        "did you mean 'labels'?; name it with --set data.label_column=NAME"
+        "name it with --set data.label_column=NAME; did you mean 'labels'?"
     )
 
 
@@ -305,8 +305,8 @@ def test_an_object_without_the_column_is_a_broken_row(tmp_path: Path) -> None:
     assert [r.line for r in rows] == [1, 2, 3]
     assert isinstance(rows[0], BadRow)
     assert rows[0].reason == (
-        "no column 'label'; there is 'text', 'labels'; did you mean 'labels'?; "
-        "name it with --set data.label_column=NAME"
+        "no column 'label'; there is 'text', 'labels'; name it with --set data.label_column=NAME; "
+        "did you mean 'labels'?"
     )
     assert rows[1] == row(2, "b", "y")
     assert isinstance(rows[2], BadRow)
