@@ -80,9 +80,9 @@ class TrainingConfig(_Section):
     """How the weights are learned."""
 
     epochs: Count = Key(
-        0, description="passes over the training rows, at most; 0: 2 to 16, the more the shorter the text"
+        0, description="passes over the training rows, at most; 0: 2 to 30, the more the shorter the text"
     )
-    batch_size: Positive = Key(32, description="rows of a step")
+    batch_size: Positive = Key(64, description="rows of a step")
     learning_rate: Annotated[float, Key(gt=0)] = Key(3e-3, description="the highest step size")
     schedule: Literal["constant", "cosine", "plateau"] = Key(
         "cosine", description="how the step size falls: not, along a cosine after a warm-up, or when stuck"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from app.encode import training_rows
 from app.predictor import Predictor, load_predictor
 from app.progress import bar
 from app.run import Run, open_run, versions, write_text
+from app.tasks import get_task
 from app.tasks.base import Answers, Task
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -29,7 +29,7 @@ def open_dataset(run: Run, data: str | None, manual_directory: Path | None) -> D
     Raises:
         UserError: it is not there, or the run's own data has changed since.
     """
-    task = load_task(run)
+    task = get_task(run.task)
     fields = task.fields(run.config)
     source = open_source(data or run.manifest["data"], fields, task.formats)
     dataset = prepare(
@@ -41,13 +41,6 @@ def open_dataset(run: Run, data: str | None, manual_directory: Path | None) -> D
             "name what to evaluate on with --data"
         )
     return dataset
-
-
-def load_task(run: Run) -> Task:
-    """The task of a run."""
-    from app.tasks import get_task
-
-    return get_task(run.task)
 
 
 def answer_split(
@@ -79,12 +72,12 @@ def _texts(rows: Any, wanted: str, most: int) -> tuple[list[bytes], np.ndarray]:
     return texts[:most], np.concatenate(targets)[:most]
 
 
-def baseline(run: Run, task: Task, dataset: Dataset, split: str, labels: Sequence[str]) -> dict[str, Any]:
-    """The baseline's figures, learned from the very rows that the run learned from.
+def baseline(run: Run, task: Task, own: Dataset, dataset: Dataset, split: str) -> dict[str, Any]:
+    """The baseline's figures on a split of `dataset`, learned from the training rows of `own`.
 
     Computed once for the data and the split, then read from the data directory.
     """
-    own = open_dataset(run, None, None)
+    labels = run.labels()
     identity = json.dumps(
         [
             versions(),
@@ -133,7 +126,7 @@ def evaluate(
         the JSON object of `evaluate --json`.
     """
     run = open_run(path)
-    task = load_task(run)
+    task = get_task(run.task)
     dataset = open_dataset(run, data, manual_directory)
     dataset.size(split)
     labels = run.labels()
@@ -147,7 +140,8 @@ def evaluate(
     }
     if with_baseline:
         try:
-            result["baseline"] = baseline(run, task, dataset, split, labels)
+            own = open_dataset(run, None, manual_directory) if data else dataset
+            result["baseline"] = baseline(run, task, own, dataset, split)
         except UserError as error:  # the run's own data is gone: its figures stand all the same
             result["baseline"] = {"error": str(error)}
     return result

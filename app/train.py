@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from data.encoding import Encoded
 
 TOKENS_TO_LEARN_FROM = 15_000_000
-FEWEST_EPOCHS, MOST_EPOCHS = 2, 16
+FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 
 
 @dataclass(frozen=True)

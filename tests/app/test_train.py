@@ -348,6 +348,7 @@ def resumed(killed: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactor
     """Return the killed run after the same command with `--resume`, and what that printed."""
     folder = tmp_path_factory.mktemp("resumed")
     shutil.copytree(killed, folder / "run")
+    (folder / "run/checkpoints/.state.4242.npz").write_bytes(b"a state that was not whole")
     process = start_training(folder, reviews, "--resume")
     output, messages = process.communicate(timeout=240)
     assert process.returncode == 0, messages
@@ -373,6 +374,14 @@ def test_a_resumed_training_ends_at_the_same_weights(resumed: tuple[Path, str, s
     assert epoch_lines(run) == epoch_lines(exact)
     steps = [line["step"] for line in metrics(run)]
     assert steps == list(range(1, 61))
+
+
+@pytest.mark.xfail(strict=True, reason="what a killed process was writing stays, and gets into the manifest")
+def test_a_resumed_training_tidies_up(resumed: tuple[Path, str, str]) -> None:
+    """What a killed process had written by half is gone at the end."""
+    run, _, _ = resumed
+
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["state.npz"]
 
 
 def test_stdout_of_a_resumed_training(resumed: tuple[Path, str, str]) -> None:

@@ -87,6 +87,7 @@ def content(text: str) -> str:
         ("wait... no -- yes--no!!", "wait ... no -- yes -- no ! !"),
         ("C++ e-mail a_b #1 $5 50% (ok)", "c + + e - mail a_b # 1 $ 5 50 % ( ok )"),
         ("<3 :-)", "< 3 : - )"),
+        ("a\ue000\ue000b", "a \ue000 \ue000 b"),
         # markup separates, comparison does not
         ("good<br />bad<BR/>so<br>so", "good bad so so"),
         ("<p>a</p><h1>b</h1>", "a b"),

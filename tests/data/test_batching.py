@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.batching import epoch_batches, sorted_batches, steps_per_epoch
+
+
+@pytest.fixture
+def lengths() -> np.ndarray:
+    """Return the lengths of 20,000 rows: most short, some long."""
+    return np.random.default_rng(0).geometric(0.02, size=20_000).clip(1, 400)
+
+
+def padding(batches: list[np.ndarray], lengths: np.ndarray) -> float:
+    """Return the share of the batches' steps that is padding."""
+    steps = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
+    return 1 - int(lengths.sum()) / steps
+
+
+def equal(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
+    """Return whether two epochs have the same batches in the same order."""
+    return len(first) == len(second) and all(map(np.array_equal, first, second))
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=300),
+    st.integers(1, 40),
+    st.integers(0, 2**31 - 1),
+    st.integers(0, 100),
+)
+def test_every_row_stands_in_one_batch(lengths: list[int], batch_size: int, seed: int, epoch: int) -> None:
+    """An epoch has every row once, in as many batches as said, all full but for one at most."""
+    batches = epoch_batches(np.array(lengths), batch_size=batch_size, seed=seed, epoch=epoch)
+
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    assert len(batches) == steps_per_epoch(len(lengths), batch_size)
+    assert sum(len(rows) != batch_size for rows in batches) <= 1
+    assert all(0 < len(rows) <= batch_size for rows in batches)
+
+
+def test_steps() -> None:
+    """The last batch may be smaller."""
+    assert [steps_per_epoch(rows, 32) for rows in (1, 31, 32, 33, 64, 65)] == [1, 1, 1, 2, 2, 3]
+
+
+def test_seed_and_epoch_decide(lengths: np.ndarray) -> None:
+    """Batches are a function of seed and epoch, whatever was drawn before, and differ between them."""
+    first = epoch_batches(lengths, batch_size=32, seed=3, epoch=7)
+    np.random.seed(0)
+    random.seed(0)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+
+    again = epoch_batches(lengths, batch_size=32, seed=3, epoch=7)
+
+    assert equal(first, again)
+    assert before == (random.getstate(), np.random.get_state()[1].tolist())
+    for seed, epoch in ((3, 8), (4, 7), (7, 3)):
+        assert not equal(first, epoch_batches(lengths, batch_size=32, seed=seed, epoch=epoch))
+
+
+def test_lengths_are_left_alone(lengths: np.ndarray) -> None:
+    """The caller's array is not changed."""
+    before = lengths.copy()
+
+    epoch_batches(lengths, batch_size=32, seed=0, epoch=0)
+    sorted_batches(lengths, batch_size=32)
+
+    assert np.array_equal(lengths, before)
+
+
+def test_little_padding(lengths: np.ndarray) -> None:
+    """Rows of like length stand together: padding is a small share, where a plain shuffle's is large."""
+    plain = np.split(np.random.default_rng(1).permutation(len(lengths)), range(32, len(lengths), 32))
+
+    assert padding(plain, lengths) > 0.6
+    assert padding(epoch_batches(lengths, batch_size=32, seed=0, epoch=0), lengths) < 0.1
+    assert padding(sorted_batches(lengths, batch_size=32), lengths) < 0.02
+
+
+def test_long_and_short_rows_are_mixed_in_time(lengths: np.ndarray) -> None:
+    """An epoch does not begin with the short rows: the first half's mean is that of the second."""
+    batches = epoch_batches(lengths, batch_size=32, seed=0, epoch=0)
+    half = len(batches) // 2
+    means = [lengths[np.concatenate(part)].mean() for part in (batches[:half], batches[half:])]
+
+    assert means[0] == pytest.approx(means[1], rel=0.15)
+
+
+def test_neighbours_change(lengths: np.ndarray) -> None:
+    """Which rows stand together differs from epoch to epoch, not only the order of the batches."""
+    first, second = (
+        {frozenset(rows.tolist()) for rows in epoch_batches(lengths, batch_size=32, seed=0, epoch=epoch)}
+        for epoch in (0, 1)
+    )
+
+    assert len(first & second) < 5
+
+
+def test_sorted_batches() -> None:
+    """For prediction all rows stand once, the shortest first, equal ones in their order."""
+    batches = sorted_batches(np.array([3, 1, 2, 1, 9]), batch_size=2)
+
+    assert [rows.tolist() for rows in batches] == [[1, 3], [2, 0], [4]]
