@@ -97,7 +97,7 @@ class TrainingConfig(_Section):
     )
     weight_decay: Annotated[float, Key(ge=0)] = Key(0.0, description="for adamw: share lost each step × rate")
     label_smoothing: Share = Key(0.0, description="share of the target given to all classes alike")
-    early_stopping_patience: Count = Key(3, description="epochs without improvement that end it; 0: never")
+    early_stopping_patience: Count = Key(5, description="epochs without improvement that end it; 0: never")
     early_stopping_metric: Literal["accuracy", "macro_f1", "loss"] = Key(
         "accuracy", description="validation metric whose best weights are kept"
     )
