@@ -20,7 +20,7 @@ from data.prepared import Dataset, Scan
 from data.sources import row_hash, split_of
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, unique_tokens
 
-ENCODING_VERSION = 2
+ENCODING_VERSION = 3
 TRAINING_SPLITS = ("train", "validation")
 
 

@@ -62,6 +62,7 @@ class Pooling(keras.layers.Layer):
             return tf.concat([max_pool(sequences, lengths), mean_pool(sequences, lengths)], axis=-1)
         scores = self.score(self.project(sequences))
         scores = tf.where(real_steps(sequences, lengths), scores, scores.dtype.min)
+        sequences = tf.where(real_steps(sequences, lengths), sequences, 0)  # 0 · inf is not a number
         return tf.reduce_sum(tf.nn.softmax(scores, axis=1) * sequences, axis=1)
 
     def get_config(self) -> dict[str, Any]:

@@ -119,6 +119,10 @@ def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, configured: Con
         "training.steps_per_checkpoint=2",
         "training.learning_rate=0.05",
         "text.max_length=0",
+        "model.cell=lstm",
+        "model.bidirectional=true",
+        "model.merge_mode=concat",
+        "model.pooling=max_mean",
         "model.dropout=0.1",
     )
     trained = train("classification", str(reviews), config, run=path)

@@ -26,6 +26,8 @@ from app.predictor import load_predictor
 from app.tables import show_evaluation
 from app.tasks import get_task
 from app.train import train
+from data.prepared import FILE_SHARES
+from data.sources import row_hash, split_of
 
 Command = Callable[..., Result]
 Configured = Callable[..., Config]
@@ -181,9 +183,11 @@ def test_other_data(command: Command, run: Path, reviews: Path, tmp_path: Path, 
 )
 def test_a_single_row(command: Command, run: Path, tmp_path: Path, jsonl: Jsonl) -> None:
     """A file of one row is enough to evaluate on, whichever split its hash would give it."""
-    for i in range(6):
-        jsonl(tmp_path / f"row{i}.jsonl", [{"text": f"number {i}", "label": "positive"}])
-        options = ("--data", tmp_path / f"row{i}.jsonl", "--split", "all", "--no-baseline")
+    rows = [{"text": f"number {i}", "label": "positive"} for i in range(100)]
+    for split in ("train", "validation", "test"):
+        row = next(row for row in rows if split_of(row_hash(row), FILE_SHARES) == split)
+        jsonl(tmp_path / f"{split}.jsonl", [row])
+        options = ("--data", tmp_path / f"{split}.jsonl", "--split", "all", "--no-baseline")
         assert evaluated(command, run, *options)["examples"] == 1
 
 

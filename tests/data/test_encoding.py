@@ -42,7 +42,9 @@ def batched(split: str, texts: Sequence[bytes], size: int) -> Rows:
 def encoded(folder: Path, rows: Rows, *, most: int = 10_000, min_count: int = 1, **options: Any) -> Encoded:
     """Encode rows as a training does, and open what was written."""
     graph = tf.function(
-        lambda texts: unique_tokens(texts, **options), input_signature=[tf.TensorSpec([None], tf.string)]
+        lambda texts: unique_tokens(texts, **options),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
     )
 
     def cut(texts: Texts) -> UniqueTokens:
