@@ -149,7 +149,9 @@ def _keys() -> dict[str, Any]:
 def _nearest(path: str) -> str:
     keys = [*_keys(), *Config.model_fields]
     leaf = path.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(path, keys, n=1, cutoff=0.6) or [
+    near = [key for key in keys if key.rsplit(".", 1)[-1] == leaf]
+    near += difflib.get_close_matches(path, keys, n=1, cutoff=0.6)
+    near += [
         key for key in keys if difflib.SequenceMatcher(None, leaf, key.rsplit(".", 1)[-1]).ratio() >= 0.75
     ]
     return f"; did you mean {near[0]!r}?" if near else "; see 'textrnn train --print-config'"

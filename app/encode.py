@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -89,7 +90,8 @@ def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path
             distinct, positions, lengths = (t.numpy() for t in graph(tf.constant(texts, tf.string)))
             return distinct, positions, lengths
 
-        with new_directory(path) as beside:
+        # Another process may be quicker: what it encoded is the same.
+        with contextlib.suppress(FileExistsError), new_directory(path) as beside:
             encode(
                 training_rows(dataset, task, config, dataset.labels),
                 unique_tokens=cut,

@@ -23,8 +23,8 @@ MOST_BASELINE_ROWS = 100_000
 """The baseline holds its rows in memory: of more than so many it learns from the first ones."""
 
 
-def open_dataset(run: Run, data: str | None, manual_directory: Path | None) -> Dataset:
-    """The dataset of a run, or another one with the same columns.
+def open_dataset(run: Run, data: str | None, split: str, manual_directory: Path | None) -> Dataset:
+    """The dataset of a run, or another one with the same columns, whose `split` the run can answer.
 
     Raises:
         UserError: it is not there, or the run's own data has changed since.
@@ -33,7 +33,11 @@ def open_dataset(run: Run, data: str | None, manual_directory: Path | None) -> D
     fields = task.fields(run.config)
     source = open_source(data or run.manifest["data"], fields, task.formats)
     dataset = prepare(
-        source, fields, directory=run.config.data_directory(), manual_directory=manual_directory
+        source,
+        fields,
+        directory=run.config.data_directory(),
+        manual_directory=manual_directory,
+        check=lambda found: task.check_known(found, split, run.labels()),
     )
     if data is None and dataset.hash != run.manifest["dataset_hash"]:
         raise UserError(
@@ -127,7 +131,7 @@ def evaluate(
     """
     run = open_run(path)
     task = get_task(run.task)
-    dataset = open_dataset(run, data, manual_directory)
+    dataset = open_dataset(run, data, split, manual_directory)
     dataset.size(split)
     labels = run.labels()
     answers, targets = answer_split(load_predictor(path), task, run, dataset, split)
@@ -140,7 +144,7 @@ def evaluate(
     }
     if with_baseline:
         try:
-            own = open_dataset(run, None, manual_directory) if data else dataset
+            own = open_dataset(run, None, split, manual_directory) if data else dataset
             result["baseline"] = baseline(run, task, own, dataset, split)
         except UserError as error:  # the run's own data is gone: its figures stand all the same
             result["baseline"] = {"error": str(error)}

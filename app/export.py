@@ -14,7 +14,7 @@ from data.errors import UserError
 
 def next_version(output: Path) -> int:
     """One more than the highest version there; 1 for the first."""
-    present = [int(p.name) for p in output.iterdir() if p.name.isdigit()] if output.is_dir() else []
+    present = [int(p.name) for p in output.iterdir() if p.name.isdecimal()] if output.is_dir() else []
     return max(present, default=0) + 1
 
 
@@ -51,6 +51,7 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
             "seed": run.manifest["seed"],
             "parameters": run.manifest["parameters"],
             "version": version,
+            "text_column": run.config.data.text_column,
         }
         path = directory / EXPORT_MANIFEST
         path.parent.mkdir(exist_ok=True)

@@ -187,6 +187,8 @@ class Fit:
                 record = self._end_epoch(progress)
                 save_state(self.run, self.variables, progress)
                 self.watcher.epoch(record)
+                if self.should_stop() and not progress.finished:
+                    raise Interrupted
         return progress
 
     def _epoch(self, progress: Progress) -> None:
@@ -227,6 +229,9 @@ class Fit:
     def _end_epoch(self, progress: Progress) -> dict[str, Any]:
         training = self.config.training
         validation = self.evaluate(self.validation)
+        if not math.isfinite(validation["loss"]):
+            norm = progress.sums.largest_norm
+            raise UserError(self._explain_not_finite(progress, validation["loss"], norm))
         record = self._record(progress) | {f"validation_{name}": value for name, value in validation.items()}
         figure = validation[training.early_stopping_metric]
         score = [-figure if training.early_stopping_metric == "loss" else figure, -validation["loss"]]

@@ -101,9 +101,9 @@ def _from_export(path: Path) -> Predictor:
     try:
         manifest = json.loads((path / EXPORT_MANIFEST).read_text(encoding="utf-8"))
         task = get_task(manifest["task"])
+        verify_checksums(path, manifest["files"])
     except (OSError, ValueError, KeyError):
         raise UserError(f"{path}: no export of textrnn (it has no {EXPORT_MANIFEST} of one)") from None
-    verify_checksums(path, manifest["files"])
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures[task.signature]
 
@@ -112,7 +112,7 @@ def _from_export(path: Path) -> Predictor:
         return outputs
 
     answer.keep_alive = loaded  # type: ignore[attr-defined]  # the signature alone does not hold its variables
-    return Predictor(task, manifest, answer, "text")
+    return Predictor(task, manifest, answer, manifest["text_column"])
 
 
 def load_predictor(path: Path) -> Predictor:
@@ -123,7 +123,7 @@ def load_predictor(path: Path) -> Predictor:
     """
     if (path / SAVED_MODEL).is_file():
         return _from_export(path)
-    versions = sorted((p for p in path.glob("*/" + SAVED_MODEL) if p.parent.name.isdigit()), key=_version)
+    versions = sorted((p for p in path.glob("*/" + SAVED_MODEL) if p.parent.name.isdecimal()), key=_version)
     if versions:
         return _from_export(versions[-1].parent)
     return _from_run(path)

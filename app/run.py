@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -47,7 +48,8 @@ def replaced(path: Path) -> Iterator[Path]:
 def new_directory(path: Path) -> Iterator[Path]:
     """A directory to fill; it becomes `path` when it is whole, and is gone after an error.
 
-    Where `path` came to be meanwhile, that one stays.
+    Raises:
+        FileExistsError: `path` came to be meanwhile; that one stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as beside:
@@ -56,9 +58,10 @@ def new_directory(path: Path) -> Iterator[Path]:
         yield inner
         try:
             inner.rename(path)
-        except OSError:
-            if not path.exists():
-                raise
+        except OSError as error:
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, "came to be meanwhile", str(path)) from None
+            raise error
 
 
 def remove_leftovers(run: Path) -> None:
@@ -146,7 +149,7 @@ def create_run(
         write_vocabulary(directory / VOCABULARY, vocabulary)
         (directory / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         (directory / CHECKPOINTS).mkdir()
-        (directory / MANIFEST).write_text(json.dumps({**manifest, "complete": False}, indent=2))
+        (directory / MANIFEST).write_text(json.dumps({**manifest, "complete": False, "files": {}}, indent=2))
 
 
 def complete_run(path: Path, **facts: Any) -> None:
@@ -167,7 +170,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such directory; expected a run that 'textrnn train' made")
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if isinstance(manifest, dict) and {"task", "complete"} <= set(manifest):
+        if isinstance(manifest, dict) and {"task", "complete", "files"} <= set(manifest):
             return manifest
     except (OSError, ValueError):
         pass

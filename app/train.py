@@ -96,6 +96,7 @@ def new_model(task: Task, config: Config, *, encoded: Encoded, labels: Sequence[
     import keras
     import tensorflow as tf
 
+    keras.utils.clear_session(free_memory=False)  # names of variables count from 1 again, as in a new process
     keras.utils.set_random_seed(config.seed)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -148,6 +149,8 @@ def train(
         raise UserError("--resume needs --run: which run is to go on?")
     if run is not None and resume and run.exists() and read_manifest(run)["complete"]:
         return _summary(run, finished=True)
+    if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
+        raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     source = open_source(data, task.fields(config), task.formats)
     dataset = prepare(
         source,
@@ -157,6 +160,8 @@ def train(
         check=task.check,
     )
     run = run or default_run(task_name, dataset.name, now or datetime.now())
+    if run.exists() and not resume:
+        raise UserError(f"{run} exists; give another --run")
     return _train(task, dataset, data, config, run)
 
 

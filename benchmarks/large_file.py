@@ -23,6 +23,7 @@ PARTS = 6
 
 
 def main() -> None:
+    """Writes the file that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--gigabytes", type=float, default=2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def read_vectors(path: Path, vocabulary: Sequence[bytes], *, size: int) -> dict[
     try:
         with open_text(path) as lines:
             for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
                 cells = line.rstrip().split(" ")
                 if number == 1 and len(cells) == 2 and all(cell.isdigit() for cell in cells):
                     if int(cells[1]) != size:
@@ -48,8 +51,10 @@ def read_vectors(path: Path, vocabulary: Sequence[bytes], *, size: int) -> dict[
                         raise UserError(_other_size(path, len(cells) - 1, size))
                     if index is not None:
                         vectors[index] = vector
-    except OSError as error:
-        raise UserError(f"model.embeddings = {str(path)!r}: {error.strerror or error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"model.embeddings = {str(path)!r}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     except ValueError as error:
         raise UserError(f"{path}:{number}: no word vector ({error})") from None
     return vectors

@@ -152,7 +152,7 @@ def open_source(data: str, fields: Sequence[Field], formats: Sequence[str]) -> S
     if colon and scheme == "tfds":
         return CatalogueName(name)
     path = Path(data)
-    if path.is_dir():
+    if data and path.is_dir():
         return _folder(path, fields, formats)
     if path.is_file():
         if format_of(path) not in formats:

@@ -46,6 +46,10 @@ class Task(ABC):
         """Refuses rows that nothing can be learned from, with a UserError."""
 
     @abstractmethod
+    def check_known(self, found: Scan, split: str, labels: Sequence[str]) -> None:
+        """Refuses rows of a split that a model with these labels can't be right about, with a UserError."""
+
+    @abstractmethod
     def targets(self, batch: Batch, dataset: Dataset, labels: Sequence[str]) -> np.ndarray:
         """What is to be learned of each row of a batch of `dataset`: [B], as ids into `labels`.
 

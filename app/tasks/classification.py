@@ -10,7 +10,7 @@ import numpy as np
 
 from app.tasks.base import Answers, Batch, Task
 from data.errors import UserError
-from data.prepared import Dataset, Scan
+from data.prepared import ALL_SPLITS, Dataset, Scan
 from data.readers import Field
 
 if TYPE_CHECKING:
@@ -63,6 +63,16 @@ class Classification(Task):
                     f"label {shown} in the {split} rows, but never in the training rows; "
                     "give it training rows or take it out"
                 )
+
+    def check_known(self, found: Scan, split: str, labels: Sequence[str]) -> None:
+        """Every label is one of the model's."""
+        present = set().union(
+            *(counts for name, counts in found.labels.items() if split in (name, ALL_SPLITS))
+        )
+        if unknown := sorted(present - set(labels)):
+            raise UserError(
+                f"label {unknown[0]!r} (split {split}) is none of the model's: {', '.join(labels[:10])}"
+            )
 
     def targets(self, batch: Batch, dataset: Dataset, labels: Sequence[str]) -> np.ndarray:
         """Class ids: int32 [B]."""

@@ -178,9 +178,6 @@ def test_other_data(command: Command, run: Path, reviews: Path, tmp_path: Path, 
     assert 0 <= found["baseline"]["accuracy"] <= 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a file must have a row that falls to train, even where none is needed"
-)
 def test_a_single_row(command: Command, run: Path, tmp_path: Path, jsonl: Jsonl) -> None:
     """A file of one row is enough to evaluate on, whichever split its hash would give it."""
     rows = [{"text": f"number {i}", "label": "positive"} for i in range(100)]

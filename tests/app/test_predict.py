@@ -257,9 +257,7 @@ def other_column(
     "which",
     [
         0,
-        pytest.param(
-            1, marks=pytest.mark.xfail(strict=True, reason="an export does not keep the column's name")
-        ),
+        pytest.param(1),
     ],
     ids=["run", "export"],
 )

@@ -221,7 +221,6 @@ def test_name_of_a_run(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [trained.run.name]
 
 
-@pytest.mark.xfail(strict=True, reason="the second one goes on with the first one's run")
 def test_two_runs_in_a_second(
     configured: Configured, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,9 +398,6 @@ def test_stderr_of_a_resumed_training(resumed: tuple[Path, str, str]) -> None:
     assert messages.splitlines()[0] == "run: going on"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Keras numbers the layers of a process; the state is looked up by that"
-)
 def test_resumed_in_the_same_process(
     configured: Configured, exact: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,7 +443,6 @@ def test_interrupted(stopped: tuple[Path, Path, list[str], Result]) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.xfail(strict=True, reason="a stop is only looked for between the steps of an epoch")
 def test_interrupted_between_epochs(
     configured: Configured, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -786,7 +781,6 @@ def test_a_run_whose_loss_was_not_finite(command: Command, exploded: tuple[Path,
     assert command("export", run).exit_code == 1
 
 
-@pytest.mark.xfail(strict=True, reason="only the loss of a step is looked at, not that of the validation")
 def test_a_validation_loss_that_is_not_finite(configured: Configured, reviews: Path, tmp_path: Path) -> None:
     """So it is where the last step of an epoch did it, which only the validation shows."""
     config = configured(

@@ -108,15 +108,11 @@ def test_no_file(tmp_path: Path) -> None:
         read_vectors(tmp_path / "nowhere.txt", VOCABULARY, size=3)
 
 
-@pytest.mark.xfail(strict=True, reason="an empty line is taken for a vector of 0 numbers")
 def test_an_empty_line_at_the_end(tmp_path: Path) -> None:
     """An empty line at the end, as editors leave it, does no harm."""
     assert read(tmp_path, "good 1 2 3\n\n") == {2: [1, 2, 3]}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=EOFError, reason="only OSError and ValueError are turned into a UserError"
-)
 def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
     """A `.gz` that was cut off is refused by its name."""
     path = tmp_path / "vectors.txt.gz"
