@@ -65,11 +65,10 @@ class TrainingDisplay:
         if self._bar is None:
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=8),
                 TextColumn("{task.completed}/{task.total}"),
                 TextColumn("{task.fields[figures]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(compact=True),
                 console=self.console,
                 transient=True,
             )
