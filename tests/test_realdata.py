@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not DATA.is_dir(), reason=f"no datasets in {DATA}"),
 ]
 
-SMALL = ("model.units=8", "model.embedding_size=8", "training.epochs=1", "training.batch_size=128")
+SMALL = ("model.units=16", "model.embedding_size=16", "training.epochs=3", "training.learning_rate=0.01")
 HARD = [
     "",
     "   ",
