@@ -53,10 +53,6 @@ class Progress:
     """The lines of metrics.jsonl."""
 
 
-def _arrays(variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
-    return {f"{i}:{variable.path}": np.asarray(variable) for i, variable in enumerate(variables)}
-
-
 def _as_saved(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.kind in "biufU" else array.astype(np.float32)
 
@@ -69,7 +65,9 @@ def save_state(run: Path, variables: Sequence[keras.Variable], progress: Progres
         variables: of model and optimizer, the dropout seed generators among them.
         progress: where the training stands.
     """
-    arrays: dict[str, Any] = {name: _as_saved(array) for name, array in _arrays(variables).items()}
+    arrays: dict[str, Any] = {
+        f"{i}:{variable.path}": _as_saved(np.asarray(variable)) for i, variable in enumerate(variables)
+    }
     arrays["progress"] = np.array(json.dumps(asdict(progress)))
     with replaced(run / STATE) as beside:
         np.savez(beside, **arrays)

@@ -60,9 +60,10 @@ class Pooling(keras.layers.Layer):
             return mean_pool(sequences, lengths)
         if self.kind == "max_mean":
             return tf.concat([max_pool(sequences, lengths), mean_pool(sequences, lengths)], axis=-1)
+        real = real_steps(sequences, lengths)
         scores = self.score(self.project(sequences))
-        scores = tf.where(real_steps(sequences, lengths), scores, scores.dtype.min)
-        sequences = tf.where(real_steps(sequences, lengths), sequences, 0)  # 0 · inf is not a number
+        scores = tf.where(real, scores, scores.dtype.min)
+        sequences = tf.where(real, sequences, 0)  # 0 · inf is not a number
         return tf.reduce_sum(tf.nn.softmax(scores, axis=1) * sequences, axis=1)
 
     def get_config(self) -> dict[str, Any]:
