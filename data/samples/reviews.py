@@ -1,6 +1,5 @@
-"""Datasets that the program generates from a seed: small, offline, the same on every machine.
+"""`sample:reviews`: sentiment in which the words say nothing and their order says all.
 
-`sample:reviews` is a sentiment dataset in which the words say nothing and their order says all.
 Each text has a *twin* in its split: the same words, each as often, and the opposite label.
 
     The acting is dull, but the plot is very charming.      positive
@@ -23,11 +22,10 @@ learns with Adam at a rate of 0.003: 0.973 after 6 epochs. A rate of 0.001 takes
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-Row = dict[str, str]
+from data.samples.row import Row
 
 
 class Subject(NamedTuple):
@@ -123,9 +121,6 @@ def reviews(seed: int = 0) -> dict[str, list[Row]]:
     generator = Random(seed)
     seen: set[str] = set()
     return {split: _split(generator, size, seen) for split, size in SPLIT_SIZES.items()}
-
-
-SAMPLES: dict[str, Callable[[int], dict[str, list[Row]]]] = {"reviews": reviews}
 
 
 def _split(generator: Random, size: int, seen: set[str]) -> list[Row]:

@@ -13,7 +13,8 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from data.samples import BLAME, PRAISE, SAMPLES, Row, reviews
+from data.samples import SAMPLES, Row, reviews
+from data.samples.reviews import BLAME, PRAISE
 
 SPLITS = {"train": 2000, "validation": 400, "test": 400}
 
