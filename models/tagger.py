@@ -1,0 +1,335 @@
+"""Many to many: a text's tokens in, one tag for each out, and if wanted one label for the whole text."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from models.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
+from models.pooling import Pooling
+from models.recurrent import Cell, MergeMode, RecurrentStack
+from models.word_dropout import WordDropout
+
+CharacterFeatures = Literal["none", "recurrent", "convolution"]
+
+_FILTER_WIDTHS = (2, 3, 4)
+
+
+@keras.saving.register_keras_serializable("textrnn")
+class CharacterEncoder(keras.layers.Layer):
+    """A vector for each word form from its characters.
+
+    `recurrent`: the final states of a bidirectional LSTM (Ling et al. 2015; Lample et al. 2016).
+    `convolution`: the maxima of filters over 2, 3 and 4 characters (Ma and Hovy 2016).
+    """
+
+    def __init__(
+        self,
+        kind: Literal["recurrent", "convolution"],
+        *,
+        vocabulary_size: int,
+        embedding_size: int,
+        units: int,
+        **options: Any,
+    ) -> None:
+        """Makes the layers.
+
+        Args:
+            kind: as above.
+            vocabulary_size: number of character ids, the special ones included.
+            embedding_size: width of a character's vector.
+            units: of each direction, or filters of all widths together.
+            options: of `keras.layers.Layer`.
+        """
+        super().__init__(**options)
+        self.settings: dict[str, Any] = {
+            "kind": kind,
+            "vocabulary_size": vocabulary_size,
+            "embedding_size": embedding_size,
+            "units": units,
+        }
+        self.embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.recurrent: RecurrentStack | None = None
+        self.filters: list[keras.layers.Conv1D] = []
+        self.output_size = units
+        if kind == "recurrent":
+            self.recurrent = RecurrentStack(
+                cell="lstm", units=units, layers=1, bidirectional=True, name="recurrent"
+            )
+            self.output_size = 2 * units
+        elif kind == "convolution":
+            for i, width in enumerate(_FILTER_WIDTHS):
+                share = (units + i) // len(_FILTER_WIDTHS)
+                if share:
+                    self.filters.append(keras.layers.Conv1D(share, width, name=f"filters_{width}"))
+        else:
+            raise ValueError(f"kind is one of recurrent, convolution; got {kind!r}")
+
+    def build(self, *_: Any) -> None:
+        """Creates the weights; shapes follow from the arguments alone."""
+        self.embedding.build((None, None))
+        for layer in (self.recurrent, *self.filters):
+            if layer is not None:
+                layer.build((None, None, self.settings["embedding_size"]))
+        self.built = True
+
+    def make_portable(self) -> None:
+        """Keeps the layers from cuDNN, see `RecurrentStack.make_portable`."""
+        if self.recurrent is not None:
+            self.recurrent.make_portable()
+
+    def call(self, characters: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Character ids int32 [U, C], right-padded, and lengths int32 [U] (≥ 1) → float [U, D]."""
+        embedded = self.embedding(characters)
+        if self.recurrent is not None:
+            return self.recurrent(embedded, lengths)[1]
+        real = tf.sequence_mask(lengths, tf.shape(characters)[1])[:, :, None]
+        embedded = tf.where(real, embedded, tf.zeros_like(embedded))
+        maxima = []
+        for layer in self.filters:
+            # Each filter also sees the edges of a form, as if zeros stood around it.
+            edge = layer.kernel_size[0] - 1
+            found = layer(tf.pad(embedded, [[0, 0], [edge, edge], [0, 0]]))
+            touching = tf.sequence_mask(lengths + edge, tf.shape(found)[1])[:, :, None]
+            maxima.append(tf.reduce_max(tf.where(touching, found, found.dtype.min), axis=1))
+        return tf.tanh(tf.concat(maxima, axis=-1))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {**super().get_config(), **self.settings}
+
+
+@keras.saving.register_keras_serializable("textrnn")
+class Tagger(keras.Model):
+    """Embeddings of words and their characters, dropout, recurrent layers, dropout, a dense head a token.
+
+    A CRF may score the tags of a sentence together (Huang et al. 2015). With sentence labels, the maximum
+    and the mean of what the head reads feed a second head, and both learn together (Liu and Lane 2016).
+    With `layers=0` each token is tagged by itself, to compare with.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        tags: int,
+        embedding_size: int,
+        cell: Cell,
+        units: int,
+        labels: int = 0,
+        character_features: CharacterFeatures = "none",
+        character_vocabulary_size: int = 0,
+        character_embedding_size: int = 32,
+        character_units: int = 50,
+        layers: int = 1,
+        bidirectional: bool = True,
+        merge_mode: MergeMode = "concat",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        activation: str = "tanh",
+        crf: bool = False,
+        allowed: Allowed | None = None,
+        **options: Any,
+    ) -> None:
+        """Makes the layers.
+
+        Args:
+            vocabulary_size: number of token ids, the special ones included.
+            tags: number of tags K.
+            embedding_size: width of a token's vector.
+            cell: `simple`, `gru` or `lstm`.
+            units: width of the hidden state, of each direction.
+            labels: number of sentence labels; 0 for none.
+            character_features: how a word's characters are read, see `CharacterEncoder`.
+            character_vocabulary_size: number of character ids, the special ones included.
+            character_embedding_size: width of a character's vector.
+            character_units: of each direction, or filters of all widths together.
+            layers: recurrent layers; 0 for none.
+            bidirectional: whether each layer also reads backwards.
+            merge_mode: how two directions are joined.
+            dropout: share dropped of a token's features, between layers, and before the heads.
+            recurrent_dropout: share of the hidden state dropped at each step.
+            word_dropout: share of tokens read as unknown in training; their characters stay.
+            activation: of the recurrent layers over the tokens.
+            crf: whether tags are scored together.
+            allowed: start [K], step [K, K] (from, to) and end [K] of bool: what decoding keeps to, with
+                a CRF or without; nothing is forbidden by default.
+            options: of `keras.Model`.
+        """
+        super().__init__(**options)
+        self.settings: dict[str, Any] = {
+            "vocabulary_size": vocabulary_size,
+            "tags": tags,
+            "embedding_size": embedding_size,
+            "cell": cell,
+            "units": units,
+            "labels": labels,
+            "character_features": character_features,
+            "character_vocabulary_size": character_vocabulary_size,
+            "character_embedding_size": character_embedding_size,
+            "character_units": character_units,
+            "layers": layers,
+            "bidirectional": bidirectional,
+            "merge_mode": merge_mode,
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "word_dropout": word_dropout,
+            "activation": activation,
+            "crf": crf,
+            "allowed": as_lists(allowed),
+        }
+        self.word_dropout = WordDropout(word_dropout, name="word_dropout")
+        self.embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.character_encoder: CharacterEncoder | None = None
+        if character_features != "none":
+            self.character_encoder = CharacterEncoder(
+                character_features,
+                vocabulary_size=character_vocabulary_size,
+                embedding_size=character_embedding_size,
+                units=character_units,
+                name="character_encoder",
+            )
+        self.feature_dropout = keras.layers.Dropout(dropout, name="feature_dropout")
+        self.recurrent = RecurrentStack(
+            cell=cell,
+            units=units,
+            layers=layers,
+            bidirectional=bidirectional,
+            merge_mode=merge_mode,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            activation=activation,
+            name="recurrent",
+        )
+        self.head_dropout = keras.layers.Dropout(dropout, name="head_dropout")
+        self.head = keras.layers.Dense(tags, name="head")
+        self.crf = CRF(tags, allowed=allowed, name="crf") if crf else None
+        self.forbidden = None if allowed is None else forbidding(allowed)
+        if labels:
+            self.pooling = Pooling("max_mean", name="pooling")
+            self.label_dropout = keras.layers.Dropout(dropout, name="label_dropout")
+            self.label_head = keras.layers.Dense(labels, name="label_head")
+
+    def build(self, *_: Any, **__: Any) -> None:
+        """Creates all weights; shapes follow from the arguments alone."""
+        width = self.settings["embedding_size"]
+        self.embedding.build((None, None))
+        if self.character_encoder is not None:
+            self.character_encoder.build()
+            width += self.character_encoder.output_size
+        self.recurrent.build((None, None, width))
+        width = self.recurrent.output_size or width
+        self.head.build((None, None, width))
+        if self.crf is not None:
+            self.crf.build()
+        if self.settings["labels"]:
+            self.pooling.build((None, None, width))
+            self.label_head.build((None, 2 * width))
+        self.built = True
+
+    def make_portable(self) -> None:
+        """Keeps all layers from cuDNN, see `RecurrentStack.make_portable`."""
+        self.recurrent.make_portable()
+        if self.character_encoder is not None:
+            self.character_encoder.make_portable()
+
+    def call(
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        forms: tf.Tensor | None = None,
+        characters: tf.Tensor | None = None,
+        character_lengths: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> dict[str, tf.Tensor]:
+        """Scores.
+
+        The characters of each distinct word form of a batch are read once; without character features
+        the last three may be left out.
+
+        Args:
+            token_ids: int32 [B, T], right-padded.
+            lengths: int32 [B], each from 1 to T.
+            forms: int32 [B, T], which row of `characters` spells a token; any row for padding.
+            characters: int32 [U, C], character ids, right-padded.
+            character_lengths: int32 [U], each from 1 to C.
+            training: whether dropout is on.
+
+        Returns:
+            `emissions` float [B, T, K], the scores of each token's tags (meaningless beyond a row's
+            length), and with sentence labels `label_logits` float [B, L].
+        """
+        features = self.embedding(self.word_dropout(token_ids, training=training))
+        if self.character_encoder is not None:
+            of_forms = self.character_encoder(characters, character_lengths)
+            features = tf.concat([features, tf.gather(of_forms, forms)], axis=-1)
+        features = self.feature_dropout(features, training=training)
+        sequences, final = self.recurrent(features, lengths, training=training)
+        outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}
+        if self.settings["labels"]:
+            pooled = self.pooling(sequences, final, lengths)
+            outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))
+        return outputs
+
+    def tag_losses(self, outputs: dict[str, tf.Tensor], tags: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """The negative log-probability of each row's tags; divide by real tokens for a mean.
+
+        With a CRF that of the tags together, else the sum of the cross entropies of real tokens.
+
+        Args:
+            outputs: of `call`.
+            tags: int32 [B, T]; beyond a row's length any tag.
+            lengths: int32 [B].
+
+        Returns:
+            float32 [B].
+        """
+        emissions = tf.cast(outputs["emissions"], tf.float32)
+        if self.crf is not None:
+            return -self.crf.log_likelihood(emissions, tags, lengths)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tags, logits=emissions)
+        real = tf.sequence_mask(lengths, tf.shape(tags)[1])
+        return tf.reduce_sum(tf.where(real, losses, 0.0), axis=1)
+
+    def decode(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
+        """The best tags of each row, of those allowed.
+
+        Args:
+            outputs: of `call`.
+            lengths: int32 [B].
+
+        Returns:
+            int32 [B, T]; 0 beyond a row's length.
+        """
+        emissions = outputs["emissions"]
+        if self.crf is not None:
+            return self.crf.decode(emissions, lengths)
+        if self.forbidden is not None:
+            return viterbi(emissions, lengths, *self.forbidden)
+        tags = tf.argmax(emissions, axis=-1, output_type=tf.int32)
+        return tf.where(tf.sequence_mask(lengths, tf.shape(tags)[1]), tags, 0)
+
+    def tag_probabilities(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
+        """The probability of each tag of each token, over all allowed tags of the row.
+
+        Args:
+            outputs: of `call`.
+            lengths: int32 [B].
+
+        Returns:
+            float32 [B, T, K]; 0 beyond a row's length.
+        """
+        emissions = tf.cast(outputs["emissions"], tf.float32)
+        if self.crf is not None:
+            return self.crf.marginals(emissions, lengths)
+        if self.forbidden is not None:
+            return marginals(emissions, lengths, *self.forbidden)
+        real = tf.sequence_mask(lengths, tf.shape(emissions)[1])[:, :, None]
+        return tf.where(real, tf.nn.softmax(emissions), 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this model again."""
+        return {**super().get_config(), **self.settings}
