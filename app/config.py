@@ -32,7 +32,12 @@ class DataConfig(_Section):
 
     directory: str = Key("", description="where prepared datasets are kept; empty: the user's cache")
     text_column: str = Key("text", description="column that holds the text")
-    label_column: str = Key("label", description="column that holds the label")
+    label_column: str = Key(
+        "label", description="column that holds the label; empty, for generation: no condition"
+    )
+    tag_column: str = Key("upos", description="column of CoNLL-U, or of JSON lines, that holds the tags")
+    source: str = Key("source", description="column, or ending of parallel files, to translate from")
+    target: str = Key("target", description="column, or ending of parallel files, to translate to")
     validation_fraction: Annotated[float, Key(gt=0, lt=1)] = Key(
         0.1, description="share of the training rows held out where the data has no validation split"
     )
@@ -41,7 +46,7 @@ class DataConfig(_Section):
 class TextConfig(_Section):
     """How a text becomes token ids."""
 
-    tokens: Literal["word", "char", "byte"] = Key("word", description="what a token is")
+    tokens: Literal["word", "char", "byte", "subword"] = Key("word", description="what a token is")
     lowercase: bool = Key(True, description="drop case")
     vocabulary_size: Annotated[int, Key(ge=3)] = Key(
         30000, description="the most tokens that are known, padding and the unknown token included"
@@ -49,6 +54,7 @@ class TextConfig(_Section):
     max_length: Count = Key(256, description="tokens of a text that are read; 0: all")
     truncate: Literal["end", "middle"] = Key("middle", description="what a longer text loses")
     min_count: Positive = Key(1, description="tokens that stand fewer times in the training text are unknown")
+    shared: bool = Key(True, description="translation: one vocabulary and one embedding for both languages")
 
 
 class ModelConfig(_Section):
@@ -67,6 +73,7 @@ class ModelConfig(_Section):
     embedding_size: Positive = Key(64, description="width of a token's vector")
     embeddings: str = Key("", description="a GloVe or word2vec text file that the embedding starts from")
     dropout: Share = Key(0.5, description="share of features dropped around and between recurrent layers")
+    weight_dropout: Share = Key(0.0, description="generation: share of recurrent weights dropped in a step")
     recurrent_dropout: Share = Key(0.0, description="share of the hidden state dropped at each step")
     word_dropout: Share = Key(0.2, description="share of tokens read as unknown in training")
     rare_word_dropout: Annotated[float, Key(ge=0, le=1)] = Key(
@@ -74,6 +81,19 @@ class ModelConfig(_Section):
         description="share of the training text that a token makes up when half of it is read as unknown",
     )
     activation: Literal["tanh", "relu", "sigmoid"] = Key("tanh", description="of the recurrent layers")
+    character_features: Literal["none", "recurrent", "convolution"] = Key(
+        "recurrent", description="tagging: how a token's characters are read beside its word vector"
+    )
+    character_embedding_size: Positive = Key(32, description="tagging: width of a character's vector")
+    character_units: Positive = Key(50, description="tagging: width of what is read from the characters")
+    crf: bool = Key(False, description="tagging: a linear-chain CRF in place of a softmax for each token")
+    attention: Literal["additive", "multiplicative", "none"] = Key(
+        "additive", description="translation: how the decoder looks at the source"
+    )
+    input_feeding: bool = Key(True, description="translation: each step also sees what it attended to before")
+    tie_embeddings: bool = Key(
+        True, description="generation, translation: the output matrix is the embedding's"
+    )
 
 
 class TrainingConfig(_Section):
@@ -98,14 +118,27 @@ class TrainingConfig(_Section):
     weight_decay: Annotated[float, Key(ge=0)] = Key(0.0, description="for adamw: share lost each step × rate")
     label_smoothing: Share = Key(0.0, description="share of the target given to all classes alike")
     early_stopping_patience: Count = Key(5, description="epochs without improvement that end it; 0: never")
-    early_stopping_metric: Literal["accuracy", "macro_f1", "loss"] = Key(
-        "accuracy", description="validation metric whose best weights are kept"
+    early_stopping_metric: Literal[
+        "accuracy", "macro_f1", "span_f1", "label_accuracy", "exact_match", "bleu", "loss"
+    ] = Key("accuracy", description="validation metric whose best weights are kept")
+    sequence_length: Positive = Key(
+        100, description="generation: tokens through which the loss is propagated back in time"
     )
     class_weights: Literal["none", "balanced"] = Key("none", description="balanced: rare classes weigh more")
     mixed_precision: bool = Key(False, description="compute in bfloat16 (for GPUs; slower on CPUs)")
     deterministic: bool = Key(False, description="the same weights, bit for bit, from the same seed")
     steps_per_checkpoint: Count = Key(
         500, description="steps between states written inside an epoch; 0: none"
+    )
+
+
+class DecodingConfig(_Section):
+    """How the best translation is searched for."""
+
+    beam: Positive = Key(5, description="translation: texts that are followed at a time; 1: greedy")
+    length_penalty: Annotated[float, Key(ge=0)] = Key(1.0, description="translation: more for longer texts")
+    coverage_penalty: Annotated[float, Key(ge=0)] = Key(
+        0.0, description="translation: more for texts that leave no word of the source out"
     )
 
 
@@ -119,6 +152,7 @@ class Config(_Section):
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    decoding: DecodingConfig = DecodingConfig()
 
     def tokenizing(self) -> dict[str, Any]:
         """How a text is cut: the options of `models.text.tokenize`."""
@@ -192,12 +226,18 @@ def _merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
             into[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def presets() -> list[str]:
-    """Names for `--preset`."""
-    folder = resources.files("app") / "presets"
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
+DEFAULT = "default"
+
+
+def presets(task: str) -> list[str]:
+    """Names for `--preset` of a task."""
+    folder = resources.files("app") / "presets" / task
+    names = sorted(e.name.removesuffix(".toml") for e in folder.iterdir() if e.name.endswith(".toml"))
+    return [name for name in names if name != DEFAULT]
+
+
+def _preset(task: str, name: str) -> dict[str, Any]:
+    return _read_toml((resources.files("app") / "presets" / task / f"{name}.toml").read_bytes(), name)
 
 
 def _read_toml(text: bytes, where: str) -> dict[str, Any]:
@@ -208,20 +248,31 @@ def _read_toml(text: bytes, where: str) -> dict[str, Any]:
 
 
 def load_config(
-    *, file: Path | None = None, preset: str | None = None, overrides: Sequence[str] = ()
+    task: str | None = None,
+    *,
+    file: Path | None = None,
+    preset: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Config:
     """The configuration from defaults, a preset, a file and `KEY=VALUE` overrides, later ones winning.
+
+    Args:
+        task: whose defaults and presets they are; None: those of the keys.
+        file: TOML.
+        preset: one of `presets(task)`.
+        overrides: as of `--set`.
 
     Raises:
         UserError: names every key that is unknown or has a wrong value, all at once.
     """
     values: dict[str, Any] = {}
+    if task is not None:
+        values = _preset(task, DEFAULT)
     if preset is not None:
-        if preset not in presets():
-            raise UserError(f"unknown preset {preset!r}; there is {', '.join(presets())}")
-        _merge(
-            values, _read_toml((resources.files("app") / "presets" / f"{preset}.toml").read_bytes(), preset)
-        )
+        known = presets(task) if task else []
+        if preset not in known:
+            raise UserError(f"unknown preset {preset!r}; there is {', '.join(known) or 'none'}")
+        _merge(values, _preset(task or "", preset))
     if file is not None:
         try:
             text = file.read_bytes()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from app.config import Config
 from app.tasks import get_task
+from app.tasks.base import Task
 from data import prepared
 from data.doctor import Report, examine
 from data.prepared import Dataset, rows_by_split
-from data.readers import BadRow, Field, Row
+from data.readers import BadRow, Field, Row, Value
 from data.samples import SAMPLES
 from data.sources import SPLITS, CatalogueName, open_source
 
@@ -37,7 +39,7 @@ def prepare(data: str, task_name: str, config: Config, manual_directory: Path | 
     """
     task = get_task(task_name)
     fields = task.fields(config)
-    source = open_source(data, fields, task.formats)
+    source = open_source(data, fields, task.formats, task.parallel(config))
     needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
         source, needed, directory=config.data_directory(), manual_directory=manual_directory
@@ -48,15 +50,26 @@ def _catalogue_rows(dataset: Dataset, fields: Sequence[Field]) -> Iterator[tuple
     for split in dataset.sizes:
         line = 0
         for batch in dataset.batches(split):
-            for values in zip(*(batch[field.name] for field in fields), strict=True):
+            present = [field for field in fields if field.name in batch]
+            for values in zip(*(batch[field.name] for field in present), strict=True):
                 line += 1
-                row: dict[str, str] = {}
-                for field, value in zip(fields, values, strict=True):
-                    if field.kind == "label":
-                        row[field.name] = dataset.labels[value] if value >= 0 else "no label"
-                    else:
-                        row[field.name] = value.decode(errors="replace")
+                row = {f.name: _value(f, v, dataset) for f, v in zip(present, values, strict=True)}
                 yield split, dataset.name, Row(line, row)
+
+
+def _value(field: Field, value: Any, dataset: Dataset) -> Value:
+    """A stored value as a reader gives it."""
+    if field.kind == "tokens":
+        return tuple(token.decode(errors="replace") for token in value)
+    if field.kind == "tags":
+        return tuple(dataset.names[field.name][i] for i in value)
+    if field.kind == "label":
+        return dataset.names[field.name][value] if value >= 0 else "no label"
+    return bool(value) if field.kind == "flag" else str(value.decode(errors="replace"))
+
+
+def _described(task: Task, row: Row | BadRow) -> Row | BadRow:
+    return Row(row.line, task.described(row.values)) if isinstance(row, Row) else row
 
 
 def check(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Report:
@@ -67,7 +80,7 @@ def check(data: str, task_name: str, config: Config, manual_directory: Path | No
 
     task = get_task(task_name)
     fields = task.fields(config)
-    source = open_source(data, fields, task.formats)
+    source = open_source(data, fields, task.formats, task.parallel(config))
     if isinstance(source, CatalogueName):
         dataset = prepared.prepare(
             source, fields, directory=config.data_directory(), manual_directory=manual_directory
@@ -77,8 +90,11 @@ def check(data: str, task_name: str, config: Config, manual_directory: Path | No
         rows = rows_by_split(source)
         splits = tuple(split for split in source.parts if split in SPLITS)
     text = config.text
+    options = config.tokenizing() | {"max_length": 0}
+    if text.tokens == "subword":  # not learned yet: what is to be cut into them is counted
+        options["tokens"] = "word"
     graph = tf.function(
-        lambda texts: tokenize(texts, **(config.tokenizing() | {"max_length": 0})),
+        lambda texts: tokenize(texts, **options),
         input_signature=[tf.TensorSpec([None], tf.string)],
         autograph=False,
     )
@@ -88,7 +104,7 @@ def check(data: str, task_name: str, config: Config, manual_directory: Path | No
         return pieces
 
     return examine(
-        rows,
+        ((split, where, _described(task, row)) for split, where, row in rows),
         tokenize=cut,
         vocabulary_size=text.vocabulary_size - len(SPECIAL_TOKENS),
         min_count=text.min_count,

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from app.config import Config, TrainingConfig
 from app.run import METRICS, MODEL, TENSORBOARD, replaced, write_text
 from app.state import Progress, Sums, restore_state, save_state
-from app.tasks.base import Task
-from data.batching import epoch_batches, sorted_batches, steps_per_epoch
-from data.encoding import EncodedSplit
+from app.tasks.base import Task, Vocabularies, checked_metric, graph_of
+from data.batching import Feed
 from data.errors import UserError
 
 PLATEAU_FACTOR = 0.5
@@ -36,6 +34,9 @@ class Watcher(Protocol):
 
     def epoch(self, record: dict[str, Any]) -> None:
         """After each epoch, with its line of metrics.jsonl."""
+
+    def say(self, message: str) -> None:
+        """What else there is to tell."""
 
 
 class Interrupted(Exception):
@@ -101,76 +102,65 @@ class Fit:
         model: keras.Model,
         config: Config,
         *,
-        train: EncodedSplit,
-        validation: EncodedSplit,
+        train: Feed,
+        validation: Feed,
+        vocabularies: Vocabularies,
         run: Path,
         watcher: Watcher,
+        after_epoch: Callable[[], str] = lambda: "",
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepares the training.
 
         Args:
             task: gives loss and metrics.
-            model: token ids and lengths to logits.
+            model: a batch's arrays to logits.
             config: resolved.
             train: rows to learn from.
             validation: rows that decide which epoch was the best.
+            vocabularies: of the run.
             run: the run directory.
             watcher: is told of each step and epoch.
+            after_epoch: what is printed beside an epoch's figures.
             should_stop: asked after each step; True writes the state and raises `Interrupted`.
         """
         self.task = task
         self.model = model
         self.config = config
         self.train = train
-        self.validation = validation
         self.run = run
         self.watcher = watcher
+        self.after_epoch = after_epoch
         self.should_stop = should_stop
-        self.steps = steps_per_epoch(len(train), config.training.batch_size)
-        self.weights = task.row_weights(train.targets, config)
+        self.metric = checked_metric(task, config)
+        first = train.epoch(config.seed, 0)
+        self.steps = len(first)
         self.optimizer = build_optimizer(config.training, self.steps * config.training.epochs)
         self.optimizer.build(model.trainable_variables)
-        self._train_step = self._build_train_step()
-        self._logits = tf.function(
-            lambda ids, lengths: model(ids, lengths, training=False),
-            input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)],
-            autograph=False,
-        )
+        self.carried = task.carried(model, train)
+        self._train_step = graph_of(self._step, train.batch(first[0]).arrays)
+        self.evaluate = task.evaluator(model, validation, vocabularies, config)
 
     @property
-    def variables(self) -> list[keras.Variable]:
-        """All that changes in training: weights, seed generators, the optimizer's slots and step."""
-        return [*self.model.variables, *self.optimizer.variables]
+    def variables(self) -> list[Any]:
+        """All that changes in training.
 
-    def _build_train_step(self) -> tf.types.experimental.PolymorphicFunction:
+        Weights, seed generators, the optimizer's slots and step, and what a step leaves to the next.
+        """
+        return [*self.model.variables, *self.optimizer.variables, *self.carried]
+
+    def _step(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         training = self.config.training
         variables = self.model.trainable_variables
-
-        def train_step(
-            ids: tf.Tensor, lengths: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
-        ) -> tuple[tf.Tensor, ...]:
-            with tf.GradientTape() as tape:
-                logits = self.model(ids, lengths, training=True)
-                losses = self.task.loss(logits, targets, label_smoothing=training.label_smoothing)
-                loss = tf.reduce_mean(losses * weights)
-            # Dense, so that the norm counts a token that stands twice in a batch once, with its sum.
-            gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
-            gradients, norm, clipped = clip(gradients, training)
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            hits = tf.reduce_sum(self.task.hits(logits, targets))
-            return loss, hits, norm, clipped
-
-        return tf.function(
-            train_step,
-            input_signature=[
-                tf.TensorSpec([None, None], tf.int32),
-                tf.TensorSpec([None], tf.int32),
-                tf.TensorSpec([None, *self.train.targets.shape[1:]], self.train.targets.dtype),
-                tf.TensorSpec([None], tf.float32),
-            ],
-            autograph=False,
-        )
+        with tf.GradientTape() as tape:
+            loss, hits, count = self.task.losses(
+                self.model, batch, self.carried, label_smoothing=training.label_smoothing
+            )
+        # Dense, so that the norm counts a token that stands twice in a batch once, with its sum.
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        gradients, norm, clipped = clip(gradients, training)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss, hits, count, norm, clipped
 
     def __call__(self) -> Progress:
         """Trains to the end; the best weights are then in the run directory.
@@ -187,54 +177,55 @@ class Fit:
                 record = self._end_epoch(progress)
                 save_state(self.run, self.variables, progress)
                 self.watcher.epoch(record)
+                if message := self.after_epoch():
+                    self.watcher.say(message)
                 if self.should_stop() and not progress.finished:
                     raise Interrupted
         return progress
 
     def _epoch(self, progress: Progress) -> None:
         training = self.config.training
-        batches = epoch_batches(
-            self.train.lengths, batch_size=training.batch_size, seed=self.config.seed, epoch=progress.epoch
-        )
-        for rows in batches[progress.step :]:
+        entries = self.train.epoch(self.config.seed, progress.epoch)
+        if not progress.step:
+            for variable in self.carried:
+                variable.assign(tf.zeros_like(variable))
+        for entry in entries[progress.step :]:
             started = time.perf_counter()
-            ids, lengths = self.train.batch(rows)
-            loss, hits, norm, clipped = (
-                float(value)
-                for value in self._train_step(ids, lengths, self.train.targets[rows], self.weights[rows])
-            )
+            batch = self.train.batch(entry)
+            loss, hits, count, norm, clipped = (float(value) for value in self._train_step(batch.arrays))
             progress.step += 1
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise UserError(self._explain_not_finite(progress, loss, norm))
             sums = progress.sums
-            sums.loss += loss * len(rows)
+            sums.loss += loss * count
             sums.hits += hits
-            sums.rows += len(rows)
-            sums.tokens += int(lengths.sum())
+            sums.count += count
+            sums.rows += batch.rows
+            sums.tokens += batch.tokens
             sums.steps += 1
             sums.clipped += int(clipped)
             sums.norm += norm
             sums.largest_norm = max(sums.largest_norm, norm)
             sums.seconds += time.perf_counter() - started
-            self.watcher.step(progress, self.steps, self._figures(progress))
+            self.watcher.step(progress, len(entries), self._figures(progress))
             every = training.steps_per_checkpoint
-            if every and progress.step % every == 0 and progress.step < self.steps:
+            if every and progress.step % every == 0 and progress.step < len(entries):
                 progress.metrics.append(self._record(progress))
                 self._write_metrics(progress)
                 save_state(self.run, self.variables, progress)
-            if self.should_stop() and progress.step < self.steps:
+            if self.should_stop() and progress.step < len(entries):
                 save_state(self.run, self.variables, progress)
                 raise Interrupted
 
     def _end_epoch(self, progress: Progress) -> dict[str, Any]:
         training = self.config.training
-        validation = self.evaluate(self.validation)
+        validation = self.evaluate()
         if not math.isfinite(validation["loss"]):
             norm = progress.sums.largest_norm
             raise UserError(self._explain_not_finite(progress, validation["loss"], norm))
         record = self._record(progress) | {f"validation_{name}": value for name, value in validation.items()}
-        figure = validation[training.early_stopping_metric]
-        score = [-figure if training.early_stopping_metric == "loss" else figure, -validation["loss"]]
+        figure = validation[self.metric]
+        score = [-figure if self.metric == "loss" else figure, -validation["loss"]]
         if progress.best is None or score > progress.best:
             progress.best, progress.best_epoch = score, progress.epoch
             progress.stale_epochs = progress.plateau_epochs = 0
@@ -259,24 +250,11 @@ class Fit:
         )
         return record
 
-    def evaluate(self, split: EncodedSplit) -> dict[str, float]:
-        """Loss (nats a row) and the task's figures of a split, with the present weights."""
-        logits: np.ndarray | None = None
-        loss = 0.0
-        for rows in sorted_batches(split.lengths, batch_size=2 * self.config.training.batch_size):
-            scores = self._logits(*split.batch(rows))
-            loss += float(tf.reduce_sum(self.task.loss(scores, split.targets[rows])))
-            if logits is None:
-                logits = np.zeros((len(split), *scores.shape[1:]), np.float32)
-            logits[rows] = scores
-        assert logits is not None
-        return {"loss": loss / len(split), **self.task.validation_metrics(logits, split.targets)}
-
     def _figures(self, progress: Progress) -> dict[str, float]:
         sums = progress.sums
         return {
-            "loss": sums.loss / sums.rows,
-            self.task.metric: sums.hits / sums.rows,
+            "loss": sums.loss / max(sums.count, 1),
+            self.task.metric: sums.hits / max(sums.count, 1),
             "examples_per_second": sums.rows / max(sums.seconds, 1e-9),
         }
 

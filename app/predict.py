@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,22 +20,21 @@ CHUNK = 4096
 """Lines that are read, sorted by length, answered, and written at once."""
 
 
-def _rows(source: Path | None, format_name: str, text_column: str) -> Iterator[Row | BadRow]:
-    fields = (Field("text", "text", text_column, "--text-column NAME"),)
+def _rows(source: Path | None, format_name: str, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
     if source is None:
         lines = io.TextIOWrapper(
             sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
         )
         return READERS[format_name](lines, fields)
-    return read_rows(source, fields, format_name)
+    return read_rows(source, fields, READERS[format_name])
 
 
 def answers(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
     """A JSON object for each row: the task's answer, or `error` and `line` for one that can't be read."""
     pending = iter(rows)
     while chunk := list(itertools.islice(pending, CHUNK)):
-        texts = [row.values["text"].encode() for row in chunk if isinstance(row, Row)]
-        lines = iter(predictor.task.lines(predictor(texts)) if texts else [])
+        good = [row for row in chunk if isinstance(row, Row)]
+        lines = iter(predictor.task.answer(predictor, good) if good else [])
         for row in chunk:
             yield next(lines) if isinstance(row, Row) else {"error": row.reason, "line": row.line}
 
@@ -65,7 +64,8 @@ def predict(
     if format_name is None:
         guess = format_of(source) if source else ""
         format_name = guess if guess in READERS else "txt"
-    rows = _rows(source, format_name, text_column or predictor.text_column)
+    fields = predictor.task.input_fields(text_column or predictor.text_column)
+    rows = _rows(source, format_name, fields)
 
     def write(stream: TextIO) -> int:
         failed = 0

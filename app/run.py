@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,8 +21,6 @@ from data.vocabulary import read_vocabulary, write_vocabulary
 
 CONFIG = "config.toml"
 MANIFEST = "manifest.json"
-VOCABULARY = "vocabulary.txt"
-LABELS = "labels.txt"
 MODEL = "model.keras"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -118,22 +116,16 @@ class Run:
         """Name of the task."""
         return str(self.manifest["task"])
 
-    def vocabulary(self) -> list[bytes]:
-        """The tokens, in the order of their ids."""
-        return read_vocabulary(self.path / VOCABULARY)
-
-    def labels(self) -> list[str]:
-        """The classes, in the order of their ids."""
-        return (self.path / LABELS).read_text(encoding="utf-8").split("\n")[:-1]
+    def vocabularies(self) -> dict[str, list[bytes]]:
+        """What ids stand for: tokens, labels, …, each in the order of their ids."""
+        return {path.stem: read_vocabulary(path) for path in sorted(self.path.glob("*.txt"))}
 
 
 def create_run(
     path: Path,
     config: Config,
     manifest: dict[str, Any],
-    *,
-    vocabulary: list[bytes],
-    labels: tuple[str, ...],
+    vocabularies: Mapping[str, Sequence[bytes]],
 ) -> None:
     """Makes a run directory whose training has yet to begin.
 
@@ -141,13 +133,12 @@ def create_run(
         path: must not exist.
         config: resolved.
         manifest: what is known of the run: task, dataset, …
-        vocabulary: tokens in the order of their ids.
-        labels: classes in the order of their ids.
+        vocabularies: tokens, labels, …, each in the order of their ids; a file `NAME.txt` for each.
     """
     with new_directory(path) as directory:
         (directory / CONFIG).write_text(dump_config(config), encoding="utf-8")
-        write_vocabulary(directory / VOCABULARY, vocabulary)
-        (directory / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        for name, tokens in vocabularies.items():
+            write_vocabulary(directory / f"{name}.txt", tokens)
         (directory / CHECKPOINTS).mkdir()
         (directory / MANIFEST).write_text(json.dumps({**manifest, "complete": False, "files": {}}, indent=2))
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from app.run import CHECKPOINTS, replaced
@@ -24,6 +23,8 @@ class Sums:
 
     loss: float = 0.0
     hits: float = 0.0
+    count: float = 0.0
+    """What loss and hits are means over: rows, or tokens."""
     rows: int = 0
     tokens: int = 0
     steps: int = 0
@@ -57,23 +58,28 @@ def _as_saved(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.kind in "biufU" else array.astype(np.float32)
 
 
-def save_state(run: Path, variables: Sequence[keras.Variable], progress: Progress) -> None:
+def _name(variable: Any) -> str:
+    """Of a variable of Keras, or of TensorFlow."""
+    return str(getattr(variable, "path", variable.name))
+
+
+def save_state(run: Path, variables: Sequence[Any], progress: Progress) -> None:
     """Writes the state of a training, whole or not at all.
 
     Args:
         run: the run directory.
-        variables: of model and optimizer, the dropout seed generators among them.
+        variables: Keras's or TensorFlow's: of model and optimizer, the dropout seed generators among them.
         progress: where the training stands.
     """
     arrays: dict[str, Any] = {
-        f"{i}:{variable.path}": _as_saved(np.asarray(variable)) for i, variable in enumerate(variables)
+        f"{i}:{_name(variable)}": _as_saved(np.asarray(variable)) for i, variable in enumerate(variables)
     }
     arrays["progress"] = np.array(json.dumps(asdict(progress)))
     with replaced(run / STATE) as beside:
         np.savez(beside, **arrays)
 
 
-def restore_state(run: Path, variables: Sequence[keras.Variable]) -> Progress | None:
+def restore_state(run: Path, variables: Sequence[Any]) -> Progress | None:
     """Reads what `save_state` wrote into the variables; None where nothing was written yet.
 
     Raises:
@@ -87,8 +93,8 @@ def restore_state(run: Path, variables: Sequence[keras.Variable]) -> Progress | 
             arrays = {name: saved[name] for name in saved.files}
         progress = json.loads(str(arrays.pop("progress")))
         for (name, array), variable in zip(arrays.items(), variables, strict=True):
-            if name.partition(":")[2] != variable.path:
-                raise ValueError(f"{name} where {variable.path} was expected")
+            if name.partition(":")[2] != _name(variable):
+                raise ValueError(f"{name} where {_name(variable)} was expected")
             variable.assign(array)
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: is not the state of this training ({error})") from None

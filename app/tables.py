@@ -27,7 +27,7 @@ def show_evaluation(result: dict[str, Any]) -> None:
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} rows\n"
     )
     baseline = result.get("baseline", {})
-    figures = _table("", "model", "linear baseline") if baseline else _table("", "model")
+    figures = _table("", "model", baseline["name"]) if baseline else _table("", "model")
     for name, value in result.items():
         if isinstance(value, float):
             other = baseline.get(name)
@@ -36,14 +36,21 @@ def show_evaluation(result: dict[str, Any]) -> None:
     console.print(figures)
     if "error" in baseline:
         console.print(f"no baseline: {baseline['error']}")
-    if per_class := result.get("per_class"):
-        worst = sorted(per_class.items(), key=lambda item: item[1]["f1"])[:MOST_CLASSES]
-        console.print(f"\nclasses, the lowest F1 first{_cut(len(per_class), MOST_CLASSES)}")
-        classes = _table("", "precision", "recall", "f1", "support")
-        for label, row in worst:
-            scores = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
-            classes.add_row(label, *scores, str(row["support"]))
-        console.print(classes)
+    if raw := result.get("raw_text"):
+        console.print("\non raw text, where tokens must be found first")
+        found = _table("", "model")
+        for name, value in raw.items():
+            found.add_row(name, f"{value:.4f}")
+        console.print(found)
+    for key, heading in (("per_class", "classes"), ("per_type", "types of spans")):
+        if per_class := result.get(key):
+            worst = sorted(per_class.items(), key=lambda item: item[1]["f1"])[:MOST_CLASSES]
+            console.print(f"\n{heading}, the lowest F1 first{_cut(len(per_class), MOST_CLASSES)}")
+            classes = _table("", "precision", "recall", "f1", "support")
+            for label, row in worst:
+                scores = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
+                classes.add_row(label, *scores, str(row["support"]))
+            console.print(classes)
     if confusion := result.get("confusion"):
         _show_confused(console, confusion, list(result["per_class"]))
 

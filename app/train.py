@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from app.config import Config, differences, load_config
 from app.run import CONFIG, METRICS, complete_run, create_run, read_manifest, versions
 from app.tasks import get_task
+from app.tasks.base import Vocabularies, checked_metric
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from app.tasks.base import Task
     from data.encoding import Encoded
 
-TOKENS_TO_LEARN_FROM = 15_000_000
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 
 
@@ -46,11 +46,17 @@ def default_run(task: str, dataset: str, now: datetime) -> Path:
     return Path("runs", f"{task}-{dataset}-{now:%Y%m%d}-{now:%H%M%S}")
 
 
-def resolve_epochs(config: Config, tokens: int) -> Config:
-    """Fills in `training.epochs` where it is 0: more passes over a short training text, fewer over a long."""
+def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config:
+    """Fills in `training.epochs` where it is 0: more passes over a short training text, fewer over a long.
+
+    Args:
+        config: with or without a number of epochs.
+        tokens: of the training text.
+        to_learn_from: tokens that all epochs together should have.
+    """
     if config.training.epochs:
         return config
-    epochs = min(max(round(TOKENS_TO_LEARN_FROM / max(tokens, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = min(max(round(to_learn_from / max(tokens, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
     return config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
 
 
@@ -91,7 +97,7 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def new_model(task: Task, config: Config, *, encoded: Encoded, labels: Sequence[str]) -> keras.Model:
+def new_model(task: Task, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
     """A model with its weights drawn from the seed, and word vectors where the configuration names some."""
     import keras
     import tensorflow as tf
@@ -103,18 +109,19 @@ def new_model(task: Task, config: Config, *, encoded: Encoded, labels: Sequence[
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
     try:
-        model = task.build_model(config, token_counts=encoded.counts, labels=labels)
+        model = task.build_model(config, encoded, vocabularies)
     finally:
         keras.config.set_dtype_policy(before)
     if config.model.embeddings:
         path = Path(config.model.embeddings).expanduser()
-        vectors = read_vectors(path, encoded.vocabulary, size=config.model.embedding_size)
+        vectors = read_vectors(path, list(vocabularies["vocabulary"]), size=config.model.embedding_size)
         if not vectors:
             raise UserError(f"{path}: none of its words is in the vocabulary of the training text")
-        table = model.embedding.embeddings.numpy()
+        embedding = task.embedding(model)
+        table = embedding.embeddings.numpy()
         for index, vector in vectors.items():
             table[index] = vector
-        model.embedding.embeddings.assign(table)
+        embedding.embeddings.assign(table)
     return model
 
 
@@ -151,13 +158,15 @@ def train(
         return _summary(run, finished=True)
     if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
-    source = open_source(data, task.fields(config), task.formats)
+    checked_metric(task, config)
+    source = open_source(data, task.fields(config), task.formats, task.parallel(config))
     dataset = prepare(
         source,
         task.fields(config),
         directory=config.data_directory(),
         manual_directory=manual_directory,
         check=task.check,
+        watch=task.watch(config),
     )
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
@@ -178,9 +187,11 @@ def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -
     from models.text import UNKNOWN_ID
 
     encoded = encode_dataset(dataset, task, config, config.data_directory())
-    split = encoded.splits["train"]
-    config = resolve_epochs(config, int(encoded.counts.sum()))
-    model = new_model(task, config, encoded=encoded, labels=dataset.labels)
+    vocabularies = task.vocabularies(encoded, dataset, config)
+    tokens, counts = vocabularies["vocabulary"], task.token_counts(encoded, vocabularies, config)
+    config = resolve_epochs(config, task.epoch_tokens(encoded), to_learn_from=task.tokens_to_learn_from)
+    model = new_model(task, config, encoded, vocabularies)
+    feeds = {split: task.feed(encoded, split, vocabularies, config) for split in encoded.splits}
     facts = {
         "task": task.name,
         "dataset": dataset.name,
@@ -196,10 +207,10 @@ def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -
         _check_resume(run, read_manifest(run), facts, config)
         display.say(f"{run}: going on")
     else:
-        create_run(run, config, facts, vocabulary=encoded.vocabulary, labels=dataset.labels)
+        create_run(run, config, facts, vocabularies=vocabularies)
         display.say(
-            f"{run}: {len(split):,} rows, {len(encoded.vocabulary):,} tokens in the vocabulary "
-            f"({encoded.counts[UNKNOWN_ID] / max(encoded.counts.sum(), 1):.1%} of the text unknown), "
+            f"{run}: {len(encoded.splits['train']):,} rows, {len(tokens):,} tokens in the vocabulary "
+            f"({counts[UNKNOWN_ID] / max(counts.sum(), 1):.1%} of the text unknown), "
             f"{facts['parameters']:,} parameters"
         )
     with _stop_signals() as asked:
@@ -207,10 +218,12 @@ def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -
             task,
             model,
             config,
-            train=split,
-            validation=encoded.splits["validation"],
+            train=feeds["train"],
+            validation=feeds["validation"],
+            vocabularies=vocabularies,
             run=run,
             watcher=display,
+            after_epoch=task.after_epoch(model, vocabularies, config),
             should_stop=lambda: bool(asked),
         )
         try:

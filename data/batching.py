@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
 import numpy as np
 
 POOL_BATCHES = 50
 """Rows are shuffled, then sorted by length within pools of so many batches: little padding, much chance."""
 
 
-def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """How many batches an epoch has; the last one may be smaller."""
-    return -(-rows // batch_size)
+@dataclass(frozen=True)
+class Batch:
+    """What a model is fed in one step."""
+
+    arrays: dict[str, np.ndarray]
+    """By name; padded on the right."""
+    rows: int
+    """Rows, or streams."""
+    tokens: int
+    """Real ones."""
+
+
+class Feed(Protocol):
+    """The batches of a split, in an order that is a pure function of seed and epoch."""
+
+    def epoch(self, seed: int, epoch: int) -> Sequence[Any]:
+        """An entry for each step of an epoch, that counts from 0."""
+
+    def whole(self) -> Sequence[Any]:
+        """An entry for each batch of one pass in which every row stands once."""
+
+    def batch(self, entry: Any) -> Batch:
+        """The batch of an entry."""
+
+
+class RowFeed:
+    """A `Feed` of rows of like length."""
+
+    def __init__(self, lengths: np.ndarray, make: Callable[[np.ndarray], Batch], *, batch_size: int) -> None:
+        """Says what is fed.
+
+        Args:
+            lengths: int [rows], what a row costs.
+            make: the batch of row indices int64 [B].
+            batch_size: rows of a step of training; evaluation takes twice as many.
+        """
+        self.lengths = lengths
+        self.batch = make
+        self.batch_size = batch_size
+
+    def epoch(self, seed: int, epoch: int) -> list[np.ndarray]:
+        """Shuffled, then sorted by length within pools."""
+        return epoch_batches(self.lengths, batch_size=self.batch_size, seed=seed, epoch=epoch)
+
+    def whole(self) -> list[np.ndarray]:
+        """The shortest rows first."""
+        return sorted_batches(self.lengths, batch_size=2 * self.batch_size)
 
 
 def epoch_batches(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:

@@ -9,38 +9,67 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError, did_you_mean
-from data.readers import Field
+from data.readers import Field, FieldKind
 
 
-def _features_of(kind: str) -> Any:
+def _is(feature: Any, kind: FieldKind) -> bool:
+    """Whether a feature holds values of a kind."""
     import tensorflow_datasets as tfds
 
-    return {"text": tfds.features.Text, "label": tfds.features.ClassLabel}[kind]
+    text, label = tfds.features.Text, tfds.features.ClassLabel
+    if kind in ("tokens", "tags"):
+        inner = getattr(feature, "feature", None) if isinstance(feature, tfds.features.Sequence) else None
+        return isinstance(inner, text if kind == "tokens" else label)
+    return isinstance(feature, {"text": text, "label": label}.get(kind, ()))
 
 
 def _describe(features: Any) -> str:
-    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+    def kind(feature: Any) -> str:
+        inner = getattr(feature, "feature", None)
+        return type(feature).__name__ + (f" of {type(inner).__name__}" if inner is not None else "")
+
+    return ", ".join(f"{name} ({kind(feature)})" for name, feature in features.items())
 
 
-def map_columns(name: str, features: Any, fields: Sequence[Field]) -> dict[str, str]:
+def map_columns(
+    name: str, features: Any, fields: Sequence[Field], supervised: Sequence[str] = ()
+) -> dict[str, str]:
     """Which feature gives each field: the one the user named, or the only one of its kind.
+
+    Args:
+        name: of the dataset, for messages.
+        features: name to feature.
+        fields: what the task needs.
+        supervised: the features that the catalogue itself calls input and target, in this order.
 
     Raises:
         UserError: a field's feature is not there or not clear; lists the features and the option.
     """
     columns = {}
     for field in fields:
-        right = [key for key, feature in features.items() if isinstance(feature, _features_of(field.kind))]
-        if field.column in right:
-            columns[field.name] = field.column
-        elif len(right) == 1 and field.column == field.name:
+        right = [key for key, feature in features.items() if _is(feature, field.kind)]
+        column = field.find(right)
+        unnamed = field.column in (field.name, *field.other_columns) or field.other_columns
+        alike = [other.name for other in fields if other.kind == field.kind and not other.optional]
+        if column is not None:
+            columns[field.name] = column
+        elif field.optional:
+            continue
+        elif unnamed and len(right) == 1 and len(alike) == 1:
             columns[field.name] = right[0]
+        elif field.column == field.name and len(alike) == len(supervised) and set(supervised) <= set(right):
+            columns[field.name] = supervised[alike.index(field.name)]
         else:
             raise UserError(
                 f"tfds:{name}: no {field.kind} feature {field.column!r}; it has {_describe(features)}; "
                 f"name one with {field.option}"
             )
     return columns
+
+
+def _supervised(builder: Any) -> tuple[str, ...]:
+    keys = builder.info.supervised_keys
+    return tuple(keys) if keys and all(isinstance(key, str) for key in keys) else ()
 
 
 @contextlib.contextmanager
@@ -112,7 +141,7 @@ def prepare_catalogue(
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     builder = _builder(name, directory)
-    columns = map_columns(name, builder.info.features, fields)
+    columns = map_columns(name, builder.info.features, fields, _supervised(builder))
     if manual_directory is not None and not manual_directory.is_dir():
         raise UserError(f"--manual-dir {manual_directory}: no such folder")
     config = tfds.download.DownloadConfig(

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from data.prepared import ALL_SPLITS
 from data.readers import EMPTY_LINE, BadRow, Row
-from data.sources import SPLITS
+from data.sources import ALL_SPLITS, SPLITS
 from data.vocabulary import most_frequent
 
 Tokenize = Callable[[Sequence[str]], list[list[bytes]]]
@@ -276,12 +275,12 @@ class _Tally:
     _waiting_characters: int = 0
 
     def add(self, row: Row, tokenize: Tokenize) -> None:
-        text = row.values["text"]
+        text = row.text()
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         self.hashes.append(int.from_bytes(digest, "big"))
         self.lines.append(row.line)
         if "label" in row.values:
-            self.label_ids.append(self.labels.setdefault(row.values["label"], len(self.labels)))
+            self.label_ids.append(self.labels.setdefault(row.text("label"), len(self.labels)))
         self._waiting.append(text)
         self._waiting_characters += len(text)
         if len(self._waiting) == _BATCH_TEXTS or self._waiting_characters >= _BATCH_CHARACTERS:

@@ -1,4 +1,4 @@
-"""Texts as token ids on disk: each text is cut into tokens once for a run, not once an epoch.
+"""Rows as token ids on disk: each text is cut into tokens once for a run, not once an epoch.
 
 Tokens get provisional ids in the order of their first appearance while their text is read; once the
 vocabulary is known, the ids are mapped to it. Neither the texts nor the ids are ever wholly in memory.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,24 +25,51 @@ UniqueTokens = tuple[Sequence[bytes], np.ndarray, np.ndarray]
 _CHUNK = 1 << 22
 
 
-class EncodedSplit:
-    """The token ids and targets of one split, read row by row from a file."""
+@dataclass(frozen=True)
+class VocabularyRule:
+    """Which tokens a vocabulary keeps, learned from the training rows."""
 
-    def __init__(self, path: Path, dtype: np.dtype, lengths: np.ndarray, targets: np.ndarray) -> None:
-        """Opens the split.
+    special: Sequence[bytes]
+    """Its first tokens."""
+    unknown_id: int
+    """What a token outside of it becomes."""
+    most: int
+    """Its size at most, the special tokens included."""
+    min_count: int = 1
+    """Rarer tokens are unknown."""
+    training_only: bool = True
+    """Whether tokens that only other rows have are unknown."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of rows on its way to disk."""
+
+    split: str
+    sequences: Mapping[str, UniqueTokens]
+    """The tokens of each sequence that a row has, by its name."""
+    columns: Mapping[str, np.ndarray]
+    """[rows, …]: what is known of each row beside them."""
+
+
+class Sequences:
+    """One sequence of token ids for each row, read row by row from a file."""
+
+    def __init__(self, path: Path, dtype: np.dtype, lengths: np.ndarray) -> None:
+        """Opens the file.
 
         Args:
             path: the ids of all rows behind one another.
             dtype: of an id in the file.
             lengths: int64 [rows], tokens of each row; may be 0.
-            targets: [rows], what is to be learned of each row.
         """
         self._file = path.open("rb")
         self._dtype = dtype
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
+        self.counts = lengths
+        """int64 [rows]: tokens of each row."""
         self.lengths = np.maximum(lengths, 1)
         """int64 [rows]; at least 1: a text without tokens is one step of padding."""
-        self.targets = targets
 
     def __len__(self) -> int:
         """Rows."""
@@ -49,10 +77,12 @@ class EncodedSplit:
 
     def row(self, index: int) -> np.ndarray:
         """The token ids of a row, as they stand in the file: [tokens]."""
+        return self.span(int(self._starts[index]), int(self._starts[index + 1]))
+
+    def span(self, start: int, end: int) -> np.ndarray:
+        """Token ids by their place in the whole split, whatever the rows: [end - start]."""
         size = self._dtype.itemsize
-        first, end = int(self._starts[index]), int(self._starts[index + 1])
-        raw = os.pread(self._file.fileno(), (end - first) * size, first * size)
-        return np.frombuffer(raw, self._dtype)
+        return np.frombuffer(os.pread(self._file.fileno(), (end - start) * size, start * size), self._dtype)
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows side by side: indices int64 [B].
@@ -69,100 +99,145 @@ class EncodedSplit:
 
 
 @dataclass(frozen=True)
+class EncodedSplit:
+    """The rows of one split."""
+
+    sequences: Mapping[str, Sequences]
+    columns: Mapping[str, np.ndarray]
+    """[rows, …]"""
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(next(iter(self.sequences.values())))
+
+
+@dataclass(frozen=True)
 class Encoded:
     """A dataset as its model sees it."""
 
-    vocabulary: list[bytes]
-    splits: dict[str, EncodedSplit]
-    counts: np.ndarray
-    """int64 [vocabulary]: how often each token stands in the training split; id 1: all unknown ones."""
+    vocabularies: Mapping[str, list[bytes]]
+    """By name; an id is a position."""
+    counts: Mapping[str, np.ndarray]
+    """int64 [vocabulary]: how often each token stands in the training split; the unknown id: all others."""
+    splits: Mapping[str, EncodedSplit]
 
 
-class _SplitWriter:
+class _Vocabulary:
+    """A vocabulary while its tokens are counted."""
+
+    def __init__(self, rule: VocabularyRule) -> None:
+        self.rule = rule
+        self._provisional: dict[bytes, int] = {}
+        self._counts = np.zeros(1024, np.int64)
+
+    def add(self, tokens: Sequence[bytes], positions: np.ndarray, *, count: bool) -> np.ndarray:
+        """Provisional ids of tokens: [tokens]."""
+        provisional = self._provisional
+        ids = np.fromiter(
+            (provisional.setdefault(token, len(provisional)) for token in tokens), np.int64, len(tokens)
+        )
+        if len(provisional) > len(self._counts):
+            more = max(len(self._counts), len(provisional) - len(self._counts))
+            self._counts = np.pad(self._counts, (0, more))
+        if count:
+            self._counts[ids] += np.bincount(positions, minlength=len(tokens))
+        spread: np.ndarray = ids[positions]
+        return spread
+
+    def learn(self) -> tuple[list[bytes], np.ndarray, np.ndarray]:
+        """The vocabulary, the counts of its tokens, and the final id of each provisional one."""
+        rule, distinct, counts = self.rule, list(self._provisional), self._counts
+        special = set(rule.special)
+        plain = np.array([token not in special for token in distinct], bool)
+        counts = counts[: len(distinct)]
+        countable = np.where(plain, counts if rule.training_only else np.maximum(counts, 1), 0)
+        kept = most_frequent(
+            distinct, countable, most=rule.most - len(rule.special), min_count=rule.min_count
+        )
+        vocabulary = [*rule.special, *(distinct[i] for i in kept)]
+        dtype = np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
+        mapping = np.full(max(len(distinct), 1), rule.unknown_id, dtype)
+        places = {token: place for place, token in enumerate(rule.special)}
+        for i, token in enumerate(distinct):
+            if token in places and token:
+                mapping[i] = places[token]
+        mapping[kept] = np.arange(len(rule.special), len(vocabulary))
+        known = np.bincount(mapping[: len(distinct)], counts, len(vocabulary))
+        return vocabulary, known.astype(np.int64), mapping
+
+
+class _Writer:
+    """Writes one sequence of a split."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("wb")
         self._lengths: list[np.ndarray] = []
-        self._targets: list[np.ndarray] = []
 
-    def write(self, ids: np.ndarray, lengths: np.ndarray, targets: np.ndarray) -> None:
+    def write(self, ids: np.ndarray, lengths: np.ndarray) -> None:
         self._file.write(ids.astype(np.int32).tobytes())
         self._lengths.append(lengths.astype(np.int64))
-        self._targets.append(targets)
 
-    def close(self) -> None:
+    def close(self, mapping: np.ndarray) -> np.ndarray:
+        """Replaces each id by its place in `mapping`, a piece at a time, and returns the lengths."""
         self._file.close()
-        empty = [np.zeros(0, np.int64)]
-        np.savez(
-            self.path.with_suffix(".npz"),
-            lengths=np.concatenate(self._lengths or empty),
-            targets=np.concatenate(self._targets or empty),
-        )
-
-
-def _remap(path: Path, mapping: np.ndarray) -> None:
-    """Replaces each id of a file by its place in `mapping`, a piece at a time."""
-    mapped = path.with_suffix(".mapped")
-    with path.open("rb") as source, mapped.open("wb") as target:
-        while len(ids := np.fromfile(source, np.int32, _CHUNK)):
-            mapping[ids].tofile(target)
-    mapped.replace(path)
+        mapped = self.path.with_suffix(".mapped")
+        with self.path.open("rb") as source, mapped.open("wb") as target:
+            while len(ids := np.fromfile(source, np.int32, _CHUNK)):
+                mapping[ids].tofile(target)
+        mapped.replace(self.path)
+        return np.concatenate(self._lengths)
 
 
 def encode(
-    rows: Iterable[tuple[str, Texts, np.ndarray]],
+    rows: Iterable[Rows],
     *,
-    unique_tokens: Callable[[Texts], UniqueTokens],
-    special: Sequence[bytes],
-    unknown_id: int,
-    most: int,
-    min_count: int,
+    vocabulary_of: Mapping[str, str],
+    rules: Mapping[str, VocabularyRule],
+    learned: Mapping[str, list[bytes]] | None = None,
     directory: Path,
 ) -> None:
-    """Cuts texts into tokens, learns the vocabulary from `train` and writes everything to a new folder.
+    """Learns vocabularies from the training rows and writes everything to a new folder.
 
     Args:
-        rows: batches of (split, texts, targets).
-        unique_tokens: the distinct tokens of texts, as `UniqueTokens`.
-        special: the first tokens of every vocabulary.
-        unknown_id: what a token outside the vocabulary becomes.
-        most: the vocabulary's size, the special tokens included.
-        min_count: tokens rarer than this are unknown.
-        directory: where `vocabulary.txt` and the splits are written; must exist and be empty.
+        rows: batches, each of one split.
+        vocabulary_of: which vocabulary gives the ids of each sequence; two may share one.
+        rules: of each vocabulary.
+        learned: further vocabularies, kept as they are.
+        directory: where the vocabularies and the splits are written; must exist and be empty.
     """
-    provisional: dict[bytes, int] = {}
-    counts = np.zeros(1024, np.int64)
-    writers: dict[str, _SplitWriter] = {}
-    for split, texts, targets in rows:
+    growing = {name: _Vocabulary(rule) for name, rule in rules.items()}
+    writers: dict[str, dict[str, _Writer]] = {}
+    columns: dict[str, list[Mapping[str, np.ndarray]]] = {}
+    for batch in rows:
+        split = batch.split
         if split not in writers:
-            writers[split] = _SplitWriter(directory / f"{split}.ids")
-        tokens, positions, lengths = unique_tokens(texts)
-        ids = np.fromiter(
-            (provisional.setdefault(token, len(provisional)) for token in tokens), np.int64, len(tokens)
-        )
-        if len(provisional) > len(counts):
-            counts = np.pad(counts, (0, max(len(counts), len(provisional) - len(counts))))
-        if split == "train":
-            counts[ids] += np.bincount(positions, minlength=len(tokens))
-        writers[split].write(ids[positions], lengths, targets)
-    for writer in writers.values():
-        writer.close()
+            writers[split] = {name: _Writer(directory / f"{split}.{name}.ids") for name in batch.sequences}
+            columns[split] = []
+        for name, (tokens, positions, lengths) in batch.sequences.items():
+            ids = growing[vocabulary_of[name]].add(tokens, positions, count=split == "train")
+            writers[split][name].write(ids, lengths)
+        columns[split].append(batch.columns)
 
-    distinct = list(provisional)
-    kept = most_frequent(distinct, counts, most=most - len(special), min_count=min_count)
-    kept = np.array([i for i in kept if distinct[i] not in special], np.int64)
-    vocabulary = [*special, *(distinct[i] for i in kept)]
-    dtype = np.dtype(np.uint16 if len(vocabulary) <= 1 << 16 else np.int32)
-    mapping = np.full(max(len(distinct), 1), unknown_id, dtype)
-    mapping[kept] = np.arange(len(special), len(vocabulary))
-    for writer in writers.values():
-        _remap(writer.path, mapping)
-    write_vocabulary(directory / "vocabulary.txt", vocabulary)
-    known = np.zeros(len(vocabulary), np.int64)
-    known[len(special) :] = counts[kept]
-    known[unknown_id] = counts.sum() - known.sum()
-    np.save(directory / "counts.npy", known)
-    about = {"dtype": dtype.name, "splits": list(writers)}
+    dtypes: dict[str, str] = {}
+    mappings = {}
+    for name, vocabulary in growing.items():
+        tokens, counts, mappings[name] = vocabulary.learn()
+        write_vocabulary(directory / f"{name}.txt", tokens)
+        np.save(directory / f"{name}.npy", counts)
+        dtypes[name] = mappings[name].dtype.name
+    for name, known in (learned or {}).items():
+        write_vocabulary(directory / f"{name}.txt", known)
+    for split, own in writers.items():
+        parts = columns[split]
+        arrays: dict[str, Any] = {
+            f"column:{name}": np.concatenate([part[name] for part in parts]) for name in parts[0]
+        }
+        for name, writer in own.items():
+            arrays[f"lengths:{name}"] = writer.close(mappings[vocabulary_of[name]])
+        np.savez(directory / f"{split}.npz", **arrays)
+    about: dict[str, Any] = {"dtypes": dtypes, "vocabulary_of": dict(vocabulary_of), "splits": list(writers)}
+    about["learned"] = list(learned or {})
     (directory / "encoded.json").write_text(json.dumps(about))
 
 
@@ -172,8 +247,21 @@ def load_encoded(directory: Path) -> Encoded:
     splits = {}
     for split in about["splits"]:
         with np.load(directory / f"{split}.npz") as arrays:
-            splits[split] = EncodedSplit(
-                directory / f"{split}.ids", np.dtype(about["dtype"]), arrays["lengths"], arrays["targets"]
+            saved = {name: arrays[name] for name in arrays.files}
+        sequences = {
+            name: Sequences(
+                directory / f"{split}.{name}.ids",
+                np.dtype(about["dtypes"][vocabulary]),
+                saved[f"lengths:{name}"],
             )
-    vocabulary = read_vocabulary(directory / "vocabulary.txt")
-    return Encoded(vocabulary, splits, np.load(directory / "counts.npy"))
+            for name, vocabulary in about["vocabulary_of"].items()
+        }
+        prefix = "column:"
+        columns = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+        splits[split] = EncodedSplit(sequences, columns)
+    names = list(about["dtypes"])
+    return Encoded(
+        {name: read_vocabulary(directory / f"{name}.txt") for name in [*names, *about["learned"]]},
+        {name: np.load(directory / f"{name}.npy") for name in names},
+        splits,
+    )

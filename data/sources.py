@@ -10,11 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UserError, did_you_mean
-from data.readers import BadRow, Field, Row, format_of, read_rows
+from data.readers import (
+    BadRow,
+    Field,
+    Reader,
+    Row,
+    Value,
+    format_of,
+    read_document,
+    read_pairs,
+    read_rows,
+)
 from data.samples import SAMPLES
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"valid": "validation", "dev": "validation", "val": "validation"}
+ALL_SPLITS = "all"
+"""The part that a single file is, which the program splits."""
 SAMPLE_SEED = 0
 _BLOCK = 1 << 20
 
@@ -38,6 +50,8 @@ class Source:
     """By split; a single file has one part, `all`, which is split by the hash of its rows."""
     digest: Callable[[], str]
     """sha256 of the content."""
+    by_position: bool = False
+    """A single file is one text, which is cut by position."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,7 @@ def split_of(row_hash: int, shares: Sequence[tuple[str, float]]) -> str:
     return shares[-1][0]
 
 
-def row_hash(values: Mapping[str, str]) -> int:
+def row_hash(values: Mapping[str, Value]) -> int:
     """64 bits of a row's content, the same on every machine."""
     content = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
@@ -73,9 +87,9 @@ def _identifier(text: str) -> str:
     return name if name[:1].isalpha() else f"data_{name}".rstrip("_")
 
 
-def _sha256(paths: Mapping[str, Path]) -> str:
+def _sha256(files: Mapping[str, Sequence[Path]]) -> str:
     digest = hashlib.sha256()
-    for split, path in sorted(paths.items()):
+    for split, path in sorted((split, path) for split, paths in files.items() for path in paths):
         try:
             kind = f"{split}/{format_of(path)}/{path.suffix == '.gz'}/{path.stat().st_size}\n"
             digest.update(kind.encode())
@@ -87,15 +101,28 @@ def _sha256(paths: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def _files(name: str, paths: Mapping[str, Path], fields: Sequence[Field]) -> Source:
-    parts = {
-        split: Part(str(path), lambda path=path: read_rows(path, fields))  # type: ignore[misc]
-        for split, path in paths.items()
-    }
-    return Source(_identifier(name), parts, lambda: _sha256(paths))
+def _files(
+    name: str, files: Mapping[str, Sequence[Path]], fields: Sequence[Field], formats: Mapping[str, Reader]
+) -> Source:
+    """A source of files: several for a split stand line by line for a field each."""
+
+    def part(paths: Sequence[Path]) -> Part:
+        where = " and ".join(map(str, paths))
+        if len(paths) > 1:
+            return Part(where, lambda: read_pairs(paths, fields))
+        return Part(where, lambda: read_rows(paths[0], fields, formats[format_of(paths[0])]))
+
+    whole = files.get(ALL_SPLITS)
+    return Source(
+        _identifier(name),
+        {split: part(paths) for split, paths in files.items()},
+        lambda: _sha256(files),
+        by_position=whole is not None and len(whole) == 1 and formats[format_of(whole[0])] is read_document,
+    )
 
 
-def _folder(folder: Path, fields: Sequence[Field], formats: Sequence[str]) -> Source:
+def _in_folder(folder: Path, formats: Sequence[str]) -> dict[str, Path]:
+    """The file of each split that has one of the formats."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         stem = path.name.split(".")[0].lower()
@@ -105,27 +132,82 @@ def _folder(folder: Path, fields: Sequence[Field], formats: Sequence[str]) -> So
         if split in found:
             raise UserError(f"{folder}: two files for {split}: {found[split].name} and {path.name}; keep one")
         found[split] = path
-    if "train" not in found:
-        expected = ", ".join(f"train.{name}" for name in formats)
-        present = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-        raise UserError(
-            f"{folder}: no training file; expected one of {expected} (or .gz); there is {present}"
-        )
-    return _files(folder.resolve().name, found, fields)
+    return found
 
 
-def _sample(name: str) -> Source:
+def _folder(
+    folder: Path, fields: Sequence[Field], formats: Mapping[str, Reader], parallel: Sequence[str]
+) -> Source:
+    name = folder.resolve().name
+    found = _in_folder(folder, list(formats))
+    if "train" in found:
+        return _files(name, {split: (path,) for split, path in found.items()}, fields, formats)
+    sides = {language: _in_folder(folder, [language]) for language in parallel}
+    if any("train" in side for side in sides.values()):
+        splits = set().union(*sides.values())
+        for split in sorted(splits):
+            for language, side in sides.items():
+                if split not in side:
+                    raise UserError(
+                        f"{folder}: {split}.{language} is missing, the other side of {split}; "
+                        f"there is {_present(folder)}"
+                    )
+        pairs = {split: tuple(side[split] for side in sides.values()) for split in splits}
+        return _files(name, pairs, fields, formats)
+    expected = ", ".join(f"train.{name}" for name in formats)
+    if parallel:
+        expected += ", or " + " and ".join(f"train.{language}" for language in parallel)
+    raise UserError(
+        f"{folder}: no training file; expected one of {expected} (or .gz); there is {_present(folder)}"
+    )
+
+
+def _present(folder: Path) -> str:
+    return ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+
+
+def _file(
+    path: Path, fields: Sequence[Field], formats: Mapping[str, Reader], parallel: Sequence[str]
+) -> Source:
+    name = path.name.split(".")[0]
+    if format_of(path) in formats:
+        return _files(name, {ALL_SPLITS: (path,)}, fields, formats)
+    if format_of(path) in parallel:
+        stem = path.name.removesuffix(".gz").rpartition(".")[0]
+        pair = []
+        for side in parallel:
+            others = [path.with_name(f"{stem}.{side}{zipped}") for zipped in ("", ".gz")]
+            found = [path] if side == format_of(path) else [p for p in others if p.is_file()]
+            if not found:
+                raise UserError(
+                    f"{path.with_name(f'{stem}.{side}')}: no such file; it is the other side of {path}"
+                )
+            pair.append(found[0])
+        return _files(name, {ALL_SPLITS: pair}, fields, formats)
+    expected = ", ".join("." + name for name in (*formats, *parallel))
+    raise UserError(f"{path}: {format_of(path) or 'no'} format; expected {expected} (or .gz)")
+
+
+def _sample(name: str, fields: Sequence[Field]) -> Source:
     if name not in SAMPLES:
         raise UserError(
             f"unknown sample {name!r}; there is {', '.join(SAMPLES)}{did_you_mean(name, SAMPLES)}"
         )
     splits = SAMPLES[name](SAMPLE_SEED)
+    present = splits["train"][0]
+    for field in fields:
+        if field.name not in present and not field.optional:
+            raise UserError(
+                f"sample:{name} has no {field.name}, only {', '.join(present)}; "
+                f"it is a sample for another task"
+            )
+    names = [field.name for field in fields if field.name in present]
 
     def part(split: str) -> Part:
         rows = splits[split]
         return Part(
             f"sample:{name} {split}",
-            lambda: (Row(line, dict(values)) for line, values in enumerate(rows, 1)),
+            lambda: (Row(line, {key: values[key] for key in names}) for line, values in enumerate(rows, 1)),
         )
 
     return Source(
@@ -135,32 +217,30 @@ def _sample(name: str) -> Source:
     )
 
 
-def open_source(data: str, fields: Sequence[Field], formats: Sequence[str]) -> Source | CatalogueName:
+def open_source(
+    data: str, fields: Sequence[Field], formats: Mapping[str, Reader], parallel: Sequence[str] = ()
+) -> Source | CatalogueName:
     """Finds what DATA names; reads no rows yet.
 
     Args:
         data: `sample:NAME`, `tfds:NAME`, a folder or a file.
         fields: what the task needs of a row.
-        formats: the file formats that the task reads, e.g. `["jsonl", "csv"]`.
+        formats: how the file formats are read that the task reads.
+        parallel: endings of files that hold one field each, in the order of `fields`: `["en", "de"]`.
 
     Raises:
         UserError: nothing is there, or not in a form that the task reads.
     """
     scheme, colon, name = data.partition(":")
     if colon and scheme == "sample":
-        return _sample(name)
+        return _sample(name, fields)
     if colon and scheme == "tfds":
         return CatalogueName(name)
     path = Path(data)
     if data and path.is_dir():
-        return _folder(path, fields, formats)
+        return _folder(path, fields, formats, parallel)
     if path.is_file():
-        if format_of(path) not in formats:
-            raise UserError(
-                f"{path}: {format_of(path) or 'no'} format; expected "
-                f"{', '.join('.' + name for name in formats)} (or .gz)"
-            )
-        return _files(path.name.split(".")[0], {"all": path}, fields)
+        return _file(path, fields, formats, parallel)
     samples = ", ".join(f"sample:{name}" for name in SAMPLES)
     raise UserError(
         f"unknown dataset {data!r}: no such file or folder; expected one, or {samples}, or tfds:NAME "

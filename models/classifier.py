@@ -116,6 +116,10 @@ class Classifier(keras.Model):
         pooled = self.pooling(sequences, final, lengths)
         return self.head(self.head_dropout(pooled, training=training))
 
+    def make_portable(self) -> None:
+        """Keeps the recurrent layers from cuDNN: see `RecurrentStack.make_portable`."""
+        self.recurrent.make_portable()
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this model again."""
         return {**super().get_config(), **self.settings}

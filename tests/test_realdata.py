@@ -105,7 +105,7 @@ def test_every_row_of_a_folder_is_prepared(
     dataset: Dataset = prepare(str(DATA / name), "classification", config, None)
 
     assert dict(dataset.sizes) == sizes
-    assert len(dataset.labels) == classes
+    assert len(dataset.names["label"]) == classes
     assert sum(len(batch["text"]) for batch in dataset.batches("test")) == sizes["test"]
 
 

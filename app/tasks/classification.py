@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.tasks.base import Answers, Batch, Task
+from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
+from data.batching import Batch, Feed, RowFeed
+from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.prepared import ALL_SPLITS, Dataset, Scan
-from data.readers import Field
+from data.prepared import Dataset, Scan
+from data.readers import Field, read_csv, read_jsonl, read_tsv
+from data.sources import ALL_SPLITS
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
     from app.config import Config
-    from models.text import Preprocessor
+    from app.predictor import Predictor
+    from app.run import Run
 
 DIGITS = 6
+MOST_BASELINE_ROWS = 100_000
+"""The baseline holds its rows in memory: of more than so many it learns from the first ones."""
 
 
 def _scores(predicted: np.ndarray, targets: np.ndarray, classes: int) -> dict[str, Any]:
@@ -34,12 +41,63 @@ def _scores(predicted: np.ndarray, targets: np.ndarray, classes: int) -> dict[st
     }
 
 
+def label_ids(batch: RowBatch, dataset: Dataset, labels: Sequence[bytes]) -> np.ndarray:
+    """The labels of rows as ids into `labels`: int32 [B].
+
+    Raises:
+        UserError: a row has none, or one that `labels` lack.
+    """
+    ids: np.ndarray = batch["label"]
+    if len(ids) and ids.min() < 0:
+        raise UserError(f"{dataset.name}: a row has no label (it is {ids.min()}); choose another split")
+    names = [name.encode() for name in dataset.names["label"]]
+    if names == list(labels):
+        same: np.ndarray = ids.astype(np.int32)
+        return same
+    places = {label: i for i, label in enumerate(labels)}
+    if unknown := sorted({names[i] for i in set(ids.tolist())} - set(places)):
+        raise UserError(
+            f"{dataset.name}: label {_shown(unknown[:1])} is none of the model's: {_shown(labels)}"
+        )
+    return np.array([places[names[i]] for i in ids], np.int32)
+
+
+def check_labels_known(found: Scan, split: str, labels: Sequence[bytes]) -> None:
+    """Refuses labels of a split that a model does not have."""
+    present = set().union(*(counts for name, counts in found.labels().items() if split in (name, ALL_SPLITS)))
+    if unknown := sorted(present - {label.decode() for label in labels}):
+        raise UserError(f"label {unknown[0]!r} (split {split}) is none of the model's: {_shown(labels)}")
+
+
+def _shown(labels: Sequence[bytes]) -> str:
+    if len(labels) == 1:
+        return repr(labels[0].decode())
+    return ", ".join(label.decode() for label in labels[:10])
+
+
+def check_labels(found: Scan) -> None:
+    """At least two classes to learn, and no class elsewhere that training never sees."""
+    train = found.labels().get("train", Counter())
+    if len(train) < 2:
+        only = next(iter(train), None)
+        raise UserError(f"only one class in the training rows ({only!r}); expected at least two")
+    for split, counts in found.labels().items():
+        if unseen := sorted(set(counts) - set(train)):
+            shown = ", ".join(repr(label) for label in unseen[:5]) + (" …" if len(unseen) > 5 else "")
+            raise UserError(
+                f"label {shown} in the {split} rows, but never in the training rows; "
+                "give it training rows or take it out"
+            )
+
+
 class Classification(Task):
     """Sentiment, topic, the intent of a message."""
 
     name = "classification"
-    formats = ("jsonl", "csv", "tsv")
+    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
     metric = "accuracy"
+    validation_names = ("accuracy", "macro_f1")
+    baseline_name = "linear baseline"
 
     def fields(self, config: Config) -> tuple[Field, ...]:
         """The text and its label."""
@@ -49,61 +107,56 @@ class Classification(Task):
         )
 
     def check(self, found: Scan) -> None:
-        """At least two classes to learn, and no class elsewhere that training never sees."""
-        train = found.labels.get("train", Counter())
+        """There are rows, and at least two classes to learn."""
         if not found.rows["train"]:
             raise UserError("the data has no rows to train on; give a larger file, or a folder with train.*")
-        if len(train) < 2:
-            only = next(iter(train), None)
-            raise UserError(f"only one class in the training rows ({only!r}); expected at least two")
-        for split, counts in found.labels.items():
-            if unseen := sorted(set(counts) - set(train)):
-                shown = ", ".join(repr(label) for label in unseen[:5]) + (" …" if len(unseen) > 5 else "")
-                raise UserError(
-                    f"label {shown} in the {split} rows, but never in the training rows; "
-                    "give it training rows or take it out"
-                )
+        check_labels(found)
 
-    def check_known(self, found: Scan, split: str, labels: Sequence[str]) -> None:
+    def check_known(self, found: Scan, split: str, vocabularies: Vocabularies) -> None:
         """Every label is one of the model's."""
-        present = set().union(
-            *(counts for name, counts in found.labels.items() if split in (name, ALL_SPLITS))
-        )
-        if unknown := sorted(present - set(labels)):
-            raise UserError(
-                f"label {unknown[0]!r} (split {split}) is none of the model's: {', '.join(labels[:10])}"
-            )
+        check_labels_known(found, split, vocabularies["labels"])
 
-    def targets(self, batch: Batch, dataset: Dataset, labels: Sequence[str]) -> np.ndarray:
-        """Class ids: int32 [B]."""
-        ids: np.ndarray = batch["label"]
-        if len(ids) and ids.min() < 0:
-            raise UserError(f"{dataset.name}: a row has no label (it is {ids.min()}); choose another split")
-        if dataset.labels == tuple(labels):
-            same: np.ndarray = ids.astype(np.int32)
-            return same
-        places = {label: i for i, label in enumerate(labels)}
-        if unknown := sorted({dataset.labels[i] for i in set(ids.tolist())} - set(places)):
-            raise UserError(
-                f"{dataset.name}: label {unknown[0]!r} is none of the model's: {', '.join(labels[:10])}"
-            )
-        return np.array([places[dataset.labels[i]] for i in ids], np.int32)
+    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
+        """One sequence, `tokens`, and the label."""
+        from app.encode import text_cutter
 
-    def row_weights(self, targets: np.ndarray, config: Config) -> np.ndarray:
-        """1 for each row, or inverse to the frequency of its class."""
-        if config.training.class_weights == "none":
-            return np.ones(len(targets), np.float32)
-        counts = np.bincount(targets)
-        return np.asarray(len(targets) / (np.count_nonzero(counts) * counts[targets]), np.float32)
+        cutter = text_cutter(config, lambda: (batch["text"] for batch in training()))
+        labels = [label.encode() for label in dataset.names["label"]]
 
-    def build_model(self, config: Config, *, token_counts: np.ndarray, labels: Sequence[str]) -> keras.Model:
+        def cut(batch: RowBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
+            return {"tokens": cutter.cut(batch["text"])}, {"label": label_ids(batch, dataset, labels)}
+
+        return Plan(cut, {"tokens": "vocabulary"}, {"vocabulary": cutter.rule}, cutter.learned)
+
+    def vocabularies(self, encoded: Encoded, dataset: Dataset, config: Config) -> dict[str, list[bytes]]:
+        """The tokens and the labels."""
+        return {**encoded.vocabularies, "labels": [label.encode() for label in dataset.names["label"]]}
+
+    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
+        """Texts of like length, each with its label and its weight in the loss."""
+        rows = encoded.splits[split]
+        tokens, labels = rows.sequences["tokens"], rows.columns["label"]
+        weights = np.ones(len(labels), np.float32)
+        if config.training.class_weights == "balanced":
+            counts = np.bincount(labels)
+            weights = np.asarray(len(labels) / (np.count_nonzero(counts) * counts[labels]), np.float32)
+
+        def make(indices: np.ndarray) -> Batch:
+            ids, lengths = tokens.batch(indices)
+            arrays = {"ids": ids, "lengths": lengths, "targets": labels[indices], "weights": weights[indices]}
+            return Batch(arrays, len(indices), int(lengths.sum()))
+
+        return RowFeed(tokens.lengths, make, batch_size=config.training.batch_size)
+
+    def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
         """A `models.classifier.Classifier`."""
         from models.classifier import Classifier
 
         model = config.model
+        token_counts = encoded.counts["vocabulary"]
         classifier = Classifier(
             vocabulary_size=len(token_counts),
-            classes=len(labels),
+            classes=len(vocabularies["labels"]),
             embedding_size=model.embedding_size,
             cell=model.cell,
             units=model.units,
@@ -120,32 +173,59 @@ class Classification(Task):
         classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
         return classifier
 
-    def loss(self, logits: tf.Tensor, targets: tf.Tensor, *, label_smoothing: float = 0.0) -> tf.Tensor:
-        """Cross-entropy with the softmax of the logits."""
+    def register_model(self) -> None:
+        """A `models.classifier.Classifier`."""
+        importlib.import_module("models.classifier")
+
+    def losses(
+        self,
+        model: keras.Model,
+        batch: Mapping[str, tf.Tensor],
+        carried: Sequence[tf.Variable],
+        *,
+        label_smoothing: float,
+    ) -> Losses:
+        """Cross-entropy of each row; a hit is a row whose highest logit is its label's."""
         import tensorflow as tf
 
-        classes = logits.shape[-1]
-        expected = tf.one_hot(targets, classes) * (1 - label_smoothing) + label_smoothing / classes
-        return tf.nn.softmax_cross_entropy_with_logits(expected, tf.cast(logits, tf.float32))
+        logits = model(batch["ids"], batch["lengths"], training=True)
+        losses = _cross_entropy(logits, batch["targets"], label_smoothing)
+        best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        return Losses(
+            tf.reduce_mean(losses * batch["weights"]),
+            tf.reduce_sum(tf.cast(tf.equal(best, batch["targets"]), tf.float32)),
+            tf.cast(tf.shape(losses)[0], tf.float32),
+        )
 
-    def hits(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """1 where the highest logit is the target's."""
-        import tensorflow as tf
+    def evaluator(
+        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
+    ) -> Callable[[], dict[str, float]]:
+        """Loss (nats a row), accuracy and macro F1."""
 
-        best = tf.argmax(logits, axis=-1, output_type=targets.dtype)
-        return tf.cast(tf.equal(best, targets), tf.float32)
+        def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            logits = model(batch["ids"], batch["lengths"], training=False)
+            return {"logits": logits, "loss": _cross_entropy(logits, batch["targets"], 0.0)}
 
-    def validation_metrics(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Accuracy and macro F1."""
-        return _scores(logits.argmax(axis=-1), targets, logits.shape[-1])
+        def figures(batches: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
+            logits = np.concatenate([output["logits"] for output in outputs])
+            targets = np.concatenate([batch["targets"] for batch in batches])
+            loss = float(np.concatenate([output["loss"] for output in outputs]).mean())
+            return {"loss": loss, **_scores(logits.argmax(axis=-1), targets, logits.shape[-1])}
+
+        return evaluated(step, feed, figures)
 
     def signatures(
-        self, preprocessor: Preprocessor, model: keras.Model, labels: Sequence[str]
+        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
     ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """`serving_default`: `text` → `label`, `score`, `probabilities`, `classes`."""
         import tensorflow as tf
 
-        names = tf.constant(list(labels))
+        from app.encode import cutting_options
+        from models.text import Preprocessor
+
+        options = cutting_options(config, vocabularies)
+        preprocessor = module.preprocessor = Preprocessor(vocabularies["vocabulary"], **options)
+        names = tf.constant(list(vocabularies["labels"]))
 
         def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
             probabilities = tf.nn.softmax(tf.cast(model(*preprocessor(text), training=False), tf.float32))
@@ -178,20 +258,27 @@ class Classification(Task):
             )
         ]
 
-    def evaluate(self, answers: Answers, targets: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    def evaluate(
+        self, predictor: Predictor, run: Run, dataset: Dataset, rows: Iterable[RowBatch]
+    ) -> dict[str, Any]:
         """Loss, accuracy, macro F1, figures of each class, and the confusion (rows: truth)."""
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+        labels = run.vocabularies()["labels"]
+        parts = [(predictor(batch["text"]), label_ids(batch, dataset, labels)) for batch in rows]
+        answers = {name: np.concatenate([part[name] for part, _ in parts]) for name in parts[0][0]}
+        targets = np.concatenate([part for _, part in parts])
         probabilities = answers["probabilities"].astype(np.float64)
         predicted = probabilities.argmax(axis=-1)
         right = probabilities[np.arange(len(targets)), targets]
         classes = range(len(labels))
         figures = precision_recall_fscore_support(targets, predicted, labels=classes, zero_division=0)
         return {
+            "examples": len(targets),
             "loss": float(-np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean()),
             **_scores(predicted, targets, len(labels)),
             "per_class": {
-                label: {
+                label.decode(): {
                     "precision": float(precision),
                     "recall": float(recall),
                     "f1": float(f1),
@@ -204,26 +291,49 @@ class Classification(Task):
 
     def baseline(
         self,
-        train: tuple[Sequence[bytes], np.ndarray],
-        test: tuple[Sequence[bytes], np.ndarray],
-        labels: Sequence[str],
-        *,
-        seed: int,
-    ) -> dict[str, Any]:
+        train: tuple[Dataset, Iterable[RowBatch]],
+        test: tuple[Dataset, Iterable[RowBatch]],
+        run: Run,
+    ) -> dict[str, Any] | None:
         """Multinomial logistic regression on TF-IDF of word uni- and bigrams."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
 
+        labels = run.vocabularies()["labels"]
+        texts, targets = _texts(*train, labels, MOST_BASELINE_ROWS)
+        unseen, truth = _texts(*test, labels, None)
         model = make_pipeline(
             TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, decode_error="replace", dtype=np.float32),
-            LogisticRegression(C=10.0, max_iter=1000, random_state=seed),
+            LogisticRegression(C=10.0, max_iter=1000, random_state=run.config.seed),
         )
         try:
-            model.fit(train[0], train[1])
+            model.fit(texts, targets)
         except ValueError as error:  # scikit-learn: no words at all
             return {"error": str(error)}
-        return _scores(model.predict(test[0]), test[1], len(labels))
+        return {**_scores(model.predict(unseen), truth, len(labels)), "rows": len(texts)}
+
+
+def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float) -> tf.Tensor:
+    """In nats: float32 [B]."""
+    import tensorflow as tf
+
+    classes = logits.shape[-1]
+    expected = tf.one_hot(targets, classes) * (1 - label_smoothing) + label_smoothing / classes
+    return tf.nn.softmax_cross_entropy_with_logits(expected, tf.cast(logits, tf.float32))
+
+
+def _texts(
+    dataset: Dataset, rows: Iterable[RowBatch], labels: Sequence[bytes], most: int | None
+) -> tuple[list[bytes], np.ndarray]:
+    texts: list[bytes] = []
+    targets: list[np.ndarray] = []
+    for batch in rows:
+        texts.extend(batch["text"])
+        targets.append(label_ids(batch, dataset, labels))
+        if most is not None and len(texts) >= most:
+            break
+    return texts[:most], np.concatenate(targets)[:most]
 
 
 TASK = Classification()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -136,3 +138,63 @@ def exported(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Path:
     from app.export import export
 
     return export(run, output=tmp_path_factory.mktemp("exports") / "reviews")
+
+
+NUMBERS = dict(
+    zip(
+        ("one", "two", "three", "four", "five", "six"),
+        ("eins", "zwei", "drei", "vier", "fünf", "sechs"),
+        strict=True,
+    )
+)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of pairs: `one two five.` is `fünf zwei eins.` in a language of six words."""
+    folder = tmp_path_factory.mktemp("data") / "pairs"
+    every = [words for count in (1, 2, 3) for words in itertools.product(NUMBERS, repeat=count)]
+    random.Random(0).shuffle(every)
+    for split, chosen in (
+        ("train", every[:200]),
+        ("validation", every[200:224]),
+        ("test", every[224:]),
+    ):
+        write_rows(
+            folder / f"{split}.jsonl",
+            [
+                {
+                    "source": f"{' '.join(words)}.",
+                    "target": f"{' '.join(NUMBERS[word] for word in reversed(words))}.",
+                }
+                for words in chosen
+            ],
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
+    """Return a run that has learned the language of `pairs`; subwords, a vocabulary for each side."""
+    from app.train import train
+
+    path = tmp_path_factory.mktemp("runs") / "translator"
+    config = load_config(
+        "translation",
+        overrides=[
+            "text.vocabulary_size=60",
+            "text.max_length=20",
+            "model.units=32",
+            "model.embedding_size=24",
+            "model.dropout=0",
+            "model.word_dropout=0",
+            "training.batch_size=20",
+            "training.epochs=20",
+            "training.learning_rate=0.02",
+            "training.label_smoothing=0",
+            "decoding.beam=3",
+            "decoding.length_penalty=0.6",
+        ],
+    )
+    assert train("translation", str(pairs), config, run=path).finished
+    return path

@@ -12,6 +12,7 @@ import pytest
 
 import app
 from app.config import FREE_ON_RESUME, Config, differences, dump_config, load_config, presets
+from app.tasks import TASKS
 from data.errors import UserError
 
 
@@ -157,22 +158,32 @@ def test_later_ones_win(tmp_path: Path) -> None:
     """A preset beats the defaults, a file the preset, and `--set` the file; the last `--set` counts."""
     file = tmp_path / "my.toml"
     file.write_text("[model]\nunits = 17\nlayers = 3\n")
-    preset = load_config(preset="fast")
+    preset = load_config("classification", preset="fast")
     decided = {"model.units": 17, "model.layers": 4, "model.dropout": 0.2}
 
     config = load_config(
-        file=file, preset="fast", overrides=["model.layers=4", "model.dropout=0.1", "model.dropout=0.2"]
+        "classification",
+        file=file,
+        preset="fast",
+        overrides=["model.layers=4", "model.dropout=0.1", "model.dropout=0.2"],
     )
 
     assert preset.model.units not in (17, Config().model.units)
     assert {path: get(config, path) for path in KEYS} == {path: get(preset, path) for path in KEYS} | decided
 
 
-def test_presets() -> None:
-    """Each preset loads, and changes something."""
-    assert {"deep", "fast"} <= set(presets())
-    for name in presets():
-        assert differences(Config(), load_config(preset=name))
+@pytest.mark.parametrize("task", TASKS)
+def test_presets(task: str) -> None:
+    """Each preset of a task loads, and changes something; its defaults are none of them."""
+    assert "default" not in presets(task)
+    for name in presets(task):
+        assert differences(load_config(task), load_config(task, preset=name))
+
+
+def test_the_defaults_of_keys_are_those_of_classification() -> None:
+    """So that a configuration without a task is one for texts and labels."""
+    assert load_config("classification") == load_config() == Config()
+    assert {"deep", "fast"} <= set(presets("classification"))
 
 
 def test_a_configuration_is_not_changed() -> None:
@@ -187,10 +198,10 @@ def test_a_configuration_is_not_changed() -> None:
 
 def test_loading_leaves_nothing_behind() -> None:
     """What one call sets, the next does not see."""
-    load_config(preset="deep", overrides=["model.units=3"])
+    load_config("classification", preset="deep", overrides=["model.units=3"])
 
-    assert load_config() == Config()
-    assert load_config(preset="deep").model.units != 3
+    assert load_config("classification") == Config()
+    assert load_config("classification", preset="deep").model.units != 3
 
 
 @pytest.mark.parametrize(
@@ -285,7 +296,7 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
     assert len(message.split("; ")) >= 6
     for part in (
         "seed = -5: expected greater than or equal to 0",
-        "text.tokens = 'words': expected one of word, char, byte; did you mean 'word'?",
+        "text.tokens = 'words': expected one of word, char, byte, subword; did you mean 'word'?",
         "model.units = 0: expected greater than or equal to 1",
         "unknown key 'model.cells'; did you mean 'model.cell'?",
         "training.epochs = 1.5: expected a valid integer",

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,23 @@ def test_figures_are_those_of_the_predictions(
         assert row["support"] == truth.count(label)
 
 
+def figures_of(probabilities: np.ndarray, targets: list[int], labels: list[str]) -> dict[str, Any]:
+    """Evaluate answers to texts that are their own numbers, in batches of two."""
+    run: Any = SimpleNamespace(vocabularies=lambda: {"labels": [label.encode() for label in labels]})
+    dataset: Any = SimpleNamespace(name="numbers", names={"label": tuple(labels)})
+
+    def predictor(texts: np.ndarray) -> dict[str, np.ndarray]:
+        return {"probabilities": probabilities[[int(text) for text in texts]]}
+
+    rows = [
+        {"text": np.array([b"%d" % i for i in batch], object), "label": np.array([targets[i] for i in batch])}
+        for batch in np.array_split(np.arange(len(targets)), -(-len(targets) // 2))
+    ]
+    task: Any = get_task("classification")
+    found: dict[str, Any] = task.evaluate(predictor, run, dataset, rows)
+    return found
+
+
 def test_three_classes() -> None:
     """Figures of six answers, counted by hand; a row of the confusion is a true class."""
     probabilities = np.array(
@@ -112,9 +130,8 @@ def test_three_classes() -> None:
         ],
         np.float32,
     )
-    targets = np.array([0, 0, 0, 1, 2, 2])
 
-    found = get_task("classification").evaluate({"probabilities": probabilities}, targets, ["a", "b", "c"])
+    found = figures_of(probabilities, [0, 0, 0, 1, 2, 2], ["a", "b", "c"])
 
     assert found["confusion"] == [[1, 2, 0], [0, 1, 0], [1, 0, 1]]
     assert found["accuracy"] == pytest.approx(3 / 6)
@@ -131,9 +148,7 @@ def test_a_class_that_never_occurs() -> None:
     """A class without rows and answers counts 0, and a probability of 0 is no infinite loss."""
     probabilities = np.array([[1, 0, 0], [1, 0, 0]], np.float32)
 
-    found = get_task("classification").evaluate(
-        {"probabilities": probabilities}, np.array([0, 1]), ["a", "b", "c"]
-    )
+    found = figures_of(probabilities, [0, 1], ["a", "b", "c"])
 
     assert found["per_class"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
     assert math.isfinite(found["loss"])

@@ -22,12 +22,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.config import Config, TrainingConfig
-from app.fit import Fit, clip
+from app.fit import clip
 from app.predictor import load_keras_model
 from app.progress import TrainingDisplay
 from app.run import open_run
 from app.tasks import get_task
 from app.train import FEWEST_EPOCHS, MOST_EPOCHS, default_run, resolve_epochs, train
+from data.encoding import Encoded, EncodedSplit, Sequences
 from data.errors import UserError
 from models.text import Preprocessor
 
@@ -150,7 +151,9 @@ def test_vocabulary_and_labels(run: Path, reviews: Path) -> None:
     """The vocabulary is that of the training rows, the most frequent words first; the labels are sorted."""
     rows = [json.loads(line) for line in (reviews / "train.jsonl").read_text().splitlines()]
     lines = (run / "vocabulary.txt").read_text().splitlines()
-    pieces = Preprocessor(open_run(run).vocabulary())(tf.constant([row["text"] for row in rows]))[0].numpy()
+    pieces = Preprocessor(open_run(run).vocabularies()["vocabulary"])(
+        tf.constant([row["text"] for row in rows])
+    )[0].numpy()
     counts = Counter(pieces[pieces > 1].tolist())
 
     assert lines[:2] == ["", "[UNK]"]
@@ -240,20 +243,23 @@ def test_epochs_fit_the_text(configured: Configured) -> None:
     """Where no number of epochs is given, a short text is read more often than a long one."""
     lengths = [0, 1_000, 10**6, 2 * 10**6, 4 * 10**6, 10**7, 10**9]
 
-    resolved = [resolve_epochs(configured("training.epochs=0", "seed=5"), tokens) for tokens in lengths]
+    config = configured("training.epochs=0", "seed=5")
+    resolved = [resolve_epochs(config, tokens, to_learn_from=15 * 10**6) for tokens in lengths]
 
     epochs = [config.training.epochs for config in resolved]
     assert epochs == sorted(epochs, reverse=True)
     assert len(set(epochs)) >= 4
     assert (epochs[0], epochs[-1]) == (MOST_EPOCHS, FEWEST_EPOCHS)
     assert resolved[0] == configured(f"training.epochs={MOST_EPOCHS}", "seed=5")
+    assert resolve_epochs(config, 4 * 10**6, to_learn_from=32 * 10**6).training.epochs == 8
 
 
 def test_given_epochs_stay(configured: Configured) -> None:
     """A number of epochs that is given is kept, whatever the text."""
     config = configured("training.epochs=7")
 
-    assert resolve_epochs(config, 10) == resolve_epochs(config, 10**9) == config
+    for tokens in (10, 10**9):
+        assert resolve_epochs(config, tokens, to_learn_from=10**7) == config
 
 
 def test_validation_rows_are_held_out(configured: Configured, reviews: Path, tmp_path: Path) -> None:
@@ -621,11 +627,11 @@ def first_step(config: Config, initial: Weights, run: Path) -> tuple[list[np.nda
     opened = open_run(run)
     ids, lengths = (
         t.numpy()
-        for t in Preprocessor(opened.vocabulary(), **opened.config.tokenizing())(
+        for t in Preprocessor(opened.vocabularies()["vocabulary"], **opened.config.tokenizing())(
             tf.constant([t for t, _ in ROWS])
         )
     )
-    targets = np.array([opened.labels().index(label) for _, label in ROWS])
+    targets = np.array([opened.vocabularies()["labels"].index(label.encode()) for _, label in ROWS])
     smoothing = config.training.label_smoothing
     expected = np.eye(2)[targets] * (1 - smoothing) + smoothing / 2
     row_weights = np.ones(len(ROWS))
@@ -715,24 +721,32 @@ def test_one_step(
         np.testing.assert_allclose(before - after, 0.5 * gradient, atol=2e-7)
 
 
-def test_class_weights(configured: Configured) -> None:
-    """Balanced, each class has the same weight in all, and a row weighs 1 on average."""
-    task = get_task("classification")
-    targets = np.array([0, 0, 0, 0, 0, 0, 2, 2, 1, 0])
+def row_weights(folder: Path, targets: list[int], config: Config) -> np.ndarray:
+    """Return the weight in the loss of rows with these labels, each of one token."""
+    path = folder / "ids"
+    np.ones(len(targets), np.uint16).tofile(path)
+    tokens = Sequences(path, np.dtype(np.uint16), np.ones(len(targets), np.int64))
+    rows = EncodedSplit({"tokens": tokens}, {"label": np.array(targets, np.int32)})
+    feed = get_task("classification").feed(Encoded({}, {}, {"train": rows}), "train", {}, config)
+    return feed.batch(np.arange(len(targets))).arrays["weights"]
 
-    balanced = task.row_weights(targets, configured("training.class_weights=balanced"))
-    none = task.row_weights(targets, configured("training.class_weights=none"))
+
+def test_class_weights(configured: Configured, tmp_path: Path) -> None:
+    """Balanced, each class has the same weight in all, and a row weighs 1 on average."""
+    targets = [0, 0, 0, 0, 0, 0, 2, 2, 1, 0]
+
+    balanced = row_weights(tmp_path, targets, configured("training.class_weights=balanced"))
+    none = row_weights(tmp_path, targets, configured("training.class_weights=none"))
 
     assert none.tolist() == [1] * 10
-    np.testing.assert_allclose([balanced[targets == c].sum() for c in range(3)], [10 / 3] * 3, rtol=1e-6)
+    sums = [balanced[np.equal(targets, c)].sum() for c in range(3)]
+    np.testing.assert_allclose(sums, [10 / 3] * 3, rtol=1e-6)
     assert balanced.dtype == none.dtype == np.float32
 
 
-def test_class_weights_of_a_class_without_rows(configured: Configured) -> None:
+def test_class_weights_of_a_class_without_rows(configured: Configured, tmp_path: Path) -> None:
     """A class that no training row has changes nothing."""
-    weights = get_task("classification").row_weights(
-        np.array([0, 3, 3, 3]), configured("training.class_weights=balanced")
-    )
+    weights = row_weights(tmp_path, [0, 3, 3, 3], configured("training.class_weights=balanced"))
 
     np.testing.assert_allclose(weights, [2, 2 / 3, 2 / 3, 2 / 3], rtol=1e-6)
 
@@ -803,10 +817,10 @@ class Script:
         self.figures = figures
         self.seen: list[Weights] = []
 
-    def evaluate(self, fit: Fit, split: Any) -> dict[str, float]:
-        """Stand in for `Fit.evaluate`."""
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Stand in for what evaluates a model after an epoch."""
         epoch = len(self.seen)
-        self.seen.append([value.copy() for value in fit.model.get_weights()])
+        self.seen.append([value.copy() for value in model.get_weights()])
         return {"loss": 1.0, "accuracy": 0.5, "macro_f1": 0.5} | {
             k: v[epoch] for k, v in self.figures.items()
         }
@@ -820,7 +834,11 @@ def scripted(
 
     def run_script(*options: str, **figures: Sequence[float]) -> tuple[Path, Script]:
         script = Script(**figures)
-        monkeypatch.setattr(Fit, "evaluate", lambda fit, split: script.evaluate(fit, split))
+        monkeypatch.setattr(
+            type(get_task("classification")),
+            "evaluator",
+            lambda task, model, *rest: lambda: script.evaluate(model),
+        )
         usual = (
             "training.epochs=6",
             "training.learning_rate=0.05",
@@ -941,7 +959,7 @@ def test_word_vectors_start_the_embedding(configured: Configured, reviews: Path,
         config = configured(*still, f"model.embeddings={file}")
         run = train("classification", str(reviews), config, run=tmp_path / name).run
         tables[name] = weights(run)[0]
-    vocabulary = open_run(tmp_path / "with").vocabulary()
+    vocabulary = open_run(tmp_path / "with").vocabularies()["vocabulary"]
     given = {vocabulary.index(b"plot"): [1, 2, 3, 4], vocabulary.index(b"acting"): [-1, -2, -3, -4.5]}
 
     for index in range(len(vocabulary)):

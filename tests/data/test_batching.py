@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batching import epoch_batches, sorted_batches, steps_per_epoch
+from data.batching import Batch, RowFeed, epoch_batches, sorted_batches
 
 
 @pytest.fixture
@@ -38,14 +38,9 @@ def test_every_row_stands_in_one_batch(lengths: list[int], batch_size: int, seed
     batches = epoch_batches(np.array(lengths), batch_size=batch_size, seed=seed, epoch=epoch)
 
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
-    assert len(batches) == steps_per_epoch(len(lengths), batch_size)
+    assert len(batches) == -(-len(lengths) // batch_size)
     assert sum(len(rows) != batch_size for rows in batches) <= 1
     assert all(0 < len(rows) <= batch_size for rows in batches)
-
-
-def test_steps() -> None:
-    """The last batch may be smaller."""
-    assert [steps_per_epoch(rows, 32) for rows in (1, 31, 32, 33, 64, 65)] == [1, 1, 1, 2, 2, 3]
 
 
 def test_seed_and_epoch_decide(lengths: np.ndarray) -> None:
@@ -106,3 +101,38 @@ def test_sorted_batches() -> None:
     batches = sorted_batches(np.array([3, 1, 2, 1, 9]), batch_size=2)
 
     assert [rows.tolist() for rows in batches] == [[1, 3], [2, 0], [4]]
+
+
+def feed(lengths: np.ndarray, batch_size: int) -> RowFeed:
+    """Return a feed whose batches hold the numbers of their rows."""
+
+    def make(indices: np.ndarray) -> Batch:
+        return Batch({"rows": indices}, len(indices), int(lengths[indices].sum()))
+
+    return RowFeed(lengths, make, batch_size=batch_size)
+
+
+def test_a_feed_trains_on_the_batches_of_an_epoch(lengths: np.ndarray) -> None:
+    """Seed and epoch decide, and an entry is what its batch is made of."""
+    rows = feed(lengths, 32)
+
+    entries = rows.epoch(3, 7)
+
+    assert equal(entries, epoch_batches(lengths, batch_size=32, seed=3, epoch=7))
+    assert not equal(entries, rows.epoch(3, 8))
+    batch = rows.batch(entries[5])
+    assert batch.arrays["rows"].tolist() == entries[5].tolist()
+    assert (batch.rows, batch.tokens) == (32, lengths[entries[5]].sum())
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(1, 1), (31, 1), (32, 1), (33, 2), (64, 2), (65, 3)])
+def test_steps_of_an_epoch(rows: int, steps: int) -> None:
+    """The last batch may be smaller."""
+    assert len(feed(np.ones(rows, np.int64), 32).epoch(0, 0)) == steps
+
+
+def test_a_feed_evaluates_on_every_row_once() -> None:
+    """The shortest first, twice as many at once as in training: nothing is kept for a gradient."""
+    whole = feed(np.array([3, 1, 2, 1, 9, 9]), 2).whole()
+
+    assert [entry.tolist() for entry in whole] == [[1, 3, 2, 0], [4, 5]]

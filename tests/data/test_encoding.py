@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data.encoding import Encoded, Texts, UniqueTokens, encode, load_encoded
+from data.encoding import (
+    Encoded,
+    EncodedSplit,
+    Rows,
+    Texts,
+    UniqueTokens,
+    VocabularyRule,
+    encode,
+    load_encoded,
+)
 from data.samples import reviews
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, Preprocessor, tokenize, unique_tokens
 
-Rows = list[tuple[str, list[bytes], np.ndarray]]
+TextRows = list[tuple[str, list[bytes], np.ndarray]]
+"""Batches of a split, texts, and a number for each."""
 
 HARD = [
     b"",
@@ -27,8 +38,8 @@ HARD = [
 ]
 
 
-def batched(split: str, texts: Sequence[bytes], size: int) -> Rows:
-    """Return texts in batches; the target of a row is its number."""
+def batched(split: str, texts: Sequence[bytes], size: int) -> TextRows:
+    """Return texts in batches, each text with its number."""
     return [
         (
             split,
@@ -39,8 +50,10 @@ def batched(split: str, texts: Sequence[bytes], size: int) -> Rows:
     ]
 
 
-def encoded(folder: Path, rows: Rows, *, most: int = 10_000, min_count: int = 1, **options: Any) -> Encoded:
-    """Encode rows as a training does, and open what was written."""
+def encoded(
+    folder: Path, rows: TextRows, *, most: int = 10_000, min_count: int = 1, **options: Any
+) -> Encoded:
+    """Encode one sequence a row as a training does, and open what was written."""
     graph = tf.function(
         lambda texts: unique_tokens(texts, **options),
         input_signature=[tf.TensorSpec([None], tf.string)],
@@ -53,12 +66,9 @@ def encoded(folder: Path, rows: Rows, *, most: int = 10_000, min_count: int = 1,
 
     folder.mkdir(parents=True)
     encode(
-        iter(rows),
-        unique_tokens=cut,
-        special=SPECIAL_TOKENS,
-        unknown_id=UNKNOWN_ID,
-        most=most,
-        min_count=min_count,
+        (Rows(split, {"tokens": cut(texts)}, {"number": numbers}) for split, texts, numbers in rows),
+        vocabulary_of={"tokens": "words"},
+        rules={"words": VocabularyRule(SPECIAL_TOKENS, UNKNOWN_ID, most=most, min_count=min_count)},
         directory=folder,
     )
     return load_encoded(folder)
@@ -103,21 +113,22 @@ def test_stored_ids_are_those_of_the_preprocessor(
 
     found = encoded(tmp_path / "encoded", rows, most=most, min_count=min_count, **options)
 
-    preprocessor = Preprocessor(found.vocabulary, **options)
+    preprocessor = Preprocessor(found.vocabularies["words"], **options)
     for split, texts in sample.items():
-        stored = found.splits[split]
+        stored = found.splits[split].sequences["tokens"]
         expected, lengths = (value.numpy() for value in preprocessor(tf.constant(texts)))
         ids, stored_lengths = stored.batch(np.arange(len(texts)))
         np.testing.assert_array_equal(ids, expected)
         np.testing.assert_array_equal(stored_lengths, lengths)
         np.testing.assert_array_equal(stored.lengths, lengths)
-        assert stored.targets.tolist() == list(range(len(texts)))
+        assert found.splits[split].columns["number"].tolist() == list(range(len(texts)))
         assert (ids == UNKNOWN_ID).any() or most > 1000
 
 
 def test_batches(tmp_path: Path) -> None:
     """Rows come in the order that is asked for, padded with 0 to the longest of them."""
-    split = encoded(tmp_path / "e", batched("train", [b"b a", b"", b"b", b"a c b"], 3)).splits["train"]
+    found = encoded(tmp_path / "e", batched("train", [b"b a", b"", b"b", b"a c b"], 3))
+    split = found.splits["train"].sequences["tokens"]
 
     ids, lengths = split.batch(np.array([3, 1, 0]))
 
@@ -128,7 +139,8 @@ def test_batches(tmp_path: Path) -> None:
 
 def test_empty_texts(tmp_path: Path) -> None:
     """A text without tokens is one step of padding, alone and beside others."""
-    split = encoded(tmp_path / "e", batched("train", [b"", b"a", b" "], 2)).splits["train"]
+    found = encoded(tmp_path / "e", batched("train", [b"", b"a", b" "], 2))
+    split = found.splits["train"].sequences["tokens"]
 
     assert len(split) == 3
     assert split.lengths.tolist() == [1, 1, 1]
@@ -141,8 +153,8 @@ def test_nothing_but_empty_texts(tmp_path: Path) -> None:
     """A split without any token can be encoded, too."""
     found = encoded(tmp_path / "e", batched("train", [b"", b""], 2))
 
-    assert found.vocabulary == list(SPECIAL_TOKENS)
-    assert found.splits["train"].batch(np.array([1, 0]))[0].tolist() == [[0], [0]]
+    assert found.vocabularies["words"] == list(SPECIAL_TOKENS)
+    assert found.splits["train"].sequences["tokens"].batch(np.array([1, 0]))[0].tolist() == [[0], [0]]
 
 
 def test_the_vocabulary_is_that_of_training(tmp_path: Path) -> None:
@@ -155,10 +167,10 @@ def test_the_vocabulary_is_that_of_training(tmp_path: Path) -> None:
 
     found = encoded(tmp_path / "e", rows)
 
-    assert found.vocabulary == [*SPECIAL_TOKENS, b"c", b"a", b"b"]
-    assert found.splits["train"].row(0).tolist() == [4, 2, 3]
-    assert found.splits["validation"].row(0).tolist() == [1, 1, 1, 1, 1, 1, 4]
-    assert found.splits["test"].row(0).tolist() == [1, 3]
+    assert found.vocabularies["words"] == [*SPECIAL_TOKENS, b"c", b"a", b"b"]
+    assert found.splits["train"].sequences["tokens"].row(0).tolist() == [4, 2, 3]
+    assert found.splits["validation"].sequences["tokens"].row(0).tolist() == [1, 1, 1, 1, 1, 1, 4]
+    assert found.splits["test"].sequences["tokens"].row(0).tolist() == [1, 3]
 
 
 def test_counts(tmp_path: Path) -> None:
@@ -170,8 +182,8 @@ def test_counts(tmp_path: Path) -> None:
 
     found = encoded(tmp_path / "e", rows, most=5, min_count=2)
 
-    assert found.vocabulary == [*SPECIAL_TOKENS, b"a", b"b", b"c"]
-    assert found.counts.tolist() == [0, 2, 4, 3, 2]
+    assert found.vocabularies["words"] == [*SPECIAL_TOKENS, b"a", b"b", b"c"]
+    assert found.counts["words"].tolist() == [0, 2, 4, 3, 2]
 
 
 def test_size_and_least_count(tmp_path: Path) -> None:
@@ -182,7 +194,7 @@ def test_size_and_least_count(tmp_path: Path) -> None:
             tmp_path / f"{most}-{min_count}", batched("train", texts, 1), most=most, min_count=min_count
         )
 
-        assert found.vocabulary == [*SPECIAL_TOKENS, *kept.split()]
+        assert found.vocabularies["words"] == [*SPECIAL_TOKENS, *kept.split()]
 
 
 def test_batches_do_not_matter(tmp_path: Path, sample: dict[str, list[bytes]]) -> None:
@@ -191,10 +203,12 @@ def test_batches_do_not_matter(tmp_path: Path, sample: dict[str, list[bytes]]) -
 
     one, other = (encoded(tmp_path / str(size), batched("train", texts, size)) for size in (17, 1000))
 
-    assert one.vocabulary == other.vocabulary
-    assert one.counts.tolist() == other.counts.tolist()
+    assert one.vocabularies == other.vocabularies
+    assert one.counts["words"].tolist() == other.counts["words"].tolist()
     for i in range(len(texts)):
-        np.testing.assert_array_equal(one.splits["train"].row(i), other.splits["train"].row(i))
+        np.testing.assert_array_equal(
+            one.splits["train"].sequences["tokens"].row(i), other.splits["train"].sequences["tokens"].row(i)
+        )
 
 
 def test_counts_of_the_sample(tmp_path: Path, sample: dict[str, list[bytes]]) -> None:
@@ -205,11 +219,11 @@ def test_counts_of_the_sample(tmp_path: Path, sample: dict[str, list[bytes]]) ->
 
     found = encoded(tmp_path / "e", batched("train", texts, 500), most=100)
 
-    known = found.vocabulary[len(SPECIAL_TOKENS) :]
-    assert len(found.vocabulary) == 100
-    assert [expected[token] for token in known] == found.counts[2:].tolist()
+    known = found.vocabularies["words"][len(SPECIAL_TOKENS) :]
+    assert len(found.vocabularies["words"]) == 100
+    assert [expected[token] for token in known] == found.counts["words"][2:].tolist()
     assert known == sorted(expected, key=lambda token: (-expected[token], token))[:98]
-    assert found.counts[UNKNOWN_ID] == len(pieces) - sum(expected[token] for token in known)
+    assert found.counts["words"][UNKNOWN_ID] == len(pieces) - sum(expected[token] for token in known)
 
 
 def test_more_tokens_than_two_bytes_hold(tmp_path: Path) -> None:
@@ -219,22 +233,179 @@ def test_more_tokens_than_two_bytes_hold(tmp_path: Path) -> None:
 
     found = encoded(tmp_path / "e", batched("train", texts, 20), most=80_000)
 
-    split = found.splits["train"]
-    assert len(found.vocabulary) == 70_002
-    assert [found.vocabulary[i] for i in split.row(69)] == tokens[-1000:]
+    split = found.splits["train"].sequences["tokens"]
+    assert len(found.vocabularies["words"]) == 70_002
+    assert [found.vocabularies["words"][i] for i in split.row(69)] == tokens[-1000:]
     assert split.batch(np.array([69]))[0].max() > 1 << 16
 
 
-def test_targets_of_any_shape(tmp_path: Path) -> None:
-    """Targets are kept as they are given, with their type."""
-    rows: Iterator[tuple[str, list[bytes], np.ndarray]] = iter(
-        [
-            ("train", [b"a", b"b"], np.array([[1, 2], [3, 4]], np.int16)),
-            ("train", [b"c"], np.array([[5, 6]], np.int16)),
-        ]
+def test_columns_of_any_shape(tmp_path: Path) -> None:
+    """What is known of rows beside their tokens is kept as it is given, with its type."""
+    rows = [
+        ("train", [b"a", b"b"], np.array([[1, 2], [3, 4]], np.int16)),
+        ("train", [b"c"], np.array([[5, 6]], np.int16)),
+    ]
+
+    numbers = encoded(tmp_path / "e", rows).splits["train"].columns["number"]
+
+    assert numbers.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert numbers.dtype == np.int16
+
+
+def sequences(**texts: str) -> dict[str, UniqueTokens]:
+    """Return sequences of one row each, cut at spaces."""
+    cut: dict[str, UniqueTokens] = {}
+    for name, text in texts.items():
+        tokens = text.encode().split()
+        distinct = sorted(set(tokens))
+        positions = np.array([distinct.index(token) for token in tokens], np.int64)
+        cut[name] = (distinct, positions, np.array([len(tokens)]))
+    return cut
+
+
+def words(split: EncodedSplit, sequence: str, vocabulary: list[bytes], row: int = 0) -> str:
+    """Return a row in words again."""
+    return b" ".join(vocabulary[i] for i in split.sequences[sequence].row(row)).decode()
+
+
+def pairs() -> list[Rows]:
+    """Return rows of two sequences; "x" stands on both sides, "c" only in rows that are not trained on."""
+    return [
+        Rows("train", sequences(source="a b x", target="x Z Z Z"), {"line": np.array([1])}),
+        Rows("train", sequences(source="a", target="Y"), {"line": np.array([2])}),
+        Rows("validation", sequences(source="c a", target="Y c x Y"), {"line": np.array([3])}),
+    ]
+
+
+RULE = VocabularyRule(SPECIAL_TOKENS, UNKNOWN_ID, most=100)
+
+
+def test_two_sequences_with_a_vocabulary_each(tmp_path: Path) -> None:
+    """Neither knows the other's tokens, each is counted for itself, and each keeps to its own rule."""
+    encode(
+        pairs(),
+        vocabulary_of={"source": "english", "target": "german"},
+        rules={"english": RULE, "german": replace(RULE, most=4)},
+        directory=tmp_path,
     )
+    found = load_encoded(tmp_path)
+    train, validation = found.splits["train"], found.splits["validation"]
 
-    targets = encoded(tmp_path / "e", list(rows)).splits["train"].targets
+    assert found.vocabularies == {
+        "english": [*SPECIAL_TOKENS, b"a", b"b", b"x"],
+        "german": [*SPECIAL_TOKENS, b"Z", b"Y"],
+    }
+    assert found.counts["english"].tolist() == [0, 0, 2, 1, 1]
+    assert found.counts["german"].tolist() == [0, 1, 3, 1]
+    assert words(train, "source", found.vocabularies["english"]) == "a b x"
+    assert words(train, "target", found.vocabularies["german"]) == "[UNK] Z Z Z"
+    assert words(validation, "source", found.vocabularies["english"]) == "[UNK] a"
+    assert words(validation, "target", found.vocabularies["german"]) == "Y [UNK] [UNK] Y"
+    assert (len(train), len(validation)) == (2, 1)
+    assert train.columns["line"].tolist() == [1, 2]
+    assert train.sequences["source"].lengths.tolist() == [3, 1]
+    assert train.sequences["target"].lengths.tolist() == [4, 1]
 
-    assert targets.tolist() == [[1, 2], [3, 4], [5, 6]]
-    assert targets.dtype == np.int16
+
+def test_two_sequences_that_share_a_vocabulary(tmp_path: Path) -> None:
+    """A token has one id, and one count, on whichever side it stands."""
+    encode(
+        pairs(),
+        vocabulary_of={"source": "words", "target": "words"},
+        rules={"words": RULE},
+        directory=tmp_path,
+    )
+    found = load_encoded(tmp_path)
+    train = found.splits["train"]
+
+    assert found.vocabularies == {"words": [*SPECIAL_TOKENS, b"Z", b"a", b"x", b"Y", b"b"]}
+    assert found.counts["words"].tolist() == [0, 0, 3, 2, 2, 1, 1]
+    assert train.sequences["source"].row(0).tolist() == [3, 6, 4]
+    assert train.sequences["target"].row(0).tolist() == [4, 2, 2, 2]
+    assert words(found.splits["validation"], "target", found.vocabularies["words"]) == "Y [UNK] x Y"
+
+
+def test_a_vocabulary_of_all_rows(tmp_path: Path) -> None:
+    """Where training rows alone do not decide, others' tokens have ids, behind those that were counted."""
+    rule = replace(RULE, training_only=False)
+
+    encode(
+        pairs(),
+        vocabulary_of={"source": "words", "target": "words"},
+        rules={"words": rule},
+        directory=tmp_path,
+    )
+    found = load_encoded(tmp_path)
+
+    assert found.vocabularies["words"][2:5] == [b"Z", b"a", b"x"]
+    assert set(found.vocabularies["words"][5:]) == {b"Y", b"b", b"c"}
+    assert dict(zip(found.vocabularies["words"], found.counts["words"], strict=True))[b"c"] == 0
+    assert words(found.splits["validation"], "source", found.vocabularies["words"]) == "c a"
+
+
+def test_special_tokens_in_a_text(tmp_path: Path) -> None:
+    """A token that is spelt like a special one is that one; an empty one is unknown, not padding."""
+    tokens = ([b"", b"[END]", b"a", b"[UNK]"], np.array([2, 1, 0, 3, 2]), np.array([5]))
+    rule = VocabularyRule((*SPECIAL_TOKENS, b"[END]"), UNKNOWN_ID, most=10)
+
+    encode(
+        [Rows("train", {"text": tokens}, {})],
+        vocabulary_of={"text": "words"},
+        rules={"words": rule},
+        directory=tmp_path,
+    )
+    found = load_encoded(tmp_path)
+
+    assert found.vocabularies["words"] == [*SPECIAL_TOKENS, b"[END]", b"a"]
+    assert found.splits["train"].sequences["text"].row(0).tolist() == [3, 2, 1, 1, 3]
+    assert found.counts["words"].tolist() == [0, 2, 1, 2]
+
+
+def test_what_was_learned_before_is_kept(tmp_path: Path) -> None:
+    """Further vocabularies come back as they were given, in their order, whatever the rows hold."""
+    learned = {"pieces": [b"\xe2\x96\x81the", b"a", b"\n"], "piece_scores": [b"-1.5", b"-0.25", b"-3.0"]}
+
+    encode(
+        pairs(),
+        vocabulary_of={"source": "words", "target": "words"},
+        rules={"words": RULE},
+        learned=learned,
+        directory=tmp_path,
+    )
+    found = load_encoded(tmp_path)
+
+    assert {name: found.vocabularies[name] for name in learned} == learned
+    assert set(found.vocabularies) == {"words", *learned}
+    assert set(found.counts) == {"words"}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, 9, "a b c d e f g h i"),
+        (0, 2, "a b"),
+        (1, 4, "b c d"),
+        (2, 6, "c d e f"),
+        (8, 9, "i"),
+        (5, 5, ""),
+        (7, 100, "h i"),
+    ],
+)
+def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str) -> None:
+    """The tokens of a split stand behind one another; an empty row takes no place."""
+    texts = ["a b", "", "c d e f", "g h i"]
+    encode(
+        [Rows("train", sequences(text=text), {}) for text in texts],
+        vocabulary_of={"text": "words"},
+        rules={"words": RULE},
+        directory=tmp_path,
+    )
+    found = load_encoded(tmp_path)
+    tokens = found.splits["train"].sequences["text"]
+
+    span = b" ".join(found.vocabularies["words"][i] for i in tokens.span(start, end)).decode()
+
+    assert span == expected
+    assert [words(found.splits["train"], "text", found.vocabularies["words"], i) for i in range(4)] == texts
+    assert tokens.counts.tolist() == [2, 0, 4, 3]
+    assert tokens.lengths.tolist() == [2, 1, 4, 3]

@@ -14,14 +14,13 @@ import requests
 import tensorflow_datasets as tfds
 
 from data.errors import UserError
-from data.prepared import Dataset, Scan, prepare, rows_by_split
-from data.readers import BadRow, Field, Row
+from data.prepared import Dataset, Scan, Watch, prepare, rows_by_split
+from data.readers import READERS, BadRow, Field, Row
 from data.sources import CatalogueName, Part, Source, open_source, row_hash, split_of
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
 FIELDS = (TEXT, LABEL)
-FORMATS = ("jsonl", "csv", "tsv", "txt")
 IMDB_URL = "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 
 
@@ -52,7 +51,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def find(data: Path, *fields: Field) -> Source:
-    source = open_source(str(data), fields or FIELDS, FORMATS)
+    source = open_source(str(data), fields or FIELDS, READERS)
     assert isinstance(source, Source)
     return source
 
@@ -83,7 +82,7 @@ def test_a_folder_is_prepared(folder: Path, directory: Path) -> None:
 
     assert dataset.name == "films"
     assert dataset.sizes == {"train": 2, "test": 1}
-    assert dataset.labels == ("neg", "pos")
+    assert dataset.names == {"label": ("neg", "pos")}
     assert rows(dataset, "train") == [{"text": "fine", "label": 1}, {"text": "poor", "label": 0}]
     assert rows(dataset, "test") == [{"text": "ä 中", "label": 1}]
 
@@ -113,7 +112,7 @@ def test_equal_rows_of_a_file_are_in_one_split(tmp_path: Path) -> None:
     for split, where, row in rows_by_split(find(path, TEXT)):
         assert isinstance(row, Row)
         assert where == str(path)
-        splits.setdefault(row.values["text"], set()).add(split)
+        splits.setdefault(row.text(), set()).add(split)
 
     assert len(splits) == 50
     assert all(len(own) == 1 for own in splits.values())
@@ -127,7 +126,7 @@ def test_rows_stay_in_order(tmp_path: Path, directory: Path) -> None:
         (tmp_path / f"{split}.txt").write_text("".join(f"{text}\n" for text in own))
     dataset = prepare(find(tmp_path, TEXT), (TEXT,), directory=directory)
 
-    assert dataset.labels == ()
+    assert dataset.names == {}
     assert [len(batch["text"]) for batch in dataset.batches("train", 1000)] == [1000, 1000, 100]
     assert [row["text"] for row in rows(dataset, "train")] == texts["train"]
     assert [row["text"] for row in rows(dataset, "all", 7)] == texts["train"] + texts["dev"]
@@ -162,7 +161,7 @@ def test_labels_are_sorted_and_of_all_splits(folder: Path, directory: Path) -> N
     (folder / "test.jsonl").write_text('{"text": "e", "label": true}\n{"text": "f", "label": "two words"}\n')
     dataset = prepare(find(folder), FIELDS, directory=directory)
 
-    assert dataset.labels == ("10", "2", "Ende", "true", "two words", "zoo")
+    assert dataset.names["label"] == ("10", "2", "Ende", "true", "two words", "zoo")
     assert [row["label"] for row in rows(dataset, "train")] == [5, 0, 1, 2]
     assert [row["label"] for row in rows(dataset, "test")] == [3, 4]
 
@@ -192,7 +191,7 @@ def test_nothing_is_prepared_twice(folder: Path, directory: Path) -> None:
 
     assert before
     assert snapshot(directory) == before
-    assert (second.hash, second.sizes, second.labels) == (first.hash, first.sizes, first.labels)
+    assert (second.hash, second.sizes, second.names) == (first.hash, first.sizes, first.names)
     assert rows(second, "train") == rows(first, "train")
 
 
@@ -217,7 +216,7 @@ def test_other_columns_are_another_dataset(folder: Path, directory: Path) -> Non
         for fields in ((TEXT, LABEL), (TEXT, topic), (TEXT,))
     ]
 
-    assert [dataset.labels for dataset in datasets] == [("x",), ("y",), ()]
+    assert [dataset.names for dataset in datasets] == [{"label": ("x",)}, {"label": ("y",)}, {}]
     assert len({dataset.hash for dataset in datasets}) == 3
 
 
@@ -294,7 +293,144 @@ def test_a_task_may_refuse_what_was_found(folder: Path, directory: Path) -> None
     with pytest.raises(UserError, match="too few rows"):
         prepare(find(folder), FIELDS, directory=directory, check=check)
     assert [found.rows for found in seen] == [Counter(train=2, test=1)]
-    assert seen[0].labels == {"train": Counter(pos=1, neg=1), "test": Counter(pos=1)}
+    assert seen[0].labels() == {"train": Counter(pos=1, neg=1), "test": Counter(pos=1)}
+    assert not snapshot(directory)
+
+
+class Noting(Watch):
+    """Notes what it is shown, and refuses what it is told to."""
+
+    def __init__(self, refused: str) -> None:
+        self.refused = refused
+        self.seen: list[tuple[str, int, str]] = []
+
+    def row(self, where: str, row: Row) -> None:
+        self.seen.append((Path(where).name, row.line, row.text()))
+        if row.text() == self.refused:
+            raise UserError(f"refused: {row.text()}")
+
+    def finish(self) -> None:
+        if self.refused == "all":
+            raise UserError(f"refused: all {len(self.seen)}")
+
+
+@pytest.mark.parametrize(("refused", "message"), [("poor", "refused: poor"), ("all", "refused: all 3")])
+def test_a_task_may_look_at_each_row(folder: Path, directory: Path, refused: str, message: str) -> None:
+    """It is told where each stands, and may refuse one, or all at the end, before anything is written."""
+    watch = Noting(refused)
+
+    with pytest.raises(UserError, match=message):
+        prepare(find(folder), FIELDS, directory=directory, watch=watch)
+    assert watch.seen == [("test.jsonl", 1, "ä 中"), ("train.csv", 2, "fine"), ("train.csv", 4, "poor")]
+    assert not snapshot(directory)
+
+
+TAGGING = (
+    Field("tokens", "tokens", "tokens", "--set data.token_column=NAME"),
+    Field("tags", "tags", "upos", "--set data.tag_column=NAME", ("tags",)),
+    Field("text", "text", "text", "--set data.text_column=NAME", optional=True),
+    Field("label", "label", "label", "--set data.label_column=NAME", optional=True),
+)
+
+
+def tagged(folder: Path, **splits: list[dict[str, Any]]) -> Source:
+    """Write JSON lines of each split, and return them as a source of tagged sentences."""
+    folder.mkdir()
+    for split, content in splits.items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    return find(folder, *TAGGING)
+
+
+def test_tokens_and_tags_are_prepared(tmp_path: Path, directory: Path) -> None:
+    """Each row has as many as it has, none too; the names of all splits are sorted, once each."""
+    source = tagged(
+        tmp_path / "a",
+        train=[
+            {"tokens": ["Ein", "Hund", "."], "upos": ["DET", "NOUN", "."]},
+            {"tokens": [], "upos": []},
+            {"tokens": ["New York"], "upos": ["NOUN"]},
+        ],
+        test=[{"tokens": ["中"], "tags": ["X"]}],
+    )
+    scans: list[Scan] = []
+    dataset = prepare(source, TAGGING, directory=directory, check=scans.append)
+
+    (batch,) = dataset.batches("train")
+    assert set(batch) == {"tokens", "tags"}
+    assert [[token.decode() for token in row] for row in batch["tokens"]] == [
+        ["Ein", "Hund", "."],
+        [],
+        ["New York"],
+    ]
+    assert dataset.names == {"tags": (".", "DET", "NOUN", "X")}
+    assert [row.tolist() for row in batch["tags"]] == [[1, 2, 0], [], [2]]
+    (batch,) = dataset.batches("test")
+    assert [row.tolist() for row in batch["tags"]] == [[3]]
+    assert scans[0].names == {
+        "tags": {"train": Counter({"DET": 1, "NOUN": 2, ".": 1}), "test": Counter({"X": 1})}
+    }
+    assert scans[0].labels() == {}
+    assert scans[0].characters == Counter(train=8 + 8 + 8 + 4, test=1 + 1)
+
+
+def test_rows_of_one_length_are_sequences_too(tmp_path: Path, directory: Path) -> None:
+    """Which lengths stand in a batch changes nothing about how it is given."""
+    rows = [{"tokens": ["a", "b"], "upos": ["X", "Y"]}, {"tokens": ["c", "d"], "upos": ["Y", "Y"]}]
+    dataset = prepare(tagged(tmp_path / "a", train=rows), TAGGING, directory=directory)
+
+    (batch,) = dataset.batches("train")
+    assert batch["tags"].shape == (2,)
+    assert [row.tolist() for row in batch["tags"]] == [[0, 1], [1, 1]]
+    assert [row.tolist() for row in batch["tokens"]] == [[b"a", b"b"], [b"c", b"d"]]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_sequences_stay_in_order(tmp_path: Path, directory: Path, size: int) -> None:
+    """Batches of any size cut them nowhere."""
+    content = [{"tokens": [f"{i}.{j}" for j in range(i % 4)], "upos": ["X"] * (i % 4)} for i in range(7)]
+    dataset = prepare(tagged(tmp_path / "a", train=content), TAGGING, directory=directory)
+
+    found = [row.tolist() for batch in dataset.batches("train", size) for row in batch["tokens"]]
+    assert found == [[token.encode() for token in row["tokens"]] for row in content]
+
+
+def test_an_optional_value_that_no_row_has(tmp_path: Path, directory: Path) -> None:
+    """The dataset does without it; one that all rows have is kept."""
+    row = {"tokens": ["a"], "upos": ["X"]}
+    bare = prepare(tagged(tmp_path / "bare", train=[row]), TAGGING, directory=directory)
+    full = prepare(
+        tagged(
+            tmp_path / "full", train=[row | {"text": "a!", "label": "y"}, row | {"text": "", "label": "x"}]
+        ),
+        TAGGING,
+        directory=directory,
+    )
+
+    assert set(bare.columns) == {"tokens", "tags"}
+    assert set(full.columns) == {"tokens", "tags", "text", "label"}
+    (batch,) = full.batches("train")
+    assert batch["text"].tolist() == [b"a!", b""]
+    assert batch["label"].tolist() == [1, 0]
+    assert full.names == {"tags": ("X",), "label": ("x", "y")}
+
+
+def test_an_optional_text_that_some_rows_have(tmp_path: Path, directory: Path) -> None:
+    """It is empty in the others, of whichever split."""
+    row = {"tokens": ["a"], "upos": ["X"]}
+    source = tagged(tmp_path / "a", train=[row, row | {"text": "b"}], test=[row])
+    dataset = prepare(source, TAGGING, directory=directory)
+
+    assert [batch["text"].tolist() for batch in dataset.batches("all")] == [[b"", b"b"], [b""]]
+
+
+def test_a_label_that_some_rows_have_is_refused(tmp_path: Path, directory: Path) -> None:
+    """There is no class that stands for none; the message counts the rows; nothing is written."""
+    row = {"tokens": ["a"], "upos": ["X"]}
+    source = tagged(tmp_path / "a", train=[row | {"label": "x"}] * 3, test=[row] * 1_200)
+
+    with pytest.raises(UserError) as caught:
+        prepare(source, TAGGING, directory=directory)
+    assert str(caught.value) == "a: 1,200 of 1,203 rows have no label; give it to all rows or to none"
     assert not snapshot(directory)
 
 
@@ -390,7 +526,7 @@ def test_a_catalogue_dataset(metadata: Path, directory: Path) -> None:
 
     assert dataset.name == "imdb_reviews"
     assert dataset.sizes == {"train": 5, "test": 5}
-    assert dataset.labels == ("neg", "pos")
+    assert dataset.names == {"label": ("neg", "pos")}
     assert [len(batch["text"]) for batch in batches] == [3, 2]
     for batch in batches:
         assert set(batch) == {"text", "label"}

@@ -17,7 +17,7 @@ FIELDS = (TEXT, LABEL)
 def read(path: Path, content: str | bytes, *fields: Field) -> list[Row | BadRow]:
     """Write a file, and return its rows for the fields, or for a text and a label."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, fields or FIELDS))
+    return list(read_rows(path, fields or FIELDS, READERS[format_of(path)]))
 
 
 def row(line: int, text: str, label: str) -> Row:
@@ -139,7 +139,7 @@ def test_an_empty_file_has_no_rows(tmp_path: Path, kind: str) -> None:
 def test_a_missing_file_names_its_path(tmp_path: Path) -> None:
     """What can't be opened is the user's mistake, not a traceback."""
     with pytest.raises(UserError, match=r"rows\.csv: cannot be read: No such file"):
-        list(read_rows(tmp_path / "rows.csv", FIELDS))
+        list(read_rows(tmp_path / "rows.csv", FIELDS, READERS["csv"]))
 
 
 @pytest.mark.parametrize("kind", CONTENT)
@@ -464,7 +464,7 @@ def test_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
     lines = "".join(f'{{"text": "{i * 7919 % 100_003}", "label": "x"}}\n' for i in range(100_000))
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(lines.encode(), 1)[:-100])
-    rows = read_rows(path, FIELDS)
+    rows = read_rows(path, FIELDS, READERS["jsonl"])
 
     assert next(rows) == row(1, "0", "x")
     with pytest.raises(UserError):

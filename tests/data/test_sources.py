@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.readers import Field, Row
+from data.readers import READERS, Field, Row
 from data.samples import reviews
 from data.sources import CatalogueName, Source, open_source, row_hash, split_of
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
 FIELDS = (TEXT, LABEL)
-FORMATS = ("jsonl", "csv", "tsv")
+FORMATS = {name: READERS[name] for name in ("jsonl", "csv", "tsv")}
 SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 
 
@@ -232,7 +232,10 @@ def test_unknown_dataset() -> None:
 
 def test_unknown_sample() -> None:
     """The message has the samples that there are and the likely one."""
-    assert refusal("sample:reveiws") == "unknown sample 'reveiws'; there is reviews; did you mean 'reviews'?"
+    assert (
+        refusal("sample:reveiws")
+        == "unknown sample 'reveiws'; there is reviews, tags, text, pairs; did you mean 'reviews'?"
+    )
 
 
 @pytest.mark.parametrize(("name", "found"), [("a.txt", "txt"), ("a.parquet.gz", "parquet"), ("a", "no")])

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from data.encoding import Sequences
+from data.streams import StreamFeed, Windows, documents
+
+START = 77_777
+"""The id of the start token; the token at place i has the id i + 1, so that it can be told by its id."""
+Made = Callable[..., StreamFeed]
+
+lengths_of_documents = st.lists(st.integers(0, 40), min_size=1, max_size=12)
+cases = {
+    "lengths": lengths_of_documents,
+    "streams": st.integers(1, 20),
+    "window": st.integers(1, 9),
+    "cut": st.booleans(),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Return a function from the lengths of documents to a feed of them, whose token i has the id i + 1."""
+    path = tmp_path_factory.mktemp("tokens") / "ids"
+    np.arange(1, 10_001, dtype=np.int32).tofile(path)
+
+    def make(
+        lengths: Sequence[int], *, streams: int, window: int, cut: bool = True, labelled: bool = False
+    ) -> StreamFeed:
+        return StreamFeed(
+            Sequences(path, np.dtype(np.int32), np.array(lengths)),
+            np.concatenate([[0], np.cumsum(lengths)]),
+            streams=streams,
+            window=window,
+            start_id=START,
+            labels=np.arange(len(lengths), dtype=np.int32) + 100 if labelled else None,
+            cut=cut,
+        )
+
+    return make
+
+
+def read(feed: StreamFeed, entries: Sequence[Windows]) -> list[list[list[tuple[int, int, bool, bool]]]]:
+    """Return what each stream reads in each step: of each token (input, target, fresh, counted).
+
+    `fresh` is said of a window's first token alone, behind which its state goes on.
+    """
+    streams: list[list[list[tuple[int, int, bool, bool]]]] = [[] for _ in entries[0].start] if entries else []
+    for entry in entries:
+        batch = feed.batch(entry)
+        arrays = batch.arrays
+        assert {name: value.dtype for name, value in arrays.items() if name != "labels"} == {
+            **dict.fromkeys(("inputs", "targets", "lengths"), np.int32),
+            **dict.fromkeys(("fresh", "counted"), np.bool_),
+        }
+        assert arrays["inputs"].shape == arrays["targets"].shape == (len(streams), arrays["lengths"].max())
+        assert (batch.rows, batch.tokens) == (len(streams), arrays["lengths"].sum())
+        for stream, length in enumerate(arrays["lengths"]):
+            streams[stream].append(
+                [
+                    (
+                        int(arrays["inputs"][stream, i]),
+                        int(arrays["targets"][stream, i]),
+                        bool(arrays["fresh"][stream]) and i == 0,
+                        bool(arrays["counted"][stream]),
+                    )
+                    for i in range(length)
+                ]
+            )
+    return streams
+
+
+def counted(streams: Sequence[Sequence[Sequence[tuple[int, int, bool, bool]]]]) -> list[int]:
+    """Return the tokens that are predicted and count."""
+    return [target for stream in streams for window in stream for _, target, _, counts in window if counts]
+
+
+def beginnings(lengths: Sequence[int]) -> set[int]:
+    """Return the first tokens of documents."""
+    return {int(end - own) + 1 for own, end in zip(lengths, np.cumsum(lengths), strict=True) if own}
+
+
+# Documents
+
+
+@pytest.mark.parametrize(
+    ("counts", "continues", "bounds"),
+    [
+        ([3, 2, 4], [False, True, False], [0, 5, 9]),
+        ([3, 2, 4], [False, False, False], [0, 3, 5, 9]),
+        ([3, 2, 4], [False, True, True], [0, 9]),
+        ([3, 2, 4], [True, True, False], [0, 5, 9]),  # a split that begins in the middle of a text
+        ([3, 0, 4], [False, False, True], [0, 3, 7]),
+        ([0, 3, 0], [False, False, False], [0, 0, 3, 3]),
+        ([5], [False], [0, 5]),
+        ([5], [True], [0, 5]),
+        ([0], [False], [0, 0]),
+    ],
+)
+def test_documents(counts: list[int], continues: list[bool], bounds: list[int]) -> None:
+    """A document is a row and the rows that go on with it."""
+    assert documents(np.array(counts), np.array(continues)).tolist() == bounds
+
+
+# Every token once
+
+
+@given(**cases, seed=st.integers(0, 99), epoch=st.integers(0, 9))
+@example(lengths=[1], streams=20, window=9, cut=True, seed=0, epoch=0)
+@example(lengths=[7], streams=20, window=1, cut=True, seed=0, epoch=0)
+@example(lengths=[0, 1, 0, 0, 1], streams=3, window=1, cut=True, seed=0, epoch=0)
+@settings(deadline=None, max_examples=60)
+def test_an_epoch_predicts_every_token_once(
+    made: Made, lengths: list[int], streams: int, window: int, cut: bool, seed: int, epoch: int
+) -> None:
+    """An epoch of training predicts each token of each document once, and reads nothing twice."""
+    feed = made(lengths, streams=streams, window=window, cut=cut)
+    if not sum(lengths):
+        return
+    found = read(feed, feed.epoch(seed, epoch))
+
+    assert len(found) == streams
+    assert sorted(counted(found)) == list(range(1, sum(lengths) + 1))
+    assert sum(len(step) for stream in found for step in stream) == sum(lengths)
+    assert all(len(step) <= window for stream in found for step in stream)
+
+
+@given(**cases)
+@example(lengths=[0], streams=4, window=3, cut=True)
+@settings(deadline=None, max_examples=60)
+def test_the_whole_predicts_every_token_once(
+    made: Made, lengths: list[int], streams: int, window: int, cut: bool
+) -> None:
+    """So does what is evaluated; what is read before a cut is predicted again, but does not count."""
+    feed = made(lengths, streams=streams, window=window, cut=cut)
+    found = read(feed, feed.whole())
+
+    assert sorted(counted(found)) == list(range(1, sum(lengths) + 1))
+
+
+@given(**cases, whole=st.booleans())
+@settings(deadline=None, max_examples=80)
+def test_what_is_read_before_a_token(
+    made: Made, lengths: list[int], streams: int, window: int, cut: bool, whole: bool
+) -> None:
+    """A token's input is the token before it in its document, the start token at its beginning.
+
+    A stream goes on with its state from a token to the one behind it in the same document, and starts anew
+    at all other places.
+    """
+    feed = made(lengths, streams=streams, window=window, cut=cut)
+    first = beginnings(lengths)
+    for stream in read(feed, feed.whole() if whole else feed.epoch(0, 0) if sum(lengths) else []):
+        tokens = [token for step in stream for token in step]
+        for given_token, target, _, _ in tokens:
+            assert given_token == (START if target in first else target - 1)
+        assert not tokens or tokens[0][2]
+        for (_, before, _, _), (_, target, fresh, _) in pairwise(tokens):
+            goes_on = target == before + 1 and target not in first
+            if fresh:
+                assert not (goes_on and not cut)
+            else:
+                assert goes_on
+
+
+def test_a_stream_that_has_nothing_to_read(made: Made) -> None:
+    """More streams than tokens: the others read rows of no length, which no token is counted of."""
+    feed = made([3], streams=8, window=2)
+    batches = [feed.batch(entry).arrays for entry in feed.epoch(0, 0)]
+
+    assert sum(int(arrays["lengths"].sum()) for arrays in batches) == 3
+    assert all(len(arrays["lengths"]) == 8 for arrays in batches)
+    assert all(not arrays["counted"][arrays["lengths"] == 0].any() for arrays in batches)
+
+
+# Cuts
+
+
+def test_long_documents_are_cut(made: Made) -> None:
+    """A document that is longer than a stream's share is read by several streams at a time."""
+    feed = made([1000], streams=10, window=10)
+    steps = feed.epoch(0, 0)
+
+    assert 10 <= len(steps) <= 12
+    assert np.mean([np.count_nonzero(entry.length) for entry in steps]) > 8
+
+
+def test_documents_that_are_not_cut(made: Made) -> None:
+    """Without cuts each document is read by one stream from its start to its end, and nothing is fresh."""
+    lengths = [50, 3, 200, 0, 1]
+    feed = made(lengths, streams=4, window=10, cut=False)
+
+    for entries in (feed.epoch(3, 1), feed.whole()):
+        fresh = [
+            target
+            for stream in read(feed, entries)
+            for step in stream
+            for _, target, is_fresh, _ in step
+            if is_fresh
+        ]
+        assert set(fresh) == beginnings(lengths)
+        assert len(fresh) == 4
+
+
+def test_seed_and_epoch_decide(made: Made) -> None:
+    """The order is a function of seed and epoch, whatever was drawn before, and differs between them."""
+    feed = made([30, 500, 80, 2, 60, 60, 7], streams=4, window=8)
+
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        return [entry.start.tolist() for entry in feed.epoch(seed, epoch)]
+
+    first = order(3, 7)
+    np.random.seed(0)
+    random.seed(0)
+
+    assert order(3, 7) == first
+    for seed, epoch in ((3, 8), (4, 7), (7, 3)):
+        assert order(seed, epoch) != first
+
+
+def test_each_epoch_cuts_at_other_places(made: Made) -> None:
+    """Windows begin at other places in each epoch, so that no token is always the first of its window."""
+    feed = made([4000], streams=8, window=50)
+    cuts = [
+        {int(start) for entry in feed.epoch(0, epoch) for start in entry.start[entry.fresh]}
+        for epoch in range(4)
+    ]
+
+    assert all(len(found) >= 8 for found in cuts)
+    for a, b in pairwise(cuts):
+        assert a & b <= {0}
+
+
+def test_context_is_read_but_not_counted(made: Made) -> None:
+    """Where a document is cut for evaluation, a window before the cut is read first; it does not count."""
+    feed = made([1600], streams=1, window=20)
+    found = read(feed, feed.whole())
+
+    assert len(found) == 16
+    extra = Counter(target for stream in found for step in stream for _, target, _, _ in step)
+    assert sorted(counted(found)) == list(range(1, 1601))
+    assert sum(extra.values()) == 1600 + 15 * 20
+    for stream in found:
+        begin = stream[0][0][1]
+        assert [counts for step in stream for *_, counts in step][:21] == (
+            [True] * 21 if begin == 1 else [False] * 20 + [True]
+        )
+
+
+def test_context_at_the_start_of_a_document(made: Made) -> None:
+    """The context before a cut never reaches beyond its document's start, where the start token is read."""
+    feed = made([5, 33], streams=1, window=30)
+    found = read(feed, feed.whole())
+
+    (cut,) = [stream for stream in found if any(not counts for step in stream for *_, counts in step)]
+    assert cut[0][0][:2] == (START, 6)
+    assert [token[1] for token in cut[0]] == list(range(6, 6 + len(cut[0])))
+
+
+# Labels
+
+
+def test_labels_of_documents(made: Made) -> None:
+    """With each token stands the label of its document."""
+    lengths = [4, 0, 30, 1, 9]
+    feed = made(lengths, streams=3, window=4, labelled=True)
+    ends = np.cumsum(lengths)
+    seen = set()
+
+    for entry in (*feed.epoch(0, 0), *feed.whole()):
+        arrays = feed.batch(entry).arrays
+        assert arrays["labels"].dtype == np.int32
+        for row in np.flatnonzero(arrays["lengths"]):
+            document = int(np.searchsorted(ends, arrays["targets"][row, 0] - 1, side="right"))
+            assert arrays["labels"][row] == 100 + document
+            seen.add(document)
+    assert seen == {0, 2, 3, 4}
+
+
+def test_no_labels(made: Made) -> None:
+    """Without labels none are fed."""
+    feed = made([4], streams=1, window=4)
+
+    assert "labels" not in feed.batch(feed.whole()[0]).arrays
+
+
+# Order
+
+
+def test_like_lengths_stand_together(made: Made) -> None:
+    """Streams that read short documents begin and end together: hardly a step is padding."""
+    lengths = np.random.default_rng(0).integers(1, 40, 250).tolist()
+    feed = made(lengths, streams=8, window=40)
+    steps = [entry.length for entry in feed.epoch(0, 0)]
+
+    assert 1 - sum(lengths) / sum(len(entry) * int(entry.max()) for entry in steps) < 0.1
