@@ -60,7 +60,7 @@ def config_options(command: Any) -> Any:
     """The options that make a configuration."""
     for option in (
         click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Set a key."),
-        click.option("--preset", metavar="NAME", help="Start from a named configuration: deep or fast."),
+        click.option("--preset", metavar="NAME", help="Start from a named configuration, e.g. fast."),
         click.option(
             "--config",
             "config_file",
@@ -78,6 +78,12 @@ manual_dir_option = click.option(
     type=DIRECTORY,
     metavar="DIR",
     help="Raw files of a tfds: dataset, so that they need not be downloaded.",
+)
+beam_option = click.option(
+    "--beam",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Translation: texts followed in the search; 1: greedy [default: decoding.beam of the run].",
 )
 task_option = click.option(
     "--task", default="classification", type=click.Choice(list(TASKS)), help="How rows are read."
@@ -130,7 +136,7 @@ def train(
     _quiet()
     from app.config import dump_config, load_config
 
-    config = load_config(file=config_file, preset=preset, overrides=overrides)
+    config = load_config(task, file=config_file, preset=preset, overrides=overrides)
     if print_config:
         click.echo(dump_config(config), nl=False)
         return 0
@@ -152,10 +158,17 @@ def train(
 @click.option("--data", metavar="DATA", help="Other data than the run was trained on.")
 @click.option("--split", default="test", show_default=True, help="train, validation, test or all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--baseline/--no-baseline", default=True, help="Compare with a linear model on word n-grams.")
+@click.option("--baseline/--no-baseline", default=True, help="Compare with an honest simple model.")
+@beam_option
 @manual_dir_option
 def evaluate(
-    run: Path, data: str | None, split: str, as_json: bool, baseline: bool, manual_dir: Path | None
+    run: Path,
+    data: str | None,
+    split: str,
+    as_json: bool,
+    baseline: bool,
+    beam: int | None,
+    manual_dir: Path | None,
 ) -> None:
     """Evaluate a run on a split of its data, or of other data.
 
@@ -167,7 +180,9 @@ def evaluate(
     _quiet()
     from app.evaluate import evaluate as run_evaluation
 
-    result = run_evaluation(run, data=data, split=split, with_baseline=baseline, manual_directory=manual_dir)
+    result = run_evaluation(
+        run, data=data, split=split, with_baseline=baseline, beam=beam, manual_directory=manual_dir
+    )
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
@@ -189,8 +204,14 @@ def evaluate(
     help="How INPUT is written [default: by its name; txt for stdin]. Answers are JSON lines.",
 )
 @click.option("--text-column", metavar="NAME", help="Column of the text [default: as in training].")
+@beam_option
 def predict(
-    model: Path, input_file: str, output: Path | None, format_name: str | None, text_column: str | None
+    model: Path,
+    input_file: str,
+    output: Path | None,
+    format_name: str | None,
+    text_column: str | None,
+    beam: int | None,
 ) -> int:
     """Answer each line of INPUT with a run or an exported SavedModel.
 
@@ -205,10 +226,10 @@ def predict(
     """
     _quiet()
     from app.predict import predict as run_prediction
-    from app.predictor import load_predictor
+    from app.predictor import load_predictor, with_beam
 
     failed = run_prediction(
-        load_predictor(model),
+        with_beam(load_predictor(model), beam),
         None if input_file == "-" else Path(input_file),
         output=output,
         format_name=format_name,
@@ -217,6 +238,151 @@ def predict(
     if failed:
         click.echo(f"{failed} of the lines could not be read; each has an 'error' in its place", err=True)
     return 1 if failed else 0
+
+
+@main.command()
+@click.argument("model", metavar="MODEL", type=DIRECTORY)
+@click.option("--prompt", metavar="TEXT", help="What the text follows [default: the start of a document].")
+@click.option("--label", metavar="NAME", help="Of a model that was trained with labels: which one.")
+@click.option(
+    "--length",
+    type=click.IntRange(min=1, max=2**31 - 1),
+    metavar="N",
+    default=500,
+    show_default=True,
+    help="Most tokens.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    metavar="F",
+    default=1.0,
+    show_default=True,
+    help="Below 1: safer, above: wilder; 0: always the likeliest token.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=0, max=2**31 - 1),
+    metavar="N",
+    default=0,
+    help="Draw from the N likeliest tokens; 0: all.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    metavar="F",
+    default=1.0,
+    help="Draw from the likeliest tokens that hold this share of probability; 1: all.",
+)
+@click.option(
+    "--repetition-penalty",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="F",
+    default=1.0,
+    help="Above 1: tokens of the last 64 are less likely.",
+)
+@click.option("--beam", type=click.IntRange(min=1), metavar="N", help="Search with N beams, draw nothing.")
+@click.option(
+    "--length-penalty",
+    type=float,
+    metavar="F",
+    default=1.0,
+    show_default=True,
+    help="Of a search: more for longer texts.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**31 - 1),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="The same seed gives the same text.",
+)
+@click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N", default=1, help="Texts, with seeds N, N+1, …"
+)
+@click.option("--stop", "stops", metavar="TEXT", multiple=True, help="End the text before this string.")
+@click.option("--stream", "streams", is_flag=True, help="Print the text as it grows.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line: prompt, text, score.")
+def generate(
+    model: Path,
+    prompt: str | None,
+    label: str | None,
+    length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    repetition_penalty: float,
+    beam: int | None,
+    length_penalty: float,
+    seed: int,
+    samples: int,
+    stops: tuple[str, ...],
+    streams: bool,
+    as_json: bool,
+) -> None:
+    """Write text with a language model: a run or an exported SavedModel.
+
+    \b
+    Examples:
+      textrnn generate runs/plays --prompt "ROMEO:" --length 300 --temperature 0.8 --seed 1
+      textrnn generate runs/reviews --label positive --samples 3 --top-p 0.9
+      textrnn generate exports/plays/1 --prompt "To be" --stream
+    """
+    if prompt == "":
+        raise UserError("--prompt is empty; give some text, or leave it out to begin a document")
+    if streams and (beam or samples > 1 or as_json):
+        raise click.UsageError("--stream goes with one sampled text, not with --beam, --samples or --json")
+    _quiet()
+    from app.generate import Options, stream
+    from app.generate import generate as run_generation
+    from app.predictor import load_predictor
+
+    options = Options(
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        beam=beam or 0,
+        length_penalty=length_penalty,
+        stop=stops,
+        label=label,
+    )
+    predictor = load_predictor(model)
+    prompt = prompt or ""
+    begin = prompt.encode(errors="surrogateescape").decode(errors="replace")  # bytes that are no text
+    if streams:
+        click.echo(begin, nl=False)
+        stream(predictor, prompt, options, lambda piece: click.echo(piece, nl=False))
+        click.echo()
+        return
+    for i, made in enumerate(run_generation(predictor, [prompt] * samples, options)):
+        if as_json:
+            line = {"prompt": begin, "text": made.text, "score": round(made.score, 6)}
+            click.echo(json.dumps(line, ensure_ascii=False))
+        else:
+            click.echo("\n---\n" * (i > 0) + begin + made.text)
+
+
+@main.command()
+@click.argument("run", metavar="RUN", type=DIRECTORY)
+@click.argument("text", metavar="TEXT")
+@click.option(
+    "--output", type=DIRECTORY, metavar="FILE", default="attention.png", show_default=True, help="PNG or SVG."
+)
+def inspect(run: Path, text: str, output: Path) -> None:
+    """Draw which words a translator looked at while it wrote each word of its answer.
+
+    \b
+    Example:
+      textrnn inspect runs/english-german "A dog runs over the grass." --output attention.png
+    """
+    _quiet()
+    from app.attention import draw
+
+    click.echo(draw(run, text, output))
 
 
 @main.command()
@@ -294,7 +460,7 @@ def check_dataset(
     from app.config import load_config
     from app.datasets import check
 
-    config = load_config(file=config_file, preset=preset, overrides=overrides)
+    config = load_config(task, file=config_file, preset=preset, overrides=overrides)
     report = check(data, task, config, manual_dir)
     if as_json:
         click.echo(json.dumps(report.as_json(), ensure_ascii=False))
@@ -329,7 +495,7 @@ def prepare_dataset(
     from app.config import load_config
     from app.datasets import prepare
 
-    config = load_config(file=config_file, preset=preset, overrides=overrides)
+    config = load_config(task, file=config_file, preset=preset, overrides=overrides)
     dataset = prepare(data, task, config, manual_dir)
     for split, size in dataset.sizes.items():
         click.echo(f"{split}\t{size}", err=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from app.predictor import EXPORT_MANIFEST, build_served
+from app.predictor import EXPORT_MANIFEST, build_served, serving_facts
 from app.run import checksums, new_directory, open_run, versions
 from data.errors import UserError
 
@@ -52,6 +52,7 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
             "parameters": run.manifest["parameters"],
             "version": version,
             "text_column": run.config.data.text_column,
+            **serving_facts(run),
         }
         path = directory / EXPORT_MANIFEST
         path.parent.mkdir(exist_ok=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from app.tasks.base import Answers, Task
 from data.batching import sorted_batches
 from data.encoding import Texts
 from data.errors import UserError
-from models import classifier  # noqa: F401  (registers its layers with Keras)
-from models.text import Preprocessor
 
 EXPORT_MANIFEST = Path("assets.extra", "manifest.json")
 SAVED_MODEL = "saved_model.pb"
@@ -32,12 +30,16 @@ class Predictor:
 
     task: Task
     manifest: dict[str, Any]
-    answer: Callable[..., dict[str, tf.Tensor]]
-    """The task's main signature: `text`, string [B], to its outputs by name."""
+    signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]]
+    """Each takes its inputs by name, a row for each text, and gives its outputs by name."""
     text_column: str
+    model: keras.Model | None = None
+    """Of a run."""
+    beam: int | None = None
+    """Width of a search, where it shall not be the run's own."""
 
     def __call__(self, texts: Texts, *, batch_size: int = BATCH_SIZE) -> Answers:
-        """Answers in the order of the texts, which are sorted by length inside.
+        """Answers of the task's main signature in the order of the texts.
 
         Args:
             texts: UTF-8; at least one.
@@ -47,19 +49,63 @@ class Predictor:
             each output of the signature as an array with a row for each text.
         """
         lengths = np.array([len(text) for text in texts])
-        outputs: Answers = {}
-        for rows in sorted_batches(lengths, batch_size=batch_size):
-            answers = self.answer(text=tf.constant([texts[i] for i in rows], tf.string))
-            for name, value in answers.items():
-                array = value.numpy()
-                if name not in outputs:
-                    outputs[name] = np.empty((len(texts), *array.shape[1:]), array.dtype)
-                outputs[name][rows] = array
-        return outputs
+        return self.run(self.task.signature, {"text": texts}, lengths, batch_size=batch_size)
+
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, Sequence[Any] | np.ndarray],
+        lengths: np.ndarray,
+        *,
+        batch_size: int = BATCH_SIZE,
+        options: Mapping[str, tf.Tensor] | None = None,
+    ) -> Answers:
+        """Calls a signature on rows, sorted by length inside, and puts the answers in order.
+
+        Args:
+            signature: its name.
+            inputs: rows by the name of the input; sequences are padded with empty strings.
+            lengths: int [rows], what a row costs.
+            batch_size: rows of a call.
+            options: inputs that are the same for all rows.
+
+        Returns:
+            each output as an array with a row for each row; outputs of different widths are padded with
+            zeros or empty strings.
+        """
+        call = self.signatures[signature]
+        parts: dict[str, list[np.ndarray]] = {}
+        batches = sorted_batches(lengths, batch_size=batch_size)
+        for rows in batches:
+            fed = {name: _tensor([values[i] for i in rows]) for name, values in inputs.items()}
+            for name, value in call(**fed, **(options or {})).items():
+                parts.setdefault(name, []).append(value.numpy())
+        order = np.concatenate(batches)
+        return {name: _in_order(arrays, order) for name, arrays in parts.items()}
+
+
+def _tensor(values: list[Any]) -> tf.Tensor:
+    if isinstance(values[0], str | bytes | int | float | np.number):
+        return tf.constant(values)
+    return tf.ragged.constant(values, ragged_rank=1, dtype=tf.string).to_tensor(b"")
+
+
+def _in_order(parts: list[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """Rows of several arrays, padded to one width, row i at place `order[i]`."""
+    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    whole = np.full((len(order), *shape), b"" if parts[0].dtype == object else 0, parts[0].dtype)
+    start = 0
+    for part in parts:
+        rows = order[start : start + len(part)]
+        place: Any = (rows, *(slice(0, size) for size in part.shape[1:]))
+        whole[place] = part
+        start += len(part)
+    return whole
 
 
 def load_keras_model(run: Run) -> keras.Model:
     """The best model of a run."""
+    get_task(run.task).register_model()
     return keras.saving.load_model(run.path / MODEL, compile=False, safe_mode=True)
 
 
@@ -70,6 +116,7 @@ class Served:
     module: tf.Module
     """Holds the variables and tables that the signatures read."""
     signatures: dict[str, tf.types.experimental.PolymorphicFunction]
+    model: keras.Model
 
 
 def build_served(run: Run, *, portable: bool = False) -> Served:
@@ -79,22 +126,41 @@ def build_served(run: Run, *, portable: bool = False) -> Served:
         run: finished.
         portable: use no kernel that this machine has and another may lack.
     """
-    preprocessor = Preprocessor(run.vocabulary(), **run.config.tokenizing())
+    task = get_task(run.task)
     model = load_keras_model(run)
     if portable:
-        model.recurrent.make_portable()
+        model.make_portable()
     module = tf.Module(name=run.task)
-    module.preprocessor = preprocessor
     # A TF1 session finds variables only where the module holds tf.Variables, not Keras's own.
     module.weights = [variable.value for variable in model.variables]
-    return Served(module, get_task(run.task).signatures(preprocessor, model, run.labels()))
+    return Served(module, task.signatures(module, model, run.vocabularies(), run.config), model)
+
+
+def serving_facts(run: Run) -> dict[str, Any]:
+    """What one needs to know of a model to ask it: the labels it was trained with, how it searches."""
+    return {
+        "labels": [label.decode() for label in run.vocabularies().get("labels", [])],
+        "decoding": run.config.decoding.model_dump(),
+    }
 
 
 def _from_run(path: Path) -> Predictor:
     run = open_run(path)
-    task = get_task(run.task)
-    signature = build_served(run).signatures[task.signature]
-    return Predictor(task, run.manifest, signature, run.config.data.text_column)
+    served = build_served(run)
+    column = run.config.data.text_column
+    manifest = run.manifest | serving_facts(run)
+    signatures = {name: _by_name(function) for name, function in served.signatures.items()}
+    return Predictor(get_task(run.task), manifest, signatures, column, served.model)
+
+
+def _by_name(function: Any) -> Callable[..., dict[str, tf.Tensor]]:
+    """Calls a function of a signature with the names of its inputs, as a loaded SavedModel is called."""
+
+    def call(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs: dict[str, tf.Tensor] = function(*(inputs[spec.name] for spec in function.input_signature))
+        return outputs
+
+    return call
 
 
 def _from_export(path: Path) -> Predictor:
@@ -105,14 +171,25 @@ def _from_export(path: Path) -> Predictor:
     except (OSError, ValueError, KeyError):
         raise UserError(f"{path}: no export of textrnn (it has no {EXPORT_MANIFEST} of one)") from None
     loaded = tf.saved_model.load(str(path))
-    signature = loaded.signatures[task.signature]
+    # A signature alone does not hold its variables: the default argument does.
+    signatures = {
+        name: lambda _loaded=loaded, _name=name, **inputs: _loaded.signatures[_name](**inputs)
+        for name in loaded.signatures
+    }
+    return Predictor(task, manifest, signatures, manifest["text_column"])
 
-    def answer(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs: dict[str, tf.Tensor] = signature(**inputs)
-        return outputs
 
-    answer.keep_alive = loaded  # type: ignore[attr-defined]  # the signature alone does not hold its variables
-    return Predictor(task, manifest, answer, manifest["text_column"])
+def with_beam(predictor: Predictor, beam: int | None) -> Predictor:
+    """The same predictor with another width of its search; None leaves it.
+
+    Raises:
+        UserError: the model does not search.
+    """
+    if beam is None:
+        return predictor
+    if "search" not in predictor.signatures:
+        raise UserError(f"--beam: a model for {predictor.task.name} does not search for its answers")
+    return replace(predictor, beam=beam)
 
 
 def load_predictor(path: Path) -> Predictor:

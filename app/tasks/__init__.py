@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 TASKS = {
     "classification": "app.tasks.classification",
+    "tagging": "app.tasks.tagging",
+    "generation": "app.tasks.generation",
+    "translation": "app.tasks.translation",
 }
 """Module of each task; it holds `TASK`. Names only, so that help is printed without TensorFlow."""
 
