@@ -33,7 +33,7 @@ demo: $(READY)
 	$(BIN)/textrnn predict demo/export/1 demo/reviews.txt
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
