@@ -169,10 +169,11 @@ def _row(
     try:
         for field in fields:
             column = field.find(values)
-            if column is not None:
-                found[field.name] = _value(field, column, values[column], from_json=from_json)
-            elif not field.optional:
+            if field.optional and (column is None or values[column] is None):
+                continue
+            if column is None:
                 raise ValueError(_missing(field, list(values)))
+            found[field.name] = _value(field, column, values[column], from_json=from_json)
         _check_aligned(found, fields)
     except ValueError as error:
         return BadRow(line, str(error))
