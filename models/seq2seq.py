@@ -293,7 +293,7 @@ class Seq2Seq(keras.Model):
         state = self.encode(source_ids, source_lengths, training=training)
         embedded = self.target_embedding(self.target_word_dropout(target_ids, training=training))
         embedded = self.dropout(embedded, training=training)
-        masks = self._masks(tf.shape(target_ids)[0], training)
+        masks = self._masks(tf.shape(target_ids)[0], embedded.dtype, training)
         run = self._fed_steps if self.input_feeding else self._free_steps
         return self._logits(self.dropout(run(embedded, state, masks), training=training))
 
@@ -321,7 +321,7 @@ class Seq2Seq(keras.Model):
         rows = tf.shape(source_ids)[0]
         state: State = {
             "hidden": tuple(tuple(parts[i : i + count]) for i in range(0, len(parts), count)),
-            "attentional": tf.zeros([rows, self.attentional_size], self.compute_dtype),
+            "attentional": tf.zeros([rows, self.attentional_size], final.dtype),
         }
         if not self.attention:
             return {**state, "context": self.dropout(final, training=training)}
@@ -349,12 +349,12 @@ class Seq2Seq(keras.Model):
         state = self._advance(self.target_embedding(token_ids), state, None)
         return self._logits(state["attentional"]), state
 
-    def _masks(self, rows: tf.Tensor, training: bool) -> list[tf.Tensor] | None:
+    def _masks(self, rows: tf.Tensor, dtype: tf.DType, training: bool) -> list[tf.Tensor] | None:
         """Dropout that is one for all steps of a row (Gal and Ghahramani 2016): fed state, layers' inputs."""
         if not training or not self.settings["dropout"]:
             return None
         widths = [self.attentional_size] + [self.settings["units"]] * (self.settings["layers"] - 1)
-        ones = (tf.ones([rows, width], self.compute_dtype) for width in widths)
+        ones = (tf.ones([rows, width], dtype) for width in widths)
         return [self.dropout(each, training=True) for each in ones]
 
     def _fed_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
@@ -364,7 +364,7 @@ class Seq2Seq(keras.Model):
         fixed: State = {
             name: state[name] for name in ("memory", "keys", "lengths", "context") if name in state
         }
-        outputs = tf.TensorArray(self.compute_dtype, steps, element_shape=[None, self.attentional_size])
+        outputs = tf.TensorArray(embedded.dtype, steps, element_shape=[None, self.attentional_size])
 
         def body(i: tf.Tensor, hidden: Any, attentional: tf.Tensor, outputs: tf.TensorArray) -> Any:
             after = self._advance(by_step[i], {**fixed, "hidden": hidden, "attentional": attentional}, masks)
@@ -431,5 +431,10 @@ class Seq2Seq(keras.Model):
         return keras.ops.matmul(attentional, tf.transpose(table)) + bias
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this model again."""
-        return {**super().get_config(), **self.settings}
+        """The arguments that make this model again, which computes in whatever type is then the default.
+
+        Its layers do so anyway: what was trained in half precision is served in float32.
+        """
+        config = super().get_config()
+        config.pop("dtype", None)
+        return {**config, **self.settings}

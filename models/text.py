@@ -335,8 +335,9 @@ class FormReader(tf.Module):
             `characters` int32 [U, C], `character_lengths` int32 [U].
         """
         distinct, places = tf.unique(tokens.flat_values)
-        distinct = tf.concat([distinct, [PADDING]], 0)  # so that there is one, whatever the texts
-        words, characters, character_lengths = self.describe(distinct)
+        # The first form is what a row without tokens reads: never a form of another row.
+        places += 1
+        words, characters, character_lengths = self.describe(tf.concat([[PADDING], distinct], 0))
         forms = tokens.with_flat_values(places)
         missing = tf.maximum(1 - tf.cast(tf.shape(forms.to_tensor())[1], tf.int32), 0)
 

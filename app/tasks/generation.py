@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Answers, Losses, Plan, RowBatch, Task, Vocabularies, graph_of
-from app.tasks.classification import check_labels, check_labels_known, label_ids
+from app.tasks.labels import check_labels, check_labels_known, label_ids
 from data.batching import Feed
 from data.encoding import Encoded, Sequences, UniqueTokens
 from data.errors import UserError
@@ -78,6 +78,11 @@ class Generation(Task):
         from app.encode import text_cutter
         from models.text import END, SEQUENCE_TOKENS
 
+        if config.text.max_length:
+            raise UserError(
+                f"text.max_length = {config.text.max_length}: expected 0 for generation, which reads all of a "
+                "text; training.sequence_length bounds what a step reads"
+            )
         cutter = text_cutter(
             config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
         )

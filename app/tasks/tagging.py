@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
-from app.tasks.classification import check_labels, check_labels_known, label_ids
+from app.tasks.labels import check_labels, check_labels_known, label_ids
 from app.tasks.tag_scores import RawScore, TagScore
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -470,8 +470,11 @@ def learned(tags: Sequence[str], scheme: Scheme) -> list[str]:
 
 
 def _tags(batch: RowBatch, dataset: Dataset) -> Iterator[list[str]]:
+    """The tags of each row; refuses a catalogue's rows that have not as many as tokens."""
     names = dataset.names["tags"]
-    for row in batch["tags"]:
+    for row, tokens in zip(batch["tags"], batch["tokens"], strict=True):
+        if len(row) != len(tokens):
+            raise UserError(f"{dataset.name}: misaligned: a row has {len(tokens)} tokens, {len(row)} tags")
         yield [names[i] for i in row]
 
 

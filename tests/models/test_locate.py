@@ -188,10 +188,10 @@ def test_reader() -> None:
 
     assert found["token_ids"].tolist() == [[2, 2, 1], [0, 0, 0], [2, 0, 0]]
     assert found["lengths"].tolist() == [3, 1, 1]
-    # The first form stands for padding as well; the last one is there for rows without any.
-    assert found["forms"].tolist() == [[0, 1, 2], [0, 0, 0], [1, 0, 0]]
-    assert found["characters"].tolist() == [[3, 4, 5], [2, 4, 5], [1, 0, 0], [0, 0, 0]]
-    assert found["character_lengths"].tolist() == [3, 3, 1, 1]
+    # The first form is that of padding, and of rows without tokens.
+    assert found["forms"].tolist() == [[1, 2, 3], [0, 0, 0], [2, 0, 0]]
+    assert found["characters"].tolist() == [[0, 0, 0], [3, 4, 5], [2, 4, 5], [1, 0, 0]]
+    assert found["character_lengths"].tolist() == [1, 3, 3, 1]
     assert {array.dtype for array in found.values()} == {np.dtype(np.int32)}
 
 
@@ -224,7 +224,7 @@ def test_apostrophes() -> None:
     found = read([["don’t", "DON'T", "’"]])
 
     assert found["token_ids"].tolist() == [[3, 3, 1]]
-    assert found["characters"][2].tolist() == [1, 0, 0, 0, 0]
+    assert found["characters"][3].tolist() == [1, 0, 0, 0, 0]
 
 
 def test_long_forms() -> None:
@@ -233,15 +233,20 @@ def test_long_forms() -> None:
     found = read([["t" * half + "e" * 50 + "h" * half], ["π" * 100]])
 
     assert found["characters"].shape[1] == MOST_CHARACTERS
-    assert found["characters"][0].tolist() == [2] * half + [4] * half
-    assert found["character_lengths"].tolist() == [MOST_CHARACTERS, MOST_CHARACTERS, 1]
+    assert found["characters"][1].tolist() == [2] * half + [4] * half
+    assert found["character_lengths"].tolist() == [1, MOST_CHARACTERS, MOST_CHARACTERS]
 
 
 def test_as_word() -> None:
     """Words are valid UTF-8, in lower case if that is asked for, apostrophes made plain."""
     forms = tf.constant(["İT’S".encode(), "ΌΜΩΣ".encode(), b"a\xffB", b""])
 
-    assert as_word(forms, True).numpy().tolist() == [b"it's", "όμωσ".encode(), "a\ufffdb".encode(), b""]
+    assert as_word(forms, True).numpy().tolist() == [
+        "i\u0307t's".encode(),
+        "όμως".encode(),
+        "a\ufffdb".encode(),
+        b"",
+    ]
     assert as_word(forms, False).numpy().tolist() == [
         "İT'S".encode(),
         "ΌΜΩΣ".encode(),
