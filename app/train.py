@@ -159,6 +159,7 @@ def train(
     if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     checked_metric(task, config)
+    task.check_config(config)
     source = open_source(data, task.fields(config), task.formats, task.parallel(config))
     dataset = prepare(
         source,

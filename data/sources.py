@@ -142,7 +142,7 @@ def _folder(
     found = _in_folder(folder, list(formats))
     if "train" in found:
         return _files(name, {split: (path,) for split, path in found.items()}, fields, formats)
-    sides = {language: _in_folder(folder, [language]) for language in parallel}
+    sides = {language: _in_folder(folder, [language.lower()]) for language in parallel}
     if any("train" in side for side in sides.values()):
         splits = set().union(*sides.values())
         for split in sorted(splits):
@@ -172,12 +172,12 @@ def _file(
     name = path.name.split(".")[0]
     if format_of(path) in formats:
         return _files(name, {ALL_SPLITS: (path,)}, fields, formats)
-    if format_of(path) in parallel:
+    if format_of(path) in [side.lower() for side in parallel]:
         stem = path.name.removesuffix(".gz").rpartition(".")[0]
         pair = []
         for side in parallel:
             others = [path.with_name(f"{stem}.{side}{zipped}") for zipped in ("", ".gz")]
-            found = [path] if side == format_of(path) else [p for p in others if p.is_file()]
+            found = [path] if side.lower() == format_of(path) else [p for p in others if p.is_file()]
             if not found:
                 raise UserError(
                     f"{path.with_name(f'{stem}.{side}')}: no such file; it is the other side of {path}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 
 from app.cli import main
@@ -19,6 +20,7 @@ from app.export import export
 from app.predictor import load_predictor
 from app.train import train
 from data.prepared import Dataset
+from models.text import locate
 
 DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 
@@ -141,3 +143,18 @@ def test_a_raw_file_of_other_content_is_refused(folder: Path) -> None:
 
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("Error: tfds:tiny_shakespeare: ")
+
+
+@pytest.mark.parametrize("name", ["ud_en_ewt", "ud_el_gud"])
+def test_every_token_of_a_treebank_is_where_it_is_said_to_be(name: str) -> None:
+    """Places cut each token out of its raw text, one behind the other, and only blanks stand between."""
+    lines = (DATA / name / "test.conllu").read_text(encoding="utf-8").splitlines()
+    texts = [line.removeprefix("# text = ") for line in lines if line.startswith("# text = ")]
+
+    located = locate(tf.constant(texts))
+
+    assert len(texts) > 700
+    rows = zip(texts, *(column.to_list() for column in located), strict=True)
+    for text, tokens, starts, ends in rows:
+        assert [text[start:end].encode() for start, end in zip(starts, ends, strict=True)] == tokens
+        assert "".join(token.decode() for token in tokens) == "".join(text.split())

@@ -82,6 +82,10 @@ class Task(ABC):
 
     # Rows
 
+    def check_config(self, config: Config) -> None:
+        """Refuses, before anything is read, a configuration that the task cannot have, with a UserError."""
+        return
+
     @abstractmethod
     def fields(self, config: Config) -> tuple[Field, ...]:
         """What is read of each row; the first one says which rows are alike."""

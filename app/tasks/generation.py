@@ -50,6 +50,16 @@ class Generation(Task):
     validation_names = ("accuracy", "perplexity")
     tokens_to_learn_from = 22_000_000
 
+    def check_config(self, config: Config) -> None:
+        """At least one layer, that carries a state, and texts that are read whole."""
+        if config.model.layers < 1:
+            raise UserError("model.layers = 0: expected at least 1 for generation")
+        if config.text.max_length:
+            raise UserError(
+                f"text.max_length = {config.text.max_length}: expected 0 for generation, which reads texts "
+                "whole; training.sequence_length bounds what a step reads"
+            )
+
     def fields(self, config: Config) -> tuple[Field, ...]:
         """The text, whether it goes on with the row before, and a label if one is to be the condition."""
         data = config.data
@@ -78,11 +88,6 @@ class Generation(Task):
         from app.encode import text_cutter
         from models.text import END, SEQUENCE_TOKENS
 
-        if config.text.max_length:
-            raise UserError(
-                f"text.max_length = {config.text.max_length}: expected 0 for generation, which reads all of a "
-                "text; training.sequence_length bounds what a step reads"
-            )
         cutter = text_cutter(
             config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
         )
@@ -121,8 +126,6 @@ class Generation(Task):
         from models.language_model import LanguageModel
 
         model = config.model
-        if model.layers < 1:
-            raise UserError("model.layers = 0: expected at least 1 for generation")
         for name, split in encoded.splits.items():
             if not split.sequences["tokens"].counts.sum():
                 raise UserError(f"the {name} split has no tokens, only white space; give more text")

@@ -41,6 +41,11 @@ class Translation(Task):
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
 
+    def check_config(self, config: Config) -> None:
+        """At least one layer."""
+        if config.model.layers < 1:
+            raise UserError("model.layers = 0: expected at least 1 for translation")
+
     def fields(self, config: Config) -> tuple[Field, ...]:
         """A text in both languages."""
         data = config.data
@@ -133,8 +138,6 @@ class Translation(Task):
         from models.seq2seq import Seq2Seq
 
         model = config.model
-        if model.layers < 1:
-            raise UserError("model.layers = 0: expected at least 1 for translation")
         built = Seq2Seq(
             source_vocabulary_size=len(vocabularies[SOURCE]),
             target_vocabulary_size=len(_target(vocabularies)),

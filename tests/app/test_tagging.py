@@ -166,7 +166,9 @@ def crf(tmp_path_factory: pytest.TempPathFactory, jsonl: Jsonl) -> Path:
     for split, size in (("train", 48), ("validation", 8), ("test", 8)):
         rows = [{"tokens": row["tokens"], "tags": row["tags"]} for row in sample_rows(split, size)]
         jsonl(folder / "data" / f"{split}.jsonl", rows)
-    return trained(folder / "data", folder / "run", "model.crf=true", "training.batch_size=24")
+    return trained(
+        folder / "data", folder / "run", "model.crf=true", "model.layers=1", "training.batch_size=24"
+    )
 
 
 # What a run keeps
@@ -677,17 +679,20 @@ def test_every_scheme_is_evaluated_alike(command: Command, schemes: Path, tmp_pa
     assert (run / "scheme.txt").read_text() == "BIO\n"
     for name in ("loss", "accuracy", "span_f1", "span_recall"):
         assert [row[name] for row in figures] == pytest.approx([figures[0][name]] * 3)
-    assert 0.5 < figures[0]["span_f1"]
+    assert figures[0]["span_f1"] > 0.5
     assert figures[0]["per_type"].keys() == {"PER", "LOC"}
 
 
 # Every kind of network
 
 
+# What the runs above, a GRU with filters over characters and an LSTM with a CRF, are not.
 NETWORKS = {
     "simple": ("model.cell=simple", "model.character_features=convolution", "model.bidirectional=false"),
-    "gru": ("model.cell=gru", "model.character_features=none", "model.merge_mode=sum"),
-    "lstm": ("model.recurrent_dropout=0.2", "training.batch_size=4", "training.label_smoothing=0.1"),
+    "lstm": (
+        *("model.character_features=none", "model.merge_mode=sum", "model.recurrent_dropout=0.2"),
+        *("training.batch_size=4", "training.label_smoothing=0.1"),
+    ),
 }
 
 
@@ -778,20 +783,24 @@ def rows(tokens):
 job = json.load(sys.stdin)
 fed = {"serving_default": [("text", np.array([t.encode() for t in texts], object)) for texts in job["texts"]],
        "tokens": [("tokens", rows(tokens)) for tokens in job["tokens"]]}
-results = {"tf1": {}, "tf2": {}, "inputs": {}, "outputs": {}}
-loaded = tf.saved_model.load(job["export"])
-for name, signature in loaded.signatures.items():
-    results["inputs"][name] = specs(signature.structured_input_signature[1])
-    results["outputs"][name] = specs(signature.structured_outputs)
-    answers = [signature(**{i: tf.constant(v, tf.string)}) for i, v in fed[name]]
-    results["tf2"][name] = [{k: plain(v.numpy().tolist()) for k, v in a.items()} for a in answers]
-with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    meta = tf.compat.v1.saved_model.load(session, ["serve"], job["export"])
-    for name in fed:
-        signature = meta.signature_def[name]
-        outputs = {k: v.name for k, v in signature.outputs.items()}
-        found = [session.run(outputs, {signature.inputs[i].name: v}) for i, v in fed[name]]
-        results["tf1"][name] = [{k: plain(v.tolist()) for k, v in answer.items()} for answer in found]
+def answered(path):
+    results = {"tf1": {}, "tf2": {}, "inputs": {}, "outputs": {}}
+    loaded = tf.saved_model.load(path)
+    for name, signature in loaded.signatures.items():
+        results["inputs"][name] = specs(signature.structured_input_signature[1])
+        results["outputs"][name] = specs(signature.structured_outputs)
+        answers = [signature(**{i: tf.constant(v, tf.string)}) for i, v in fed[name]]
+        results["tf2"][name] = [{k: plain(v.numpy().tolist()) for k, v in a.items()} for a in answers]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], path)
+        for name in fed:
+            signature = meta.signature_def[name]
+            outputs = {k: v.name for k, v in signature.outputs.items()}
+            answers = [session.run(outputs, {signature.inputs[i].name: v}) for i, v in fed[name]]
+            results["tf1"][name] = [{k: plain(v.tolist()) for k, v in a.items()} for a in answers]
+    return results
+
+results = {name: answered(path) for name, path in job["exports"].items()}
 results["imported"] = sorted({name.partition(".")[0] for name in sys.modules})
 json.dump(results, sys.stdout)
 """
@@ -803,13 +812,11 @@ TOKEN_BATCHES = [GIVEN, [[], []], [["", ""], ["", ""]], [["Play", "", "songs"], 
 def alone(process: Process, exported: Path, crf: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return what exports with and without labels answer in a process without the project."""
     folder = tmp_path_factory.mktemp("alone")
-    found = {}
-    for name, path in (("joint", exported), ("crf", export(crf, output=folder / "crf"))):
-        job = {"export": str(path), "texts": TEXT_BATCHES, "tokens": TOKEN_BATCHES}
-        result = process("-I", "-c", ALONE, cwd=folder, stdin=json.dumps(job))
-        assert result.returncode == 0, result.stderr
-        found[name] = json.loads(result.stdout)
-    return found
+    exports = {"joint": str(exported), "crf": str(export(crf, output=folder / "crf"))}
+    job = {"exports": exports, "texts": TEXT_BATCHES, "tokens": TOKEN_BATCHES}
+    result = process("-I", "-c", ALONE, cwd=folder, stdin=json.dumps(job))
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
 @pytest.mark.parametrize("name", ["joint", "crf"])
@@ -827,7 +834,7 @@ def test_signatures(alone: Any, name: str) -> None:
         "serving_default": {**tags, **label, **places, "tokens": ["string", [None, None]]},
         "tokens": {**tags, **label},
     }
-    assert not {"app", "data", "models"} & set(alone[name]["imported"])
+    assert not {"app", "data", "models"} & set(alone["imported"])
 
 
 @pytest.fixture(scope="module")

@@ -471,7 +471,7 @@ def test_parameters(networks: Networks) -> None:
 
 
 def test_mixed_precision(networks: Networks) -> None:
-    """Training computes in half precision but for sums of attention, the run in float32 as its export does."""
+    """Training computes in half precision but for sums of attention; the run does in float32, as exported."""
     opened = Opened(networks.runs["multiplicative"])
     config, vocabularies = opened.run.config, opened.run.vocabularies()
     encoded: Any = None  # a translator is built from its vocabularies alone
@@ -579,7 +579,7 @@ def test_texts_are_cut(predictor: Predictor) -> None:
 
 def test_predict(command: Command, translator: Path, networks: Networks, predictor: Predictor) -> None:
     """A run and its export print the same lines; `--beam` is the width of the search."""
-    texts = ["two one.", "", "five five six one two three.", "Ωμέγα one"]
+    texts = ["two one.", "", "five five six one two three.", "Ωμέγα one", "six" * 4]
     own = predictor([text.encode() for text in texts])
     greedy = searched(predictor, texts, 1)
     for model in (translator, networks.exports["learned"]):
@@ -588,7 +588,7 @@ def test_predict(command: Command, translator: Path, networks: Networks, predict
             lines = [json.loads(line) for line in result.stdout.splitlines()]
 
             assert result.exit_code == 0
-            assert [set(line) for line in lines] == [{"text", "score"}] * 4
+            assert [set(line) for line in lines] == [{"text", "score"}] * 5
             assert [line["text"].encode() for line in lines] == expected["text"].tolist()
             np.testing.assert_allclose([line["score"] for line in lines], expected["score"], atol=1e-5)
     assert lines[1] == {"text": "", "score": 0.0}
