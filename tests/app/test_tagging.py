@@ -352,9 +352,9 @@ def test_spans_begin_with_b(name: str, request: pytest.FixtureRequest) -> None:
     tags = [
         [tag.decode() for tag in row[: len(text)]] for row, text in zip(found["tags"], texts, strict=True)
     ]
-    assert sum(map(orphans, free)) > 100
+    assert sum(map(orphans, free)) > 20
     assert sum(map(orphans, tags)) == 0
-    assert sum(tag.startswith("I-") for row in tags for tag in row) > 100
+    assert sum(tag.startswith("I-") for row in tags for tag in row) > 20
 
 
 # evaluate
@@ -367,7 +367,10 @@ def evaluated(
     """Return figures on rows of a file, the rows, and what is answered to their tokens and texts."""
     folder = tmp_path_factory.mktemp("evaluated")
     rows = sample_rows("test", 80)
-    # As in treebanks, tokens that are written otherwise in the text; and tags that the model lacks.
+    # Tags that are right where the label is not.
+    labels = sorted({row["label"] for row in rows})
+    rows += [{"text": ".", "tokens": ["."], "tags": ["O"], "label": label} for label in labels]
+    # As in treebanks, tokens that are written otherwise or together; and tags that the model lacks.
     rows.append(
         {
             "text": "dunno about Old Paris weather",
@@ -376,7 +379,7 @@ def evaluated(
             "label": "get_weather",
         }
     )
-    rows.append({"text": "x y", "tokens": ["x", "y"], "tags": ["B-zzz", "O"], "label": "get_weather"})
+    rows.append({"text": "xy", "tokens": ["x", "y"], "tags": ["B-zzz", "O"], "label": "get_weather"})
     jsonl(folder / "rows.jsonl", rows)
     jsonl(folder / "tokens.jsonl", [{"tokens": row["tokens"]} for row in rows])
     jsonl(folder / "texts.jsonl", [{"text": row["text"]} for row in rows])
@@ -413,7 +416,7 @@ def test_the_object(evaluated: tuple[dict[str, Any], Lines, Lines, Lines]) -> No
             "raw_text",
         ),
     ]
-    assert (figures["task"], figures["examples"]) == ("tagging", 82)
+    assert (figures["task"], figures["examples"]) == ("tagging", 87)
     assert figures["tokens"] == sum(len(row["tokens"]) for row in rows)
 
 
@@ -429,6 +432,7 @@ def test_figures_on_tokens(evaluated: tuple[dict[str, Any], Lines, Lines, Lines]
     found = {(i, *span) for i, own in enumerate(tags) for span in spans_of(own)}
 
     assert 0 < len(gold & found) < len(found)
+    assert any(all(row) and not right for row, right in zip(hits, right_labels, strict=True))
     assert figures["accuracy"] == pytest.approx(np.mean([hit for row in hits for hit in row]))
     assert figures["span_f1"] == pytest.approx(f1(gold, found))
     assert figures["span_precision"] == pytest.approx(len(gold & found) / len(found))
