@@ -132,6 +132,9 @@ def train(
       textrnn train classification sample:reviews --run runs/demo
       textrnn train classification intents.csv --set data.label_column=intent --set model.cell=gru
       textrnn train classification intents.csv --run runs/intents --resume
+      textrnn train tagging corpus.conllu --run runs/tags
+      textrnn train generation plays.txt --run runs/plays
+      textrnn train translation corpus/ --set data.source=en --set data.target=de
     """
     _quiet()
     from app.config import dump_config, load_config

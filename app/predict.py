@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +17,7 @@ from app.run import replaced
 from data.errors import UserError
 from data.readers import READERS, BadRow, Field, Row, format_of, read_rows
 
+TABLES = ("csv", "tsv")
 CHUNK = 4096
 """Lines that are read, sorted by length, answered, and written at once."""
 
@@ -65,6 +67,8 @@ def predict(
         guess = format_of(source) if source else ""
         format_name = guess if guess in READERS else "txt"
     fields = predictor.task.input_fields(text_column or predictor.text_column)
+    if format_name in TABLES:  # a cell holds a text, no list; a header without one is refused at once
+        fields = tuple(replace(field, optional=False) for field in fields if field.kind == "text")
     rows = _rows(source, format_name, fields)
 
     def write(stream: TextIO) -> int:
