@@ -9,9 +9,8 @@ import keras
 import tensorflow as tf
 
 from models.recurrent import CELLS, Cell
+from models.text import END_ID
 from models.word_dropout import WordDropout
-
-END_ID = 2  # the end of a document; what follows it is the next one's first token
 
 State = tuple[tuple[tf.Tensor, ...], ...]  # of each layer: h, and for an LSTM c; each float [N, units]
 

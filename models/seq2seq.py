@@ -361,9 +361,7 @@ class Seq2Seq(keras.Model):
         """Attentional states [B, T, A], step by step."""
         steps = tf.shape(embedded)[1]
         by_step = tf.transpose(embedded, [1, 0, 2])
-        fixed: State = {
-            name: state[name] for name in ("memory", "keys", "lengths", "context") if name in state
-        }
+        fixed: State = {name: state[name] for name in FIXED if name in state}
         outputs = tf.TensorArray(embedded.dtype, steps, element_shape=[None, self.attentional_size])
 
         def body(i: tf.Tensor, hidden: Any, attentional: tf.Tensor, outputs: tf.TensorArray) -> Any:

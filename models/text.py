@@ -289,9 +289,13 @@ class Preprocessor(tf.Module):
         """
         return self.look_up(tokenize(texts, **self.options))
 
+    def ids(self, pieces: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Token ids of tokens, without padding: string [B, (tokens)] → int32 [B, (tokens)]."""
+        return pieces.with_flat_values(tf.cast(self.table.lookup(pieces.flat_values), tf.int32))
+
     def look_up(self, pieces: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Token ids of tokens: string [B, (tokens)]; the result is that of a call."""
-        ids = pieces.with_flat_values(tf.cast(self.table.lookup(pieces.flat_values), tf.int32))
+        ids = self.ids(pieces)
         lengths = tf.maximum(tf.cast(ids.row_lengths(), tf.int32), 1)
         padded = ids.to_tensor(PADDING_ID)
         missing = tf.maximum(1 - tf.shape(padded)[1], 0)

@@ -6,6 +6,7 @@ refused before TensorFlow is loaded.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,9 +99,10 @@ class Task(ABC):
         """Is shown each row before anything is written; may refuse one with a UserError."""
         return Watch()
 
-    @abstractmethod
     def check(self, found: Scan) -> None:
         """Refuses rows that nothing can be learned from, with a UserError."""
+        if not found.rows["train"]:
+            raise UserError("the data has no rows to train on; give a larger file, or a folder with train.*")
 
     def check_known(self, found: Scan, split: str, vocabularies: Vocabularies) -> None:
         """Refuses rows of a split that a model can't be right about, with a UserError."""
@@ -231,6 +233,11 @@ class Task(ABC):
     ) -> dict[str, Any] | None:
         """The same figures for an honest simple model; None: there is none."""
         return None
+
+
+def perplexity(loss: float) -> float:
+    """Of a loss in nats a token; a loss beyond 700 counts as that."""
+    return math.exp(min(loss, 700.0))
 
 
 def checked_metric(task: Task, config: Config) -> str:

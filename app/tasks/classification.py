@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
-from app.tasks.labels import check_labels, check_labels_known, label_ids
+from app.tasks.labels import check_labels, check_labels_known, cross_entropy, label_ids, label_names
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
-from data.errors import UserError
 from data.prepared import Dataset, Scan
 from data.readers import Field, read_csv, read_jsonl, read_tsv
 
@@ -58,8 +57,7 @@ class Classification(Task):
 
     def check(self, found: Scan) -> None:
         """There are rows, and at least two classes to learn."""
-        if not found.rows["train"]:
-            raise UserError("the data has no rows to train on; give a larger file, or a folder with train.*")
+        super().check(found)
         check_labels(found)
 
     def check_known(self, found: Scan, split: str, vocabularies: Vocabularies) -> None:
@@ -71,7 +69,7 @@ class Classification(Task):
         from app.encode import text_cutter
 
         cutter = text_cutter(config, lambda: (batch["text"] for batch in training()))
-        labels = [label.encode() for label in dataset.names["label"]]
+        labels = label_names(dataset)
 
         def cut(batch: RowBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             return {"tokens": cutter.cut(batch["text"])}, {"label": label_ids(batch, dataset, labels)}
@@ -80,7 +78,7 @@ class Classification(Task):
 
     def vocabularies(self, encoded: Encoded, dataset: Dataset, config: Config) -> dict[str, list[bytes]]:
         """The tokens and the labels."""
-        return {**encoded.vocabularies, "labels": [label.encode() for label in dataset.names["label"]]}
+        return {**encoded.vocabularies, "labels": label_names(dataset)}
 
     def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
         """Texts of like length, each with its label and its weight in the loss."""
@@ -139,7 +137,7 @@ class Classification(Task):
         import tensorflow as tf
 
         logits = model(batch["ids"], batch["lengths"], training=True)
-        losses = _cross_entropy(logits, batch["targets"], label_smoothing)
+        losses = cross_entropy(logits, batch["targets"], label_smoothing)
         best = tf.argmax(logits, axis=-1, output_type=tf.int32)
         return Losses(
             tf.reduce_mean(losses * batch["weights"]),
@@ -154,7 +152,7 @@ class Classification(Task):
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             logits = model(batch["ids"], batch["lengths"], training=False)
-            return {"logits": logits, "loss": _cross_entropy(logits, batch["targets"], 0.0)}
+            return {"logits": logits, "loss": cross_entropy(logits, batch["targets"], 0.0)}
 
         def figures(batches: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             logits = np.concatenate([output["logits"] for output in outputs])
@@ -262,15 +260,6 @@ class Classification(Task):
         except ValueError as error:  # scikit-learn: no words at all
             return {"error": str(error)}
         return {**_scores(model.predict(unseen), truth, len(labels)), "rows": len(texts)}
-
-
-def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float) -> tf.Tensor:
-    """In nats: float32 [B]."""
-    import tensorflow as tf
-
-    classes = logits.shape[-1]
-    expected = tf.one_hot(targets, classes) * (1 - label_smoothing) + label_smoothing / classes
-    return tf.nn.softmax_cross_entropy_with_logits(expected, tf.cast(logits, tf.float32))
 
 
 def _texts(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.tasks.base import Answers, Losses, Plan, RowBatch, Task, Vocabularies, graph_of
-from app.tasks.labels import check_labels, check_labels_known, label_ids
+from app.tasks.base import Answers, Losses, Plan, RowBatch, Task, Vocabularies, graph_of, perplexity
+from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from data.batching import Feed
 from data.encoding import Encoded, Sequences, UniqueTokens
 from data.errors import UserError
@@ -91,7 +91,7 @@ class Generation(Task):
         cutter = text_cutter(
             config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
         )
-        labels = [label.encode() for label in dataset.names.get("label", ())]
+        labels = label_names(dataset)
         one_text = CONTINUES in dataset.columns
 
         def cut(batch: RowBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
@@ -112,7 +112,7 @@ class Generation(Task):
         """The tokens; whether documents end; the labels that may be a condition."""
         found = dict(encoded.vocabularies)
         if "label" in dataset.names:
-            found["labels"] = [label.encode() for label in dataset.names["label"]]
+            found["labels"] = label_names(dataset)
         return found
 
     def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> StreamFeed:
@@ -193,7 +193,7 @@ class Generation(Task):
         def evaluate() -> dict[str, float]:
             nats, hits, tokens = read()
             loss = nats / max(tokens, 1)
-            return {"loss": loss, "perplexity": _perplexity(loss), "accuracy": hits / max(tokens, 1)}
+            return {"loss": loss, "perplexity": perplexity(loss), "accuracy": hits / max(tokens, 1)}
 
         return evaluate
 
@@ -234,7 +234,7 @@ class Generation(Task):
         return [
             {
                 "loss": round(float(loss), 6),
-                "perplexity": round(_perplexity(float(loss)), 4),
+                "perplexity": round(perplexity(float(loss)), 4),
                 "tokens": int(tokens),
             }
             for loss, tokens in zip(answers["loss"], answers["tokens"], strict=True)
@@ -263,7 +263,7 @@ class Generation(Task):
             with path.open("wb") as file:
                 for batch in rows:
                     pieces = tokenize(tf.constant(batch["text"], tf.string), **options)
-                    ids = tf.cast(preprocessor.table.lookup(pieces.flat_values), tf.int32).numpy()
+                    ids = preprocessor.ids(pieces).flat_values.numpy()
                     lengths = pieces.row_lengths().numpy()
                     if ends:
                         ids = np.insert(ids, np.cumsum(lengths), END_ID)
@@ -290,14 +290,10 @@ class Generation(Task):
             "tokens": int(number),
             "characters": characters,
             "loss": loss,
-            "perplexity": _perplexity(loss),
+            "perplexity": perplexity(loss),
             "bits_per_character": nats / max(characters, 1) / math.log(2),
             "accuracy": hits / max(number, 1),
         }
-
-
-def _perplexity(loss: float) -> float:
-    return math.exp(min(loss, 700.0))
 
 
 def _stream_feed(

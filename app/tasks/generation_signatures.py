@@ -11,6 +11,7 @@ import tensorflow as tf
 from app.config import Config
 from app.encode import cutting_options
 from app.tasks.base import Vocabularies
+from app.tasks.generation import ENDS
 from models.decoding import beam_search, sample, truncate_at
 from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
 
@@ -24,16 +25,15 @@ class GenerationSignatures(tf.Module):
     def __init__(self, model: keras.Model, vocabularies: Vocabularies, config: Config) -> None:
         """Prepares the tables."""
         super().__init__(name="generation")
-        self._model: Callable[[], keras.Model] = lambda: (
-            model
-        )  # a SavedModel shall hold its variables, not the Keras model itself
+        # A SavedModel shall hold the model's variables, not the Keras model itself.
+        self._model: Callable[[], keras.Model] = lambda: model
         self._kind = config.text.tokens
         self._options = cutting_options(config, vocabularies) | {"lines": True}
         self.preprocessor = Preprocessor(vocabularies["vocabulary"], **self._options)
         self._tokens = list(vocabularies["vocabulary"])
         self._forbidden = [PADDING_ID, UNKNOWN_ID]
         self._end_id = END_ID
-        if vocabularies["ends"] != [b"documents"]:
+        if vocabularies["ends"] != [ENDS]:
             self._forbidden.append(END_ID)
             self._end_id = NO_END
         self._labels = list(vocabularies.get("labels", ()))
@@ -133,9 +133,8 @@ class GenerationSignatures(tf.Module):
 
     def _score(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         pieces = tokenize(a["text"], **self._options)
-        ids = tf.cast(self.preprocessor.table.lookup(pieces.flat_values), tf.int32)
         lengths = tf.cast(pieces.row_lengths(), tf.int32)
-        nats, tokens = self._model().score(pieces.with_flat_values(ids).to_tensor(PADDING_ID), lengths)
+        nats, tokens = self._model().score(self.preprocessor.ids(pieces).to_tensor(PADDING_ID), lengths)
         return {"loss": nats / tf.maximum(tf.cast(tokens, tf.float32), 1.0), "tokens": tokens}
 
     def _begin(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -166,9 +165,8 @@ class GenerationSignatures(tf.Module):
     def _read(self, prompt: tf.Tensor, label: tf.Tensor | None) -> tuple[Any, tf.Tensor, Any]:
         """State and logits behind each prompt; the ids of the labels."""
         pieces = tokenize(prompt, **self._options)
-        ids = tf.cast(self.preprocessor.table.lookup(pieces.flat_values), tf.int32)
         dense = tf.pad(
-            pieces.with_flat_values(ids).to_tensor(PADDING_ID), [[0, 0], [1, 0]], constant_values=END_ID
+            self.preprocessor.ids(pieces).to_tensor(PADDING_ID), [[0, 0], [1, 0]], constant_values=END_ID
         )
         labels = None
         if self._labels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from app.tasks.base import RowBatch
 from data.errors import UserError
 from data.prepared import Dataset, Scan
 from data.sources import ALL_SPLITS
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def label_names(dataset: Dataset) -> list[bytes]:
+    """The labels of a dataset in the order of their ids; none if it has none."""
+    return [name.encode() for name in dataset.names.get("label", ())]
 
 
 def label_ids(batch: RowBatch, dataset: Dataset, labels: Sequence[bytes]) -> np.ndarray:
@@ -22,7 +31,7 @@ def label_ids(batch: RowBatch, dataset: Dataset, labels: Sequence[bytes]) -> np.
     ids: np.ndarray = batch["label"]
     if len(ids) and ids.min() < 0:
         raise UserError(f"{dataset.name}: a row has no label (it is {ids.min()}); choose another split")
-    names = [name.encode() for name in dataset.names["label"]]
+    names = label_names(dataset)
     if names == list(labels):
         same: np.ndarray = ids.astype(np.int32)
         return same
@@ -60,3 +69,12 @@ def check_labels(found: Scan) -> None:
                 f"label {shown} in the {split} rows, but never in the training rows; "
                 "give it training rows or take it out"
             )
+
+
+def cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float) -> tf.Tensor:
+    """Of labels int32 [B] with the softmax of their logits float [B, L], in nats: float32 [B]."""
+    import tensorflow as tf
+
+    classes = logits.shape[-1]
+    expected = tf.one_hot(targets, classes) * (1 - label_smoothing) + label_smoothing / classes
+    return tf.nn.softmax_cross_entropy_with_logits(expected, tf.cast(logits, tf.float32))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
-from app.tasks.labels import check_labels, check_labels_known, label_ids
+from app.tasks.labels import check_labels, check_labels_known, cross_entropy, label_ids, label_names
 from app.tasks.tag_scores import RawScore, TagScore
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -99,8 +99,7 @@ class Tagging(Task):
 
     def check(self, found: Scan) -> None:
         """There are rows, at least two tags, and where there are labels at least two of them."""
-        if not found.rows["train"]:
-            raise UserError("the data has no rows to train on; give a larger file, or a folder with train.*")
+        super().check(found)
         tags = found.labels("tags")
         if tags and len(tags.get("train", ())) < 2:
             raise UserError(f"only one tag in the training rows ({next(iter(tags['train']), None)!r})")
@@ -122,7 +121,7 @@ class Tagging(Task):
             scheme = detector.scheme()
         except SchemeError as error:
             raise UserError(f"{dataset.name}: training {error}") from None
-        labels = [label.encode() for label in dataset.names.get("label", ())]
+        labels = label_names(dataset)
 
         def cut(batch: RowBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tags = [[tag.encode() for tag in learned(row, scheme)] for row in _tags(batch, dataset)]
@@ -168,7 +167,7 @@ class Tagging(Task):
             "scheme": encoded.vocabularies["scheme"],
         }
         if "label" in dataset.names:
-            found["labels"] = [label.encode() for label in dataset.names["label"]]
+            found["labels"] = label_names(dataset)
         return found
 
     def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
@@ -274,11 +273,7 @@ class Tagging(Task):
         tokens = tf.cast(tf.reduce_sum(lengths), tf.float32)
         loss = tf.reduce_sum(model.tag_losses(outputs, batch["tags"], lengths)) / tokens
         if "labels" in batch:
-            labels = batch["labels"]
-            classes = outputs["label_logits"].shape[-1]
-            expected = tf.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
-            logits = tf.cast(outputs["label_logits"], tf.float32)
-            loss += tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(expected, logits))
+            loss += tf.reduce_mean(cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing))
         best = tf.argmax(outputs["emissions"], axis=-1, output_type=tf.int32)
         real = tf.sequence_mask(lengths, tf.shape(best)[1])
         hits = tf.reduce_sum(tf.cast(tf.equal(best, batch["tags"]) & real, tf.float32))

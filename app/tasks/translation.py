@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
+from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated, perplexity
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.prepared import Dataset, Scan
+from data.prepared import Dataset
 from data.readers import Field, Row, Value, read_csv, read_jsonl, read_tsv
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 SHARED, SOURCE, TARGET = "vocabulary", "vocabulary", "target_vocabulary"
 TARGET_PREFIX = "target_"
 MOST_TRANSLATED = 1000
-"""Validation rows that are translated after an epoch, the first ones."""
+"""About so many validation rows are translated after an epoch."""
 DIGITS = 6
 
 
@@ -61,11 +60,6 @@ class Translation(Task):
     def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The source."""
         return {"text": values["source"]}
-
-    def check(self, found: Scan) -> None:
-        """There are rows."""
-        if not found.rows["train"]:
-            raise UserError("the data has no rows to train on; give a larger file, or a folder with train.*")
 
     def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
         """Two sequences, `source` and `target`, of one vocabulary or of two."""
@@ -184,7 +178,7 @@ class Translation(Task):
     def evaluator(
         self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
     ) -> Callable[[], dict[str, float]]:
-        """Loss (nats a token), perplexity, accuracy, and BLEU of greedy translations of the first rows."""
+        """Loss (nats a token), perplexity, accuracy, and BLEU of greedy translations of some rows."""
         import tensorflow as tf
 
         from app.tasks.translation_search import Translator
@@ -208,7 +202,7 @@ class Translation(Task):
             loss = nats / tokens
             return {
                 "loss": loss,
-                "perplexity": math.exp(min(loss, 700.0)),
+                "perplexity": perplexity(loss),
                 "accuracy": hits / tokens,
                 "bleu": validation_bleu(found, right),
             }
@@ -276,7 +270,7 @@ class Translation(Task):
         return {
             "examples": len(found),
             "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
+            "perplexity": perplexity(loss),
             "accuracy": hits / max(tokens, 1),
             **_bleu(found, right),
             "exact_match": float(np.mean([a == b for a, b in zip(found, right, strict=True)])),
@@ -286,7 +280,7 @@ class Translation(Task):
 
 
 class _Shortened:
-    """A feed of which only the first batches are read in evaluation."""
+    """A feed of which only some batches are read in evaluation."""
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed

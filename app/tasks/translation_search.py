@@ -106,10 +106,10 @@ class Translator(tf.Module):
         """What the model reads of texts and their translations: string [B] each."""
         ids, lengths = self.source(source)
         pieces = tokenize(target, **self.target.options)
-        flat = tf.cast(self.target.table.lookup(pieces.flat_values), tf.int32)
+        tokens = self.target.ids(pieces)
         ends = tf.fill([tf.shape(target)[0], 1], END_ID)
-        following = tf.concat([pieces.with_flat_values(flat), ends], axis=1)
-        before = tf.concat([ends, pieces.with_flat_values(flat)], axis=1)
+        following = tf.concat([tokens, ends], axis=1)
+        before = tf.concat([ends, tokens], axis=1)
         return {
             "source": ids,
             "source_lengths": lengths,
