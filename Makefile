@@ -50,7 +50,7 @@ package: $(READY)
 check: lint types package test
 
 lock:
-	uv pip compile setup.cfg --extra dev --python-version 3.11 --universal --generate-hashes \
+	uv pip compile setup.cfg --extra serve --extra dev --python-version 3.11 --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 

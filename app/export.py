@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from app.predictor import EXPORT_MANIFEST, build_served, serving_facts
 from app.run import checksums, new_directory, open_run, versions
+from app.tasks import get_task
 from data.errors import UserError
 
 
@@ -52,6 +53,7 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
             "parameters": run.manifest["parameters"],
             "version": version,
             "text_column": run.config.data.text_column,
+            "batched": list(get_task(run.task).batched),
             **serving_facts(run),
         }
         path = directory / EXPORT_MANIFEST

@@ -78,6 +78,9 @@ class Task(ABC):
     """The figure shown beside the loss in training: the share of hits."""
     signature = "serving_default"
     """The SavedModel's signature that answers texts."""
+    batched: tuple[str, ...] = ("serving_default",)
+    """Signatures whose every input has one value for each row, and whose every answer depends on its own
+    row alone: rows of several requests may share a call."""
     validation_names: tuple[str, ...]
     """The figures of the validation rows, that may choose the best epoch."""
 

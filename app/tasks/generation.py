@@ -47,6 +47,7 @@ class Generation(Task):
     }
     metric = "accuracy"
     signature = "score"
+    batched = ("serving_default", "score")
     validation_names = ("accuracy", "perplexity")
     tokens_to_learn_from = 22_000_000
 
