@@ -119,17 +119,11 @@ class Served:
     model: keras.Model
 
 
-def build_served(run: Run, *, portable: bool = False) -> Served:
-    """Preprocessor, model and decoder of a run, strings in and answers out.
-
-    Args:
-        run: finished.
-        portable: use no kernel that this machine has and another may lack.
-    """
+def build_served(run: Run) -> Served:
+    """Preprocessor, model and decoder of a finished run, strings in and answers out, for any host."""
     task = get_task(run.task)
     model = load_keras_model(run)
-    if portable:
-        model.make_portable()
+    model.make_portable()
     module = tf.Module(name=run.task)
     # A TF1 session finds variables only where the module holds tf.Variables, not Keras's own.
     module.weights = [variable.value for variable in model.variables]
@@ -192,19 +186,19 @@ def with_beam(predictor: Predictor, beam: int | None) -> Predictor:
     return replace(predictor, beam=beam)
 
 
+def find_export(path: Path) -> Path | None:
+    """The SavedModel at a path: the path itself, or the newest of the versions in it; None: neither."""
+    if (path / SAVED_MODEL).is_file():
+        return path
+    versions = [p.parent for p in path.glob("*/" + SAVED_MODEL) if p.parent.name.isdecimal()]
+    return max(versions, key=lambda version: int(version.name), default=None)
+
+
 def load_predictor(path: Path) -> Predictor:
     """A predictor from a run directory or an exported SavedModel.
 
     Raises:
         UserError: it is neither, not whole, or was changed.
     """
-    if (path / SAVED_MODEL).is_file():
-        return _from_export(path)
-    versions = sorted((p for p in path.glob("*/" + SAVED_MODEL) if p.parent.name.isdecimal()), key=_version)
-    if versions:
-        return _from_export(versions[-1].parent)
-    return _from_run(path)
-
-
-def _version(path: Path) -> int:
-    return int(path.parent.name)
+    export = find_export(path)
+    return _from_export(export) if export else _from_run(path)

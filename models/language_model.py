@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models import portable
 from models.recurrent import CELLS, Cell
 from models.text import END_ID
 from models.word_dropout import WordDropout
@@ -78,6 +79,7 @@ class LanguageModel(keras.Model):
             "labels": labels,
         }
         self.labels = labels
+        self.portable = False
         self.word_dropout = WordDropout(word_dropout, name="word_dropout")
         self.embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")
         self.label_embedding = (
@@ -118,10 +120,12 @@ class LanguageModel(keras.Model):
         self.built = True
 
     def make_portable(self) -> None:
-        """Keeps the layers from cuDNN, which Keras would choose for ever if this machine has a GPU."""
-        for layer in self.recurrent:
-            if hasattr(layer, "use_cudnn"):
-                layer.use_cudnn = False
+        """From now on inference runs the kernels of `models.portable`, whichever host runs its graph."""
+        self.portable = True
+
+    def cudnn_layers(self) -> int:
+        """How many layers a host with a GPU runs on cuDNN, where the model is portable and reads a text."""
+        return sum(portable.has_cudnn_kernel(layer) for layer in self.recurrent)
 
     def initial_state(self, rows: int | tf.Tensor) -> State:
         """The state before anything was read: zeros, float [rows, units] each."""
@@ -198,25 +202,17 @@ class LanguageModel(keras.Model):
         Returns:
             logits of the token that follows each prompt, float [B, V]; the state behind each prompt.
         """
-        rows = tf.shape(token_ids)[0]
-        condition = self._condition(labels, rows)
+        sequences = tf.gather(self.embedding.embeddings, token_ids)
+        condition = self._condition(labels, tf.shape(token_ids)[0])
+        if condition is not None:
+            sequences += condition[:, tf.newaxis]
         lengths = tf.cast(lengths, tf.int32)
-        by_step = tf.transpose(token_ids)
-
-        def body(t: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-            reads = (t < lengths)[:, tf.newaxis]
-            after = self._advance(by_step[t], state, condition)
-            return t + 1, tf.nest.map_structure(lambda new, old: tf.where(reads, new, old), after, state)
-
-        state = self.initial_state(rows) if state is None else state
-        shapes = tf.nest.map_structure(lambda tensor: tf.TensorShape([None, tensor.shape[1]]), state)
-        _, state = tf.while_loop(
-            lambda t, _: t < tf.reduce_max(lengths),
-            body,
-            (tf.constant(0), state),
-            shape_invariants=(tf.TensorShape([]), shapes),
-        )
-        return self.head(state[-1][0]), state
+        behind = []
+        for i, layer in enumerate(self.recurrent):
+            start = None if state is None else state[i]
+            sequences, after = portable.run(layer, sequences, lengths, start, wants_state=True)
+            behind.append(after)
+        return self.head(behind[-1][0]), tuple(behind)
 
     def score(
         self,
@@ -294,6 +290,10 @@ class LanguageModel(keras.Model):
         self, layer: keras.layers.RNN, sequences: tf.Tensor, state: tuple[tf.Tensor, ...], training: bool
     ) -> list[tf.Tensor]:
         """One layer's outputs and its last state, with some of its recurrent weights dropped in training."""
+        if self.portable and not training:
+            rows, steps = tf.unstack(tf.shape(sequences)[:2])
+            found, after = portable.run(layer, sequences, tf.fill([rows], steps), state, wants_state=True)
+            return [found, *after]
         if not (training and self.weight_dropout):
             outputs: list[tf.Tensor] = layer(sequences, initial_state=list(state), training=training)
             return outputs

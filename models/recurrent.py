@@ -12,6 +12,8 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from models import portable
+
 Cell = Literal["simple", "gru", "lstm"]
 MergeMode = Literal["concat", "sum", "mul", "ave"]
 
@@ -113,6 +115,7 @@ class RecurrentStack(keras.layers.Layer):
         self.between = [keras.layers.Dropout(dropout, name=f"between_{i}") for i in range(1, layers)]
         joined = 2 * units if bidirectional and merge_mode == "concat" else units
         self.output_size = joined if layers else None
+        self.portable = False
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights: input_shape (B, T, D)."""
@@ -124,13 +127,19 @@ class RecurrentStack(keras.layers.Layer):
             shape = (*shape[:-1], self.output_size)
 
     def make_portable(self) -> None:
-        """Keeps the layers from cuDNN, which Keras would choose for ever if this machine has a GPU."""
-        for layer in (*self.forward, *self.backward):
-            if hasattr(layer, "use_cudnn"):
-                layer.use_cudnn = False
+        """From now on inference runs the kernels of `models.portable`, whichever host runs its graph."""
+        self.portable = True
+
+    def cudnn_layers(self) -> int:
+        """How many layers, each direction one, a host with a GPU runs on cuDNN once the stack is portable."""
+        return sum(portable.has_cudnn_kernel(layer) for layer in (*self.forward, *self.backward))
 
     def call(
-        self, sequences: tf.Tensor, lengths: tf.Tensor, training: bool = False
+        self,
+        sequences: tf.Tensor,
+        lengths: tf.Tensor,
+        training: bool = False,
+        differentiable: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs the layers.
 
@@ -138,20 +147,28 @@ class RecurrentStack(keras.layers.Layer):
             sequences: float [B, T, D], right-padded.
             lengths: int32 [B], each from 1 to T.
             training: whether dropout is on.
+            differentiable: whether gradients will be asked for although it is not training: portable
+                kernels have none.
 
         Returns:
             the top layer's output at every step [B, T, D'] (meaningless beyond a row's length) and its
             final output [B, D']: the forward direction's at the last real step, joined with the
             backward direction's at the first.
         """
+
+        def run(layer: keras.layers.RNN, sequences: tf.Tensor) -> tf.Tensor:
+            if self.portable and not (training or differentiable):
+                return portable.run(layer, sequences, lengths)[0]
+            return layer(sequences, training=training)
+
         final = last_step(sequences, lengths)
         for i, forward in enumerate(self.forward):
             if i:
                 sequences = self.between[i - 1](sequences, training=training)
-            ahead = forward(sequences, training=training)
+            ahead = run(forward, sequences)
             final = last_step(ahead, lengths)
             if self.backward:
-                behind = self.backward[i](reverse(sequences, lengths), training=training)
+                behind = run(self.backward[i], reverse(sequences, lengths))
                 final = merge(final, last_step(behind, lengths), self.merge_mode)
                 ahead = merge(ahead, reverse(behind, lengths), self.merge_mode)
             sequences = ahead

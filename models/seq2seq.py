@@ -264,11 +264,12 @@ class Seq2Seq(keras.Model):
         self.built = True
 
     def make_portable(self) -> None:
-        """Keeps the layers from cuDNN, which Keras would choose for ever if this machine has a GPU."""
+        """See `RecurrentStack.make_portable`; a decoder goes step by step with any host's kernels."""
         self.encoder.make_portable()
-        for layer in self.decoder:
-            if hasattr(layer, "use_cudnn"):
-                layer.use_cudnn = False
+
+    def cudnn_layers(self) -> int:
+        """See `RecurrentStack.cudnn_layers`; the encoder's."""
+        return self.encoder.cudnn_layers()
 
     def call(
         self,

@@ -76,7 +76,7 @@ class CharacterEncoder(keras.layers.Layer):
         self.built = True
 
     def make_portable(self) -> None:
-        """Keeps the layers from cuDNN, see `RecurrentStack.make_portable`."""
+        """See `RecurrentStack.make_portable`."""
         if self.recurrent is not None:
             self.recurrent.make_portable()
 
@@ -231,10 +231,17 @@ class Tagger(keras.Model):
         self.built = True
 
     def make_portable(self) -> None:
-        """Keeps all layers from cuDNN, see `RecurrentStack.make_portable`."""
+        """See `RecurrentStack.make_portable`."""
         self.recurrent.make_portable()
         if self.character_encoder is not None:
             self.character_encoder.make_portable()
+
+    def cudnn_layers(self) -> int:
+        """See `RecurrentStack.cudnn_layers`; those over characters count."""
+        stacks = [self.recurrent]
+        if self.character_encoder is not None and self.character_encoder.recurrent is not None:
+            stacks.append(self.character_encoder.recurrent)
+        return sum(stack.cudnn_layers() for stack in stacks)
 
     def call(
         self,

@@ -268,15 +268,54 @@ def test_no_layers(bidirectional: bool) -> None:
 
 
 @each_cell
-def test_portable(cell: str) -> None:
-    """A portable stack gives the same numbers, and no layer of it is left to choose cuDNN."""
+def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A portable stack gives the same numbers, and runs no layer of Keras."""
     made = stack(cell=cell, layers=2, bidirectional=True)
     before = made(*batch(LENGTHS))
     made.make_portable()
+    monkeypatch.delattr(CELLS[cell], "call")
 
-    assert not any(getattr(layer, "use_cudnn", False) for layer in (*made.forward, *made.backward))
-    for got, wanted in zip(made(*batch(LENGTHS)), before, strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    real = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
+    (sequences, final), (all_before, final_before) = made(*batch(LENGTHS)), before
+    np.testing.assert_allclose(final, final_before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sequences[real], all_before[real], rtol=1e-5, atol=1e-6)
+
+
+@each_cell
+def test_portable_stacks_learn(cell: str) -> None:
+    """In training, and where gradients are asked for, a portable stack is what it was."""
+    made = stack(cell=cell, layers=2, bidirectional=True)
+    sequences, lengths = batch(LENGTHS)
+
+    def gradients(**how: bool) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(made(sequences, lengths, **how)[1] ** 2)
+        found: list[tf.Tensor] = tape.gradient(loss, [weight.value for weight in made.weights])
+        return found
+
+    before = gradients()
+    made.make_portable()
+
+    for how in ({"training": True}, {"differentiable": True}):
+        for got, wanted in zip(gradients(**how), before, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"cell": "lstm", "layers": 3, "bidirectional": True}, 6),
+        ({"cell": "gru", "layers": 2}, 2),
+        ({"cell": "simple", "activation": "relu"}, 1),
+        ({"cell": "simple", "activation": "sigmoid"}, 0),
+        ({"cell": "lstm", "activation": "relu", "layers": 2}, 0),
+        ({"cell": "gru", "activation": "sigmoid"}, 0),
+        ({"cell": "gru", "layers": 0}, 0),
+    ],
+)
+def test_cudnn_layers(settings: dict[str, Any], count: int) -> None:
+    """Each direction of a layer that cuDNN has counts."""
+    assert stack(**settings).cudnn_layers() == count
 
 
 @each_cell

@@ -425,14 +425,20 @@ def test_word_dropout_on_both_sides() -> None:
     np.testing.assert_allclose(model(source, lengths, target, training=True), unknown, rtol=1e-5, atol=1e-6)
 
 
-def test_portable() -> None:
-    """No layer of a portable model is left to choose cuDNN."""
-    model = model_of(layers=2)
+@pytest.mark.parametrize("cell", CELLS)
+def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A portable model's encoder gives the same numbers, and runs no layer of Keras."""
+    model = model_of(layers=2, cell=cell)
+    source, lengths, _ = batch()
+    before = model.encode(source, lengths)
     model.make_portable()
-    layers = [*model.encoder.forward, *model.encoder.backward, *model.decoder]
+    monkeypatch.delattr(CELLS[cell], "call")
+    after = model.encode(source, lengths)
 
-    assert len(layers) == 6
-    assert not any(layer.use_cudnn for layer in layers)
+    real = np.arange(source.shape[1]) < np.array(lengths)[:, None]
+    np.testing.assert_allclose(after["memory"][real], before["memory"][real], rtol=1e-5, atol=1e-6)
+    for got, wanted in zip(tf.nest.flatten(after["hidden"]), tf.nest.flatten(before["hidden"]), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.portable import LARGEST_BLOCK, STEPS_A_TURN, has_cudnn_kernel, run
+from models.recurrent import CELLS
+
+WIDTH = 3
+UNITS = 5
+
+each_layer = pytest.mark.parametrize(
+    ("cell", "options", "cudnn"),
+    [
+        ("simple", {}, True),
+        ("simple", {"activation": "relu"}, True),
+        ("simple", {"activation": "sigmoid"}, False),
+        ("simple", {"use_bias": False}, False),
+        ("gru", {}, True),
+        ("gru", {"activation": "relu"}, False),
+        ("gru", {"recurrent_activation": "hard_sigmoid"}, False),
+        ("gru", {"reset_after": False}, False),
+        ("gru", {"use_bias": False}, False),
+        ("gru", {"reset_after": False, "use_bias": False}, False),
+        ("lstm", {}, True),
+        ("lstm", {"activation": "sigmoid"}, False),
+        ("lstm", {"recurrent_activation": "hard_sigmoid"}, False),
+        ("lstm", {"use_bias": False}, False),
+    ],
+)
+each_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+def layer(cell: str, **options: Any) -> keras.layers.RNN:
+    """Return a layer of Keras whose weights are all random."""
+    made = CELLS[cell](UNITS, return_sequences=True, return_state=True, **options)
+    made.build((None, None, WIDTH))
+    generator = np.random.default_rng(0)
+    made.set_weights([generator.normal(scale=0.6, size=weight.shape) for weight in made.get_weights()])
+    return made
+
+
+def batch(rows: int, steps: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return rows of noise and their lengths, the longest and the shortest among them."""
+    generator = np.random.default_rng(rows * steps)
+    lengths = generator.integers(1, steps + 1, rows)
+    lengths[0], lengths[-1] = steps, 1
+    sequences = generator.normal(size=(rows, steps, WIDTH))
+    return tf.constant(sequences, tf.float32), tf.constant(lengths, tf.int32)
+
+
+def states(cell: str, rows: int) -> list[tf.Tensor]:
+    """Return a state to start with that is not zeros."""
+    count = 2 if cell == "lstm" else 1
+    return [
+        tf.constant(np.random.default_rng(i).normal(size=(rows, UNITS)), tf.float32) for i in range(count)
+    ]
+
+
+def by_keras(
+    made: keras.layers.RNN, sequences: tf.Tensor, lengths: tf.Tensor, state: list[tf.Tensor] | None
+) -> list[list[np.ndarray]]:
+    """Return what Keras gives for each row alone, cut to its length: outputs, then the state."""
+    found = []
+    for row, length in enumerate(lengths.numpy()):
+        start = None if state is None else [value[row : row + 1] for value in state]
+        results = made(sequences[row : row + 1, :length], initial_state=start)
+        found.append([result[0].numpy() for result in results])
+    return found
+
+
+@each_layer
+@pytest.mark.parametrize(
+    ("rows", "steps"),
+    [(1, 1), (1, STEPS_A_TURN), (3, STEPS_A_TURN + 1), (LARGEST_BLOCK, 6), (LARGEST_BLOCK + 1, 7)],
+)
+@pytest.mark.parametrize("stateful", [False, True])
+def test_as_keras(
+    cell: str, options: dict[str, Any], cudnn: bool, rows: int, steps: int, stateful: bool
+) -> None:
+    """Outputs, and the state behind each row's own last step, are those of Keras's layer.
+
+    Whatever kernel the number of rows asks for, and whatever the layer starts with.
+    """
+    made = layer(cell, **options)
+    sequences, lengths = batch(rows, steps)
+    state = states(cell, rows) if stateful else None
+    expected = by_keras(made, sequences, lengths, state)
+    outputs, after = run(made, sequences, lengths, state, wants_state=True)
+    alone, nothing = run(made, sequences, lengths, state)
+
+    assert nothing == ()
+    assert len(after) == (2 if cell == "lstm" else 1)
+    for row, (of_row, *state_of_row) in enumerate(expected):
+        np.testing.assert_allclose(outputs[row, : len(of_row)], of_row, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(alone[row, : len(of_row)], of_row, rtol=1e-5, atol=1e-6)
+        for got, wanted in zip(after, state_of_row, strict=True):
+            np.testing.assert_allclose(got[row], wanted, rtol=1e-5, atol=1e-6)
+
+
+@each_layer
+def test_which_have_cudnn_kernels(cell: str, options: dict[str, Any], cudnn: bool) -> None:
+    """Cells that are not as in the papers run a loop on every host."""
+    assert has_cudnn_kernel(layer(cell, **options)) == cudnn
+
+
+@each_cell
+@pytest.mark.parametrize("rows", [2, LARGEST_BLOCK + 2])
+def test_padding_does_not_count(cell: str, rows: int) -> None:
+    """More padding, and what stands in it, changes neither a row's real steps nor its state."""
+    made = layer(cell)
+    sequences, lengths = batch(rows, 5)
+    noise = tf.fill([rows, 6, WIDTH], 7.0)
+    real = (np.arange(5) < lengths.numpy()[:, None])[:, :, None]
+    dirty = tf.concat([tf.where(real, sequences, 9.0), noise], axis=1)
+    expected, state = run(made, sequences, lengths, wants_state=True)
+    outputs, after = run(made, dirty, lengths, wants_state=True)
+
+    np.testing.assert_allclose(outputs[:, :5] * real, expected * real, rtol=1e-5, atol=1e-6)
+    for got, wanted in zip(after, state, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+@each_cell
+def test_cudnn_parameters(cell: str) -> None:
+    """Weights go to cuDNN with the bytes in the order that its documentation gives.
+
+    A step is computed from the flat parameters as cuDNN's manual has its equations, and compared with Keras.
+    """
+    from models.portable import _kernels
+
+    made = layer(cell)
+    of_cell = made.cell
+    weights = tuple(weight.value for weight in (of_cell.kernel, of_cell.recurrent_kernel, of_cell.bias))
+    flat = _kernels(made).cudnn_parameters(weights).numpy()
+    gates = {"simple": 1, "gru": 3, "lstm": 4}[cell]
+    inputs, hidden = gates * UNITS * WIDTH, gates * UNITS * UNITS
+    w = flat[:inputs].reshape(gates, UNITS, WIDTH)
+    r = flat[inputs : inputs + hidden].reshape(gates, UNITS, UNITS)
+    b_w, b_r = flat[inputs + hidden :].reshape(2, gates, UNITS)
+    x = np.random.default_rng(1).normal(size=WIDTH)
+    h, *c = (value.numpy()[0] for value in states(cell, 1))
+
+    def sigmoid(value: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-value))
+
+    of_input, of_hidden = w @ x + b_w, r @ h + b_r
+    if cell == "simple":
+        expected = np.tanh(of_input + of_hidden)[0]
+    elif cell == "gru":
+        reset, update = sigmoid((of_input + of_hidden)[:2])
+        candidate = np.tanh(of_input[2] + reset * of_hidden[2])
+        expected = (1 - update) * candidate + update * h
+    else:
+        i, f, candidate, o = of_input + of_hidden
+        memory = sigmoid(f) * c[0] + sigmoid(i) * np.tanh(candidate)
+        expected = sigmoid(o) * np.tanh(memory)
+    sequences = tf.constant(x[None, None], tf.float32)
+    got = made(sequences, initial_state=states(cell, 1))[0][0, 0]
+
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@each_cell
+def test_both_implementations_are_in_the_graph(cell: str, tmp_path: Path) -> None:
+    """A graph holds a function for each kind of device under one name, and calls the CPU's."""
+    made = layer(cell)
+
+    @tf.function(autograph=False)
+    def graph(sequences: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        first, (state, *_) = run(made, sequences, lengths, wants_state=True)
+        return first, state, run(made, first[:, :, :WIDTH], lengths)[0]
+
+    concrete = graph.get_concrete_function(*batch(2, 4))
+    library = {
+        function.signature.name: function for function in concrete.graph.as_graph_def().library.function
+    }
+    pairs: dict[bytes, dict[bytes, str]] = {}
+    for name, function in library.items():
+        if "api_implements" in function.attr:
+            device = function.attr["api_preferred_device"].s
+            pairs.setdefault(function.attr["api_implements"].s, {})[device] = name
+    called = {node.op for node in concrete.graph.as_graph_def().node} | {
+        node.attr["f"].func.name for node in concrete.graph.as_graph_def().node
+    }
+
+    assert len(pairs) == 2
+    for pair in pairs.values():
+        assert sorted(pair) == [b"CPU", b"GPU"]
+        assert pair[b"CPU"] in called
+        assert pair[b"GPU"] not in called
+        operations = [node.op for node in library[pair[b"GPU"]].node_def]
+        assert operations.count("CudnnRNNV3") == 1
