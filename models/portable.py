@@ -79,57 +79,80 @@ def run(
     Returns:
         outputs float32 [B, T, U], meaningless beyond a row's length; the state, or nothing.
     """
-    kernels = _kernels(layer)
-    cell = layer.cell
-    weights = (cell.kernel, cell.recurrent_kernel, *((cell.bias,) if cell.use_bias else ()))
-    given = tuple(state or ())
     # Of an LSTM: its h can be read off the outputs, its c can not.
-    wants_memory = wants_state and kernels.states == 2
-    arguments = [tf.convert_to_tensor(value) for value in (sequences, lengths, *given, *weights)]
+    wants_memory = wants_state and _kernels(layer).states == 2
+    ((outputs, *memory),) = _run([layer], [sequences], lengths, state, wants_memory)
+    return outputs, (_last(outputs, lengths), *memory) if wants_state else ()
 
-    def unpacked(values: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], Weights]:
-        inputs, until, *rest = values
-        start = list(rest[: len(given)]) or [
-            tf.zeros([tf.shape(inputs)[0], layer.units], inputs.dtype) for _ in range(kernels.states)
-        ]
-        return inputs, until, start, tuple(rest[len(given) :])
 
-    def on_cpu(*values: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        inputs, until, start, of_cell = unpacked(values)
+def run_both(
+    layers: tuple[keras.layers.RNN, keras.layers.RNN],
+    sequences: tuple[tf.Tensor, tf.Tensor],
+    lengths: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Runs two layers of one kind at once, as those of two directions: each as `run` does, over its rows."""
+    (first,), (second,) = _run(list(layers), list(sequences), lengths, None, False)
+    return first, second
 
-        def loop() -> tuple[tf.Tensor, ...]:
-            return _loop(kernels, cell, inputs, until, start, of_cell, wants_memory)
 
-        def block() -> tuple[tf.Tensor, ...]:
-            return _block(inputs, until, start, of_cell, wants_memory)
+def _run(
+    layers: list[keras.layers.RNN],
+    sequences: list[tf.Tensor],
+    lengths: tf.Tensor,
+    state: Sequence[tf.Tensor] | None,
+    wants_memory: bool,
+) -> list[tuple[tf.Tensor, ...]]:
+    """For each layer its outputs, and if wanted its c; they start with the same state."""
+    kernels = _kernels(layers[0])
+    mode = kernels.cudnn_mode(layers[0].cell)
+    arguments = [sequences, lengths, list(state or ()), [_weights(layer) for layer in layers]]
 
-        if kernels.cudnn_mode(cell) != "lstm":  # the same cell that BlockLSTMV2 has
-            return loop()
-        found: tuple[tf.Tensor, ...] = tf.cond(tf.shape(inputs)[0] <= LARGEST_BLOCK, block, loop)
-        return found
+    def each(
+        run_one: Callable[..., tuple[tf.Tensor, ...]],
+    ) -> Callable[..., list[tuple[tf.Tensor, ...]]]:
+        def run_all(*flat: tf.Tensor) -> list[tuple[tf.Tensor, ...]]:
+            inputs, until, start, weights = tf.nest.pack_sequence_as(arguments, flat)
+            zeros = [tf.zeros([tf.shape(until)[0], layers[0].units])] * kernels.states
+            return [
+                run_one(layer.cell, x, until, start or zeros, of_layer)
+                for layer, x, of_layer in zip(layers, inputs, weights, strict=True)
+            ]
 
-    def on_gpu(*values: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        inputs, until, start, of_cell = unpacked(values)
-        parameters = kernels.cudnn_parameters(of_cell)
-        return _cudnn(kernels.cudnn_mode(cell), inputs, until, start, parameters, wants_memory)
+        return run_all
 
-    if has_cudnn_kernel(layer):
-        outputs, *memory = _for_each_device(on_cpu, on_gpu, arguments)
-    else:
-        outputs, *memory = on_cpu(*arguments)
-    outputs.set_shape([sequences.shape[0], sequences.shape[1], layer.units])
-    if not wants_state:
-        return outputs, ()
-    for value in memory:
-        value.set_shape([sequences.shape[0], layer.units])
-    return outputs, (_last(outputs, lengths), *memory)
+    def loop(
+        cell: Any, x: tf.Tensor, until: tf.Tensor, start: list[tf.Tensor], weights: Weights
+    ) -> tuple[tf.Tensor, ...]:
+        return _loop(kernels, cell, x, until, start, weights, wants_memory)
+
+    def block(
+        _: Any, x: tf.Tensor, until: tf.Tensor, start: list[tf.Tensor], weights: Weights
+    ) -> tuple[tf.Tensor, ...]:
+        return _block(x, until, start, weights, wants_memory)
+
+    def cudnn(
+        _: Any, x: tf.Tensor, until: tf.Tensor, start: list[tf.Tensor], weights: Weights
+    ) -> tuple[tf.Tensor, ...]:
+        return _cudnn(mode, x, until, start, kernels.cudnn_parameters(weights), wants_memory)
+
+    def on_cpu(*flat: tf.Tensor) -> Any:
+        if mode != "lstm":  # the same cell that BlockLSTMV2 has
+            return each(loop)(*flat)
+        few = tf.shape(flat[len(layers)])[0] <= LARGEST_BLOCK
+        return tf.cond(few, lambda: each(block)(*flat), lambda: each(loop)(*flat))
+
+    flat = [tf.convert_to_tensor(value) for value in tf.nest.flatten(arguments)]
+    found = on_cpu(*flat) if mode is None else _for_each_device(on_cpu, each(cudnn), flat)
+    for inputs, layer, (outputs, *memory) in zip(sequences, layers, found, strict=True):
+        outputs.set_shape([inputs.shape[0], inputs.shape[1], layer.units])
+        for value in memory:
+            value.set_shape([inputs.shape[0], layer.units])
+    return [tuple(one) for one in found]
 
 
 def _for_each_device(
-    on_cpu: Callable[..., tuple[tf.Tensor, ...]],
-    on_gpu: Callable[..., tuple[tf.Tensor, ...]],
-    arguments: list[tf.Tensor],
-) -> tuple[tf.Tensor, ...]:
+    on_cpu: Callable[..., Any], on_gpu: Callable[..., Any], arguments: list[tf.Tensor]
+) -> Any:
     """Calls the first function, such that a host with a GPU calls the second."""
     if tf.executing_eagerly():  # no graph, and nothing that would be replaced in it
         return on_cpu(*arguments)
@@ -140,7 +163,7 @@ def _for_each_device(
         function.__name__ = f"recurrent_on_{device.lower()}"
         return tf.function(function, autograph=False, experimental_attributes=attributes)
 
-    outputs: tuple[tf.Tensor, ...] = implementation(on_cpu, "CPU")(*arguments)
+    outputs = implementation(on_cpu, "CPU")(*arguments)
     other = implementation(on_gpu, "GPU").get_concrete_function(*arguments)
     other.add_to_graph(tf.compat.v1.get_default_graph())
     return outputs
@@ -356,6 +379,11 @@ def _is_classic(cell: Any) -> bool:
 
 def _kernels(layer: keras.layers.RNN) -> Kernels:
     return _KERNELS[type(layer.cell)]
+
+
+def _weights(layer: keras.layers.RNN) -> Weights:
+    cell = layer.cell
+    return (cell.kernel, cell.recurrent_kernel, *((cell.bias,) if cell.use_bias else ()))
 
 
 def _last(outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:

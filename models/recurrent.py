@@ -155,23 +155,27 @@ class RecurrentStack(keras.layers.Layer):
             final output [B, D']: the forward direction's at the last real step, joined with the
             backward direction's at the first.
         """
-
-        def run(layer: keras.layers.RNN, sequences: tf.Tensor) -> tf.Tensor:
-            if self.portable and not (training or differentiable):
-                return portable.run(layer, sequences, lengths)[0]
-            return layer(sequences, training=training)
-
         final = last_step(sequences, lengths)
+        is_portable = self.portable and not (training or differentiable)
         for i, forward in enumerate(self.forward):
             if i:
                 sequences = self.between[i - 1](sequences, training=training)
-            ahead = run(forward, sequences)
-            final = last_step(ahead, lengths)
-            if self.backward:
-                behind = run(self.backward[i], reverse(sequences, lengths))
-                final = merge(final, last_step(behind, lengths), self.merge_mode)
-                ahead = merge(ahead, reverse(behind, lengths), self.merge_mode)
-            sequences = ahead
+            if not self.backward:
+                sequences = (
+                    portable.run(forward, sequences, lengths)[0]
+                    if is_portable
+                    else forward(sequences, training=training)
+                )
+                final = last_step(sequences, lengths)
+                continue
+            both, inputs = (forward, self.backward[i]), (sequences, reverse(sequences, lengths))
+            ahead, behind = (
+                portable.run_both(both, inputs, lengths)
+                if is_portable
+                else (layer(x, training=training) for layer, x in zip(both, inputs, strict=True))
+            )
+            final = merge(last_step(ahead, lengths), last_step(behind, lengths), self.merge_mode)
+            sequences = merge(ahead, reverse(behind, lengths), self.merge_mode)
         return sequences, final
 
     def get_config(self) -> dict[str, Any]:
