@@ -13,7 +13,6 @@ from app.predictor import load_keras_model
 from app.run import Run, open_run, replaced
 from app.tasks.translation_search import Translator
 from data.errors import UserError
-from models.text import END_ID, tokenize
 
 FORMATS = (".png", ".svg")
 DOTS_PER_INCH = 150
@@ -40,32 +39,21 @@ def attention(run: Run, text: str) -> Looked:
     Raises:
         UserError: the text has no tokens.
     """
-    model = load_keras_model(run)
     decoding = run.config.decoding
-    translator = Translator(model, run.vocabularies(), run.config)
-    texts = tf.constant([text.encode()], tf.string)
-    pieces = tokenize(texts, **translator.source.options)
-    if not pieces.flat_values.shape[0]:
-        raise UserError("the text is empty; give a sentence to translate")
-    source, lengths = translator.source.look_up(pieces)
-    ids, written, _ = translator.search(
-        source,
-        lengths,
-        width=decoding.beam,
-        length_penalty=decoding.length_penalty,
-        coverage_penalty=decoding.coverage_penalty,
+    translator = Translator(load_keras_model(run), run.vocabularies(), run.config)
+    answers = translator.attention(
+        tf.constant([text.encode()], tf.string),
+        decoding.beam,
+        decoding.length_penalty,
+        decoding.coverage_penalty,
     )
-    found = ids[0, 0, : int(written[0, 0])].numpy().tolist()
-    state = model.encode(source, lengths)
-    weights = []
-    for token in [END_ID, *found]:
-        _, state = model.step(tf.constant([token]), state)
-        weights.append(state["attention"][0].numpy())
+    if not answers["source_length"][0]:
+        raise UserError("the text is empty; give a sentence to translate")
+    source, target = (
+        [t.decode(errors="replace") for t in answers[n][0].numpy()] for n in ("source", "target")
+    )
     return Looked(
-        [token.decode(errors="replace") for token in pieces[0].numpy()],
-        [*(token.decode(errors="replace") for token in translator.target_tokens(found)), "∎"],
-        np.stack(weights),
-        translator.write(ids[:, 0], written[:, 0]).numpy()[0].decode(),
+        source, [*target[:-1], "∎"], answers["attention"][0].numpy(), answers["text"][0].numpy().decode()
     )
 
 

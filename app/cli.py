@@ -358,7 +358,8 @@ def generate(
     begin = prompt.encode(errors="surrogateescape").decode(errors="replace")  # bytes that are no text
     if streams:
         click.echo(begin, nl=False)
-        stream(predictor, prompt, options, lambda piece: click.echo(piece, nl=False))
+        for piece in stream(predictor, prompt, options):
+            click.echo(piece, nl=False)
         click.echo()
         return
     for i, made in enumerate(run_generation(predictor, [prompt] * samples, options)):
@@ -389,6 +390,32 @@ def inspect(run: Path, text: str, output: Path) -> None:
 
 
 @main.command()
+@click.argument("export", metavar="EXPORT", type=DIRECTORY)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify(export: Path, as_json: bool) -> None:
+    """Let an export prove itself: its files, operations, kernels and answers, on this machine.
+
+    The exit status is 0 if it can be shipped, else 1.
+
+    \b
+    Examples:
+      textrnn verify exports/reviews
+      textrnn verify exports/reviews/3 --json
+    """
+    _quiet()
+    from app.verify import verify as look
+
+    report = look(export)
+    if as_json:
+        click.echo(json.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        for line in report.lines():
+            click.echo(line)
+    if not report.passed:
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
 @click.argument("run", metavar="RUN", type=DIRECTORY)
 @click.option("--output", type=DIRECTORY, metavar="DIR", help="Model directory [default: exports/NAME].")
 @click.option("--version", type=click.IntRange(min=1), metavar="N", help="[default: the next one]")
@@ -403,6 +430,151 @@ def export(run: Path, output: Path | None, version: int | None) -> None:
     from app.export import export as run_export
 
     click.echo(str(run_export(run, output=output, version=version)))
+
+
+SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
+
+
+@main.command()
+@click.argument("exports", metavar="EXPORT...", nargs=-1, required=True)
+@click.option("--name", metavar="NAME", help="Of the only EXPORT [default: that of its directory].")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all.")
+@click.option(
+    "--rest-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: a free one."
+)
+@click.option(
+    "--grpc-port", type=click.IntRange(0, 65535), default=8500, show_default=True, help="0: a free one."
+)
+@click.option(
+    "--label",
+    "labels",
+    metavar="[NAME:]LABEL=VERSION",
+    multiple=True,
+    help="A name for a version, e.g. stable=3; that version is served, too.",
+)
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=1, show_default=True, help="Newest versions to serve."
+)
+@click.option(
+    "--poll",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Seconds between looks for new versions.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that accepted requests have when the server is told to stop.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds for an answer.",
+)
+@click.option(
+    "--max-batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Rows of several requests in one call of a model.",
+)
+@click.option(
+    "--batch-timeout",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Milliseconds that a row waits for others.",
+)
+@click.option(
+    "--max-queue",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Rows that may wait; beyond, requests are refused.",
+)
+@click.option(
+    "--max-rows", type=click.IntRange(min=1), default=1024, show_default=True, help="Rows of a request."
+)
+@click.option(
+    "--max-text", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Bytes of a text."
+)
+@click.option(
+    "--max-body",
+    type=click.IntRange(min=1),
+    default=64 * 2**20,
+    show_default=True,
+    help="Bytes of an HTTP body or a gRPC message.",
+)
+@click.option(
+    "--max-length",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Tokens to generate for a row.",
+)
+@click.option("--log-text", is_flag=True, help="Users' texts may stand in the log.")
+def serve(
+    exports: tuple[str, ...],
+    name: str | None,
+    host: str,
+    rest_port: int,
+    grpc_port: int,
+    labels: tuple[str, ...],
+    keep: int,
+    poll: float,
+    grace: float,
+    timeout: float,
+    max_batch_size: int,
+    batch_timeout: float,
+    max_queue: int,
+    max_rows: int,
+    max_text: int,
+    max_body: int,
+    max_length: int,
+    log_text: bool,
+) -> None:
+    """Answer TensorFlow Serving's REST and gRPC from exports: each a DIR, or NAME=DIR.
+
+    New versions in a model's directory are loaded, old ones retired. Logs are JSON lines on stderr.
+
+    \b
+    Examples:
+      textrnn serve exports/reviews
+      textrnn serve reviews=exports/reviews tags=exports/tags --label reviews:stable=3
+      curl localhost:8501/v1/models/reviews:predict -d '{"instances": ["What a film!"]}'
+    """
+    _quiet()
+    try:
+        from app.serve import labels_of, models_of
+        from app.serve import serve as run_server
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in SERVING_PACKAGES:
+            raise
+        raise UserError(f"serve needs {error.name}; pip install 'textrnn[serve]'") from None
+    from app.serving.batching import Batching
+    from app.serving.servables import Limits
+
+    models = models_of(exports, name)
+    run_server(
+        models,
+        host=host,
+        rest_port=rest_port,
+        grpc_port=grpc_port,
+        labels=labels_of(labels, list(models)),
+        keep=keep,
+        poll=poll,
+        grace=grace,
+        limits=Limits(
+            rows=max_rows, text_bytes=max_text, body_bytes=max_body, length=max_length, timeout=timeout
+        ),
+        batching=Batching(max_batch_size=max_batch_size, timeout=batch_timeout / 1000, max_queue=max_queue),
+        log_texts=log_text,
+    )
 
 
 @main.group()

@@ -26,8 +26,11 @@ from data.subwords import learn_subwords
 from models.subwords import SubwordTokenizer
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize, unique_tokens
 
-ENCODING_VERSION = 4
+ENCODING_VERSION = 5
 TRAINING_SPLITS = ("train", "validation")
+LONGEST = "longest"
+LARGEST_TEXT = 50_000
+"""Bytes of the longest training text that are kept: of a corpus in one piece, its beginning."""
 PIECES, SCORES = "pieces", "piece_scores"
 
 
@@ -167,8 +170,8 @@ def _key(dataset: Dataset, config: Config) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path) -> Encoded:
-    """The training and validation rows of a dataset as token ids.
+def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path) -> tuple[Encoded, bytes]:
+    """The training and validation rows of a dataset as token ids, and the longest text to train on.
 
     Args:
         dataset: prepared.
@@ -180,6 +183,16 @@ def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path
         UserError: nothing can be learned from the rows.
     """
     path = directory / "encoded" / f"{task.name}-{_key(dataset, config)}"
+    longest = b""
+
+    def rows() -> Iterator[Rows]:
+        nonlocal longest
+        first = task.fields(config)[0].name
+        for split, batch in training_rows(dataset, task, config):
+            if split == "train":
+                longest = max([longest, *map(_joined, batch[first])], key=len)
+            yield Rows(split, *plan.cut(batch))
+
     if not path.exists():
         plan = task.plan(
             dataset,
@@ -189,12 +202,13 @@ def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path
         # Another process may be quicker: what it encoded is the same.
         with contextlib.suppress(FileExistsError), new_directory(path) as beside:
             encode(
-                (Rows(split, *plan.cut(rows)) for split, rows in training_rows(dataset, task, config)),
+                rows(),
                 vocabulary_of=plan.vocabulary_of,
                 rules=plan.rules,
                 learned=plan.learned,
                 directory=beside,
             )
+            (beside / LONGEST).write_bytes(longest[:LARGEST_TEXT])
             found = _scan(load_encoded(beside), dataset)
             task.check(found)
             if not found.rows["validation"]:
@@ -202,7 +216,12 @@ def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path
                     f"{dataset.name}: no row is left to validate with; give more rows, or a "
                     "validation split, or a larger data.validation_fraction"
                 )
-    return load_encoded(path)
+    return load_encoded(path), (path / LONGEST).read_bytes()
+
+
+def _joined(value: Any) -> bytes:
+    """A text, or tokens as one."""
+    return value if isinstance(value, bytes) else b" ".join(value)
 
 
 def _scan(encoded: Encoded, dataset: Dataset) -> Scan:

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from app.examples import examples
 from app.predictor import EXPORT_MANIFEST, build_served, serving_facts
 from app.run import checksums, new_directory, open_run, versions
 from app.tasks import get_task
+from app.verification.golden import write_golden
+from app.verification.hard_texts import hard_texts
+from app.verification.saved_model import described_signatures
+from app.warmup import warmup_requests, write_warmup
 from data.errors import UserError
 
 
@@ -41,9 +46,17 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
         raise UserError(f"{target} exists; give another --version, or none for {next_version(output)}")
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output}: is a file; expected a directory")
-    served = build_served(run, portable=True)
+    served, task = build_served(run), get_task(run.task)
     with new_directory(target) as directory:
         tf.saved_model.save(served.module, str(directory), signatures=served.signatures)
+        loaded = tf.saved_model.load(str(directory))
+        texts = hard_texts(run.config.text.tokens, run.longest())
+        signatures = described_signatures(directory)
+        takes = {name: list(about["inputs"]) for name, about in signatures.items()}
+        asked = examples(task, loaded.signatures, takes)
+        write_golden(directory, task, loaded.signatures, asked, texts)
+        write_warmup(directory, warmup_requests(output.name, asked))
+        layers = served.model.cudnn_layers()
         manifest = {
             "task": run.task,
             "dataset": run.manifest["dataset"],
@@ -53,7 +66,10 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
             "parameters": run.manifest["parameters"],
             "version": version,
             "text_column": run.config.data.text_column,
-            "batched": list(get_task(run.task).batched),
+            "batched": list(task.batched),
+            "signatures": signatures,
+            # A signature that follows another one reads nothing, but goes on from a state.
+            "cudnn_layers": {name: 0 if name in task.follows else layers for name in signatures},
             **serving_facts(run),
         }
         path = directory / EXPORT_MANIFEST

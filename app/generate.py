@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -16,6 +16,7 @@ from data.errors import UserError, did_you_mean
 STREAMED_TOKENS = 16
 """Emitted in one call where a text is printed as it grows."""
 LARGEST_SEED = 2**31
+Reason = Literal["length", "end", "stop"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ class Generated:
     """What follows the prompt."""
     score: float
     """log p of it, or of a search its score."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a text that was made piece by piece came to its end."""
+
+    reason: Reason
+    """Its length was reached, the model ended it, or a stop string came."""
+    log_probability: float
+    """log p of all tokens that were drawn, those of the stop string among them."""
 
 
 def check_model(predictor: Predictor, label: str | None) -> None:
@@ -123,14 +134,26 @@ def generate(predictor: Predictor, prompts: Sequence[str], options: Options) -> 
     ]
 
 
-def stream(predictor: Predictor, prompt: str, options: Options, show: Callable[[str], None]) -> None:
-    """Makes the text of `generate`, and shows it piece by piece while it grows.
+def stream(
+    predictor: Predictor, prompt: str, options: Options, *, tokens: int = STREAMED_TOKENS
+) -> Generator[str, None, Ending]:
+    """Makes the text of `generate` piece by piece.
 
     Args:
         predictor: the model.
         prompt: what the text follows.
         options: without a beam, which has no text before its end.
-        show: is given each new piece.
+        tokens: that are drawn for a piece.
+
+    Yields:
+        what each call of the model adds to the text: nothing where it may be the beginning of a stop string,
+        or of a character.
+
+    Returns:
+        how the text came to its end.
+
+    Raises:
+        UserError: the model does not generate, or lacks the label.
     """
     check_model(predictor, options.label)
     given = _inputs(predictor, [prompt], options)
@@ -140,10 +163,11 @@ def stream(predictor: Predictor, prompt: str, options: Options, show: Callable[[
     shown = b""
     stops = [_bytes(stop) for stop in options.stop if stop]
     held = max((len(stop) - 1 for stop in stops), default=0)
-    ended = False
-    while not ended:
+    log_probability = 0.0
+    reason: Reason | None = None
+    while reason is None:
         left = options.length - given["ids"].shape[1]
-        given["length"] = tf.constant([min(STREAMED_TOKENS, left)])
+        given["length"] = tf.constant([min(tokens, left)])
         answers = _call(
             predictor,
             "resume",
@@ -152,15 +176,20 @@ def stream(predictor: Predictor, prompt: str, options: Options, show: Callable[[
         )
         state = {name: answers[name] for name in ("logits", *_cells(answers))}
         given["ids"] = answers["ids"]
-        ended = bool(answers["ended"][0]) or given["ids"].shape[1] >= options.length
+        log_probability += float(answers["log_probability"][0])
         text = answers["text"].numpy()[0]
         places = [place for stop in stops if (place := text.find(stop)) >= 0]
         if places:
-            text, ended = text[: min(places)], True
+            text, reason = text[: min(places)], "stop"
+        elif answers["ended"][0]:
+            reason = "end"
+        elif given["ids"].shape[1] >= options.length:
+            reason = "length"
         # What may become a stop string is not shown yet.
-        until = len(text) if ended else max(len(text) - held, len(shown))
-        show(decoder.decode(text[len(shown) : until], final=ended))
+        until = len(text) if reason else max(len(text) - held, len(shown))
+        yield decoder.decode(text[len(shown) : until], final=reason is not None)
         shown = text[:until]
+    return Ending(reason, log_probability)
 
 
 def _bytes(text: str) -> bytes:

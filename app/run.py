@@ -25,6 +25,8 @@ MODEL = "model.keras"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
+LONGEST = "longest_text"
+"""Of those that were trained on, the one that takes most of a model."""
 
 _PACKAGES = ("textrnn", "tensorflow", "keras", "tensorflow-datasets", "numpy")
 
@@ -120,12 +122,17 @@ class Run:
         """What ids stand for: tokens, labels, …, each in the order of their ids."""
         return {path.stem: read_vocabulary(path) for path in sorted(self.path.glob("*.txt"))}
 
+    def longest(self) -> bytes:
+        """The longest text that the run was trained on."""
+        return (self.path / LONGEST).read_bytes()
+
 
 def create_run(
     path: Path,
     config: Config,
     manifest: dict[str, Any],
     vocabularies: Mapping[str, Sequence[bytes]],
+    longest: bytes,
 ) -> None:
     """Makes a run directory whose training has yet to begin.
 
@@ -134,11 +141,13 @@ def create_run(
         config: resolved.
         manifest: what is known of the run: task, dataset, …
         vocabularies: tokens, labels, …, each in the order of their ids; a file `NAME.txt` for each.
+        longest: of the texts to train on.
     """
     with new_directory(path) as directory:
         (directory / CONFIG).write_text(dump_config(config), encoding="utf-8")
         for name, tokens in vocabularies.items():
             write_vocabulary(directory / f"{name}.txt", tokens)
+        (directory / LONGEST).write_bytes(longest)
         (directory / CHECKPOINTS).mkdir()
         (directory / MANIFEST).write_text(json.dumps({**manifest, "complete": False, "files": {}}, indent=2))
 

@@ -187,7 +187,7 @@ def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -
     from app.progress import TrainingDisplay
     from models.text import UNKNOWN_ID
 
-    encoded = encode_dataset(dataset, task, config, config.data_directory())
+    encoded, longest = encode_dataset(dataset, task, config, config.data_directory())
     vocabularies = task.vocabularies(encoded, dataset, config)
     tokens, counts = vocabularies["vocabulary"], task.token_counts(encoded, vocabularies, config)
     config = resolve_epochs(config, task.epoch_tokens(encoded), to_learn_from=task.tokens_to_learn_from)
@@ -208,7 +208,7 @@ def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -
         _check_resume(run, read_manifest(run), facts, config)
         display.say(f"{run}: going on")
     else:
-        create_run(run, config, facts, vocabularies=vocabularies)
+        create_run(run, config, facts, vocabularies=vocabularies, longest=longest)
         display.say(
             f"{run}: {len(encoded.splits['train']):,} rows, {len(tokens):,} tokens in the vocabulary "
             f"({counts[UNKNOWN_ID] / max(counts.sum(), 1):.1%} of the text unknown), "

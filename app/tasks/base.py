@@ -81,6 +81,13 @@ class Task(ABC):
     batched: tuple[str, ...] = ("serving_default",)
     """Signatures whose every input has one value for each row, and whose every answer depends on its own
     row alone: rows of several requests may share a call."""
+    options: tuple[str, ...] = ()
+    """Inputs of rank 1 that hold for all rows alike, as many values as they may have."""
+    limited: tuple[str, ...] = ("length", "width")
+    """Inputs, where a signature has them, that make an answer long in coming: a server bounds them."""
+    follows: Mapping[str, str] = {}
+    """Signatures that go on from the outputs of another one, and take them under the names that they have
+    there, beside `examples`."""
     validation_names: tuple[str, ...]
     """The figures of the validation rows, that may choose the best epoch."""
 
@@ -210,6 +217,19 @@ class Task(ABC):
     def answer(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """The JSON object that `predict` prints for each row."""
         return self.lines(predictor([row.text().encode() for row in rows]))
+
+    def examples(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Inputs of a signature that ask it about texts, to try a model out with.
+
+        Args:
+            signature: its name.
+            texts: any bytes; at least one.
+
+        Returns:
+            by name, [texts, …] each but for options that all rows share. There may be more than this model's
+            signature takes, and all that it takes are there but for outputs of the one that it `follows`.
+        """
+        return {"text": np.array(texts, object)}
 
     @abstractmethod
     def lines(self, answers: Answers) -> list[dict[str, Any]]:

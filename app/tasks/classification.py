@@ -45,6 +45,7 @@ class Classification(Task):
     name = "classification"
     formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
     metric = "accuracy"
+    batched = ("serving_default", "explain")
     validation_names = ("accuracy", "macro_f1")
     baseline_name = "linear baseline"
 
@@ -165,11 +166,15 @@ class Classification(Task):
     def signatures(
         self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
     ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-        """`serving_default`: `text` → `label`, `score`, `probabilities`, `classes`."""
+        """`serving_default`: `text` → `label`, `score`, `probabilities`, `classes`.
+
+        `explain`: `text` → `tokens`, `start`, `end`, `importance`, `length`, `label`.
+        """
         import tensorflow as tf
 
         from app.encode import cutting_options
-        from models.text import Preprocessor
+        from models.positions import positions
+        from models.text import Preprocessor, tokenize
 
         options = cutting_options(config, vocabularies)
         preprocessor = module.preprocessor = Preprocessor(vocabularies["vocabulary"], **options)
@@ -184,8 +189,28 @@ class Classification(Task):
                 "classes": tf.tile(names[None], [tf.shape(text)[0], 1]),
             }
 
+        def explain(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            pieces = tokenize(text, **preprocessor.options)
+            token_ids, lengths = preprocessor.look_up(pieces)
+            best = tf.argmax(model(token_ids, lengths, training=False), axis=-1, output_type=tf.int32)
+            importance = model.importances(token_ids, lengths, best)
+            length = tf.cast(pieces.row_lengths(), tf.int32)
+            shape = tf.stack([-1, tf.shape(token_ids)[1]])
+            start, end = positions(text, **preprocessor.options)
+            return {
+                "tokens": pieces.to_tensor("", shape=shape),
+                "start": start.to_tensor(0, shape=shape),
+                "end": end.to_tensor(0, shape=shape),
+                "importance": tf.where(tf.sequence_mask(length, shape[1]), importance, 0.0),
+                "length": length,
+                "label": tf.gather(names, best),
+            }
+
         texts = tf.TensorSpec([None], tf.string, "text")
-        return {self.signature: tf.function(serving_default, input_signature=[texts], autograph=False)}
+        return {
+            self.signature: tf.function(serving_default, input_signature=[texts], autograph=False),
+            "explain": tf.function(explain, input_signature=[texts], autograph=False),
+        }
 
     def lines(self, answers: Answers) -> list[dict[str, Any]]:
         """`label`, `score` and `probabilities` by label."""

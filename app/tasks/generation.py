@@ -32,6 +32,8 @@ NO_LABEL_SHARE = 0.1
 """Of the windows in training that are read without their label, so that the model can do without."""
 SHOWN_TOKENS, SHOWN_WORDS = 200, 50
 SHOWN_TEMPERATURE = 0.8
+EXAMPLE_LENGTH = 12
+"""Tokens that a model is tried out with."""
 ENDS, GOES_ON = b"documents", b"one text"
 
 
@@ -48,6 +50,8 @@ class Generation(Task):
     metric = "accuracy"
     signature = "score"
     batched = ("serving_default", "score")
+    follows: Mapping[str, str] = {"resume": "begin"}
+    options = ("stop",)
     validation_names = ("accuracy", "perplexity")
     tokens_to_learn_from = 22_000_000
 
@@ -229,6 +233,29 @@ class Generation(Task):
         module.generation = GenerationSignatures(model, vocabularies, config)
         signatures: dict[str, Any] = module.generation.all()
         return signatures
+
+    def examples(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """The texts as prompts, or for `score` to be judged; each goes on with its likeliest tokens.
+
+        `resume` goes on from what `begin` gives for the same texts. Labels are none that a model knows: it
+        writes as without one.
+        """
+        rows = len(texts)
+        return super().examples(signature, texts) | {
+            "prompt": np.array(texts, object),
+            "length": np.full(rows, EXAMPLE_LENGTH, np.int32),
+            "temperature": np.zeros(rows, np.float32),
+            "top_k": np.full(rows, 5, np.int32),
+            "top_p": np.full(rows, 0.9, np.float32),
+            "repetition_penalty": np.full(rows, 1.1, np.float32),
+            "seed": np.arange(rows, dtype=np.int32),
+            # As many as rows: TensorFlow Serving's batching takes the first dimension of each input for them.
+            "stop": np.array([b"\n\n"] * rows, object),
+            "label": np.array([b""] * rows, object),
+            "ids": np.zeros((rows, 0), np.int32),
+            "width": np.array(2, np.int32),
+            "length_penalty": np.array(1, np.float32),
+        }
 
     def lines(self, answers: Answers) -> list[dict[str, Any]]:
         """`loss` (nats a token), `perplexity` and `tokens` of each text."""

@@ -353,6 +353,16 @@ class Tagging(Task):
             "tokens": tf.function(given_tokens, input_signature=[rows], autograph=False),
         }
 
+    def examples(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """The texts, or for `tokens` what stands between their white space."""
+        if signature != "tokens":
+            return super().examples(signature, texts)
+        rows = [text.split() for text in texts]
+        tokens = np.full((len(rows), max(map(len, rows))), b"", object)
+        for i, row in enumerate(rows):
+            tokens[i, : len(row)] = row
+        return {"tokens": tokens}
+
     def input_fields(self, text_column: str) -> tuple[Field, ...]:
         """A text, or tokens; `answer` refuses a row that has neither."""
         return (

@@ -212,7 +212,10 @@ class Translation(Task):
     def signatures(
         self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
     ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-        """`serving_default`: `text` → `text`, `score`; `search`: the same with the options of the search."""
+        """`serving_default`: `text` → `text`, `score`; `search`: the same with the options of the search.
+
+        With attention also `attention`: `text` → `source`, `target`, their lengths, `attention`, `text`.
+        """
         import tensorflow as tf
 
         from app.tasks.translation_search import Translator
@@ -222,6 +225,11 @@ class Translation(Task):
 
         def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
             return translator(text, decoding.beam, decoding.length_penalty, decoding.coverage_penalty)
+
+        def attention(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            return translator.attention(
+                text, decoding.beam, decoding.length_penalty, decoding.coverage_penalty
+            )
 
         def search(
             text: tf.Tensor, width: tf.Tensor, length_penalty: tf.Tensor, coverage_penalty: tf.Tensor
@@ -234,9 +242,20 @@ class Translation(Task):
             tf.TensorSpec([], tf.float32, "length_penalty"),
             tf.TensorSpec([], tf.float32, "coverage_penalty"),
         ]
-        return {
+        signatures = {
             self.signature: tf.function(serving_default, input_signature=[texts], autograph=False),
             "search": tf.function(search, input_signature=[texts, *options], autograph=False),
+        }
+        if config.model.attention != "none":
+            signatures["attention"] = tf.function(attention, input_signature=[texts], autograph=False)
+        return signatures
+
+    def examples(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """The texts, and the options of a `search` that follows two translations at a time."""
+        return super().examples(signature, texts) | {
+            "width": np.array(2, np.int32),
+            "length_penalty": np.array(1, np.float32),
+            "coverage_penalty": np.array(0.2, np.float32),
         }
 
     def answer(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:

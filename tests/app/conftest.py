@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -198,3 +199,46 @@ def translator(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
     )
     assert train("translation", str(pairs), config, run=path).finished
     return path
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function from a task and overrides to the SavedModel of a model with random weights."""
+    import numpy as np
+    import tensorflow as tf
+
+    from app.tasks import get_task
+    from data.encoding import Encoded
+    from models.text import SEQUENCE_TOKENS
+
+    @functools.cache
+    def export(task_name: str, *overrides: str, labels: bool = False) -> Path:
+        sizes = [f"model.{name}=4" for name in ("units", "embedding_size")]
+        config = load_config(task_name, overrides=[*sizes, *overrides])
+        task = get_task(task_name)
+        words = [*SEQUENCE_TOKENS, *(bytes([c]) for c in range(97, 123)), b"good", b"bad", b" "]
+        vocabularies = {
+            "vocabulary": words,
+            "target_vocabulary": words,
+            "characters": words,
+            "tags": [b"O", b"B-name", b"I-name"],
+            "scheme": [b"BIO"],
+            "ends": [b"documents"],
+        }
+        if labels or task_name == "classification":
+            vocabularies["labels"] = [b"negative", b"positive"]
+        for prefix in ("", "target_"):
+            vocabularies[f"{prefix}pieces"] = [*(bytes([c]) for c in range(97, 123)), b" g", b" good"]
+            vocabularies[f"{prefix}piece_scores"] = [b"-1"] * 28
+        counts = np.ones(len(words), np.int64)
+        encoded = Encoded({"forms": words}, {"vocabulary": counts, "forms": counts}, {})
+        model = task.build_model(config, encoded, vocabularies)
+        model.make_portable()
+        module = tf.Module()
+        module.weights = [variable.value for variable in model.variables]
+        path = tmp_path_factory.mktemp("untrained")
+        signatures = task.signatures(module, model, vocabularies, config)
+        tf.saved_model.save(module, str(path), signatures=signatures)
+        return path
+
+    return export

@@ -23,7 +23,7 @@ from app.config import Config, load_config
 from app.encode import training_rows
 from app.evaluate import evaluate
 from app.export import export
-from app.generate import STREAMED_TOKENS, Options, generate, stream
+from app.generate import STREAMED_TOKENS, Ending, Options, generate, stream
 from app.predictor import Predictor, load_predictor
 from app.progress import TrainingDisplay
 from app.run import open_run
@@ -176,11 +176,20 @@ def texts(model: Model | Predictor, prompts: list[str], **options: Any) -> list[
     return [made.text for made in generate(predictor, prompts, Options(**{"length": 40, **options}))]
 
 
-def streamed(model: Model, prompt: str, **options: Any) -> list[str]:
+def streamed(model: Model, prompt: str, *, tokens: int = STREAMED_TOKENS, **options: Any) -> list[str]:
     """Return the pieces that are shown of a text while it grows."""
-    pieces: list[str] = []
-    stream(model.predictor, prompt, Options(**{"length": 40, **options}), pieces.append)
-    return pieces
+    return list(stream(model.predictor, prompt, Options(**{"length": 40, **options}), tokens=tokens))
+
+
+def ending(model: Model, prompt: str, *, tokens: int = STREAMED_TOKENS, **options: Any) -> Ending:
+    """Return how a text that is made piece by piece comes to its end."""
+    pieces = stream(model.predictor, prompt, Options(**{"length": 40, **options}), tokens=tokens)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as stopped:
+            found: Ending = stopped.value
+            return found
 
 
 # The run
@@ -533,6 +542,40 @@ def test_stream(models: dict[str, Model], kind: str, prompt: str) -> None:
         assert "".join(pieces) == whole[0]
         if kind != "word":
             assert len(pieces) == math.ceil(90 / STREAMED_TOKENS)
+
+
+def test_stream_token_by_token(models: dict[str, Model]) -> None:
+    """However many tokens a piece has, the text is the same; one token a piece makes as many pieces."""
+    options: dict[str, Any] = {"seed": 3, "repetition_penalty": 1.2, "length": 21}
+    whole = texts(models["char"], ["Anna"], **options)[0]
+
+    assert streamed(models["char"], "Anna", tokens=1, **options) == list(whole)
+    assert streamed(models["char"], "Anna", tokens=8, **options) == [whole[:8], whole[8:16], whole[16:]]
+    assert streamed(models["char"], "Anna", tokens=100, **options) == [whole]
+
+
+@pytest.mark.parametrize("tokens", [1, 16])
+def test_how_a_stream_ends(models: dict[str, Model], tokens: int) -> None:
+    """A stream says why it ended, and log p of its text is that of the text made at once."""
+    predictor = models["char"].predictor
+    (whole,) = generate(predictor, ["Anna"], Options(length=30, seed=5))
+    found = ending(models["char"], "Anna", tokens=tokens, length=30, seed=5)
+
+    assert found.reason == "length"
+    assert found.log_probability == pytest.approx(whole.score, abs=1e-3)
+    stopped = ending(models["char"], "Anna", tokens=tokens, length=30, seed=5, stop=(whole.text[4:6],))
+    assert stopped.reason == "stop"
+    assert whole.score < stopped.log_probability < 0
+
+    by_seed = {
+        seed: ending(models["word"], "", tokens=tokens, length=200, seed=seed, temperature=0.5)
+        for seed in range(4)
+    }
+    ended = {seed: end for seed, end in by_seed.items() if end.reason == "end"}
+    assert ended
+    for seed, end in ended.items():
+        (one,) = generate(models["word"].predictor, [""], Options(length=200, seed=seed, temperature=0.5))
+        assert end.log_probability == pytest.approx(one.score, abs=1e-3)
 
 
 def test_stream_cuts_no_character(models: dict[str, Model]) -> None:

@@ -662,7 +662,7 @@ def test_every_scheme_is_learnt_as_bio(schemes: Path, tmp_path: Path, scheme: st
     source = open_source(str(schemes / scheme), fields, task.formats)
     dataset = prepare(source, fields, directory=tmp_path, watch=task.watch(config))
 
-    encoded = encode_dataset(dataset, task, config, tmp_path)
+    encoded, _ = encode_dataset(dataset, task, config, tmp_path)
 
     names = encoded.vocabularies["tags"]
     rows = encoded.splits["train"].sequences["tags"]

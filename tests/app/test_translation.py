@@ -342,6 +342,12 @@ class Refuse(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Refuse())
 import tensorflow as tf
 
+def attended(answers):
+    tokens = {name: [[base64.b64encode(t).decode() for t in row] for row in answers[name]]
+              for name in ("source", "target")}
+    lengths = {name: answers[name].tolist() for name in ("source_length", "target_length", "attention")}
+    return {**tokens, **lengths, "text": [base64.b64encode(text).decode() for text in answers["text"]]}
+
 def listed(answers):
     return {"text": [base64.b64encode(text).decode() for text in answers["text"]],
             "score": [float(score) for score in answers["score"]]}
@@ -365,11 +371,19 @@ for path in job["exports"]:
         "tf2": listed(numbers(answer(text=tf.constant(texts)))),
         "search": listed(numbers(search(text=tf.constant(texts), **options))),
     }
+    short = [text for text in texts if len(text) < 1000]
+    if "attention" in loaded.signatures:
+        result["attended tf2"] = attended(numbers(loaded.signatures["attention"](text=tf.constant(short))))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], path)
         signature = meta.signature_def["serving_default"]
         outputs = {name: info.name for name, info in signature.outputs.items()}
         result["tf1"] = listed(session.run(outputs, {signature.inputs["text"].name: texts}))
+        if "attention" in meta.signature_def:
+            signature = meta.signature_def["attention"]
+            outputs = {name: info.name for name, info in signature.outputs.items()}
+            answers = session.run(outputs, {signature.inputs["text"].name: short})
+            result["attended tf1"] = attended(answers)
     results[path] = result
 json.dump({"results": results, "imported": sorted({m.partition(".")[0] for m in sys.modules})}, sys.stdout)
 """
@@ -411,13 +425,15 @@ def assert_alike(found: Mapping[str, Any], expected: Mapping[str, np.ndarray]) -
 
 
 def test_nothing_of_the_project_is_needed(networks: Networks) -> None:
-    """Exports load and answer where this project is not installed; both signatures are there."""
+    """Exports load and answer where this project is not installed; all signatures are there."""
     assert "tensorflow" in networks.imported
     assert not {"app", "data", "models", "sentencepiece", "tensorflow_text"} & networks.imported
     text = ["string", [None]]
-    for answers in networks.alone.values():
+    for name, answers in networks.alone.items():
+        attends = "model.attention=none" not in NETWORKS.get(name, ())
         assert answers["inputs"] == {
             "serving_default": {"text": text},
+            **({"attention": {"text": text}} if attends else {}),
             "search": {
                 "text": text,
                 "width": ["int32", []],
@@ -503,6 +519,75 @@ def test_bytes_that_are_no_text() -> None:
     written = translator.write(tf.constant([[3, 4, 5], [3, 4, 3]]), tf.constant([3, 2]))
 
     assert [text.decode() for text in written.numpy()] == ["aü", "a\ufffd"]
+
+
+# What was looked at
+
+
+@pytest.mark.parametrize("name", ["multiplicative", "additive", "learned"])
+def test_attention_signature(networks: Networks, name: str) -> None:
+    """Run and export say alike what the best translation looked at: each token's shares add up to 1."""
+    predictor = load_predictor(networks.runs[name])
+    answers = predictor.signatures["attention"](text=tf.constant(SHORT))
+    expected = {key: value.numpy() for key, value in answers.items()}
+    options = open_run(networks.runs[name])
+    pieces = Translator(predictor.model, options.vocabularies(), options.config).source.options
+
+    assert expected["text"].tolist() == predictor(SHORT)["text"].tolist()
+    for i, text in enumerate(SHORT):
+        read, written = expected["source_length"][i], expected["target_length"][i]
+        tokens = tokenize(tf.constant([text]), **pieces)[0].numpy().tolist()
+        assert expected["source"][i, :read].tolist() == tokens
+        assert (written > 0) == (read > 0)
+        if written:
+            assert expected["target"][i, written - 1] == b"[END]"
+        assert b"[END]" not in expected["target"][i, : max(written - 1, 0)]
+        np.testing.assert_allclose(expected["attention"][i, :written, :read].sum(axis=1), 1, atol=1e-5)
+        assert not expected["attention"][i, written:].any()
+        assert not expected["attention"][i, :, read:].any()
+        assert not any(expected["source"][i, read:])
+        assert not any(expected["target"][i, written:])
+    assert {0, 1} < set(expected["source_length"].tolist())
+    for version in ("tf1", "tf2"):
+        found = networks.alone[name][f"attended {version}"]
+        for key in ("source", "target"):
+            assert [[base64.b64decode(t) for t in row] for row in found[key]] == expected[key].tolist()
+        for key in ("source_length", "target_length"):
+            assert found[key] == expected[key].tolist()
+        np.testing.assert_allclose(found["attention"], expected["attention"], atol=1e-5)
+
+
+def test_attention_is_that_of_the_best_translation(translator: Path, predictor: Predictor) -> None:
+    """It is what the decoder's steps give that write the translation, each alone, the end last."""
+    opened = open_run(translator)
+    text = "one five two."
+    answers = predictor.signatures["attention"](text=tf.constant([text, "three."]))
+    found = {key: value.numpy()[0] for key, value in answers.items()}
+    own = Translator(predictor.model, opened.vocabularies(), opened.config)
+    source, lengths = own.source(tf.constant([text]))
+    target = own.target.ids(tf.ragged.constant([found["target"]]))[0].numpy().tolist()
+    assert b"".join(found["target"].tolist()).decode() == "▁zwei▁fünf▁eins.[END]"
+
+    assert predictor.model is not None
+    state = predictor.model.encode(source, lengths)
+    for token, weights in zip([END_ID, *target[:-1]], found["attention"], strict=True):
+        _, state = predictor.model.step(tf.constant([token]), state)
+        np.testing.assert_allclose(weights, state["attention"][0], atol=1e-5)
+
+
+def test_a_row_looks_at_its_own_text(predictor: Predictor) -> None:
+    """Neighbours and their order change nothing of what is looked at."""
+    texts = ["one five two.", "", "three six one two four."]
+    both = {k: v.numpy() for k, v in predictor.signatures["attention"](text=tf.constant(texts)).items()}
+    for i, text in enumerate(texts):
+        alone = {
+            k: v.numpy()[0] for k, v in predictor.signatures["attention"](text=tf.constant([text])).items()
+        }
+        read, written = alone["source_length"], alone["target_length"]
+        assert both["target"][i, :written].tolist() == alone["target"][:written].tolist()
+        np.testing.assert_allclose(
+            both["attention"][i, :written, :read], alone["attention"][:written, :read], atol=1e-5
+        )
 
 
 # The search
@@ -741,7 +826,7 @@ def encoded_of(data: Path, directory: Path, config: Config) -> Encoded:
     fields = TASK.fields(config)
     source = open_source(str(data), fields, TASK.formats, TASK.parallel(config))
     assert isinstance(source, Source)
-    return encode_dataset(prepare(source, fields, directory=directory), TASK, config, directory)
+    return encode_dataset(prepare(source, fields, directory=directory), TASK, config, directory)[0]
 
 
 def test_long_rows_are_left_out(tmp_path: Path, jsonl: Callable[..., None]) -> None:

@@ -1,0 +1,247 @@
+"""`textrnn serve`: answers TensorFlow Serving's REST and gRPC from exports, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import re
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import grpc
+import uvicorn
+import uvloop
+
+from app.predictor import SAVED_MODEL
+from app.serving.batching import Batching
+from app.serving.grpc_api import grpc_server
+from app.serving.logs import Log
+from app.serving.metrics import Metrics
+from app.serving.rest import application
+from app.serving.servables import Limits, Repository, read_manifest, versions_of
+from data.errors import UserError, did_you_mean
+
+KEEP_ALIVE = 75
+"""Seconds that a connection stays open without a request."""
+FAREWELL = 2.0
+"""Seconds, after the grace, for telling clients that their requests are dropped."""
+_NAME = r"[^/:=\s]+"
+
+
+def models_of(exports: Sequence[str], name: str | None = None) -> dict[str, Path]:
+    """The directory of each model by name.
+
+    `models_of(["exports/reviews", "words=exports/tags/3"])` names the first `reviews`, the second `words`.
+
+    Args:
+        exports: `DIR` or `NAME=DIR`; the directory of a model or of one version of it.
+        name: of the only export.
+
+    Raises:
+        UserError: a directory that is no export, a name twice, or one that can't stand in an address.
+    """
+    if name is not None and len(exports) != 1:
+        raise UserError(f"--name {name}: goes with one EXPORT; give NAME=DIR for each of several")
+    models: dict[str, Path] = {}
+    for export in exports:
+        given, is_named, directory = export.partition("=")
+        if not is_named or Path(export).exists():
+            given, directory = "", export
+        path = Path(directory)
+        _check_export(path)
+        model = name or given or _own_name(path)
+        if not re.fullmatch(_NAME, model):
+            raise UserError(
+                f"the name {model!r} can't stand in an address (it has a blank, '/', ':' or '='); "
+                "give NAME=DIR"
+            )
+        if model in models:
+            raise UserError(f"two models have the name {model!r}: {models[model]} and {path}; give NAME=DIR")
+        models[model] = path
+    return models
+
+
+def _own_name(path: Path) -> str:
+    """That of the model's directory, even if one of its versions was given."""
+    path = path.resolve()
+    is_version = (path / SAVED_MODEL).is_file() and path.name.isdecimal()
+    return path.parent.name if is_version else path.name
+
+
+def _check_export(path: Path) -> None:
+    if not path.is_dir():
+        raise UserError(f"{path}: no such directory; expected an export that 'textrnn export' made")
+    found = versions_of(path)
+    if not found:
+        raise UserError(f"{path}: no export (it has no version directory); make one with 'textrnn export'")
+    read_manifest(found[max(found)])
+
+
+def labels_of(labels: Sequence[str], models: Sequence[str]) -> dict[tuple[str, str], int]:
+    """The version that each label means, by model and label.
+
+    `labels_of(["stable=3"], ["reviews"])` is `{("reviews", "stable"): 3}`.
+
+    Args:
+        labels: `LABEL=VERSION`, or `NAME:LABEL=VERSION` where there are several models.
+        models: their names.
+
+    Raises:
+        UserError: not of that form, or of a model that is not served.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for text in labels:
+        match = re.fullmatch(rf"(?:({_NAME}):)?({_NAME})=(\d+)", text, re.ASCII)
+        if match is None:
+            raise UserError(f"--label {text}: expected [NAME:]LABEL=VERSION, e.g. stable=3")
+        model, label, version = match.groups()
+        if model is None and len(models) > 1:
+            raise UserError(f"--label {text}: say of which model, e.g. {models[0]}:{text}")
+        model = model or models[0]
+        if model not in models:
+            raise UserError(f"--label {text}: no model has the name {model!r}{did_you_mean(model, models)}")
+        found[model, label] = int(version)
+    return found
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve`, which has gRPC to stop as well."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(
+    models: Mapping[str, Path],
+    *,
+    host: str = "127.0.0.1",
+    rest_port: int = 8501,
+    grpc_port: int = 8500,
+    labels: Mapping[tuple[str, str], int] | None = None,
+    keep: int = 1,
+    poll: float = 1.0,
+    grace: float = 30.0,
+    limits: Limits | None = None,
+    batching: Batching | None = None,
+    log_texts: bool = False,
+) -> None:
+    """Serves until SIGTERM or SIGINT; what was accepted by then is still answered.
+
+    Both ports are open at once, and readiness says when every model has a version that answers.
+
+    Args:
+        models: the directory of each model by name.
+        host: address to listen at.
+        rest_port: of HTTP; 0: a free one.
+        grpc_port: likewise.
+        labels: the version that is meant, by model and label.
+        keep: newest versions of a model that are served.
+        poll: seconds between looks for new versions.
+        grace: seconds that accepted requests have at the end.
+        limits: what a request may ask for.
+        batching: how requests share calls of a model.
+        log_texts: users' texts may stand in the log.
+
+    Raises:
+        UserError: a port can't be had.
+    """
+    log, metrics, limits = Log(texts=log_texts), Metrics(), limits or Limits()
+    repository = Repository(
+        models, keep=keep, labels=labels, limits=limits, batching=batching, metrics=metrics, log=log
+    )
+    app = application(repository, limits=limits, metrics=metrics, log=log)
+    with _listening(host, rest_port) as rest_socket:
+        over_grpc = grpc_server(repository, limits=limits, metrics=metrics, log=log)
+        grpc_port = _add_port(over_grpc, host, grpc_port)
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            log_level="critical",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=math.ceil(grace + FAREWELL),
+        )
+        addresses = {
+            "rest": f"http://{_address(host, rest_socket.getsockname()[1])}",
+            "grpc": _address(host, grpc_port),
+        }
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(_Server(config), rest_socket, over_grpc, repository, log, addresses, poll, grace))
+
+
+async def _run(
+    over_rest: uvicorn.Server,
+    rest_socket: socket.socket,
+    over_grpc: grpc.Server,
+    repository: Repository,
+    log: Log,
+    addresses: Mapping[str, str],
+    poll: float,
+    grace: float,
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    over_grpc.start()
+    repository.start(poll)
+    serving = asyncio.create_task(over_rest.serve(sockets=[rest_socket]))
+    announcing = asyncio.create_task(_announce(repository, log, addresses))
+    await stop.wait()
+    log("stopping", grace=grace)
+    announcing.cancel()
+    repository.stop()
+    ended = over_grpc.stop(grace + FAREWELL)
+    over_rest.should_exit = True
+    dropping = asyncio.create_task(_drop(repository, grace))
+    await serving
+    await asyncio.to_thread(ended.wait)
+    dropping.cancel()
+    await asyncio.to_thread(repository.close)
+    log("stopped")
+
+
+async def _announce(repository: Repository, log: Log, addresses: Mapping[str, str]) -> None:
+    """Says once where the server is, as soon as all models answer."""
+    while not repository.ready:
+        await asyncio.sleep(0.05)
+    log("ready", **addresses, models=repository.names)
+
+
+async def _drop(repository: Repository, grace: float) -> None:
+    """Ends what is still being answered when the grace is over; its clients are told so."""
+    await asyncio.sleep(grace)
+    await asyncio.to_thread(repository.close)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise UserError(f"--rest-port {port} of {host}: {error.strerror}; give another, or 0") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _add_port(server: grpc.Server, host: str, port: int) -> int:
+    try:
+        chosen: int = server.add_insecure_port(_address(host, port))
+        return chosen
+    except RuntimeError:
+        message = f"--grpc-port {port} of {host}: can't listen there; give another, or 0 for a free one"
+        raise UserError(message) from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,1 @@
+"""A server of exports that speaks TensorFlow Serving's REST and gRPC."""

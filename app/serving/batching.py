@@ -1,0 +1,359 @@
+"""Rows of several requests in one call of the model, by TensorFlow's own batcher; bounded, with deadlines.
+
+The batcher is the kernel behind `tf.nondifferentiable_batch_function`. That decorator gives every function
+the same name, and the kernel finds its queue by name: a request to one model would be answered by another.
+So the op is called here with names of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# The only way to stop a call that nobody waits for any more; TensorFlow Serving does the same in C++.
+from tensorflow.python.eager.cancellation import CancellationManager
+
+from app.serving.errors import Code, Refused
+
+Arrays = dict[str, np.ndarray]
+Function = Callable[..., dict[str, tf.Tensor]]
+"""Takes inputs and gives outputs by name."""
+
+LATE = "the answer was not there in time"
+STOPPING = "the server is stopping"
+_TRACE = ("Graph execution error", "Detected at node", "File ", "<stack traces", "[[{{", "node ")
+_queue_numbers = itertools.count()
+_ERRORS = {
+    tf.errors.INVALID_ARGUMENT: Code.INVALID_ARGUMENT,
+    tf.errors.OUT_OF_RANGE: Code.INVALID_ARGUMENT,
+    tf.errors.RESOURCE_EXHAUSTED: Code.RESOURCE_EXHAUSTED,
+}
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How requests share calls of a model."""
+
+    max_batch_size: int = 64
+    """Rows of one call."""
+    threads: int = os.cpu_count() or 1
+    """Calls of a signature at a time; by default as many as there are cores, as in TensorFlow Serving."""
+    timeout: float = 0.0
+    """Seconds that a row waits for others while a thread is free."""
+    max_queue: int = 1024
+    """Rows of a signature that may be accepted and not yet answered; beyond, requests are refused."""
+    boundaries: tuple[int, ...] = (512,)
+    """Bytes of text that part the short rows from the long ones, which are not called together: each row is
+    padded to the longest one of its call."""
+    direct_calls: int = 4
+    """Calls at a time of a signature whose rows can't share one."""
+
+
+class Queue:
+    """Threads that make calls, and a bound on what may wait for them.
+
+    Args:
+        workers: threads, started when they are needed.
+        limit: rows that are accepted and not answered, from which on all else is refused.
+    """
+
+    def __init__(self, workers: int, limit: int) -> None:
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="signature")
+        self._limit = limit
+        self._lock = threading.Lock()
+        self.rows = 0
+        """Accepted and not yet answered."""
+
+    def submit(self, calls: Sequence[tuple[int, Callable[[], Arrays]]]) -> list[Future[Arrays]]:
+        """Makes calls, each with the number of its rows, as soon as there are threads for them.
+
+        Raises:
+            Refused: too many rows wait already.
+        """
+        with self._lock:
+            # The rows of the request do not count: the largest one gets in as easily as the smallest.
+            if self.rows >= self._limit:
+                raise Refused(Code.RESOURCE_EXHAUSTED, f"{self.rows} rows are waiting; try again later")
+            self.rows += sum(rows for rows, _ in calls)
+        futures = []
+        for rows, call in calls:
+            try:
+                future = self._executor.submit(call)
+            except RuntimeError:  # closed meanwhile
+                raise Refused(Code.UNAVAILABLE, STOPPING) from None
+            future.add_done_callback(partial(self._leave, rows))
+            futures.append(future)
+        return futures
+
+    def _leave(self, rows: int, _: Future[Arrays]) -> None:
+        with self._lock:
+            self.rows -= rows
+
+    def close(self) -> None:
+        """Ends the threads; what is queued is dropped."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A request on its way."""
+
+    futures: Sequence[Future[Arrays]]
+    join: Callable[[list[Arrays]], Arrays]
+    """Makes one answer of those of the calls."""
+    stop: Callable[[], None]
+    """Ends calls that are running, as far as that is possible."""
+
+    def result(self, deadline: float) -> Arrays:
+        """Waits for the answer in this thread, until `deadline` on the clock `time.monotonic()`.
+
+        Raises:
+            Refused: the time is up, the model cannot answer, or the server ends.
+        """
+        try:
+            answers = [future.result(max(deadline - time.monotonic(), 0)) for future in self.futures]
+        except TimeoutError:
+            self._give_up()
+            raise Refused(Code.DEADLINE_EXCEEDED, LATE) from None
+        except CancelledError:
+            raise Refused(Code.UNAVAILABLE, STOPPING) from None
+        return self.join(answers)
+
+    async def wait(self, deadline: float) -> Arrays:
+        """Waits as `result`, without a thread. Who is cancelled while he waits gives the request up."""
+        whole = asyncio.gather(*(asyncio.wrap_future(future) for future in self.futures))
+        try:
+            answers = await asyncio.wait_for(whole, max(deadline - time.monotonic(), 0))
+        except TimeoutError:
+            self._give_up()
+            raise Refused(Code.DEADLINE_EXCEEDED, LATE) from None
+        except asyncio.CancelledError:
+            self._give_up()
+            if any(future.cancelled() for future in self.futures) and not _being_cancelled():
+                raise Refused(Code.UNAVAILABLE, STOPPING) from None
+            raise
+        return self.join(answers)
+
+    def _give_up(self) -> None:
+        for future in self.futures:
+            future.cancel()  # what is still queued never runs
+        self.stop()
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def refusal(error: tf.errors.OpError) -> Refused:
+    """What a client is told of an error in the graph."""
+    if error.error_code == tf.errors.CANCELLED:
+        return Refused(Code.UNAVAILABLE, STOPPING)
+    code = _ERRORS.get(error.error_code, Code.INTERNAL)
+    lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
+    cause = next((line for line in lines if not line.startswith(_TRACE)), "no cause was given")
+    return Refused(code, cause.partition(" [[{{")[0])
+
+
+def _called(function: Function, inputs: Arrays) -> Arrays:
+    try:
+        outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+    except tf.errors.OpError as error:
+        raise refusal(error) from None
+
+
+class Direct:
+    """Answers each request in a call of its own, which ends when nobody waits for it any more."""
+
+    def __init__(self, function: Function, batching: Batching) -> None:
+        self._function = function
+        self._running: set[CancellationManager] = set()
+        self.queue = Queue(batching.direct_calls, batching.max_queue)
+
+    def submit(self, inputs: Arrays, rows: int) -> Pending:
+        """Begins to answer a request.
+
+        Raises:
+            Refused: too many rows wait already.
+        """
+        manager = CancellationManager()
+        cancelable = manager.get_cancelable_function(partial(_called, self._function))
+
+        def call() -> Arrays:
+            self._running.add(manager)
+            try:
+                answer: Arrays = cancelable(inputs)
+                return answer
+            finally:
+                self._running.discard(manager)
+
+        return Pending(self.queue.submit([(rows, call)]), lambda answers: answers[0], manager.start_cancel)
+
+    def close(self) -> None:
+        """Drops what is queued, stops what is running."""
+        self.queue.close()
+        for manager in list(self._running):
+            manager.start_cancel()
+
+
+class Batcher:
+    """Answers rows, those of several requests in one call.
+
+    Args:
+        function: every input has one value for each row, and each answer depends on its own row alone.
+        inputs: dtype and shape of each by name, the first dimension open.
+        outputs: likewise.
+        scheduler: name; batchers of one name share threads, and must have equal `batching`.
+        batching: options.
+        observe: is told the rows of each call.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        inputs: Mapping[str, tf.TensorSpec],
+        outputs: Mapping[str, tf.TensorSpec],
+        *,
+        scheduler: str,
+        batching: Batching,
+        observe: Callable[[int], None],
+    ) -> None:
+        self._function = function
+        self._names = list(inputs)
+        self._outputs = list(outputs)
+        self._open = [n for n, spec in outputs.items() if spec.shape.rank > 1 and spec.shape[1] is None]
+        self._batching = batching
+        self._observe = observe
+        self._manager = CancellationManager()
+        lanes = len(batching.boundaries) + 1
+        # In each lane one full call of single rows may compute while the next one gathers.
+        workers = 2 * batching.max_batch_size * lanes
+        self.queue = Queue(workers, batching.max_queue)
+        specs = list(inputs.values())
+        body = self._body(specs)
+        self._lanes = [
+            self._manager.get_cancelable_function(_batched(body, specs, scheduler, workers, batching))
+            for _ in range(lanes)
+        ]
+
+    def _body(self, specs: list[tf.TensorSpec]) -> Any:
+        """The function of the rows of a batch; its last output has the batch's size in the first row."""
+
+        def body(*rows: tf.Tensor) -> list[tf.Tensor]:
+            outputs = self._function(**dict(zip(self._names, rows, strict=True)))
+            size = tf.shape(rows[0])[0]
+            return [*(outputs[name] for name in self._outputs), size * tf.one_hot(0, size, dtype=tf.int32)]
+
+        return tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
+
+    def warm(self, inputs: Arrays) -> None:
+        """Calls each lane once: the first call of a graph prepares it, and would do so in every thread.
+
+        Raises:
+            Refused: the model cannot answer.
+        """
+        rows = [tf.constant(inputs[name][: self._batching.max_batch_size]) for name in self._names]
+        try:
+            for lane in self._lanes:
+                lane(*rows)
+        except tf.errors.OpError as error:
+            raise refusal(error) from None
+
+    def submit(self, inputs: Arrays, costs: np.ndarray) -> Pending:
+        """Begins to answer the rows of a request.
+
+        Args:
+            inputs: arrays with as many rows, at least one.
+            costs: int [rows], what a row costs; rows of like cost share calls.
+
+        Returns:
+            for each output an array with a row for each row, as wide as if the rows had been alone.
+
+        Raises:
+            Refused: too many rows wait already.
+        """
+        order = np.argsort(costs, kind="stable")
+        size = self._batching.max_batch_size
+        calls: list[tuple[int, Callable[[], Arrays]]] = []
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            lane = int(np.searchsorted(self._batching.boundaries, costs[part[-1]]))
+            rows = {name: value[part] for name, value in inputs.items()}
+            calls.append((len(part), partial(self._call, rows, lane)))
+        return Pending(self.queue.submit(calls), partial(_in_order, order), lambda: None)
+
+    def _call(self, rows: Arrays, lane: int) -> Arrays:
+        try:
+            *outputs, sizes = self._lanes[lane](*(tf.constant(rows[name]) for name in self._names))
+        except tf.errors.CancelledError as error:
+            raise refusal(error) from None
+        except tf.errors.OpError:
+            # The rows of another request may be to blame.
+            return self._cut(_called(self._function, rows))
+        if size := int(sizes.numpy().max()):
+            self._observe(size)
+        return self._cut({name: value.numpy() for name, value in zip(self._outputs, outputs, strict=True)})
+
+    def _cut(self, outputs: Arrays) -> Arrays:
+        """Outputs [rows, T, …] as wide as the longest row, where an output `length` says how long each is.
+
+        A batch is as wide as the longest row of all requests. One without any token has the width 1.
+        """
+        if "length" not in outputs:
+            return outputs
+        width = max(int(outputs["length"].max()), 1)
+        return outputs | {name: outputs[name][:, :width] for name in self._open}
+
+    def close(self) -> None:
+        """Drops what is queued, stops what is running."""
+        self.queue.close()
+        self._manager.start_cancel()
+
+
+def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, workers: int, batching: Batching) -> Any:
+    """A function whose concurrent calls become one call of `body`."""
+    number = next(_queue_numbers)
+
+    def shared(*rows: tf.Tensor) -> Any:
+        return tf.raw_ops.BatchFunction(
+            in_tensors=list(rows),
+            captured_tensors=body.captured_inputs,
+            f=body,
+            num_batch_threads=batching.threads,
+            max_batch_size=batching.max_batch_size,
+            batch_timeout_micros=round(batching.timeout * 1e6),
+            max_enqueued_batches=workers,  # never full: the queue before it has its bound
+            Tout=[output.dtype for output in body.outputs],
+            shared_name=scheduler,
+            batching_queue=str(number),
+            # The parts of a request that was split could have outputs of different widths.
+            enable_large_batch_splitting=False,
+        )
+
+    return tf.function(shared, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def _in_order(order: np.ndarray, parts: Sequence[Arrays]) -> Arrays:
+    """Rows of several calls as one array, row i at place `order[i]`, padded with zeros or empty strings."""
+    return {name: _joined([part[name] for part in parts], order) for name in parts[0]}
+
+
+def _joined(parts: list[np.ndarray], order: np.ndarray) -> np.ndarray:
+    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    whole = np.full((len(order), *shape), b"" if parts[0].dtype == object else 0, parts[0].dtype)
+    for rows, part in zip(np.split(order, np.cumsum([len(part) for part in parts[:-1]])), parts, strict=True):
+        place: Any = (rows, *(slice(0, size) for size in part.shape[1:]))
+        whole[place] = part
+    return whole

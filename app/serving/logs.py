@@ -1,0 +1,36 @@
+"""Structured logs: a JSON object a line, that says nothing of texts unless that was asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import uuid
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+
+class Log:
+    """Writes events.
+
+    Args:
+        stream: None: stderr.
+        texts: users' texts may be logged.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, texts: bool = False) -> None:
+        self.texts = texts
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __call__(self, event: str, **facts: Any) -> None:
+        """Writes one line: the time, the event and what is known of it."""
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": time, "event": event, **facts}, ensure_ascii=False, default=str)
+        with self._lock:
+            print(line, file=self._stream or sys.stderr, flush=True)
+
+
+def request_id() -> str:
+    """A new id, for a request that came without one."""
+    return uuid.uuid4().hex

@@ -1,0 +1,572 @@
+// What a person types is asked of the server this page came from, and what it says is shown.
+// Text is only ever put into the page as text.
+
+const MOST_CLASSES = 6; // shown at once
+const MOST_RANKED = 8; // words that mattered, listed by number
+const MOST_IN_MATRIX = 60; // tokens on a side
+const GOLDEN_ANGLE = 137.508; // degrees between the hues of one tag and the next
+
+const TASKS = {
+  classification: { verb: "Classify", doing: "Reading", about: "Classification", show: showClasses },
+  tagging: { verb: "Tag", doing: "Reading", about: "Tagging", show: showTags },
+  translation: { verb: "Translate", doing: "Translating", about: "Translation", show: showTranslation },
+  generation: { verb: "Write", doing: "Writing", about: "Text generation" },
+};
+const EXPLANATIONS = {
+  classification: { title: "Words that mattered", show: showImportances },
+  translation: { title: "What was looked at", show: showAttention },
+};
+const REASONS = {
+  length: "the length was reached",
+  end: "the model ended the text",
+  stop: "a stop string was reached",
+};
+
+const $ = (id) => document.getElementById(id);
+const form = $("form");
+const text = $("text");
+const result = $("result");
+const explanation = $("explanation");
+
+let models = [];
+let model = null;
+let running = null; // the AbortController of the request under way
+let answered = null; // the text whose answer is shown
+
+// Small tools
+
+/** An element with attributes and children; strings become text. */
+function make(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Sets a custom property that the style sheet reads. */
+function styled(element, name, value) {
+  element.style.setProperty(name, value);
+  return element;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+
+function size(bytes) {
+  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** The characters from one place to another, counted as the server counts them. */
+function cutter(whole) {
+  const characters = Array.from(whole);
+  return (start, end) => characters.slice(start, end).join("");
+}
+
+/** A server's own words, or that it is not there. */
+async function ask(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server cannot be reached.");
+  }
+  if (response.ok) return response;
+  const said = await response.json().catch(() => ({}));
+  throw new Error(said.error ?? `The server answered ${response.status}.`);
+}
+
+function post(path, document_, signal) {
+  return ask(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(document_),
+    signal,
+  });
+}
+
+// Models
+
+function describe() {
+  const { about } = TASKS[model.task];
+  const facts = [
+    about,
+    `version ${model.version}`,
+    plural(model.parameters, "parameter"),
+    size(model.bytes),
+    `trained on ${model.dataset}`,
+  ];
+  $("facts").textContent = facts.join(" · ");
+}
+
+function choose(name) {
+  cancel();
+  model = models.find((each) => each.name === name);
+  const task = TASKS[model.task];
+  const writes = model.task === "generation";
+  document.title = `${model.name} – textrnn`;
+  history.replaceState(null, "", `#${encodeURIComponent(model.name)}`);
+  $("title").textContent = model.name;
+  $("model").value = model.name;
+  $("text-label").textContent = writes ? "What the text follows" : "Text";
+  $("run").textContent = task.verb;
+  $("run").disabled = false;
+  $("hint").textContent = `to ${task.verb.toLowerCase()}`;
+  $("options").hidden = $("options").disabled = !writes; // what is not shown must not be refused
+  result.setAttribute("aria-live", writes ? "off" : "polite"); // a text that grows would be read piece by piece
+  $("length").max = Math.min(2000, model.most_length);
+  $("label-option").hidden = !writes || !model.labels.length;
+  $("label").replaceChildren(
+    make("option", { value: "" }, "any"),
+    ...model.labels.map((label) => make("option", { value: label }, label)),
+  );
+  $("explanation-title").textContent = EXPLANATIONS[model.task]?.title ?? "";
+  showOptions();
+  clear();
+  describe();
+}
+
+async function start() {
+  try {
+    ({ models } = await (await ask("/page/models")).json());
+  } catch (error) {
+    $("error").textContent = error.message;
+    return;
+  }
+  models = models.filter((each) => each.task in TASKS);
+  if (!models.length) {
+    $("error").textContent = "No model is ready yet; load the page again in a moment.";
+    return;
+  }
+  $("model").replaceChildren(
+    ...models.map((each) => make("option", { value: each.name }, `${each.name} – ${TASKS[each.task].about}`)),
+  );
+  $("choice").hidden = models.length === 1;
+  const asked = models.find((each) => `#${encodeURIComponent(each.name)}` === location.hash);
+  choose((asked ?? models[0]).name);
+  text.focus();
+}
+
+// Asking
+
+function clear() {
+  $("error").textContent = "";
+  $("status").textContent = "";
+  text.removeAttribute("aria-invalid");
+  result.hidden = true;
+  result.replaceChildren();
+  explanation.hidden = true;
+  $("explanation-body").replaceChildren();
+  answered = null;
+}
+
+function fail(message) {
+  $("error").textContent = message;
+  $("status").textContent = "";
+}
+
+function busy(is) {
+  $("stop").hidden = !is;
+  result.setAttribute("aria-busy", is);
+}
+
+/** Ends the request under way; whoever waits for it hears of it. */
+function cancel() {
+  running?.abort();
+  running = null;
+  busy(false);
+}
+
+async function run() {
+  if (!model) return;
+  cancel();
+  clear();
+  const asked = text.value.toWellFormed?.() ?? text.value;
+  if (model.task !== "generation" && !asked.trim()) {
+    text.setAttribute("aria-invalid", "true");
+    fail("Type some text first.");
+    text.focus();
+    return;
+  }
+  const own = new AbortController();
+  running = own;
+  busy(true);
+  $("status").textContent = `${TASKS[model.task].doing}…`;
+  try {
+    await (model.task === "generation" ? write(asked, own.signal) : answer(asked, own.signal));
+  } catch (error) {
+    if (error.name === "AbortError") {
+      if (running === null) $("status").textContent = "Stopped.";
+    } else if (running === own) {
+      fail(error.message);
+    }
+  } finally {
+    if (running === own) {
+      running = null;
+      busy(false);
+    }
+  }
+}
+
+async function answer(asked, signal) {
+  const explains = model.explains && explanation.open;
+  const started = performance.now();
+  const path = `/page/models/${encodeURIComponent(model.name)}/answer`;
+  const said = await (await post(path, { text: asked, explain: explains }, signal)).json();
+  if (said.version !== model.version) {
+    model.version = said.version;
+    describe();
+  }
+  answered = asked;
+  TASKS[model.task].show(said.answer, asked);
+  result.hidden = false;
+  $("status").textContent = `Answered in ${Math.round(performance.now() - started)} ms.`;
+  explanation.hidden = !model.explains;
+  if (said.explanation) EXPLANATIONS[model.task].show(said.explanation, asked);
+}
+
+/** Explains the answer that is shown, when the explanation is opened. */
+async function explain() {
+  if (!explanation.open || answered === null || $("explanation-body").hasChildNodes()) return;
+  const asked = answered;
+  const own = model;
+  const path = `/page/models/${encodeURIComponent(own.name)}/answer`;
+  $("explanation-body").replaceChildren(make("p", { class: "quiet" }, "Looking…"));
+  try {
+    const said = await (await post(path, { text: asked, explain: true })).json();
+    if (answered !== asked || model !== own) return;
+    if (!said.explanation) throw new Error("This version of the model does not explain its answers.");
+    EXPLANATIONS[own.task].show(said.explanation, asked);
+  } catch (error) {
+    if (answered === asked) {
+      $("explanation-body").replaceChildren(make("p", { class: "error", role: "alert" }, error.message));
+    }
+  }
+}
+
+// Classification
+
+function showClasses({ label, score, probabilities }) {
+  const ranked = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
+  const list = make("ul", { class: "bars", "aria-label": "Probability of each class" });
+  const fill = (shown) =>
+    list.replaceChildren(
+      ...shown.map(([name, share], place) => {
+        const bar = styled(make("span", { class: "bar", "aria-hidden": "true" }), "--share", `${100 * share}%`);
+        return make(
+          "li",
+          place ? {} : { class: "best" },
+          make("span", { class: "name", dir: "auto" }, name),
+          bar,
+          make("span", { class: "share" }, percent(share)),
+        );
+      }),
+    );
+  fill(ranked.slice(0, MOST_CLASSES));
+  const verdict = make("p", { class: "verdict" }, make("span", { dir: "auto" }, label), " ");
+  verdict.append(make("span", { class: "share" }, percent(score)));
+  result.replaceChildren(verdict, list);
+  if (ranked.length > MOST_CLASSES) {
+    const all = make("button", { type: "button", id: "all-classes" }, `Show all ${ranked.length} classes`);
+    all.addEventListener("click", () => {
+      fill(ranked);
+      list.tabIndex = -1;
+      list.focus();
+      all.remove();
+    });
+    result.append(all);
+  }
+}
+
+/** Tokens of one place, such as the bytes of a letter, count together. */
+function places(tokens) {
+  const found = new Map();
+  for (const { start, end, importance } of tokens) {
+    if (end <= start) continue;
+    const key = `${start}:${end}`;
+    const place = found.get(key) ?? { start, end, importance: 0 };
+    place.importance += importance;
+    found.set(key, place);
+  }
+  return [...found.values()].sort((a, b) => a.start - b.start);
+}
+
+function showImportances({ label, tokens }, asked) {
+  const cut = cutter(asked);
+  const found = places(tokens);
+  const most = Math.max(...found.map(({ importance }) => Math.abs(importance)), 1e-9);
+  const shaded = make("p", { class: "said", dir: "auto" });
+  let reached = 0;
+  for (const { start, end, importance } of found) {
+    if (start < reached) continue;
+    shaded.append(cut(reached, start));
+    reached = end;
+    const share = Math.abs(importance) / most;
+    if (share < 0.05) {
+      shaded.append(cut(start, end));
+      continue;
+    }
+    const against = importance < 0;
+    const mark = make("mark", { title: signed(importance) }, cut(start, end));
+    if (against) mark.className = "against";
+    styled(mark, "--strength", against ? `${(1 + 2 * share).toFixed(1)}px` : `${(100 * share).toFixed(0)}%`);
+    shaded.append(mark);
+  }
+  shaded.append(cut(reached));
+  const forIt = styled(make("mark", {}, "shaded"), "--strength", "70%");
+  const againstIt = styled(make("mark", { class: "against" }, "dashed"), "--strength", "2px");
+  const key = make("p", { class: "key quiet" });
+  key.append(
+    make("span", {}, forIt, " speaks for ", make("span", { dir: "auto" }, label)),
+    make("span", {}, againstIt, " speaks against it"),
+  );
+  const ranked = found
+    .filter(({ importance }) => Math.abs(importance) / most >= 0.05)
+    .sort((a, b) => Math.abs(b.importance) - Math.abs(a.importance))
+    .slice(0, MOST_RANKED)
+    .map(({ start, end, importance }) =>
+      make(
+        "li",
+        {},
+        make("span", { dir: "auto" }, cut(start, end)),
+        make("span", { class: "number" }, signed(importance)),
+      ),
+    );
+  const body = [shaded, key];
+  if (ranked.length) {
+    const unit = "What each word adds to the log-odds, compared with a word that the model does not know.";
+    body.push(make("h2", {}, "In numbers"), make("p", { class: "quiet" }, unit));
+    body.push(make("ol", { class: "ranking" }, ...ranked));
+  } else {
+    body.push(make("p", { class: "quiet" }, "No word of it is known to the model."));
+  }
+  $("explanation-body").replaceChildren(...body);
+}
+
+const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
+
+// Tagging
+
+const hues = new Map();
+
+function hue(name) {
+  if (!hues.has(name)) hues.set(name, (hues.size * GOLDEN_ANGLE + 190) % 360);
+  return hues.get(name).toFixed(0);
+}
+
+function showTags({ tokens, spans, label, score }, asked) {
+  const cut = cutter(asked);
+  // Where no tag begins a span, each token's own tag is what the model says.
+  const each = !spans.length && tokens.some(({ tag }) => tag !== "O");
+  const marked = each ? tokens.map(({ start, end, tag }) => ({ start, end, label: tag })) : spans;
+  const shown = make("p", { class: `said tagged${each ? " words" : ""}`, dir: "auto" });
+  let reached = 0;
+  for (const span of marked) {
+    shown.append(cut(reached, span.start));
+    const name = make("span", { class: "name", dir: "ltr" }, span.label);
+    shown.append(styled(make("span", { class: "tag" }, cut(span.start, span.end), name), "--hue", hue(span.label)));
+    reached = span.end;
+  }
+  shown.append(cut(reached));
+  result.replaceChildren();
+  if (label !== undefined) {
+    const verdict = make("p", { class: "verdict" }, label, " ");
+    verdict.append(make("span", { class: "share" }, percent(score)));
+    result.append(verdict);
+  }
+  result.append(shown);
+  if (!marked.length) result.append(make("p", { class: "quiet" }, "Nothing in it is tagged."));
+}
+
+// Translation
+
+function showTranslation(found) {
+  result.replaceChildren(make("p", { class: "said", dir: "auto" }, found.text));
+}
+
+/** How a token is written: subwords carry the space before them. */
+function tokenText(token, subwords) {
+  return subwords ? token.replaceAll("▁", " ") : ` ${token}`;
+}
+
+function showAttention({ source, target, attention }) {
+  const subwords = [...source, ...target].some((token) => token.startsWith("▁"));
+  const line = (tokens, attributes) =>
+    tokens.map((token, place) => {
+      const written = tokenText(token, subwords);
+      const span = make("span", { ...attributes, "data-place": place }, written.trimStart());
+      return written.startsWith(" ") && place ? [" ", span] : [span];
+    });
+  const read = make("p", { class: "tokens", dir: "auto" }, ...line(source, {}).flat());
+  const written = make(
+    "p",
+    { class: "tokens", dir: "auto", role: "listbox", "aria-label": "Words of the translation" },
+    ...line(target, { class: "target", role: "option", tabindex: "-1", "aria-selected": "false" }).flat(),
+  );
+  const said = make("p", { class: "quiet", role: "status" });
+  const sources = [...read.querySelectorAll("span")];
+  const targets = [...written.querySelectorAll("span")];
+
+  const choose_ = (place) => {
+    targets.forEach((span, other) => {
+      const chosen = other === place;
+      span.classList.toggle("chosen", chosen);
+      span.setAttribute("aria-selected", chosen);
+      span.tabIndex = chosen ? 0 : -1;
+    });
+    const weights = attention[place];
+    sources.forEach((span, other) => styled(span, "--strength", `${(100 * weights[other]).toFixed(0)}%`));
+    const best = weights
+      .map((weight, other) => [weight, sources[other].textContent])
+      .filter(([weight]) => weight >= 0.1)
+      .sort(([a], [b]) => b - a)
+      .slice(0, 3)
+      .map(([weight, word]) => `${word} ${(100 * weight).toFixed(0)} %`);
+    said.textContent = `${targets[place].textContent}: ${best.join(", ") || "spread over many words"}`;
+  };
+  targets.forEach((span, place) => {
+    span.addEventListener("mouseenter", () => choose_(place));
+    span.addEventListener("focus", () => choose_(place));
+    span.addEventListener("click", () => span.focus());
+  });
+  written.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const edge = { Home: 0, End: targets.length - 1 }[event.key];
+    if (step === undefined && edge === undefined) return;
+    event.preventDefault();
+    const place = edge ?? targets.indexOf(document.activeElement) + step;
+    targets[Math.min(Math.max(place, 0), targets.length - 1)].focus();
+  });
+  const body = [
+    make("h2", {}, "Read"),
+    read,
+    make("h2", {}, "Written"),
+    written,
+    said,
+    make("h2", {}, "All at once"),
+  ];
+  if (!targets.length) body.splice(0, body.length, make("p", { class: "quiet" }, "Nothing was read."));
+  else if (Math.max(source.length, target.length) > MOST_IN_MATRIX)
+    body.push(make("p", { class: "quiet" }, `More than ${MOST_IN_MATRIX} tokens are too many for a picture.`));
+  else body.push(matrix(sources, targets, attention));
+  $("explanation-body").replaceChildren(...body);
+  if (targets.length) choose_(0);
+}
+
+function matrix(sources, targets, attention) {
+  const words = (spans) => spans.map((span) => span.textContent);
+  const columns = words(sources);
+  const head = columns.map((word) => make("th", { scope: "col" }, word));
+  const rows = words(targets).map((word, place) =>
+    make(
+      "tr",
+      {},
+      make("th", { scope: "row" }, word),
+      ...attention[place].map((weight, other) => {
+        const share = `${(100 * weight).toFixed(0)} %`;
+        const cell = make("td", { "aria-label": share, title: `${word} – ${columns[other]}: ${share}` });
+        return styled(cell, "--strength", `${100 * weight}%`);
+      }),
+    ),
+  );
+  const table = make(
+    "table",
+    { class: "matrix" },
+    make("thead", {}, make("tr", {}, make("td", { "aria-label": "" }), ...head)),
+    make("tbody", {}, ...rows),
+  );
+  const attributes = { class: "scroll", role: "region", tabindex: "0", "aria-label": "Attention of each word" };
+  return make("div", attributes, table);
+}
+
+// Writing
+
+function options() {
+  const chosen = {};
+  for (const name of ["temperature", "length", "top_k", "top_p", "seed"]) chosen[name] = Number($(name).value);
+  if ($("label").value) chosen.label = $("label").value;
+  return chosen;
+}
+
+function showOptions() {
+  const { temperature, length, top_k, top_p } = options();
+  const shown = {
+    temperature: temperature === 0 ? "0: always the likeliest" : temperature.toFixed(2),
+    length: length.toLocaleString("en"),
+    top_k: top_k === 0 ? "all tokens" : `best ${top_k}`,
+    top_p: top_p === 1 ? "all tokens" : `best ${(100 * top_p).toFixed(0)} %`,
+  };
+  for (const [name, value] of Object.entries(shown)) {
+    document.querySelector(`output[for="${name}"]`).textContent = value;
+    $(name).setAttribute("aria-valuetext", value);
+  }
+}
+
+/** The events of a stream, as the objects that they hold. */
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) yield JSON.parse(part.replace(/^data: /, ""));
+  }
+}
+
+async function write(prompt, signal) {
+  const path = `/v1/models/${encodeURIComponent(model.name)}:generate`;
+  const response = await post(path, { prompt, ...options() }, signal);
+  const grown = document.createTextNode("");
+  const shown = make("p", { class: "said written busy", dir: "auto" });
+  shown.append(make("span", { class: "prompt" }, prompt), grown);
+  result.replaceChildren(shown);
+  result.hidden = false;
+  let tokens = 0;
+  let last = null;
+  try {
+    for await (const event of events(response)) {
+      if (event.error) throw new Error(event.error);
+      if (event.done) {
+        last = event;
+      } else {
+        grown.appendData(event.text);
+        tokens += 1;
+      }
+    }
+    if (!last) throw new Error("The server stopped in the middle of the text.");
+    const perToken = last.log_probability / Math.max(tokens, 1);
+    const share = `${perToken.toFixed(2)} nats a token`.replace("-", "−");
+    $("status").textContent = `${plural(tokens, "token")}: ${REASONS[last.reason]}. Log-probability: ${share}.`;
+  } finally {
+    shown.classList.remove("busy");
+  }
+}
+
+// What a person does
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  run();
+});
+form.addEventListener("input", showOptions);
+$("stop").addEventListener("click", () => {
+  cancel();
+  text.focus();
+});
+$("new-seed").addEventListener("click", () => {
+  $("seed").value = Math.floor(Math.random() * 2 ** 31);
+});
+$("model").addEventListener("change", (event) => choose(event.target.value));
+explanation.addEventListener("toggle", explain);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
+    event.preventDefault();
+    form.requestSubmit();
+  } else if (event.key === "Escape" && running) {
+    cancel();
+  }
+});
+
+start();

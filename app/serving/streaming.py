@@ -1,0 +1,249 @@
+"""`:generate`: a text while it is being written, as server-sent events.
+
+One event for each token, `data: {"text": …, "index": …}`. The texts put together are what `textrnn generate`
+prints for the same seed; one is empty where the token may begin a stop string, is a part of a character,
+or ends the text. The last event is `data: {"done": true, "reason": …, "log_probability": …}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Receive, Send
+
+from app.generate import LARGEST_SEED, Ending, Options, stream
+from app.predictor import Predictor
+from app.serving.errors import Code, Refused
+from app.serving.servables import Limits, Repository, Servable
+from app.serving.tensors import parse
+from data.errors import did_you_mean
+
+MOST_STREAMS = 16
+"""Texts that are written at once; the next one is refused."""
+MOST_STOPS = 16
+"""Stop strings of one request."""
+LARGEST_INTEGER = 2**31 - 1
+LARGEST_NUMBER = 3.4e38
+"""About the largest float32."""
+KEYS = (
+    "prompt",
+    "length",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "label",
+)
+
+
+@dataclass
+class Streamed:
+    """What became of a request."""
+
+    servable: Servable
+    tokens: int = 0
+    reason: str = "gone"
+    """Of the end: `length`, `end`, `stop`; `gone`: the client left; `error`."""
+    error: str = ""
+    """A traceback."""
+
+
+class Streaming:
+    """Writes texts, a bounded number of them at once."""
+
+    def __init__(self, repository: Repository, *, limits: Limits, most: int = MOST_STREAMS) -> None:
+        """Starts no thread yet.
+
+        Args:
+            repository: the models.
+            limits: what a request may ask for.
+            most: streams at once.
+        """
+        self.repository = repository
+        self.limits = limits
+        self.most = most
+        self.running = 0
+        self.pool = ThreadPoolExecutor(most, thread_name_prefix="stream")
+
+    async def __call__(
+        self,
+        body: bytes,
+        receive: Receive,
+        send: Send,
+        *,
+        name: str,
+        version: int | None = None,
+        label: str | None = None,
+        identifier: str = "",
+    ) -> Streamed:
+        """Answers a request whose body has been read.
+
+        Args:
+            body: a JSON object with some of `KEYS`.
+            receive: of ASGI; gives nothing more until the client is gone.
+            send: of ASGI.
+            name: of the model, as are the version and the label of one.
+            version: None: the newest.
+            label: see there.
+            identifier: of the request, that the answer repeats.
+
+        Returns:
+            what was done, once the answer is complete or the client is gone.
+
+        Raises:
+            Refused: before anything is sent.
+        """
+        document = parse(body)
+        if self.running >= self.most:
+            raise Refused(Code.RESOURCE_EXHAUSTED, f"The server is writing {self.most} texts already")
+        self.running += 1
+        try:
+            with self.repository.acquire(name, version=version, label=label) as servable:
+                prompt, options = read_options(document, servable.predictor, self.limits)
+                pieces = stream(servable.predictor, prompt, options, tokens=1)
+                streamed = Streamed(servable)
+                await self._write(streamed, pieces, receive, send, identifier)
+                return streamed
+        finally:
+            self.running -= 1
+
+    async def _write(
+        self,
+        streamed: Streamed,
+        pieces: Generator[str, None, Ending],
+        receive: Receive,
+        send: Send,
+        identifier: str,
+    ) -> None:
+        first = await self._next(pieces)  # the prompt is read here: what fails can still be answered as such
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+            (b"x-request-id", identifier.encode()),
+        ]
+        gone = asyncio.create_task(_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            piece: str | Ending = first
+            while isinstance(piece, str) and not gone.done():
+                await self._send(send, {"text": piece, "index": streamed.tokens})
+                streamed.tokens += 1
+                piece = await self._next(pieces)
+            if isinstance(piece, Ending):
+                streamed.reason = piece.reason
+                last = {"done": True, "reason": piece.reason, "log_probability": piece.log_probability}
+                await self._send(send, last)
+        except (OSError, TimeoutError):
+            pass  # the client is gone, or reads no more
+        except Exception:
+            streamed.reason, streamed.error = "error", traceback.format_exc()
+            await self._send(send, {"error": "Internal error"})
+        finally:
+            gone.cancel()
+        if streamed.reason != "gone":
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _next(self, pieces: Generator[str, None, Ending]) -> str | Ending:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, _step, pieces)
+
+    async def _send(self, send: Send, event: Mapping[str, Any]) -> None:
+        body = f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+        async with asyncio.timeout(self.limits.timeout):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _step(pieces: Generator[str, None, Ending]) -> str | Ending:
+    try:
+        return next(pieces)
+    except StopIteration as stopped:
+        ending: Ending = stopped.value
+        return ending
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def read_options(document: Mapping[str, Any], predictor: Predictor, limits: Limits) -> tuple[str, Options]:
+    """The prompt and the options of a request; what it leaves out is as in `Options`.
+
+    Raises:
+        Refused: a value is none that a text can be written with, or the model writes no text.
+    """
+    if predictor.task.name != "generation":
+        raise _invalid(f"a model for {predictor.task.name} does not generate")
+    if unknown := sorted(document.keys() - set(KEYS)):
+        raise _invalid(f"unknown key{did_you_mean(unknown[0], KEYS)}; expected some of {', '.join(KEYS)}")
+    known = predictor.manifest.get("labels", [])
+    label = document.get("label")
+    if label is not None and label not in known:
+        allowed = f"one of {', '.join(known)}" if known else "none: the model was trained without labels"
+        raise _invalid(f"label: expected {allowed}")
+    stops = document.get("stop", [])
+    stops = [stops] if isinstance(stops, str) else stops
+    if not isinstance(stops, list) or len(stops) > MOST_STOPS:
+        raise _invalid(f"stop: expected a text or a list of at most {MOST_STOPS}")
+    default = Options()
+    return _text("prompt", document.get("prompt", ""), limits), Options(
+        length=_integer(document, "length", min(default.length, limits.length), 1, limits.length),
+        temperature=_number(document, "temperature", default.temperature),
+        top_k=_integer(document, "top_k", default.top_k, 0, LARGEST_INTEGER),
+        top_p=_number(document, "top_p", default.top_p, most=1.0, positive=True),
+        repetition_penalty=_number(document, "repetition_penalty", default.repetition_penalty, positive=True),
+        seed=_integer(document, "seed", default.seed, 0, LARGEST_SEED - 1),
+        stop=tuple(_text("stop", stop, limits) for stop in stops),
+        label=label,
+    )
+
+
+def _text(key: str, value: Any, limits: Limits) -> str:
+    if not isinstance(value, str):
+        raise _invalid(f"{key}: expected a text")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise _invalid(f"{key}: expected Unicode, got half of a surrogate pair") from None
+    if size > limits.text_bytes:
+        raise _invalid(f"{key}: expected at most {limits.text_bytes} bytes, got {size}")
+    return value
+
+
+def _integer(document: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
+    value = document.get(key, default)
+    if type(value) is not int or not least <= value <= most:
+        raise _invalid(f"{key}: expected a whole number from {least} to {most}{_got(value)}")
+    return value
+
+
+def _number(
+    document: Mapping[str, Any],
+    key: str,
+    default: float,
+    *,
+    most: float = LARGEST_NUMBER,
+    positive: bool = False,
+) -> float:
+    value = document.get(key, default)
+    number = type(value) in (int, float)
+    if not number or not 0 <= value <= most or (positive and value == 0):
+        above = "above" if positive else "of at least"
+        raise _invalid(f"{key}: expected a number {above} 0, at most {most:g}{_got(value)}")
+    return float(value)
+
+
+def _got(value: Any) -> str:
+    return f", got {value}" if type(value) in (int, float) and abs(value) < 1e300 else ""
+
+
+def _invalid(message: str) -> Refused:
+    return Refused(Code.INVALID_ARGUMENT, message)

@@ -1,0 +1,234 @@
+"""Answers of a SavedModel to its golden set, in a process that has nothing of this project.
+
+This file is run as a program, `python -I alone.py EXPORT GOLDEN`, and refuses to import the project; it
+prints one JSON object. The project itself uses its functions for arrays and no more.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.abc
+import json
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ABSOLUTE, RELATIVE = 1e-4, 1e-3
+"""How far a number may be from the golden one: of both together. Texts and whole numbers are equal."""
+LARGEST_BATCH = 250_000
+"""Bytes of text, padding counted, that are asked at once. What makes a batch larger is asked in a second one,
+beside as many other texts as there is room for."""
+MOST_LINES = 5
+"""Wrong answers that are described of each way of asking."""
+BATCH, SHUFFLED, ALONE, SESSION = "one batch", "shuffled", "one by one", "a TF1 session"
+RECURRENT = ("CudnnRNNV3", "BlockLSTMV2")
+
+Arrays = dict[str, np.ndarray]
+Case = dict[str, Any]
+"""`name`, `signature`, and as arrays `rows`, inputs of one row, `shared`, those of all rows, `outputs`."""
+
+
+def encoded(array: np.ndarray) -> dict[str, Any]:
+    """An array as JSON; strings are bytes in an array of objects."""
+    if array.dtype == object:
+        data: Any = [base64.b64encode(value).decode() for value in array.ravel()]
+        return {"dtype": "string", "shape": array.shape, "data": data}
+    whole = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
+    data = base64.b64encode(whole.tobytes()).decode()
+    return {"dtype": array.dtype.name, "shape": array.shape, "data": data}
+
+
+def decoded(value: Mapping[str, Any]) -> np.ndarray:
+    """The array that `encoded` wrote."""
+    if value["dtype"] == "string":
+        found = np.empty(len(value["data"]), object)
+        found[:] = [base64.b64decode(item) for item in value["data"]]
+        return found.reshape(value["shape"])
+    dtype = np.dtype(value["dtype"]).newbyteorder("<")
+    return np.frombuffer(base64.b64decode(value["data"]), dtype).reshape(value["shape"])
+
+
+def read_cases(path: str) -> Iterator[Case]:
+    """The cases of a golden set, a line each."""
+    with Path(path).open(encoding="utf-8") as file:
+        for line in file:
+            case = json.loads(line)
+            for part in ("rows", "shared", "outputs"):
+                case[part] = {name: decoded(value) for name, value in case[part].items()}
+            yield case
+
+
+def padded(parts: list[np.ndarray]) -> np.ndarray:
+    """Rows of several arrays as one, filled up with zeros or empty strings."""
+    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    rows = sum(len(part) for part in parts)
+    whole = np.full((rows, *shape), b"" if parts[0].dtype == object else 0, parts[0].dtype)
+    start = 0
+    for part in parts:
+        place: Any = (slice(start, start + len(part)), *(slice(0, size) for size in part.shape[1:]))
+        whole[place] = part
+        start += len(part)
+    return whole
+
+
+def difference(got: np.ndarray, wanted: np.ndarray) -> float | None:
+    """How far apart two answers are, what pads the first one left out; None: they are not the same.
+
+    Numbers within the tolerance are the same. `difference([[1, 2, 0]], [[1, 2]]) -> 0.0`
+    """
+    if got.ndim != wanted.ndim or any(a < b for a, b in zip(got.shape, wanted.shape, strict=True)):
+        return None
+    place = tuple(slice(0, size) for size in wanted.shape)
+    beyond = got.copy()
+    beyond[place] = b"" if got.dtype == object else 0
+    if np.any(beyond != (b"" if got.dtype == object else 0)):
+        return None
+    got = got[place]
+    if wanted.dtype.kind != "f":
+        return 0.0 if np.array_equal(got, wanted) else None
+    if not np.allclose(got, wanted, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+        return None
+    gaps = np.abs(got.astype(float) - wanted)
+    return float(np.nanmax(gaps)) if gaps.size and not np.isnan(gaps).all() else 0.0
+
+
+def compared(way: str, cases: list[Case], answers: list[Arrays]) -> dict[str, Any]:
+    """Answers beside the golden ones: how many, the largest difference, and what is wrong."""
+    largest, wrong = 0.0, []
+    for case, answer in zip(cases, answers, strict=True):
+        names = sorted(case["outputs"])
+        if sorted(answer) != names:
+            wrong.append(f"{case['signature']}, {case['name']!r}: outputs {sorted(answer)}, expected {names}")
+            continue
+        for name in names:
+            gap = difference(answer[name], case["outputs"][name])
+            if gap is None:
+                got, wanted = _shown(answer[name]), _shown(case["outputs"][name])
+                asked = f"{case['signature']}, {case['name']!r}, {way}"
+                wrong.append(f"{asked}: {name} is {got}, the golden answer {wanted}")
+            else:
+                largest = max(largest, gap)
+    more = [f"and {len(wrong) - MOST_LINES} more"] if len(wrong) > MOST_LINES else []
+    return {"answers": len(answers), "largest_difference": largest, "wrong": wrong[:MOST_LINES] + more}
+
+
+def _shown(array: np.ndarray) -> str:
+    values = [v.decode(errors="replace") if isinstance(v, bytes) else v.item() for v in array.ravel()[:4]]
+    text = ", ".join(repr(value)[:40] for value in values)
+    return f"[{text}{', …' if array.size > len(values) else ''}]"
+
+
+def _rows_apart(outputs: Arrays) -> list[Arrays]:
+    """What each row of a batch was answered."""
+    rows = range(len(next(iter(outputs.values()))))
+    return [{name: value[row : row + 1] for name, value in outputs.items()} for row in rows]
+
+
+def _batches(cases: list[Case]) -> list[list[int]]:
+    """The cases of each batch: all in one, or the longest in one of their own."""
+    sizes = [max((_size(value) for value in case["rows"].values()), default=0) for case in cases]
+    largest = max(sizes)
+    every = list(range(len(cases)))
+    if largest * len(cases) <= LARGEST_BATCH:
+        return [every]
+    long = [i for i in every if sizes[i] * len(cases) > LARGEST_BATCH]
+    others = [i for i in every if i not in long]
+    room = max(LARGEST_BATCH // largest - len(long), 1)
+    return [others, long + others[:room]] if others else [long]
+
+
+def _size(array: np.ndarray) -> int:
+    """Bytes of a row's strings."""
+    return sum(len(value) + 1 for value in array.ravel()) if array.dtype == object else 0
+
+
+def _batch(cases: list[Case], order: list[int]) -> Arrays:
+    rows = {name: padded([cases[i]["rows"][name] for i in order]) for name in cases[0]["rows"]}
+    return {**rows, **cases[0]["shared"]}
+
+
+def main(export: str, golden: str) -> dict[str, Any]:
+    """Asks a SavedModel every case alone, all at once, in another order, and in a TF1 session."""
+
+    class Refuse(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+            if name.partition(".")[0] in ("app", "data", "models"):
+                raise ImportError(f"{name}: the project is not to be imported here")
+
+    sys.meta_path.insert(0, Refuse())
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # of a GPU: it has three digits
+    by_signature: dict[str, list[Case]] = {}
+    for case in read_cases(golden):
+        by_signature.setdefault(case["signature"], []).append(case)
+    ways: dict[str, tuple[list[Case], list[Arrays]]] = {
+        way: ([], []) for way in (ALONE, BATCH, SHUFFLED, SESSION)
+    }
+
+    def note(way: str, cases: list[Case], answers: list[Arrays]) -> None:
+        ways[way][0].extend(cases)
+        ways[way][1].extend(answers)
+
+    loaded = tf.saved_model.load(export)
+    signatures = set(loaded.signatures)
+    asked = {name: cases for name, cases in by_signature.items() if name in signatures}
+    for name, cases in asked.items():
+        function = loaded.signatures[name]
+
+        def call(inputs: Arrays, function: Any = function) -> Arrays:
+            outputs = function(**{key: tf.constant(value) for key, value in inputs.items()})
+            return {key: value.numpy() for key, value in outputs.items()}
+
+        note(ALONE, cases, [call({**case["rows"], **case["shared"]}) for case in cases])
+        for order in _batches(cases):
+            for way in (BATCH, SHUFFLED):
+                note(way, [cases[i] for i in order], _rows_apart(call(_batch(cases, order))))
+                random.Random(0).shuffle(order)
+
+    del loaded
+    ran: dict[str, dict[str, int]] = {}
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], export)
+        for name, cases in asked.items():
+            definition = meta.signature_def[name]
+            outputs = {key: value.name for key, value in definition.outputs.items()}
+            trace = tf.compat.v1.RunMetadata()
+            options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
+            answers = []
+            for i, case in enumerate(cases):
+                inputs = {**case["rows"], **case["shared"]}
+                feeds = {definition.inputs[key].name: value for key, value in inputs.items()}
+                traced = {"options": options, "run_metadata": trace} if i == 0 else {}
+                found = session.run(outputs, feeds, **traced)
+                answers.append({key: np.asarray(value) for key, value in found.items()})
+            note(SESSION, cases, answers)
+            ran[name] = _kernels_that_ran(trace)
+    return {
+        "tensorflow": tf.__version__,
+        "gpus": len(tf.config.list_physical_devices("GPU")),
+        "ways": {way: compared(way, *noted) for way, noted in ways.items()},
+        "ran": ran,
+        "imported": sorted({name.partition(".")[0] for name in sys.modules} & {"app", "data", "models"}),
+    }
+
+
+def _kernels_that_ran(trace: Any) -> dict[str, int]:
+    """Recurrent kernels of a traced call, with the kind of device that ran them."""
+    count: dict[str, int] = {}
+    for device in trace.step_stats.dev_stats:
+        for node in device.node_stats:
+            for kernel in RECURRENT:
+                if f"= {kernel}(" in node.timeline_label or node.node_name.endswith(f":{kernel}"):
+                    where = "GPU" if "gpu" in device.device.lower() else "CPU"
+                    count[f"{kernel} on {where}"] = count.get(f"{kernel} on {where}", 0) + 1
+    return count
+
+
+if __name__ == "__main__":
+    result = main(*sys.argv[1:])
+    json.dump(result, sys.stdout)

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from app.serving.batching import Batcher, Batching, Direct, Pending, refusal
+from app.serving.errors import Code, Refused
+
+TEXT = {"text": tf.TensorSpec([None], tf.string)}
+NUMBERS = {"number": tf.TensorSpec([None], tf.int32)}
+SOON = 20.0
+
+
+def words(text: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Return the words of each text, padded; and the longest text of the call, in bytes."""
+    pieces = tf.strings.split(text)
+    longest = tf.fill(tf.shape(text), tf.reduce_max(tf.strings.length(text)))
+    return {
+        "words": pieces.to_tensor(),
+        "length": tf.cast(pieces.row_lengths(), tf.int32),
+        "longest": longest,
+    }
+
+
+WORDS = {
+    "words": tf.TensorSpec([None, None], tf.string),
+    "length": tf.TensorSpec([None], tf.int32),
+    "longest": tf.TensorSpec([None], tf.int32),
+}
+made = iter(range(1000))
+
+
+@pytest.fixture
+def sizes() -> list[int]:
+    """Return the list that the sizes of calls are written to."""
+    return []
+
+
+@pytest.fixture
+def batcher(sizes: list[int]) -> Iterator[Callable[..., Batcher]]:
+    """Return a function that makes a batcher."""
+    every: list[Batcher] = []
+
+    def make(function: Any = words, outputs: Any = WORDS, inputs: Any = TEXT, **options: Any) -> Batcher:
+        batching = Batching(**{"timeout": 0.02, "boundaries": (50,), **options})
+        name = f"test {next(made)}"
+        every.append(
+            Batcher(function, inputs, outputs, scheduler=name, batching=batching, observe=sizes.append)
+        )
+        return every[-1]
+
+    yield make
+    for one in every:
+        one.close()
+
+
+def begin(batcher: Batcher, *texts: bytes) -> Pending:
+    return batcher.submit({"text": np.array(texts, object)}, np.array([len(text) for text in texts]))
+
+
+def ask(batcher: Batcher, *texts: bytes, seconds: float = SOON) -> dict[str, np.ndarray]:
+    return begin(batcher, *texts).result(time.monotonic() + seconds)
+
+
+class Gate:
+    """A function that holds its callers until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.calls = 0
+
+    def __call__(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        def wait(value: tf.Tensor) -> tf.Tensor:
+            self.calls += 1
+            assert self.open.wait(SOON)
+            return value
+
+        held = tf.py_function(wait, [text], tf.string)
+        held.set_shape([None])
+        return {"text": held}
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Return a gate that is open at the end."""
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+GATE = {"text": TEXT["text"]}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+# Batches
+
+
+def test_requests_share_calls(batcher: Callable[..., Batcher], sizes: list[int]) -> None:
+    """Rows of many requests are answered in few calls, each as it would be alone."""
+    one = batcher()
+    texts = [b" ".join([b"w%d" % i] * (1 + i % 5)) for i in range(200)]
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda text: ask(one, text), texts))
+
+    for text, answer in zip(texts, answers, strict=True):
+        assert answer["words"].tolist() == [text.split()]
+        assert answer["length"].tolist() == [len(text.split())]
+    assert sum(sizes) == 200
+    assert len(sizes) < 100
+    assert one.queue.rows == 0
+
+
+def test_outputs_are_as_wide_as_the_rows_of_their_request(batcher: Callable[..., Batcher]) -> None:
+    """A longer row of another request does not show."""
+    one = batcher(timeout=0.3)
+    pending = [begin(one, b"a b c d e f"), begin(one, b"a b", b"a"), begin(one, b"")]
+    wide, narrow, empty = (p.result(time.monotonic() + SOON) for p in pending)
+
+    assert narrow["longest"].tolist() == [11, 11]  # they did share a call
+    assert wide["words"].shape == (1, 6)
+    assert narrow["words"].tolist() == [[b"a", b"b"], [b"a", b""]]
+    assert empty["words"].tolist() == [[b""]]
+
+
+def test_only_open_dimensions_are_cut(batcher: Callable[..., Batcher]) -> None:
+    """An output with a width of its own stays whole."""
+
+    def function(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": tf.ones([tf.size(text), 3]), "length": tf.ones_like(text, tf.int32)}
+
+    outputs = {"scores": tf.TensorSpec([None, 3], tf.float32), "length": tf.TensorSpec([None], tf.int32)}
+
+    assert ask(batcher(function, outputs), b"a")["scores"].shape == (1, 3)
+
+
+def test_a_large_request_is_split(batcher: Callable[..., Batcher], sizes: list[int]) -> None:
+    """Rows beyond the size of a batch go into further calls; the answers stand in order, at one width."""
+    texts = [b" ".join([b"%d" % i] * (1 + i * 7 % 10)) for i in range(150)]
+
+    found = ask(batcher(max_batch_size=64), *texts)
+
+    assert sorted(sizes) == [22, 64, 64]
+    assert found["words"].shape == (150, 10)
+    assert [[w for w in row if w] for row in found["words"].tolist()] == [text.split() for text in texts]
+
+
+def test_short_rows_do_not_wait_for_long_ones(batcher: Callable[..., Batcher]) -> None:
+    """Rows up to the boundary never share a call with longer ones."""
+    one = batcher(timeout=0.2)
+    pending = {size: begin(one, b"x" * size) for size in (1, 50, 51, 900)}
+    longest = {size: p.result(time.monotonic() + SOON)["longest"][0] for size, p in pending.items()}
+
+    assert longest == {1: 50, 50: 50, 51: 900, 900: 900}
+
+
+def test_a_split_request_is_sorted(batcher: Callable[..., Batcher]) -> None:
+    """Its short rows share calls, and so do its long ones."""
+    sizes = [900, 3, 60, 5]
+    found = ask(batcher(max_batch_size=2), *[b"x" * size for size in sizes])
+
+    assert found["longest"].tolist() == [900, 5, 900, 5]
+
+
+def test_batchers_are_not_mixed_up(batcher: Callable[..., Batcher]) -> None:
+    """Functions of equal inputs and outputs answer for themselves, even if they share their threads."""
+
+    def add(amount: int) -> Any:
+        return lambda number: {"sum": number + amount}
+
+    outputs = {"sum": tf.TensorSpec([None], tf.int32)}
+    options = {"scheduler": f"test {next(made)}", "batching": Batching(timeout=0.1), "observe": print}
+    batchers = [Batcher(add(i), NUMBERS, outputs, **options) for i in range(3)]
+    pending = [b.submit({"number": np.array([10], np.int32)}, np.array([1])) for b in batchers]
+
+    assert [p.result(time.monotonic() + SOON)["sum"].tolist() for p in pending] == [[10], [11], [12]]
+
+
+def test_a_failing_row_fails_alone(batcher: Callable[..., Batcher]) -> None:
+    """An error in a batch is that of the request that caused it."""
+
+    @tf.function(input_signature=list(TEXT.values()), autograph=False)
+    def function(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.assert_none_equal(text, b"bad", message="bad text")]):
+            return {"text": tf.identity(text)}
+
+    one = batcher(function, GATE, timeout=0.2)
+    pending = [begin(one, text) for text in (b"good", b"bad", b"better")]
+
+    assert pending[0].result(time.monotonic() + SOON)["text"].tolist() == [b"good"]
+    assert pending[2].result(time.monotonic() + SOON)["text"].tolist() == [b"better"]
+    with pytest.raises(Refused, match="bad text") as error:
+        pending[1].result(time.monotonic() + SOON)
+    assert error.value.code is Code.INVALID_ARGUMENT
+
+
+def test_errors_of_the_graph() -> None:
+    """A client is told what went wrong, not where in the graph."""
+    message = (
+        "Graph execution error:\n\nDetected at node x\n\nindices[0] = 9 is not in [0, 5)\n\t [[{{node x}}]]"
+    )
+    told = refusal(tf.errors.InvalidArgumentError(None, None, message))
+
+    assert (told.code, told.message) == (Code.INVALID_ARGUMENT, "indices[0] = 9 is not in [0, 5)")
+    assert refusal(tf.errors.InternalError(None, None, "x")).code is Code.INTERNAL
+
+
+# Bounds
+
+
+def test_a_full_queue_refuses(batcher: Callable[..., Batcher], gate: Gate) -> None:
+    """Rows that wait are bounded; when they are answered, there is room again."""
+    one = batcher(gate, GATE, max_queue=4)
+    pending = [begin(one, b"a", b"b"), begin(one, b"c"), begin(one, b"d", b"e", b"f")]
+    assert one.queue.rows == 6
+
+    with pytest.raises(Refused, match="6 rows are waiting") as error:
+        begin(one, b"g")
+    assert error.value.code is Code.RESOURCE_EXHAUSTED
+    gate.open.set()
+    assert [len(p.result(time.monotonic() + SOON)["text"]) for p in pending] == [2, 1, 3]
+    until(lambda: one.queue.rows == 0)
+    assert ask(one, b"g")["text"].tolist() == [b"g"]
+
+
+def test_a_deadline_is_kept(batcher: Callable[..., Batcher], gate: Gate) -> None:
+    """A request whose time is up is refused then; what was still queued never reaches the model."""
+    one = batcher(gate, GATE, max_batch_size=1, threads=1, boundaries=())
+    held = [begin(one, b"a"), begin(one, b"b")]  # as many as there are threads
+    began = time.monotonic()
+    with pytest.raises(Refused) as error:
+        ask(one, b"c", seconds=0.2)
+
+    assert error.value.code is Code.DEADLINE_EXCEEDED
+    assert 0.2 <= time.monotonic() - began < 2
+    assert one.queue.rows == 2
+    gate.open.set()
+    for pending in held:
+        pending.result(time.monotonic() + SOON)
+    until(lambda: one.queue.rows == 0)
+    assert gate.calls == 2
+
+
+def result(pending: Pending, seconds: float, asynchronous: bool) -> dict[str, np.ndarray]:
+    deadline = time.monotonic() + seconds
+    return asyncio.run(pending.wait(deadline)) if asynchronous else pending.result(deadline)
+
+
+def endless(number: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {"number": tf.while_loop(lambda i: i[0] >= 0, lambda i: [tf.abs(i)], [number])[0]}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_direct_call_ends_with_its_deadline(asynchronous: bool) -> None:
+    """What nobody waits for any more does not go on computing."""
+    function = tf.function(endless, input_signature=list(NUMBERS.values()), autograph=False)
+    one = Direct(function, Batching(direct_calls=1))
+    pending = one.submit({"number": np.array([1], np.int32)}, 1)
+    until(lambda: bool(one._running))
+    with pytest.raises(Refused) as error:
+        result(pending, 0.2, asynchronous)
+
+    assert error.value.code is Code.DEADLINE_EXCEEDED
+    until(lambda: one.queue.rows == 0)
+
+
+def test_who_is_cancelled_gives_up() -> None:
+    """A client that is gone leaves no call behind."""
+    function = tf.function(endless, input_signature=list(NUMBERS.values()), autograph=False)
+    one = Direct(function, Batching(direct_calls=1))
+
+    async def asking() -> dict[str, np.ndarray]:
+        return await one.submit({"number": np.array([1], np.int32)}, 1).wait(time.monotonic() + SOON)
+
+    async def leave() -> None:
+        waiting = asyncio.create_task(asking())
+        while not one._running:
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(leave())
+    until(lambda: one.queue.rows == 0)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_closing_stops_all(asynchronous: bool) -> None:
+    """What runs is stopped, what is queued is dropped, and all are told."""
+    function = tf.function(endless, input_signature=list(NUMBERS.values()), autograph=False)
+    one = Direct(function, Batching(direct_calls=1))
+    pending = [one.submit({"number": np.array([1], np.int32)}, 1) for _ in range(2)]
+    until(lambda: bool(one._running))
+    one.close()
+
+    for each in pending:
+        with pytest.raises(Refused) as error:
+            result(each, SOON, asynchronous)
+        assert error.value.code is Code.UNAVAILABLE
+
+
+def test_waiting_without_a_thread(batcher: Callable[..., Batcher]) -> None:
+    """An event loop waits for many requests at once."""
+    one = batcher()
+
+    async def all_of_them() -> list[dict[str, np.ndarray]]:
+        pending = [begin(one, b"w%d" % i) for i in range(20)]
+        return list(await asyncio.gather(*(p.wait(time.monotonic() + SOON) for p in pending)))
+
+    answers = asyncio.run(all_of_them())
+    assert [answer["words"].tolist() for answer in answers] == [[[b"w%d" % i]] for i in range(20)]
