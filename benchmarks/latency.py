@@ -1,0 +1,228 @@
+"""Time to answer one text: an export beside the same model exported by Keras, and beside PyTorch.
+
+    python benchmarks/latency.py runs/sst2 exports/sst2 DATA --torch PYTHON
+
+DATA is a file of JSON lines with a `text`, also one that ends with .gz; PYTHON is the interpreter of an
+environment that has PyTorch. All contenders hold the same layers with the same weights. The export reads raw
+text. Keras's is made twice, by `model.export` of the same layers behind a `TextVectorization`, and of the
+layers alone, which is given ids; PyTorch is given ids as well. Each contender is a process of its own; they
+answer the same texts in turn, in several rounds, one at a time: a busy moment of the machine meets them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROUNDS = 5
+WARM_UP = 30
+TORCH_WORKER = Path(__file__).with_name("torch_worker.py")
+
+
+def main() -> None:
+    """Runs the contenders and prints a table, and their ratios to the export."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("export", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
+    parser.add_argument("--texts", type=int, default=200)
+    parser.add_argument("--worker", choices=["export", "keras", "keras-ids"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments.worker, arguments.run, arguments.export)
+        return
+    texts = read_texts(arguments.data, arguments.texts)
+    with tempfile.TemporaryDirectory() as folder:
+        describe(arguments.run, Path(folder))
+        own = [sys.executable, __file__, arguments.run, arguments.export, arguments.data, "--worker"]
+        commands = {name: [*own, name] for name in ("export", "keras", "keras-ids")}
+        if arguments.torch:
+            commands["torch"] = [arguments.torch, TORCH_WORKER, folder]
+            commands["torch, 1 thread"] = [arguments.torch, TORCH_WORKER, folder, "1"]
+        times, labels = race(commands, texts, arguments.run)
+    print(f"{len(texts)} texts, {ROUNDS} rounds; milliseconds a text; {os.cpu_count()} CPUs")
+    print(f"{'':18}{'p50':>8}{'p99':>8}{'of export':>12}{'same label':>12}")
+    for name, found in times.items():
+        p50, p99 = (np.median([np.percentile(one, p) for one in found]) * 1e3 for p in (50, 99))
+        ratio = np.median(
+            [np.median(one) / np.median(base) for one, base in zip(found, times["export"], strict=True)]
+        )
+        same = np.mean([a == b for a, b in zip(labels[name], labels["export"], strict=True)])
+        print(f"{name:18}{p50:8.2f}{p99:8.2f}{ratio:11.2f}x{same:12.1%}")
+
+
+def read_texts(path: Path, count: int) -> list[str]:
+    """The first texts of a file."""
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        return [json.loads(line)["text"] for line, _ in zip(file, range(count + WARM_UP), strict=False)]
+
+
+def race(
+    commands: dict[str, list[Any]], texts: list[str], run: Path
+) -> tuple[dict[str, list[np.ndarray]], dict[str, list[int]]]:
+    """Seconds that each contender took for each text, a round each; the classes that it chose."""
+    ids = token_ids(run, texts)
+    rows = [{"text": text, "ids": row} for text, row in zip(texts, ids, strict=True)]
+    job = json.dumps(rows) + "\n"
+    workers = {}
+    for name, command in commands.items():
+        workers[name] = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            stderr=subprocess.DEVNULL,
+        )
+        assert ask(workers[name], job)["ready"]
+    times: dict[str, list[np.ndarray]] = {name: [] for name in commands}
+    labels: dict[str, list[int]] = {}
+    for _ in range(ROUNDS):
+        for name, worker in workers.items():
+            found = ask(worker, "go\n")
+            times[name].append(np.array(found["seconds"][WARM_UP:]))
+            labels[name] = found["labels"]
+    for worker in workers.values():
+        worker.kill()
+    return times, labels
+
+
+def ask(worker: subprocess.Popen[str], line: str) -> dict[str, Any]:
+    """One line in, one line out."""
+    assert worker.stdin
+    assert worker.stdout
+    worker.stdin.write(line)
+    worker.stdin.flush()
+    answer: dict[str, Any] = json.loads(worker.stdout.readline())
+    return answer
+
+
+def token_ids(run: Path, texts: list[str]) -> list[list[int]]:
+    """What the run's model reads of texts."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow as tf
+
+    from app.encode import cutting_options
+    from app.run import open_run
+    from models.text import Preprocessor
+
+    opened = open_run(run)
+    vocabularies = opened.vocabularies()
+    preprocessor = Preprocessor(vocabularies["vocabulary"], **cutting_options(opened.config, vocabularies))
+    found = []
+    for text in texts:
+        ids, lengths = preprocessor(tf.constant([text.encode()]))
+        found.append(ids[0, : int(lengths[0])].numpy().tolist())
+    return found
+
+
+def describe(run: Path, folder: Path) -> None:
+    """Writes the weights and sizes of a classifier, for a worker that has no TensorFlow."""
+    from app.predictor import load_keras_model
+    from app.run import open_run
+
+    model = load_keras_model(open_run(run))
+    stack = model.recurrent
+    arrays = {"embedding": model.embedding.embeddings.numpy()}
+    for i, layer in enumerate(stack.forward):
+        for name, one in (("forward", layer), ("backward", stack.backward[i] if stack.backward else None)):
+            if one is not None:
+                for part in ("kernel", "recurrent_kernel", "bias"):
+                    arrays[f"{name}_{i}_{part}"] = getattr(one.cell, part).numpy()
+    arrays["head_kernel"], arrays["head_bias"] = model.head.kernel.numpy(), model.head.bias.numpy()
+    np.savez(folder / "weights.npz", **arrays)
+    (folder / "settings.json").write_text(json.dumps(model.settings))
+
+
+def work(name: str, run: Path, export: Path) -> None:
+    """Answers texts from stdin, one at a time, and prints what each took."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow as tf
+
+    rows = json.loads(sys.stdin.readline())
+    with tempfile.TemporaryDirectory() as folder:
+        if name == "export":
+            from app.predictor import find_export
+
+            loaded = tf.saved_model.load(str(find_export(export)))
+            function = loaded.signatures["serving_default"]
+            inputs = [{"text": tf.constant([row["text"].encode()])} for row in rows]
+        else:
+            stock_export(run, folder, reads_text=name == "keras")
+            loaded = tf.saved_model.load(folder)
+            function = loaded.signatures["serving_default"]
+            key = next(iter(function.structured_input_signature[1]))
+            inputs = [
+                {
+                    key: tf.constant([[row["text"]]])
+                    if name == "keras"
+                    else tf.constant([row["ids"]], tf.int32)
+                }
+                for row in rows
+            ]
+        print(json.dumps({"ready": True}), flush=True)
+        for _ in sys.stdin:
+            seconds, labels = [], []
+            for one in inputs:
+                begun = time.perf_counter()
+                outputs = function(**one)
+                scores = outputs["probabilities" if name == "export" else next(iter(outputs))].numpy()
+                seconds.append(time.perf_counter() - begun)
+                labels.append(int(scores[0].argmax()))
+            print(json.dumps({"seconds": seconds, "labels": labels}), flush=True)
+
+
+def stock_export(run: Path, folder: str, *, reads_text: bool) -> None:
+    """The same layers and weights as Keras's tutorials put them together, by `model.export`."""
+    import keras
+
+    from app.predictor import load_keras_model
+    from app.run import open_run
+
+    opened = open_run(run)
+    own = load_keras_model(opened)
+    settings, stack = own.settings, own.recurrent
+    layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple": keras.layers.SimpleRNN}[
+        settings["cell"]
+    ]
+    if reads_text:
+        tokens = [token.decode() for token in opened.vocabularies()["vocabulary"][2:]]
+        given = keras.layers.Input([1], dtype="string")
+        ids = keras.layers.TextVectorization(vocabulary=tokens)(given)
+    else:
+        given = ids = keras.layers.Input([None], dtype="int32")
+    embedding = keras.layers.Embedding(
+        settings["vocabulary_size"], settings["embedding_size"], mask_zero=True
+    )
+    sequences = embedding(ids)
+    recurrent = []
+    for _ in range(settings["layers"]):
+        made = layer(settings["units"], return_sequences=True)
+        recurrent.append(keras.layers.Bidirectional(made) if settings["bidirectional"] else made)
+        sequences = recurrent[-1](sequences)
+    assert settings["pooling"] == "max_mean", "the benchmark knows max_mean pooling alone"
+    pooled = keras.layers.Concatenate()(
+        [keras.layers.GlobalMaxPooling1D()(sequences), keras.layers.GlobalAveragePooling1D()(sequences)]
+    )
+    head = keras.layers.Dense(settings["classes"], activation="softmax")
+    model = keras.Model(given, head(pooled))
+    embedding.set_weights(own.embedding.get_weights())
+    head.set_weights(own.head.get_weights())
+    for i, made in enumerate(recurrent):
+        backward = stack.backward[i].get_weights() if stack.backward else []
+        made.set_weights(stack.forward[i].get_weights() + backward)
+    model.export(folder, format="tf_saved_model", verbose=False)
+
+
+if __name__ == "__main__":
+    main()

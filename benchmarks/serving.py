@@ -1,0 +1,277 @@
+"""Load on `textrnn serve`: throughput against one request at a time, and two rough minutes.
+
+    python benchmarks/serving.py throughput exports/imdb DATA
+    python benchmarks/serving.py endure exports/imdb DATA --other exports/imdb-2
+
+DATA is a file of JSON lines with a `text`, also one that ends with .gz. `throughput` lets one client ask, one
+request after the other, then many at once, in turn, several times, and prints medians. `endure` lets many ask
+for two minutes; in the middle a new version is put beside the first one, all the while clients hang up in the
+middle of a request, and at the end the server is told to stop. Every answer is compared with the one that the
+model gives to the text alone. Clients and server share the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+CLIENTS = 64
+ROUNDS = 3
+TOLERANCE = 1e-4
+Texts = list[str]
+
+
+@dataclass
+class Seen:
+    """What clients were answered."""
+
+    seconds: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    answers: list[tuple[int, list[float]]] = field(default_factory=list)
+    """Which text, and the probabilities."""
+    dropped: int = 0
+    """Requests that were sent and got no answer although the client waited."""
+    refused: int = 0
+    """Connections that could not be made."""
+    left: int = 0
+    """Requests whose client hung up."""
+
+
+class Server:
+    """A `textrnn serve` in a process of its own."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        """Starts it and waits until it is ready."""
+        command = [Path(sys.executable).with_name("textrnn"), "serve", directory, "--name", "model"]
+        self.process = subprocess.Popen(
+            [*map(str, command), "--rest-port", "0", "--grpc-port", "0", *options],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr
+        self.port = 0
+        for line in self.process.stderr:
+            if found := re.search(r"http://[^:]+:(\d+)", line):
+                self.port = int(found[1])
+                break
+        self._drain = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
+
+    def megabytes(self) -> float:
+        """Memory that it holds."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        return int(found[1]) / 1024 if found else 0.0
+
+    def stop(self) -> int:
+        """Asks it to stop, as an orchestrator does; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def request(text: str, port: int) -> bytes:
+    """A prediction as HTTP."""
+    body = json.dumps({"instances": [text]}).encode()
+    head = (
+        "POST /v1/models/model:predict HTTP/1.1\r\n"
+        f"Host: localhost:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """One response: status and body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    return int(head[9:12]), await reader.readexactly(int(length[1]) if length else 0)
+
+
+async def client(port: int, requests: list[bytes], own: list[int], until: float, seen: Seen) -> None:
+    """Asks one request after the other, on one connection as long as the server keeps it."""
+    writer = None
+    for number in own:
+        if time.perf_counter() > until:
+            break
+        try:
+            if writer is None:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            seen.refused += 1
+            await asyncio.sleep(0.05)
+            continue
+        begun = time.perf_counter()
+        try:
+            writer.write(requests[number])
+            await writer.drain()
+            status, body = await answer(reader)
+        except (OSError, asyncio.IncompleteReadError):
+            seen.dropped += 1
+            writer = None
+            continue
+        seen.seconds.append(time.perf_counter() - begun)
+        seen.statuses[status] += 1
+        if status == 200:
+            seen.answers.append((number, json.loads(body)["predictions"][0]["probabilities"]))
+    if writer:
+        writer.close()
+
+
+async def leaver(port: int, requests: list[bytes], until: float, seen: Seen) -> None:
+    """Hangs up in the middle of a request, or before its answer, again and again."""
+    turn = 0
+    while time.perf_counter() < until:
+        turn += 1
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            sent = requests[turn % len(requests)]
+            writer.write(sent if turn % 2 else sent[: len(sent) // 2])
+            await writer.drain()
+            await asyncio.sleep(0.002 * (turn % 3))
+            writer.transport.abort()
+            seen.left += 1
+        except OSError:
+            seen.refused += 1
+        await asyncio.sleep(0.1)
+
+
+async def ask(port: int, requests: list[bytes], clients: int, seconds: float, leavers: int = 0) -> Seen:
+    """Lets clients ask for some time."""
+    seen = Seen()
+    until = time.perf_counter() + seconds
+    orders = (list(np.random.default_rng(i).permutation(len(requests))) * 1000 for i in range(clients))
+    await asyncio.gather(
+        *(client(port, requests, order, until, seen) for order in orders),
+        *(leaver(port, requests, until, seen) for _ in range(leavers)),
+    )
+    return seen
+
+
+def expected(export: Path, texts: Texts) -> list[list[float]]:
+    """The probabilities of each text alone."""
+    from app.predictor import load_predictor
+
+    predictor = load_predictor(export)
+    return [predictor([text.encode()])["probabilities"][0].tolist() for text in texts]
+
+
+def wrong(seen: Seen, *models: list[list[float]]) -> int:
+    """How many answers are none of the models'."""
+    return sum(
+        not any(np.allclose(got, model[number], atol=TOLERANCE) for model in models)
+        for number, got in seen.answers
+    )
+
+
+def throughput(export: Path, texts: Texts, seconds: float) -> None:
+    """One client against many."""
+    server = Server(export)
+    requests = [request(text, server.port) for text in texts]
+    asyncio.run(ask(server.port, requests, CLIENTS, 2))
+    one, many, ratios = [], [], []
+    for _ in range(ROUNDS):
+        one.append(asyncio.run(ask(server.port, requests, 1, seconds)))
+        many.append(asyncio.run(ask(server.port, requests, CLIENTS, seconds)))
+        ratios.append(len(many[-1].seconds) / len(one[-1].seconds))
+    alone = expected(export, texts)
+    print(f"{os.cpu_count()} CPUs, {len(texts)} texts, {ROUNDS} rounds of {seconds:.0f} s")
+    for name, rounds in (("one client", one), (f"{CLIENTS} clients", many)):
+        rate = np.median([len(seen.seconds) / seconds for seen in rounds])
+        p50, p99 = (np.median([np.percentile(seen.seconds, p) for seen in rounds]) * 1e3 for p in (50, 99))
+        lost = sum(seen.dropped + seen.refused for seen in rounds)
+        statuses = sum((seen.statuses for seen in rounds), Counter())
+        bad = sum(wrong(seen, alone) for seen in rounds)
+        print(
+            f"{name:12} {rate:8,.0f} requests/s  p50 {p50:6.1f} ms  p99 {p99:6.1f} ms  lost {lost}  "
+            f"statuses {dict(statuses)}  wrong {bad}"
+        )
+    print(f"{CLIENTS} clients / one client: {np.median(ratios):.2f}")
+    print(f"exit status {server.stop()}")
+
+
+def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
+    """A version swap, clients that hang up, and a stop, under load."""
+    from app.predictor import find_export
+
+    first, second = (find_export(path) for path in (export, other))
+    assert first
+    assert second
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(first, Path(folder, "1"))
+        server = Server(Path(folder), "--poll", "1")
+        requests = [request(text, server.port) for text in texts]
+        models = [expected(path, texts) for path in (first, second)]
+        asyncio.run(ask(server.port, requests, CLIENTS, 5, leavers=2))
+        memory = [server.megabytes()]
+
+        async def run() -> Seen:
+            async def disturb() -> None:
+                await asyncio.sleep(seconds / 4)
+                memory.append(server.megabytes())
+                await asyncio.sleep(seconds / 4)
+                # As somebody copies: slowly, file by file.
+                for path in sorted(second.rglob("*")):
+                    target = Path(folder, "2", path.relative_to(second))
+                    if path.is_dir():
+                        target.mkdir(parents=True, exist_ok=True)
+                    else:
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(path, target)
+                    await asyncio.sleep(0.2)
+                await asyncio.sleep(seconds / 4)
+                memory.append(server.megabytes())
+                await asyncio.sleep(seconds / 4 - 3)
+                memory.append(server.megabytes())
+                server.process.send_signal(signal.SIGTERM)
+
+            load = ask(server.port, requests, CLIENTS, seconds, leavers=2)
+            return (await asyncio.gather(load, disturb()))[0]
+
+        seen = asyncio.run(run())
+        status = server.process.wait(60)
+    by_model = [
+        sum(np.allclose(got, model[number], atol=TOLERANCE) for number, got in seen.answers)
+        for model in models
+    ]
+    p50, p99 = (np.percentile(seen.seconds, p) * 1e3 for p in (50, 99))
+    print(f"{seconds:.0f} s, {CLIENTS} clients: {len(seen.seconds):,} answered, {dict(seen.statuses)}")
+    print(f"no answer: {seen.dropped}; not connected: {seen.refused}; hung up: {seen.left}")
+    print(f"of version 1: {by_model[0]:,}, of version 2: {by_model[1]:,}; wrong: {wrong(seen, *models)}")
+    print(f"p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    print(f"memory in MB: {', '.join(f'{value:,.0f}' for value in memory)}; exit status {status}")
+
+
+def main() -> None:
+    """Does what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=["throughput", "endure"])
+    parser.add_argument("export", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--other", type=Path, help="the version that comes in the middle of `endure`")
+    parser.add_argument("--texts", type=int, default=300)
+    parser.add_argument("--seconds", type=float)
+    arguments = parser.parse_args()
+    path = arguments.data
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        texts = [json.loads(line)["text"] for line, _ in zip(file, range(arguments.texts), strict=False)]
+    if arguments.what == "throughput":
+        throughput(arguments.export, texts, arguments.seconds or 10)
+    else:
+        endure(arguments.export, arguments.other or arguments.export, texts, arguments.seconds or 120)
+
+
+if __name__ == "__main__":
+    main()
