@@ -47,6 +47,10 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output}: is a file; expected a directory")
     served, task = build_served(run), get_task(run.task)
+    # A TF1 session finds variables only where the module holds tf.Variables, not Keras's own; and what no
+    # signature reads need not be shipped.
+    traced = [signature.get_concrete_function() for signature in served.signatures.values()]
+    served.module.weights = list({id(v): v for function in traced for v in function.variables}.values())
     with new_directory(target) as directory:
         tf.saved_model.save(served.module, str(directory), signatures=served.signatures)
         loaded = tf.saved_model.load(str(directory))

@@ -114,7 +114,7 @@ class Served:
     """What a SavedModel is made of."""
 
     module: tf.Module
-    """Holds the variables and tables that the signatures read."""
+    """Holds the tables that the signatures read."""
     signatures: dict[str, tf.types.experimental.PolymorphicFunction]
     model: keras.Model
 
@@ -125,8 +125,6 @@ def build_served(run: Run) -> Served:
     model = load_keras_model(run)
     model.make_portable()
     module = tf.Module(name=run.task)
-    # A TF1 session finds variables only where the module holds tf.Variables, not Keras's own.
-    module.weights = [variable.value for variable in model.variables]
     return Served(module, task.signatures(module, model, run.vocabularies(), run.config), model)
 
 

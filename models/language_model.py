@@ -120,8 +120,10 @@ class LanguageModel(keras.Model):
         self.built = True
 
     def make_portable(self) -> None:
-        """From now on inference runs the kernels of `models.portable`, whichever host runs its graph."""
+        """See `RecurrentStack.make_portable`."""
         self.portable = True
+        for layer in self.recurrent:
+            portable.prepare(layer)
 
     def cudnn_layers(self) -> int:
         """How many layers a host with a GPU runs on cuDNN, where the model is portable and reads a text."""

@@ -57,6 +57,15 @@ def has_cudnn_kernel(layer: keras.layers.RNN) -> bool:
     return _kernels(layer).cudnn_mode(layer.cell) is not None
 
 
+def prepare(layer: keras.layers.RNN) -> None:
+    """Stacks the two matrices of an LSTM in one variable, as `BlockLSTMV2` reads them in each call.
+
+    Once a layer's weights are what they shall be: the variable does not follow them.
+    """
+    if _kernels(layer).cudnn_mode(layer.cell) == "lstm":
+        layer.stacked_kernel = tf.Variable(_stacked(layer.cell), trainable=False, name="stacked_kernel")
+
+
 def run(
     layer: keras.layers.RNN,
     sequences: tf.Tensor,
@@ -105,7 +114,15 @@ def _run(
     """For each layer its outputs, and if wanted its c; they start with the same state."""
     kernels = _kernels(layers[0])
     mode = kernels.cudnn_mode(layers[0].cell)
-    arguments = [sequences, lengths, list(state or ()), [_weights(layer) for layer in layers]]
+    is_stacked = mode == "lstm"
+    weights_of = _stacked_weights if is_stacked else _weights
+    arguments = [sequences, lengths, list(state or ()), [weights_of(layer) for layer in layers]]
+
+    def unstacked(weights: Weights) -> Weights:
+        if not is_stacked:
+            return weights
+        both, bias = weights
+        return both[: -layers[0].units], both[-layers[0].units :], bias
 
     def each(
         run_one: Callable[..., tuple[tf.Tensor, ...]],
@@ -123,7 +140,7 @@ def _run(
     def loop(
         cell: Any, x: tf.Tensor, until: tf.Tensor, start: list[tf.Tensor], weights: Weights
     ) -> tuple[tf.Tensor, ...]:
-        return _loop(kernels, cell, x, until, start, weights, wants_memory)
+        return _loop(kernels, cell, x, until, start, unstacked(weights), wants_memory)
 
     def block(
         _: Any, x: tf.Tensor, until: tf.Tensor, start: list[tf.Tensor], weights: Weights
@@ -133,10 +150,11 @@ def _run(
     def cudnn(
         _: Any, x: tf.Tensor, until: tf.Tensor, start: list[tf.Tensor], weights: Weights
     ) -> tuple[tf.Tensor, ...]:
-        return _cudnn(mode, x, until, start, kernels.cudnn_parameters(weights), wants_memory)
+        parameters = kernels.cudnn_parameters(unstacked(weights))
+        return _cudnn(mode, x, until, start, parameters, wants_memory)
 
     def on_cpu(*flat: tf.Tensor) -> Any:
-        if mode != "lstm":  # the same cell that BlockLSTMV2 has
+        if not is_stacked:  # no LSTM, or none like BlockLSTMV2
             return each(loop)(*flat)
         few = tf.shape(flat[len(layers)])[0] <= LARGEST_BLOCK
         return tf.cond(few, lambda: each(block)(*flat), lambda: each(loop)(*flat))
@@ -176,7 +194,7 @@ def _block(
     inputs: tf.Tensor, lengths: tf.Tensor, state: list[tf.Tensor], weights: Weights, wants_memory: bool
 ) -> tuple[tf.Tensor, ...]:
     """An LSTM in one operation."""
-    kernel, recurrent_kernel, bias = weights
+    stacked_kernel, bias = weights
     hidden, memory = state
     by_step = tf.transpose(inputs, [1, 0, 2])
     no_peephole = tf.zeros([hidden.shape[1]], inputs.dtype)
@@ -185,7 +203,7 @@ def _block(
         x=by_step,
         cs_prev=memory,
         h_prev=hidden,
-        w=tf.concat([kernel, recurrent_kernel], axis=0),
+        w=stacked_kernel,
         wci=no_peephole,
         wcf=no_peephole,
         wco=no_peephole,
@@ -379,6 +397,15 @@ def _is_classic(cell: Any) -> bool:
 
 def _kernels(layer: keras.layers.RNN) -> Kernels:
     return _KERNELS[type(layer.cell)]
+
+
+def _stacked(cell: keras.layers.LSTMCell) -> tf.Tensor:
+    return tf.concat([cell.kernel, cell.recurrent_kernel], axis=0)
+
+
+def _stacked_weights(layer: keras.layers.RNN) -> Weights:
+    stacked = getattr(layer, "stacked_kernel", None)
+    return (_stacked(layer.cell) if stacked is None else stacked, layer.cell.bias)
 
 
 def _weights(layer: keras.layers.RNN) -> Weights:

@@ -127,8 +127,13 @@ class RecurrentStack(keras.layers.Layer):
             shape = (*shape[:-1], self.output_size)
 
     def make_portable(self) -> None:
-        """From now on inference runs the kernels of `models.portable`, whichever host runs its graph."""
+        """From now on inference runs the kernels of `models.portable`, whichever host runs its graph.
+
+        Weights are not to be changed any more.
+        """
         self.portable = True
+        for layer in (*self.forward, *self.backward):
+            portable.prepare(layer)
 
     def cudnn_layers(self) -> int:
         """How many layers, each direction one, a host with a GPU runs on cuDNN once the stack is portable."""
