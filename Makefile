@@ -7,7 +7,7 @@ READY := .venv/ready
 .PHONY: help setup demo test check lint types package lock clean
 
 help:
-	@echo "make demo     train on a bundled sample, evaluate, export, predict (a few minutes)"
+	@echo "make demo     train on a bundled sample, evaluate, export, verify, predict (a few minutes)"
 	@echo "make test     run the tests"
 	@echo "make check    formatter, linter, types, package, tests"
 	@echo "make lock     resolve requirements.lock anew from setup.cfg"
@@ -25,6 +25,7 @@ demo: $(READY)
 	$(BIN)/textrnn train classification sample:reviews --run demo/run
 	$(BIN)/textrnn evaluate demo/run
 	$(BIN)/textrnn export demo/run --output demo/export
+	$(BIN)/textrnn verify demo/export
 	printf '%s\n' \
 	  "The soup is dull, but the bread is very charming." \
 	  "The soup is charming, but the bread is very dull." \

@@ -14,7 +14,7 @@ def main(wheel: str) -> None:
     expected = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
-        for pattern in ("*.py", "*.toml")
+        for pattern in ("*.py", "*.toml", "*.html", "*.css", "*.js", "*.svg")
         for path in (ROOT / package).rglob(pattern)
     }
     with zipfile.ZipFile(wheel) as archive:

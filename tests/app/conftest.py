@@ -235,9 +235,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         model = task.build_model(config, encoded, vocabularies)
         model.make_portable()
         module = tf.Module()
-        module.weights = [variable.value for variable in model.variables]
-        path = tmp_path_factory.mktemp("untrained")
         signatures = task.signatures(module, model, vocabularies, config)
+        module.weights = [signature.get_concrete_function().variables for signature in signatures.values()]
+        path = tmp_path_factory.mktemp("untrained")
         tf.saved_model.save(module, str(path), signatures=signatures)
         return path
 

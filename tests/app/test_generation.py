@@ -603,6 +603,11 @@ def test_stop(models: dict[str, Model], kind: str) -> None:
         assert texts(models[kind], [""], stop=(stop, "never there"), **options) == [cut]
         assert "".join(streamed(models[kind], "", stop=(stop, "never there"), **options)) == cut
     assert len(whole) > 18
+    both = (whole[12:14], whole[5:7])  # in one piece
+    if "�" not in "".join(both):
+        cut = whole[: min(whole.find(stop) for stop in both)]
+        assert texts(models[kind], [""], stop=both, **options) == [cut]
+        assert "".join(streamed(models[kind], "", stop=both, **options)) == cut
     assert texts(models[kind], [""], stop=("",), **options) == [whole]
     assert "".join(streamed(models[kind], "", stop=("", "\x00"), **options)) == whole
 

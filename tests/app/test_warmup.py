@@ -161,6 +161,7 @@ def test_numbers_of_rows() -> None:
     """By default a server's numbers of rows, up to 64; short texts, and one of hundreds of words."""
     requests = warmup_requests("m", {"b": texts_alone, "a": texts_alone})
 
+    assert {request.model_spec.name for request in requests} == {"m"}
     assert [request.model_spec.signature_name for request in requests] == ["a"] * 8 + ["b"] * 8
     texts = [tf.make_ndarray(request.inputs["text"]).tolist() for request in requests[:8]]
     assert tuple(map(len, texts[:7])) == BATCH_SIZES == (1, 2, 4, 8, 16, 32, 64)

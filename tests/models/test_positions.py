@@ -67,6 +67,14 @@ def test_words() -> None:
     assert spans("I <b>don't</b>") == [(0, 1), (5, 7), (7, 10)]
 
 
+def test_a_zero_byte_in_markup() -> None:
+    """Lower-casing makes a space of U+0000, which may stand in markup; without it there is no markup."""
+    text = "a<br\x00/>b"
+    assert pieces(text) == ["a", "b"]
+    assert spans(text) == [(0, 1), (7, 8)]
+    assert len(spans(text, lowercase=False)) == len(pieces(text, lowercase=False)) == 6
+
+
 def test_characters() -> None:
     """A character is its own token; what lower case makes two of stands in one place."""
     assert spans("aİb", tokens="char") == [(0, 1), (1, 2), (1, 2), (2, 3)]
@@ -87,6 +95,8 @@ def test_subwords() -> None:
 
     assert pieces("it  is", **options) == ["▁it", "▁", "▁", "is"]
     assert spans("it  is", **options) == [(0, 2), (2, 3), (3, 4), (4, 6)]
+    assert pieces("na it", **options) == ["▁", "n", "a", "▁it"]
+    assert spans("na it", **options) == [(0, 0), (0, 1), (1, 2), (3, 5)]
     assert pieces("na", **options) == ["▁", "n", "a"]
     assert spans("na", **options) == [(0, 0), (0, 1), (1, 2)]
 

@@ -152,6 +152,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "half a token": ({"length": 1.5}, "length: expected a whole number"),
     "a flag": ({"length": True}, "length: expected a whole number from 1 to 100"),
     "negative": ({"temperature": -0.1}, "temperature: expected a number of at least 0, at most 3.4e+38"),
+    "not a number": ({"temperature": True}, "temperature: expected a number"),
     "nan": ({"temperature": float("nan")}, "temperature: expected a number"),
     "infinite": ({"repetition_penalty": float("inf")}, "repetition_penalty: expected a number above 0"),
     "too large": ({"temperature": 1e39}, "temperature: expected a number"),
