@@ -391,8 +391,9 @@ def inspect(run: Path, text: str, output: Path) -> None:
 
 @main.command()
 @click.argument("export", metavar="EXPORT", type=DIRECTORY)
+@click.option("--no-replay", is_flag=True, help="Look at files and graph alone, and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify(export: Path, as_json: bool) -> None:
+def verify(export: Path, no_replay: bool, as_json: bool) -> None:
     """Let an export prove itself: its files, operations, kernels and answers, on this machine.
 
     The exit status is 0 if it can be shipped, else 1.
@@ -405,7 +406,7 @@ def verify(export: Path, as_json: bool) -> None:
     _quiet()
     from app.verify import verify as look
 
-    report = look(export)
+    report = look(export, replay=not no_replay)
     if as_json:
         click.echo(json.dumps(report.as_json(), ensure_ascii=False))
     else:

@@ -129,6 +129,8 @@ def _run(
     ) -> Callable[..., list[tuple[tf.Tensor, ...]]]:
         def run_all(*flat: tf.Tensor) -> list[tuple[tf.Tensor, ...]]:
             inputs, until, start, weights = tf.nest.pack_sequence_as(arguments, flat)
+            for value in start:
+                value.set_shape([None, layers[0].units])
             zeros = [tf.zeros([tf.shape(until)[0], layers[0].units])] * kernels.states
             return [
                 run_one(layer.cell, x, until, start or zeros, of_layer)

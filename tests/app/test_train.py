@@ -117,6 +117,7 @@ def test_files_of_a_run(run: Path) -> None:
         "checkpoints/state.npz",
         "config.toml",
         "labels.txt",
+        "longest_text",
         "manifest.json",
         "metrics.jsonl",
         "model.keras",

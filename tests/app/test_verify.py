@@ -100,7 +100,7 @@ def test_golden_set_is_asked_in_all_ways(report: Report) -> None:
 
     assert list(ways) == ["one by one", "one batch", "shuffled", "a TF1 session"]
     for way in ways.values():
-        assert way["answers"] >= 2 * SMALLEST_GOLDEN_SET
+        assert way["answers"] >= SMALLEST_GOLDEN_SET + 30
         assert way["largest_difference"] < 1e-5
         assert way["wrong"] == []
 
@@ -110,14 +110,14 @@ def test_command(command: Command, copy: Path) -> None:
     edit_manifest(copy, task="chess")
     shutil.copytree(copy, copy.parent / "10")
     (copy.parent / "10" / EXPORT_MANIFEST).unlink()
-    result = command("verify", copy.parent, "--json")
+    result = command("verify", copy.parent, "--json", "--no-replay")
     found = json.loads(result.stdout)
 
     assert result.exit_code == 1
     assert found["export"].endswith("/10")
     assert not found["passed"]
     assert {check["name"] for check in found["checks"] if not check["passed"]} >= {"manifest", "checksums"}
-    plain = command("verify", copy)
+    plain = command("verify", copy, "--no-replay")
     assert plain.exit_code == 1
     assert "FAILED  manifest" in plain.stdout
     assert "task 'chess': expected one of classification, tagging, generation, translation" in plain.stdout
@@ -142,14 +142,16 @@ def test_flipped_byte(copy: Path, name: str) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
-    assert problems(verify(copy))["checksums"] == [f"{name} was changed: its sha256 is not the manifest's"]
+    assert problems(verify(copy, replay=False))["checksums"] == [
+        f"{name} was changed: its sha256 is not the manifest's"
+    ]
 
 
 def test_files_that_are_missing_or_new(copy: Path) -> None:
     """A file too few and one too many are named."""
     (copy / "fingerprint.pb").unlink()
     (copy / "notes.txt").write_text("hello")
-    found = problems(verify(copy))["checksums"]
+    found = problems(verify(copy, replay=False))["checksums"]
 
     assert found == ["fingerprint.pb is missing", "notes.txt is not in the manifest"]
 
@@ -234,7 +236,7 @@ def test_spoilt_golden_set(copy: Path, content: str) -> None:
 def test_missing_signature(copy: Path) -> None:
     """A signature that the manifest promises must be there."""
     edit_graph(copy, lambda graph: graph.signature_def.pop("explain"))
-    found = problems(verify(copy))
+    found = problems(verify(copy, replay=False))
 
     assert found["signatures"] == ["signature 'explain' is missing"]
 
@@ -243,7 +245,7 @@ def test_signature_with_another_output(copy: Path) -> None:
     """A signature that the manifest describes otherwise is named."""
     edit_graph(copy, lambda graph: graph.signature_def["explain"].outputs.pop("start"))
 
-    assert "signature 'explain' is" in problems(verify(copy))["signatures"][0]
+    assert "signature 'explain' is" in problems(verify(copy, replay=False))["signatures"][0]
 
 
 def test_export_of_keras(tmp_path: Path) -> None:
@@ -268,7 +270,7 @@ def test_layers_that_are_not_swapped(copy: Path) -> None:
                 function.attr["api_implements"].s += b"_other"
 
     edit_graph(copy, spoil)
-    found = problems(verify(copy))["kernels"]
+    found = problems(verify(copy, replay=False))["kernels"]
 
     assert any("serving_default" in problem and "expected 2" in problem for problem in found)
 

@@ -395,7 +395,7 @@ def test_in_a_saved_model(tmp_path: Path) -> None:
 
     module = tf.Module()
     module.decode = decode
-    module.weights = [variable.value for variable in made.variables]
+    module.weights = decode.get_concrete_function().variables
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": decode})
     expected = decode(token_ids, lengths, tf.constant(LABELS))
 
