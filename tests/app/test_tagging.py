@@ -339,6 +339,7 @@ def test_spans_begin_with_b(name: str, request: pytest.FixtureRequest) -> None:
     noise = np.random.default_rng(0)
     for weight in model.trainable_variables:
         weight.assign(noise.normal(size=weight.shape))
+    model.make_portable()  # of these weights
     arrays = FormReader(vocabularies["vocabulary"], vocabularies["characters"])(tf.ragged.constant(texts))
     order = ("token_ids", "lengths", "forms", "characters", "character_lengths")
     emissions = model(*(arrays[name] for name in order))["emissions"].numpy()
