@@ -1,5 +1,8 @@
 """Rows of several requests in one call of the model, by TensorFlow's own batcher; bounded, with deadlines.
 
+Requests that wait in Python go to the batcher together: a thread for each would wait for the interpreter's
+lock more than for the model, and the batcher would see few of them at a time.
+
 The batcher is the kernel behind `tf.nondifferentiable_batch_function`. That decorator gives every function
 the same name, and the kernel finds its queue by name: a request to one model would be answered by another.
 So the op is called here with names of its own.
@@ -12,6 +15,7 @@ import itertools
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -208,6 +212,93 @@ class Direct:
             manager.start_cancel()
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Rows of a request that are not parted."""
+
+    rows: Arrays
+    size: int
+    future: Future[Arrays]
+
+
+class Waiting:
+    """Parts of requests that nobody computes yet, in lanes, and a bound on them."""
+
+    def __init__(self, lanes: int, *, most: int, limit: int) -> None:
+        """Opens it.
+
+        Args:
+            lanes: how many; parts of different ones are not taken together.
+            most: rows that are taken at a time.
+            limit: rows that are accepted and not answered, from which on all else is refused.
+        """
+        self._lanes: list[deque[tuple[int, _Part]]] = [deque() for _ in range(lanes)]
+        self._numbers = itertools.count()
+        self._most = most
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._closed = False
+        self.rows = 0
+        """Accepted and not yet answered."""
+
+    def put(self, parts: Sequence[tuple[int, _Part]]) -> None:
+        """Accepts the parts of a request, each for its lane.
+
+        Raises:
+            Refused: too many rows wait already, or the server ends.
+        """
+        with self._changed:
+            if self._closed:
+                raise Refused(Code.UNAVAILABLE, STOPPING)
+            # The rows of the request do not count: the largest one gets in as easily as the smallest.
+            if self.rows >= self._limit:
+                raise Refused(Code.RESOURCE_EXHAUSTED, f"{self.rows} rows are waiting; try again later")
+            for lane, part in parts:
+                self.rows += part.size
+                self._lanes[lane].append((next(self._numbers), part))
+            self._changed.notify(len(parts))
+        for _, part in parts:
+            part.future.add_done_callback(partial(self._leave, part.size))
+
+    def take(self) -> tuple[int, list[_Part]]:
+        """Waits for parts; takes the one that has waited longest and all behind it that there is room for.
+
+        Returns:
+            the lane and the parts; no parts when it is closed.
+        """
+        with self._changed:
+            while not self._closed:
+                heads = [(waiting[0][0], lane) for lane, waiting in enumerate(self._lanes) if waiting]
+                if not heads:
+                    self._changed.wait()
+                    continue
+                _, lane = min(heads)
+                waiting, found, room = self._lanes[lane], list[_Part](), self._most
+                while waiting and waiting[0][1].size <= room:
+                    _, part = waiting.popleft()
+                    if part.future.set_running_or_notify_cancel():  # else its client has gone
+                        found.append(part)
+                        room -= part.size
+                if found:
+                    return lane, found
+            return 0, []
+
+    def _leave(self, rows: int, _: Future[Arrays]) -> None:
+        with self._changed:
+            self.rows -= rows
+
+    def close(self) -> None:
+        """Drops what waits."""
+        with self._changed:
+            self._closed = True
+            dropped = [part for waiting in self._lanes for _, part in waiting]
+            for waiting in self._lanes:
+                waiting.clear()
+            self._changed.notify_all()
+        for part in dropped:
+            part.future.cancel()
+
+
 class Batcher:
     """Answers rows, those of several requests in one call.
 
@@ -238,15 +329,15 @@ class Batcher:
         self._observe = observe
         self._manager = CancellationManager()
         lanes = len(batching.boundaries) + 1
-        # In each lane one full call of single rows may compute while the next one gathers.
-        workers = 2 * batching.max_batch_size * lanes
-        self.queue = Queue(workers, batching.max_queue)
+        self.queue = Waiting(lanes, most=batching.max_batch_size, limit=batching.max_queue)
         specs = list(inputs.values())
         body = self._body(specs)
         self._lanes = [
-            self._manager.get_cancelable_function(_batched(body, specs, scheduler, workers, batching))
+            self._manager.get_cancelable_function(_batched(body, specs, scheduler, batching))
             for _ in range(lanes)
         ]
+        for _ in range(batching.threads):
+            threading.Thread(target=self._work, name="batches", daemon=True).start()
 
     def _body(self, specs: list[tf.TensorSpec]) -> Any:
         """The function of the rows of a batch; its last output has the batch's size in the first row."""
@@ -286,25 +377,53 @@ class Batcher:
         """
         order = np.argsort(costs, kind="stable")
         size = self._batching.max_batch_size
-        calls: list[tuple[int, Callable[[], Arrays]]] = []
+        parts: list[tuple[int, _Part]] = []
         for start in range(0, len(order), size):
-            part = order[start : start + size]
-            lane = int(np.searchsorted(self._batching.boundaries, costs[part[-1]]))
-            rows = {name: value[part] for name, value in inputs.items()}
-            calls.append((len(part), partial(self._call, rows, lane)))
-        return Pending(self.queue.submit(calls), partial(_in_order, order), lambda: None)
+            own = order[start : start + size]
+            lane = int(np.searchsorted(self._batching.boundaries, costs[own[-1]]))
+            rows = {name: value[own] for name, value in inputs.items()}
+            parts.append((lane, _Part(rows, len(own), Future())))
+        self.queue.put(parts)
+        return Pending([part.future for _, part in parts], partial(_in_order, order), lambda: None)
 
-    def _call(self, rows: Arrays, lane: int) -> Arrays:
+    def _work(self) -> None:
+        while True:
+            lane, parts = self.queue.take()
+            if not parts:
+                return
+            try:
+                self._answer(lane, parts)
+            except Exception as error:  # a thread that ends would leave all others waiting
+                for part in parts:
+                    if not part.future.done():
+                        part.future.set_exception(error)
+
+    def _answer(self, lane: int, parts: list[_Part]) -> None:
+        whole = [np.concatenate([part.rows[name] for part in parts]) for name in self._names]
         try:
-            *outputs, sizes = self._lanes[lane](*(tf.constant(rows[name]) for name in self._names))
+            *found, sizes = self._lanes[lane](*map(tf.constant, whole))
         except tf.errors.CancelledError as error:
-            raise refusal(error) from None
+            for part in parts:
+                part.future.set_exception(refusal(error))
+            return
         except tf.errors.OpError:
-            # The rows of another request may be to blame.
-            return self._cut(_called(self._function, rows))
+            for part in parts:  # the rows of another request may be to blame
+                self._answer_alone(part)
+            return
         if size := int(sizes.numpy().max()):
             self._observe(size)
-        return self._cut({name: value.numpy() for name, value in zip(self._outputs, outputs, strict=True)})
+        outputs = {name: value.numpy() for name, value in zip(self._outputs, found, strict=True)}
+        start = 0
+        for part in parts:
+            own = {name: value[start : start + part.size] for name, value in outputs.items()}
+            part.future.set_result(self._cut(own))
+            start += part.size
+
+    def _answer_alone(self, part: _Part) -> None:
+        try:
+            part.future.set_result(self._cut(_called(self._function, part.rows)))
+        except Refused as error:
+            part.future.set_exception(error)
 
     def _cut(self, outputs: Arrays) -> Arrays:
         """Outputs [rows, T, …] as wide as the longest row, where an output `length` says how long each is.
@@ -322,7 +441,7 @@ class Batcher:
         self._manager.start_cancel()
 
 
-def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, workers: int, batching: Batching) -> Any:
+def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, batching: Batching) -> Any:
     """A function whose concurrent calls become one call of `body`."""
     number = next(_queue_numbers)
 
@@ -334,7 +453,7 @@ def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, workers: int
             num_batch_threads=batching.threads,
             max_batch_size=batching.max_batch_size,
             batch_timeout_micros=round(batching.timeout * 1e6),
-            max_enqueued_batches=workers,  # never full: the queue before it has its bound
+            max_enqueued_batches=2 * batching.threads,  # never full: no more calls than threads are made
             Tout=[output.dtype for output in body.outputs],
             shared_name=scheduler,
             batching_queue=str(number),
