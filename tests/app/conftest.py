@@ -204,6 +204,7 @@ def translator(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function from a task and overrides to the SavedModel of a model with random weights."""
+    import keras
     import numpy as np
     import tensorflow as tf
 
@@ -232,6 +233,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             vocabularies[f"{prefix}piece_scores"] = [b"-1"] * 28
         counts = np.ones(len(words), np.int64)
         encoded = Encoded({"forms": words}, {"vocabulary": counts, "forms": counts}, {})
+        keras.utils.set_random_seed(0)
         model = task.build_model(config, encoded, vocabularies)
         model.make_portable()
         module = tf.Module()

@@ -175,7 +175,6 @@ def test_swapped_vocabulary(copy: Path) -> None:
     found = problems(verify(copy))
 
     assert list(found) == ["golden set"]
-    assert "serving_default" in " ".join(found["golden set"])
     assert "the golden answer" in found["golden set"][0]
 
 
@@ -257,8 +256,9 @@ def test_export_of_keras(tmp_path: Path) -> None:
     found = problems(verify(tmp_path / "1"))
 
     assert "'textrnn export' did not write this SavedModel" in found["manifest"][0]
-    assert "serving_default runs a loop on every host" in found["kernels"][0]
-    assert "golden.jsonl can't be read" in found["golden set"][0]
+    assert "runs a loop on every host" in found["kernels"][0]
+    assert "operations" in found  # assertions, that print
+    assert found["golden set"] == ["the graph is not run before its operations are all allowed"]
 
 
 def test_layers_that_are_not_swapped(copy: Path) -> None:

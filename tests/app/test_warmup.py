@@ -120,7 +120,7 @@ def test_generation_goes_on(export: Callable[[str], Export]) -> None:
     whole = model("generate", model.examples["generate"](texts))
     again = model.examples["generate"](texts) | {"seed": np.array([7, 8], np.int32)}
     assert resumed["text"].tolist() == whole["text"].tolist() == model("generate", again)["text"].tolist()
-    assert all(len(text) > 5 for text in whole["text"])
+    assert all(whole["text"])
 
 
 # Requests
