@@ -93,11 +93,12 @@ def request(text: str, port: int) -> bytes:
     return head.encode() + body
 
 
-async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """One response: status and body."""
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
+    """One response: status, body, and whether the server is about to close the connection."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: (\d+)", head)
-    return int(head[9:12]), await reader.readexactly(int(length[1]) if length else 0)
+    body = await reader.readexactly(int(length[1]) if length else 0)
+    return int(head[9:12]), body, b"connection: close" in head.lower()
 
 
 async def client(port: int, requests: list[bytes], own: list[int], until: float, seen: Seen) -> None:
@@ -117,13 +118,16 @@ async def client(port: int, requests: list[bytes], own: list[int], until: float,
         try:
             writer.write(requests[number])
             await writer.drain()
-            status, body = await answer(reader)
+            status, body, closes = await answer(reader)
         except (OSError, asyncio.IncompleteReadError):
             seen.dropped += 1
             writer = None
             continue
         seen.seconds.append(time.perf_counter() - begun)
         seen.statuses[status] += 1
+        if closes:
+            writer.close()
+            writer = None
         if status == 200:
             seen.answers.append((number, json.loads(body)["predictions"][0]["probabilities"]))
     if writer:
