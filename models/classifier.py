@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models.embedding import Embedding
 from models.pooling import Pooling, PoolingKind
 from models.recurrent import Cell, MergeMode, RecurrentStack
 from models.text import UNKNOWN_ID
@@ -87,7 +88,7 @@ class Classifier(keras.Model):
             "activation": activation,
         }
         self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
         self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
         self.recurrent = RecurrentStack(
             cell=cell,

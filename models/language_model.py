@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from models import portable
+from models.embedding import Embedding
 from models.recurrent import CELLS, Cell
 from models.text import END_ID
 from models.word_dropout import WordDropout
@@ -81,9 +82,9 @@ class LanguageModel(keras.Model):
         self.labels = labels
         self.portable = False
         self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
         self.label_embedding = (
-            keras.layers.Embedding(labels + 1, embedding_size, name="label_embedding") if labels else None
+            Embedding(labels + 1, embedding_size, name="label_embedding") if labels else None
         )
         self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
         self.recurrent = [
@@ -315,7 +316,7 @@ class LanguageModel(keras.Model):
 class TiedHead(keras.layers.Layer):
     """A dense head whose weights are an embedding's (Press and Wolf 2017)."""
 
-    def __init__(self, embedding: keras.layers.Embedding, *, project: bool, **options: Any) -> None:
+    def __init__(self, embedding: Embedding, *, project: bool, **options: Any) -> None:
         """Makes the layer.
 
         Args:

@@ -159,7 +159,7 @@ def _run(
         if not is_stacked:  # no LSTM, or none like BlockLSTMV2
             return each(loop)(*flat)
         few = tf.shape(flat[len(layers)])[0] <= LARGEST_BLOCK
-        return tf.cond(few, lambda: each(block)(*flat), lambda: each(loop)(*flat))
+        return _either(few, each(block), each(loop), flat)
 
     flat = [tf.convert_to_tensor(value) for value in tf.nest.flatten(arguments)]
     found = on_cpu(*flat) if mode is None else _for_each_device(on_cpu, each(cudnn), flat)
@@ -187,6 +187,33 @@ def _for_each_device(
     other = implementation(on_gpu, "GPU").get_concrete_function(*arguments)
     other.add_to_graph(tf.compat.v1.get_default_graph())
     return outputs
+
+
+def _either(
+    condition: tf.Tensor,
+    then: Callable[..., Any],
+    otherwise: Callable[..., Any],
+    arguments: Sequence[tf.Tensor],
+) -> Any:
+    """`tf.cond`, as a call of one of two functions.
+
+    TensorFlow would make a switch for every argument and a merge for every output of `tf.cond`: for one short
+    text those take half as long as the layer.
+    """
+    if tf.executing_eagerly():
+        return then(*arguments) if condition else otherwise(*arguments)
+    branches = [
+        tf.function(branch, autograph=False).get_concrete_function(*arguments) for branch in (then, otherwise)
+    ]
+    outputs = tf.raw_ops.StatelessIf(
+        cond=condition,
+        input=arguments,
+        Tout=[output.dtype for output in branches[0].outputs],
+        then_branch=branches[0],
+        else_branch=branches[1],
+        output_shapes=[output.shape for output in branches[0].outputs],
+    )
+    return tf.nest.pack_sequence_as(branches[0].structured_outputs, outputs)
 
 
 # On a CPU

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from models.embedding import Embedding
 from models.recurrent import CELLS, Cell, MergeMode, RecurrentStack
 from models.word_dropout import WordDropout
 
@@ -201,8 +202,8 @@ class Seq2Seq(keras.Model):
         self.input_feeding = input_feeding
         self.attentional_size = embedding_size if tie_embeddings else units
 
-        def embedding(size: int, name: str) -> keras.layers.Embedding:
-            return keras.layers.Embedding(size, embedding_size, name=name)
+        def embedding(size: int, name: str) -> Embedding:
+            return Embedding(size, embedding_size, name=name)
 
         self.source_word_dropout = WordDropout(word_dropout, name="source_word_dropout")
         self.target_word_dropout = WordDropout(word_dropout, name="target_word_dropout")

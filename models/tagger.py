@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from models.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
+from models.embedding import Embedding
 from models.pooling import Pooling
 from models.recurrent import Cell, MergeMode, RecurrentStack
 from models.word_dropout import WordDropout
@@ -50,7 +51,7 @@ class CharacterEncoder(keras.layers.Layer):
             "embedding_size": embedding_size,
             "units": units,
         }
-        self.embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
         self.recurrent: RecurrentStack | None = None
         self.filters: list[keras.layers.Conv1D] = []
         self.output_size = units
@@ -182,7 +183,7 @@ class Tagger(keras.Model):
             "allowed": as_lists(allowed),
         }
         self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
         self.character_encoder: CharacterEncoder | None = None
         if character_features != "none":
             self.character_encoder = CharacterEncoder(

@@ -178,9 +178,10 @@ class Classification(Task):
 
         options = cutting_options(config, vocabularies)
         preprocessor = module.preprocessor = Preprocessor(vocabularies["vocabulary"], **options)
-        names = tf.constant(list(vocabularies["labels"]))
+        labels = list(vocabularies["labels"])
 
         def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            names = tf.constant(labels)  # of the graph: what a graph captures is handed to it in each call
             probabilities = tf.nn.softmax(tf.cast(model(*preprocessor(text), training=False), tf.float32))
             return {
                 "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
@@ -203,7 +204,7 @@ class Classification(Task):
                 "end": end.to_tensor(0, shape=shape),
                 "importance": tf.where(tf.sequence_mask(length, shape[1]), importance, 0.0),
                 "length": length,
-                "label": tf.gather(names, best),
+                "label": tf.gather(tf.constant(labels), best),
             }
 
         texts = tf.TensorSpec([None], tf.string, "text")
