@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models import portable
 from models.embedding import Embedding
 from models.pooling import Pooling, PoolingKind
 from models.recurrent import Cell, MergeMode, RecurrentStack
@@ -130,6 +131,8 @@ class Classifier(keras.Model):
         embedded = self.embedding_dropout(embedded, training=training)
         sequences, final = self.recurrent(embedded, lengths, training=training)
         pooled = self.pooling(sequences, final, lengths)
+        if self.recurrent.portable and not training:
+            return portable.dense(self.head, pooled)
         return self.head(self.head_dropout(pooled, training=training))
 
     def importances(self, token_ids: tf.Tensor, lengths: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
