@@ -638,6 +638,9 @@ class Repository:
             return False
         with self._lock:
             version.servable, version.error, version.state = servable, None, State.AVAILABLE
+        # Else Python looks through TensorFlow and all models again and again: every time all requests
+        # would wait for 0.3 s.
+        gc.freeze()
         self._metrics.load(name, number, loaded=True)
         self._log("loaded", model=name, version=number, seconds=round(time.monotonic() - began, 3))
         return True
@@ -661,7 +664,9 @@ class Repository:
         if freed:
             _close(freed)
             freed.clear()
+            gc.unfreeze()
             gc.collect()  # a loaded SavedModel is full of cycles
+            gc.freeze()
 
     def stop(self) -> None:
         """Is not ready from here on; loads nothing more."""
@@ -673,6 +678,7 @@ class Repository:
         _close(self._servables())
         if self._polling is not None:  # Python must not end in the midst of a load
             self._polling.join()
+        gc.unfreeze()
 
 
 def _available(versions: Mapping[int, _Version]) -> dict[int, _Version]:

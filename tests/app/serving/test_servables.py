@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import shutil
@@ -255,6 +256,18 @@ def test_a_swap_under_load_loses_nothing(repository: Make, model: Path, events: 
     assert states(one) == {2: State.AVAILABLE, 1: State.END}
     assert [event["version"] for event in events.of("retired")] == [1]
     assert [ref() for ref in old] == [None, None]
+
+
+def test_garbage_collection_leaves_models_alone(repository: Make, model: Path) -> None:
+    """Python does not look through what stays anyway, which makes every request wait; at the end it may."""
+    assert gc.get_freeze_count() == 0
+    one = repository(model)
+    assert gc.get_freeze_count() > 100_000
+    write_version(model, 2)
+    one.poll()
+    assert gc.get_freeze_count() > 100_000
+    one.close()
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_version_in_use_stays(repository: Make, model: Path) -> None:
