@@ -49,10 +49,10 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
     served, task = build_served(run), get_task(run.task)
     # A TF1 session finds variables only where the module holds tf.Variables, not Keras's own; and what no
     # signature reads need not be shipped.
-    traced = [signature.get_concrete_function() for signature in served.signatures.values()]
-    served.module.weights = list({id(v): v for function in traced for v in function.variables}.values())
+    traced = {name: signature.get_concrete_function() for name, signature in served.signatures.items()}
+    served.module.weights = list({id(v): v for of in traced.values() for v in of.variables}.values())
     with new_directory(target) as directory:
-        tf.saved_model.save(served.module, str(directory), signatures=served.signatures)
+        tf.saved_model.save(served.module, str(directory), signatures=traced)
         loaded = tf.saved_model.load(str(directory))
         texts = hard_texts(run.config.text.tokens, run.longest())
         signatures = described_signatures(directory)

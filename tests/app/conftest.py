@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import itertools
@@ -23,6 +24,7 @@ from data.samples import reviews as sample_reviews
 Command = Callable[..., Result]
 Snapshot = Callable[..., dict[str, str]]
 Configured = Callable[..., Config]
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 SIZES = {"train": 40, "validation": 12, "test": 14}
 TINY = {
@@ -112,11 +114,30 @@ def snapshot() -> Snapshot:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, configured: Configured) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return a function that lets the first of the processes make a folder, and the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def run(once: Once, reviews: Path, configured: Configured) -> Path:
     """Return a finished run; tests read it, and change copies of it only."""
     from app.train import train
 
-    path = tmp_path_factory.mktemp("runs") / "reviews"
     config = configured(
         "training.epochs=2",
         "training.steps_per_checkpoint=2",
@@ -128,17 +149,19 @@ def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, configured: Con
         "model.pooling=max_mean",
         "model.dropout=0.1",
     )
-    trained = train("classification", str(reviews), config, run=path)
-    assert trained.finished
-    return path
+
+    def make(folder: Path) -> None:
+        assert train("classification", str(reviews), config, run=folder / "reviews").finished
+
+    return once("run", make) / "reviews"
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Path:
+def exported(once: Once, run: Path) -> Path:
     """Return the run's export: the directory of its first version."""
     from app.export import export
 
-    return export(run, output=tmp_path_factory.mktemp("exports") / "reviews")
+    return once("export", lambda folder: export(run, output=folder / "reviews")) / "reviews" / "1"
 
 
 NUMBERS = dict(
@@ -175,11 +198,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def translator(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
+def translator(once: Once, pairs: Path) -> Path:
     """Return a run that has learned the language of `pairs`; subwords, a vocabulary for each side."""
     from app.train import train
 
-    path = tmp_path_factory.mktemp("runs") / "translator"
     config = load_config(
         "translation",
         overrides=[
@@ -197,12 +219,15 @@ def translator(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
             "decoding.length_penalty=0.6",
         ],
     )
-    assert train("translation", str(pairs), config, run=path).finished
-    return path
+
+    def make(folder: Path) -> None:
+        assert train("translation", str(pairs), config, run=folder / "translator").finished
+
+    return once("translator", make) / "translator"
 
 
 @pytest.fixture(scope="session")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def untrained(once: Once) -> Callable[..., Path]:
     """Return a function from a task and overrides to the SavedModel of a model with random weights."""
     import keras
     import numpy as np
@@ -212,8 +237,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from data.encoding import Encoded
     from models.text import SEQUENCE_TOKENS
 
-    @functools.cache
-    def export(task_name: str, *overrides: str, labels: bool = False) -> Path:
+    def export(path: Path, task_name: str, overrides: Sequence[str], *, labels: bool) -> None:
         sizes = [f"model.{name}=4" for name in ("units", "embedding_size")]
         config = load_config(task_name, overrides=[*sizes, *overrides])
         task = get_task(task_name)
@@ -238,9 +262,13 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         model.make_portable()
         module = tf.Module()
         signatures = task.signatures(module, model, vocabularies, config)
-        module.weights = [signature.get_concrete_function().variables for signature in signatures.values()]
-        path = tmp_path_factory.mktemp("untrained")
-        tf.saved_model.save(module, str(path), signatures=signatures)
-        return path
+        traced = {name: signature.get_concrete_function() for name, signature in signatures.items()}
+        module.weights = [of_signature.variables for of_signature in traced.values()]
+        tf.saved_model.save(module, str(path), signatures=traced)
 
-    return export
+    @functools.cache
+    def exported(task_name: str, *overrides: str, labels: bool = False) -> Path:
+        name = " ".join((task_name, *overrides, *(("labels",) if labels else ())))
+        return once(name, lambda path: export(path, task_name, overrides, labels=labels))
+
+    return exported

@@ -7,10 +7,11 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_exports import write_exports
+from tiny_exports import ROWS, write_exports
 
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
@@ -104,11 +105,11 @@ def ask() -> Callable[..., Answer | None]:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+def tiny(once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[Repository]:
     """Return a tiny model of each task, under the task's name, loaded."""
-    repository = Repository(
-        write_exports(tmp_path_factory.mktemp("tiny")), metrics=Metrics(), log=Log(io.StringIO())
-    )
+    exports = once("tiny", write_exports) / "exports"
+    models = {task: exports / task for task in ROWS}
+    repository = Repository(models, metrics=Metrics(), log=Log(io.StringIO()))
     repository.poll()
     assert repository.ready
     yield repository

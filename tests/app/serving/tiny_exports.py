@@ -57,9 +57,8 @@ TINY = (
 )
 
 
-def write_exports(folder: Path) -> dict[str, Path]:
-    """Return the model directory of each task, by the task's name."""
-    models = {}
+def write_exports(folder: Path) -> None:
+    """Write the model directory of each task, `exports/TASK`."""
     tf.config.run_functions_eagerly(True)  # no graph is needed for a batch
     for task, rows in ROWS.items():
         for split in ("train", "validation"):
@@ -70,5 +69,4 @@ def write_exports(folder: Path) -> dict[str, Path]:
         assert train(task, str(path.parent), config, run=folder / "runs" / task).finished
     tf.config.run_functions_eagerly(False)
     for task in ROWS:
-        models[task] = export(folder / "runs" / task, output=folder / "exports" / task).parent
-    return models
+        export(folder / "runs" / task, output=folder / "exports" / task)
