@@ -15,7 +15,7 @@ import tensorflow as tf
 from app.run import MODEL, Run, open_run, verify_checksums
 from app.tasks import get_task
 from app.tasks.base import Answers, Task
-from data.batching import sorted_batches
+from data.batching import in_order, sorted_batches
 from data.encoding import Texts
 from data.errors import UserError
 
@@ -81,26 +81,13 @@ class Predictor:
             for name, value in call(**fed, **(options or {})).items():
                 parts.setdefault(name, []).append(value.numpy())
         order = np.concatenate(batches)
-        return {name: _in_order(arrays, order) for name, arrays in parts.items()}
+        return {name: in_order(arrays, order) for name, arrays in parts.items()}
 
 
 def _tensor(values: list[Any]) -> tf.Tensor:
     if isinstance(values[0], str | bytes | int | float | np.number):
         return tf.constant(values)
     return tf.ragged.constant(values, ragged_rank=1, dtype=tf.string).to_tensor(b"")
-
-
-def _in_order(parts: list[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """Rows of several arrays, padded to one width, row i at place `order[i]`."""
-    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
-    whole = np.full((len(order), *shape), b"" if parts[0].dtype == object else 0, parts[0].dtype)
-    start = 0
-    for part in parts:
-        rows = order[start : start + len(part)]
-        place: Any = (rows, *(slice(0, size) for size in part.shape[1:]))
-        whole[place] = part
-        start += len(part)
-    return whole
 
 
 def load_keras_model(run: Run) -> keras.Model:

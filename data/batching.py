@@ -83,3 +83,21 @@ def sorted_batches(lengths: np.ndarray, *, batch_size: int) -> list[np.ndarray]:
     """All rows once, the shortest first: for evaluation and prediction, where order does not matter."""
     order = np.argsort(lengths, kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def in_order(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """Rows of several arrays as one array, the i-th of all at place `order[i]`.
+
+    Rows of different widths are padded with zeros or empty strings.
+    `in_order([[[1]], [[2, 3], [4, 5]]], [2, 0, 1]) -> [[2, 3], [4, 5], [1, 0]]`
+
+    Args:
+        parts: arrays [rows, ...] of one dtype and rank, at least one.
+        order: int [rows of all].
+    """
+    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    whole = np.full((len(order), *shape), b"" if parts[0].dtype == object else 0, parts[0].dtype)
+    for rows, part in zip(np.split(order, np.cumsum([len(part) for part in parts[:-1]])), parts, strict=True):
+        place: Any = (rows, *(slice(0, size) for size in part.shape[1:]))
+        whole[place] = part
+    return whole

@@ -29,6 +29,7 @@ import tensorflow as tf
 from tensorflow.python.eager.cancellation import CancellationManager
 
 from app.serving.errors import Code, Refused
+from data.batching import in_order
 
 Arrays = dict[str, np.ndarray]
 Function = Callable[..., dict[str, tf.Tensor]]
@@ -384,7 +385,7 @@ class Batcher:
             rows = {name: value[own] for name, value in inputs.items()}
             parts.append((lane, _Part(rows, len(own), Future())))
         self.queue.put(parts)
-        return Pending([part.future for _, part in parts], partial(_in_order, order), lambda: None)
+        return Pending([part.future for _, part in parts], partial(_joined, order), lambda: None)
 
     def _work(self) -> None:
         while True:
@@ -464,15 +465,6 @@ def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, batching: Ba
     return tf.function(shared, input_signature=specs, autograph=False).get_concrete_function()
 
 
-def _in_order(order: np.ndarray, parts: Sequence[Arrays]) -> Arrays:
-    """Rows of several calls as one array, row i at place `order[i]`, padded with zeros or empty strings."""
-    return {name: _joined([part[name] for part in parts], order) for name in parts[0]}
-
-
-def _joined(parts: list[np.ndarray], order: np.ndarray) -> np.ndarray:
-    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
-    whole = np.full((len(order), *shape), b"" if parts[0].dtype == object else 0, parts[0].dtype)
-    for rows, part in zip(np.split(order, np.cumsum([len(part) for part in parts[:-1]])), parts, strict=True):
-        place: Any = (rows, *(slice(0, size) for size in part.shape[1:]))
-        whole[place] = part
-    return whole
+def _joined(order: np.ndarray, parts: Sequence[Arrays]) -> Arrays:
+    """Rows of several calls as one array, row i at place `order[i]`."""
+    return {name: in_order([part[name] for part in parts], order) for name in parts[0]}

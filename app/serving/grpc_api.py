@@ -29,11 +29,16 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log, request_id
 from app.serving.metrics import Metrics
-from app.serving.servables import DEFAULT_SIGNATURE, Limits, Repository, Servable, Signature
+from app.serving.servables import (
+    CLASSIFY,
+    DEFAULT_SIGNATURE,
+    TEXT_FEATURE,
+    Limits,
+    Repository,
+    Servable,
+    Signature,
+)
 
-CLASSIFY = "tensorflow/serving/classify"
-TEXT_FEATURE = "text"
-"""Of a tf.Example: the text to classify."""
 THREADS = 256
 """Requests at a time: most of them wait for their batch. What comes beyond is refused."""
 

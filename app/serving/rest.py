@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.serving.errors import Code, Refused
 from app.serving.logs import request_id
 from app.serving.page import routes
-from app.serving.servables import DEFAULT_SIGNATURE
+from app.serving.servables import CLASSIFY, DEFAULT_SIGNATURE, TEXT_FEATURE
 from app.serving.streaming import Streaming
 from app.serving.tensors import (
     parse,
@@ -56,10 +56,7 @@ LARGE_ANSWER = 2**11
 THREADS = 4
 MOST_LOGGED = 10_000
 """Bytes of a body, where texts may be logged."""
-CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
-TEXT_FEATURE = "text"
-"""Of an example: the text to classify."""
 GONE = 499
 """Status, in logs alone, of a client that has closed the connection."""
 INTERNAL_ERROR = "Internal error"

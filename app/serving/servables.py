@@ -33,6 +33,10 @@ from app.warmup import read_warmup
 from data.errors import UserError
 
 DEFAULT_SIGNATURE = "serving_default"
+CLASSIFY = "tensorflow/serving/classify"
+"""Method of a signature that classifies examples."""
+TEXT_FEATURE = "text"
+"""Of an example: the text to classify."""
 WARMUP_SECONDS = 600
 """That one request of a warm-up may take."""
 INITIALIZER = "__saved_model_init_op"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batching import Batch, RowFeed, epoch_batches, sorted_batches
+from data.batching import Batch, RowFeed, epoch_batches, in_order, sorted_batches
 
 
 @pytest.fixture
@@ -136,3 +136,13 @@ def test_a_feed_evaluates_on_every_row_once() -> None:
     whole = feed(np.array([3, 1, 2, 1, 9, 9]), 2).whole()
 
     assert [entry.tolist() for entry in whole] == [[1, 3, 2, 0], [4, 5]]
+
+
+def test_rows_of_several_arrays_are_put_in_order() -> None:
+    """Each row at its place, padded; numbers by zeros, strings by empty ones; arrays without rows too."""
+    parts = [np.array([[1]]), np.zeros([0, 3], int), np.array([[2, 3], [4, 5]])]
+    words = [np.array([[b"a"]], object), np.array([[b"b", b"c"]], object)]
+
+    assert in_order(parts, np.array([2, 0, 1])).tolist() == [[2, 3, 0], [4, 5, 0], [1, 0, 0]]
+    assert in_order(words, np.array([1, 0])).tolist() == [[b"b", b"c"], [b"a", b""]]
+    assert in_order([np.array([1.5, 2.5]), np.array([3.5])], np.array([1, 2, 0])).tolist() == [3.5, 1.5, 2.5]
