@@ -28,8 +28,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-LARGEST_BLOCK = 24
-"""Rows up to which `BlockLSTMV2` is the faster one on a CPU, for 64 to 256 units."""
+BLOCK_ROWS = 32
+"""Up to which `BlockLSTMV2` is the faster one on a CPU, for 64 to 256 units."""
+LARGEST_BLOCK = 2**21
+"""Rows × steps × units up to which it is run: it keeps seven times as many numbers, 56 MiB then."""
 FEW_OUTPUTS = 4
 """Of a dense layer, up to which products and sums of its own are faster for one row than oneDNN's product of
 matrices, whose call alone takes 20 µs."""
@@ -172,8 +174,9 @@ def _run(
     def on_cpu(*flat: tf.Tensor) -> Any:
         if not is_stacked:  # no LSTM, or none like BlockLSTMV2
             return each(loop)(*flat)
-        few = tf.shape(flat[len(layers)])[0] <= LARGEST_BLOCK
-        return _either(few, each(block), each(loop), flat)
+        sequences, rows = flat[0], tf.shape(flat[len(layers)])[0]
+        fits = tf.size(sequences) <= LARGEST_BLOCK // layers[0].units * sequences.shape[2]
+        return _either(fits & (rows <= BLOCK_ROWS), each(block), each(loop), flat)
 
     flat = [tf.convert_to_tensor(value) for value in tf.nest.flatten(arguments)]
     found = on_cpu(*flat) if mode is None else _for_each_device(on_cpu, each(cudnn), flat)

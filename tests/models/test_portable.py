@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from models.embedding import Embedding
-from models.portable import FEW_OUTPUTS, LARGEST_BLOCK, STEPS_A_TURN, dense, has_cudnn_kernel, run
+from models.portable import BLOCK_ROWS, FEW_OUTPUTS, STEPS_A_TURN, dense, has_cudnn_kernel, run
 from models.recurrent import CELLS
 
 WIDTH = 3
@@ -35,6 +35,16 @@ each_layer = pytest.mark.parametrize(
     ],
 )
 each_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+LARGEST = 9
+"""Rows of `STEPS_A_TURN` steps that are run as one block."""
+
+
+@pytest.fixture(autouse=True)
+def largest_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small batches be large ones."""
+    monkeypatch.setattr("models.portable.LARGEST_BLOCK", LARGEST * STEPS_A_TURN * UNITS)
 
 
 def layer(cell: str, **options: Any) -> keras.layers.RNN:
@@ -80,7 +90,7 @@ def by_keras(
 @each_layer
 @pytest.mark.parametrize(
     ("rows", "steps"),
-    [(1, 1), (3, STEPS_A_TURN + 1), (LARGEST_BLOCK, STEPS_A_TURN), (LARGEST_BLOCK + 1, 7)],
+    [(1, 1), (3, STEPS_A_TURN + 1), (LARGEST, STEPS_A_TURN), (LARGEST + 1, 7)],
 )
 @pytest.mark.parametrize("stateful", [False, True])
 def test_as_keras(
@@ -125,6 +135,29 @@ def test_state_of_unknown_shape(cell: str) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("rows", "steps", "loops"),
+    [
+        (LARGEST, STEPS_A_TURN, 0),
+        (LARGEST, STEPS_A_TURN + 1, 1),
+        (BLOCK_ROWS - 8, 1, 0),
+        (BLOCK_ROWS + 1, 1, 1),
+    ],
+)
+def test_a_large_batch_is_not_kept_whole(
+    monkeypatch: pytest.MonkeyPatch, rows: int, steps: int, loops: int
+) -> None:
+    """What `BlockLSTMV2` keeps of every step has a bound, and so have its rows; beyond, a loop runs."""
+    from models import portable
+
+    ran: list[int] = []
+    loop = portable._loop
+    monkeypatch.setattr(portable, "_loop", lambda *arguments: (ran.append(1), loop(*arguments))[1])
+    run(layer("lstm"), *batch(rows, steps))
+
+    assert len(ran) == loops
+
+
 @each_layer
 def test_which_have_cudnn_kernels(cell: str, options: dict[str, Any], cudnn: bool) -> None:
     """Cells that are not as in the papers run a loop on every host."""
@@ -132,7 +165,7 @@ def test_which_have_cudnn_kernels(cell: str, options: dict[str, Any], cudnn: boo
 
 
 @each_cell
-@pytest.mark.parametrize("rows", [2, LARGEST_BLOCK + 2])
+@pytest.mark.parametrize("rows", [2, LARGEST])
 def test_padding_does_not_count(cell: str, rows: int) -> None:
     """More padding, and what stands in it, changes neither a row's real steps nor its state."""
     made = layer(cell)
