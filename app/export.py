@@ -58,8 +58,8 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
         signatures = described_signatures(directory)
         takes = {name: list(about["inputs"]) for name, about in signatures.items()}
         asked = examples(task, loaded.signatures, takes)
-        write_golden(directory, task, loaded.signatures, asked, texts)
         write_warmup(directory, warmup_requests(output.name, asked))
+        write_golden(directory, task, loaded, asked, texts)
         layers = served.model.cudnn_layers()
         manifest = {
             "task": run.task,

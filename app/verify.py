@@ -220,7 +220,11 @@ def _replayed(path: Path, manifest: dict[str, Any]) -> list[Check]:
     """What a process without the project finds when it asks the golden set."""
     golden = Check("golden set")
     try:
-        cases = Counter(case["signature"] for case in alone.read_cases(str(path / GOLDEN)))
+        cases: Counter[str] = Counter()
+        unsettled = 0
+        for case in alone.read_cases(str(path / GOLDEN)):
+            cases[case["signature"]] += 1
+            unsettled += not case["settled"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         golden.problems.append(f"{GOLDEN} can't be read: {error}")
         return [golden]
@@ -260,11 +264,15 @@ def _replayed(path: Path, manifest: dict[str, Any]) -> list[Check]:
             if expected.get(name) and not ran.get("CudnnRNNV3 on GPU"):
                 process.problems.append(f"{name} ran {ran or 'no recurrent kernel'} on a host with a GPU")
     ways = found["ways"]
-    golden.details = {"tolerance": {"absolute": alone.ABSOLUTE, "relative": alone.RELATIVE}, "ways": ways}
+    tolerance = {"absolute": alone.ABSOLUTE, "relative": alone.RELATIVE}
+    golden.details = {"tolerance": tolerance, "unsettled": unsettled, "ways": ways}
     golden.problems += [problem for way in ways.values() for problem in way["wrong"]]
     largest = max(way["largest_difference"] for way in ways.values())
     golden.said = (
         f"{sum(cases.values())} answers {', '.join(ways)}; numbers to {largest:.0e} "
         f"(allowed: {alone.ABSOLUTE:.0e} + {alone.RELATIVE:.0e} of the value)"
     )
+    if unsettled:
+        were = "was" if unsettled == 1 else "were"
+        golden.said += f"; {unsettled} {were} not compared: rounding decides what the search finds"
     return [process, golden]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from app.examples import Examples, Signatures
+from app.examples import Examples, Inputs
 from app.tasks.base import Task
-from app.verification.alone import encoded
+from app.verification.alone import Arrays, difference, encoded
 
 GOLDEN = Path("assets.extra", "golden.jsonl")
 MAIN = "serving_default"
+NOISE = 3e-5
+"""Share by which weights are changed to see what rounding decides: some hundred times that of float32."""
 SHORT = 100
 """Bytes of a text that all signatures are asked about; the longer ones, which take most time, only `MAIN`."""
 
@@ -23,36 +25,73 @@ SHORT = 100
 def write_golden(
     directory: Path,
     task: Task,
-    signatures: Signatures,
+    loaded: Any,
     examples: Mapping[str, Examples],
     texts: Mapping[str, bytes],
 ) -> None:
     """Asks a model each text alone, and writes down what it answers: `MAIN` all, the others the short ones.
 
+    A case is settled unless rounding decides it, in a search that finds two texts equally likely: it is asked
+    again while all weights are a very little larger or smaller. Its answer may be another one in a batch, or
+    on another machine.
+
     Args:
         directory: of the export.
-        task: knows which inputs are options that all rows share.
-        signatures: of the SavedModel as it is loaded from there.
-        examples: their inputs for a text.
+        task: knows which signatures search, and which inputs are options that all rows share.
+        loaded: the SavedModel as it is loaded from there; its weights are not what they were afterwards.
+        examples: the inputs of its signatures for a text.
         texts: by their names.
     """
+    cases = []
+    for name in sorted(examples):
+        asked = {text: value for text, value in texts.items() if name == MAIN or len(value) <= SHORT}
+        for text, value in asked.items():
+            inputs = examples[name]([value])
+            cases.append((text, name, inputs, _asked(loaded, name, inputs)))
+    unsettled = _decided_by_rounding(loaded, [case for case in cases if case[1] in task.searching])
     path = directory / GOLDEN
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        for name in sorted(examples):
-            asked = {text: value for text, value in texts.items() if name == MAIN or len(value) <= SHORT}
-            for text, inputs in ((text, examples[name]([value])) for text, value in asked.items()):
-                fed = {key: tf.constant(value) for key, value in inputs.items()}
-                outputs = {key: value.numpy() for key, value in signatures[name](**fed).items()}
-                shared = {key for key, value in inputs.items() if key in task.options or not value.shape}
-                case = {
-                    "name": text,
-                    "signature": name,
-                    "rows": _encoded(inputs, inputs.keys() - shared),
-                    "shared": _encoded(inputs, shared),
-                    "outputs": _encoded(outputs, outputs),
-                }
-                file.write(json.dumps(case) + "\n")
+        for text, name, inputs, outputs in cases:
+            shared = {key for key, value in inputs.items() if key in task.options or not value.shape}
+            case = {
+                "name": text,
+                "signature": name,
+                "settled": (text, name) not in unsettled,
+                "rows": _encoded(inputs, inputs.keys() - shared),
+                "shared": _encoded(inputs, shared),
+                "outputs": _encoded(outputs, outputs),
+            }
+            file.write(json.dumps(case) + "\n")
+
+
+def _asked(loaded: Any, name: str, inputs: Inputs) -> Arrays:
+    fed = {key: tf.constant(value) for key, value in inputs.items()}
+    return {key: value.numpy() for key, value in loaded.signatures[name](**fed).items()}
+
+
+def _decided_by_rounding(
+    loaded: Any, cases: Sequence[tuple[str, str, Inputs, Arrays]]
+) -> set[tuple[str, str]]:
+    """The cases, by text and signature, whose answers are others once the weights are a little different."""
+    found: set[tuple[str, str]] = set()
+    if not cases:
+        return found
+    chance = np.random.default_rng(0)
+    weights = [(v, v.numpy()) for v in loaded.weights if v.dtype.is_floating]
+    noise = [chance.standard_normal(value.shape) for _, value in weights]
+    for size in (
+        NOISE,
+        -NOISE,
+    ):  # of two that are equally likely, one or the other direction favours the other
+        for (variable, value), of_weight in zip(weights, noise, strict=True):
+            variable.assign((value * (1 + size * of_weight)).astype(value.dtype))
+        for text, name, inputs, outputs in cases:
+            answer = _asked(loaded, name, inputs)
+            chosen = [key for key, value in outputs.items() if value.dtype.kind != "f"]
+            if any(difference(answer[key], outputs[key]) is None for key in chosen):
+                found.add((text, name))
+    return found
 
 
 def _encoded(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, Any]:

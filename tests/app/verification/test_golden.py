@@ -1,0 +1,85 @@
+"""The golden set: what is asked, and what rounding decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from app.tasks import get_task
+from app.verification.alone import compared, read_cases
+from app.verification.golden import GOLDEN, write_golden
+
+TEXTS = {"sure": b"sure", "a tie": b"a tie"}
+
+
+class Toy(tf.Module):
+    """Prefers one of two texts clearly, and another of two others by less than anybody can compute."""
+
+    def __init__(self) -> None:
+        """Make the weights: two for each text."""
+        super().__init__()
+        self.weights = [tf.Variable([2.0, 1.0]), tf.Variable([1.0 + 1e-6, 1.0])]
+
+        def answer(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            scores = tf.where(tf.equal(text, "sure")[:, None], self.weights[0], self.weights[1])
+            best = tf.argmax(scores, axis=1)
+            return {"text": tf.gather(["first", "second"], best), "score": tf.reduce_max(scores, axis=1)}
+
+        texts = tf.TensorSpec([None], tf.string, "text")
+        traced = tf.function(answer, input_signature=[texts]).get_concrete_function()
+        self.signatures = {"serving_default": traced, "score": traced}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the cases of the toy's golden set by signature and text."""
+    folder = tmp_path_factory.mktemp("golden")
+
+    def inputs(texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        return {"text": np.array(texts, object)}
+
+    write_golden(folder, get_task("translation"), Toy(), {"serving_default": inputs, "score": inputs}, TEXTS)
+    return {(case["signature"], case["name"]): case for case in read_cases(str(folder / GOLDEN))}
+
+
+def test_what_rounding_decides_is_known(cases: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """A search that finds two texts equally likely is not settled; what does not search is never doubted."""
+    assert {key: case["settled"] for key, case in cases.items()} == {
+        ("serving_default", "sure"): True,
+        ("serving_default", "a tie"): False,
+        ("score", "sure"): True,
+        ("score", "a tie"): True,
+    }
+    assert cases["serving_default", "a tie"]["outputs"]["text"].tolist() == [b"first"]
+
+
+def test_what_rounding_decides_is_not_compared(cases: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """It must be answered; a settled case must be answered alike."""
+    other = {"text": np.array([b"second"], object), "score": np.array([1.0], np.float32)}
+
+    def wrong(text: str, answer: dict[str, np.ndarray]) -> list[str]:
+        found: list[str] = compared("shuffled", [cases["serving_default", text]], [answer])["wrong"]
+        return found
+
+    assert wrong("a tie", other) == []
+    assert "outputs ['text'], expected" in wrong("a tie", {"text": other["text"]})[0]
+    assert [problem.partition(" is ")[0] for problem in wrong("sure", other)] == [
+        "serving_default, 'sure', shuffled: score",
+        "serving_default, 'sure', shuffled: text",
+    ]
+
+
+def test_a_case_without_a_word_on_it_is_settled(tmp_path: Path) -> None:
+    """As in exports of earlier versions."""
+    path = tmp_path / "golden.jsonl"
+    path.write_text(
+        json.dumps({"name": "a", "signature": "b", "rows": {}, "shared": {}, "outputs": {}}) + "\n"
+    )
+
+    assert [case["settled"] for case in read_cases(str(path))] == [True]
