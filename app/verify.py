@@ -274,5 +274,5 @@ def _replayed(path: Path, manifest: dict[str, Any]) -> list[Check]:
     )
     if unsettled:
         were = "was" if unsettled == 1 else "were"
-        golden.said += f"; {unsettled} {were} not compared: rounding decides what the search finds"
+        golden.said += f"; {unsettled} {were} not compared: rounding decides the answer"
     return [process, golden]

@@ -85,8 +85,6 @@ class Task(ABC):
     """Inputs of rank 1 that hold for all rows alike, as many values as they may have."""
     limited: tuple[str, ...] = ("length", "width")
     """Inputs, where a signature has them, that make an answer long in coming: a server bounds them."""
-    searching: tuple[str, ...] = ()
-    """Signatures that follow several texts at a time: rounding decides where two are equally likely."""
     follows: Mapping[str, str] = {}
     """Signatures that go on from the outputs of another one, and take them under the names that they have
     there, beside `examples`."""

@@ -50,7 +50,6 @@ class Generation(Task):
     metric = "accuracy"
     signature = "score"
     batched = ("serving_default", "score")
-    searching = ("beam",)
     follows: Mapping[str, str] = {"resume": "begin"}
     options = ("stop",)
     validation_names = ("accuracy", "perplexity")

@@ -39,7 +39,6 @@ class Translation(Task):
     validation_names = ("accuracy", "perplexity", "bleu")
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
-    searching = ("serving_default", "search", "attention")
 
     def check_config(self, config: Config) -> None:
         """At least one layer."""
