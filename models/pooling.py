@@ -12,7 +12,7 @@ PoolingKind = Literal["last", "max", "mean", "max_mean", "attention"]
 
 def real_steps(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """True where a step is real: [B, T, D], lengths [B] → bool [B, T, 1]."""
-    return tf.sequence_mask(lengths, tf.shape(sequences)[1])[:, :, None]
+    return tf.expand_dims(tf.sequence_mask(lengths, tf.shape(sequences)[1]), -1)
 
 
 def max_pool(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
@@ -24,7 +24,7 @@ def max_pool(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 def mean_pool(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """The mean of the real values of each feature: [B, T, D] → [B, D]."""
     total = tf.reduce_sum(tf.where(real_steps(sequences, lengths), sequences, 0), axis=1)
-    return total / tf.cast(lengths, sequences.dtype)[:, None]
+    return total / tf.expand_dims(tf.cast(lengths, sequences.dtype), -1)
 
 
 @keras.saving.register_keras_serializable("textrnn")

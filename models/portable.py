@@ -147,7 +147,7 @@ def _run(
             inputs, until, start, weights = tf.nest.pack_sequence_as(arguments, flat)
             for value in start:
                 value.set_shape([None, layers[0].units])
-            zeros = [tf.zeros([tf.shape(until)[0], layers[0].units])] * kernels.states
+            zeros = [tf.zeros([tf.size(until), layers[0].units])] * kernels.states
             return [
                 run_one(layer.cell, x, until, start or zeros, of_layer)
                 for layer, x, of_layer in zip(layers, inputs, weights, strict=True)
@@ -174,7 +174,7 @@ def _run(
     def on_cpu(*flat: tf.Tensor) -> Any:
         if not is_stacked:  # no LSTM, or none like BlockLSTMV2
             return each(loop)(*flat)
-        sequences, rows = flat[0], tf.shape(flat[len(layers)])[0]
+        sequences, rows = flat[0], tf.size(flat[len(layers)])
         fits = tf.size(sequences) <= LARGEST_BLOCK // layers[0].units * sequences.shape[2]
         return _either(fits & (rows <= BLOCK_ROWS), each(block), each(loop), flat)
 
@@ -245,7 +245,7 @@ def _block(
     by_step = tf.transpose(inputs, [1, 0, 2])
     no_peephole = tf.zeros([hidden.shape[1]], inputs.dtype)
     found = tf.raw_ops.BlockLSTMV2(
-        seq_len_max=tf.cast(tf.shape(by_step)[0], tf.int64),
+        seq_len_max=tf.shape(by_step, tf.int64)[0],
         x=by_step,
         cs_prev=memory,
         h_prev=hidden,

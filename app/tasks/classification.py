@@ -187,7 +187,7 @@ class Classification(Task):
                 "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
                 "score": tf.reduce_max(probabilities, axis=-1),
                 "probabilities": probabilities,
-                "classes": tf.tile(names[None], [tf.shape(text)[0], 1]),
+                "classes": tf.tile([labels], [tf.size(text), 1]),
             }
 
         def explain(text: tf.Tensor) -> dict[str, tf.Tensor]:
