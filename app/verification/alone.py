@@ -76,10 +76,11 @@ def padded(parts: list[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def difference(got: np.ndarray, wanted: np.ndarray) -> float | None:
+def difference(got: np.ndarray, wanted: np.ndarray, *, slack: float = 1.0) -> float | None:
     """How far apart two answers are, what pads the first one left out; None: they are not the same.
 
-    Numbers within the tolerance are the same. `difference([[1, 2, 0]], [[1, 2]]) -> 0.0`
+    Numbers within the tolerance, or `slack` times it, are the same.
+    `difference([[1, 2, 0]], [[1, 2]]) -> 0.0`
     """
     if got.ndim != wanted.ndim or any(a < b for a, b in zip(got.shape, wanted.shape, strict=True)):
         return None
@@ -91,7 +92,7 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float | None:
     got = got[place]
     if wanted.dtype.kind != "f":
         return 0.0 if np.array_equal(got, wanted) else None
-    if not np.allclose(got, wanted, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+    if not np.allclose(got, wanted, rtol=slack * RELATIVE, atol=slack * ABSOLUTE, equal_nan=True):
         return None
     gaps = np.abs(got.astype(float) - wanted)
     return float(np.nanmax(gaps)) if gaps.size and not np.isnan(gaps).all() else 0.0

@@ -309,6 +309,7 @@ def test_difference() -> None:
     words = np.array([[b"a", b"b"]], object)
     assert difference(numbers + np.float32(1e-4), numbers) == pytest.approx(1e-4, rel=0.01)
     assert difference(numbers + np.float32(0.01), numbers) is None
+    assert difference(numbers + np.float32(0.01), numbers, slack=10) == pytest.approx(0.01, rel=0.01)
     assert difference(np.array([[1, 2, 0]], np.float32), numbers) == 0
     assert difference(np.array([[1, 2, 3]], np.float32), numbers) is None
     assert difference(numbers[:, :1], numbers) is None
