@@ -158,14 +158,14 @@ def beam_search(
     rows, vocabulary_size = tf.unstack(tf.shape(logits))
     max_length = tf.maximum(tf.broadcast_to(tf.cast(max_length, tf.int32), [rows]), 1)
     barred = _barred(forbidden, vocabulary_size)
-    alpha = tf.cast(length_penalty, tf.float32)
-    beta = tf.maximum(tf.cast(coverage_penalty, tf.float32), 0.0)
+    alpha = tf.cast(length_penalty, tf.float64)
+    beta = tf.maximum(tf.cast(coverage_penalty, tf.float64), 0.0)
 
     def penalty(length: tf.Tensor) -> tf.Tensor:
-        return ((5 + tf.cast(length, tf.float32)) / 6) ** alpha
+        return ((5 + tf.cast(length, tf.float64)) / 6) ** alpha
 
     def coverage_score(covered: tf.Tensor) -> tf.Tensor:
-        share = tf.clip_by_value(covered, _LOWEST_COVERAGE, 1.0)
+        share = tf.clip_by_value(tf.cast(covered, tf.float64), _LOWEST_COVERAGE, 1.0)
         return beta * tf.reduce_sum(tf.math.log(share), axis=-1)
 
     if isinstance(width, int) and width == 1:
@@ -179,10 +179,10 @@ def beam_search(
             coverage=coverage,
         )
         tokens = lengths + tf.cast(lengths < max_length, tf.int32)
-        scores = log_probability / penalty(tokens)
+        scores = tf.cast(log_probability, tf.float64) / penalty(tokens)
         if covered is not None:
             scores += coverage_score(covered)
-        return ids[:, tf.newaxis], lengths[:, tf.newaxis], scores[:, tf.newaxis]
+        return ids[:, tf.newaxis], lengths[:, tf.newaxis], tf.cast(scores, tf.float32)[:, tf.newaxis]
 
     state = repeat_rows(state, width)
     logits = repeat_rows(logits, width)
@@ -191,6 +191,7 @@ def beam_search(
         2 * width, width * vocabulary_size
     )  # each beam has one end: `width` others remain
     first_row = tf.range(rows)[:, tf.newaxis] * width
+    impossible = tf.constant(_NEVER, tf.float64)
 
     def go_on(position: tf.Tensor, is_open: tf.Tensor, *_: Any) -> tf.Tensor:
         return tf.reduce_any(is_open)
@@ -207,10 +208,15 @@ def beam_search(
         state: State,
     ) -> tuple[Any, ...]:
         """One token more: beam_ids int32 [B, K, t], beam_scores (log p) float [B, K], done_… the finished."""
-        continued = tf.reshape(tf.nn.log_softmax(logits) + barred, [rows, width, vocabulary_size])
-        continued = tf.reshape(beam_scores[:, :, tf.newaxis] + continued, [rows, -1])
-        log_probability, indices = tf.math.top_k(continued, candidates)
-        beams, tokens = indices // vocabulary_size, indices % vocabulary_size
+        # What is added up is float64: else rounding, which is another one in a batch, decides between texts
+        # that differ by a millionth. The order of a beam's own tokens is that of the logits.
+        best, tokens = tf.math.top_k(logits + barred, tf.minimum(candidates, vocabulary_size))
+        best = tf.cast(best, tf.float64) - _log_normaliser(logits)
+        log_probability, indices = tf.math.top_k(
+            tf.reshape(tf.reshape(beam_scores, [-1, 1]) + best, [rows, -1]), candidates
+        )
+        beams = indices // tf.shape(best)[1]
+        tokens = tf.gather(tf.reshape(tokens, [rows, -1]), indices, batch_dims=1)
         is_end = tokens == end_id
         stops = is_end | (position + 1 >= max_length)[:, tf.newaxis]
 
@@ -223,14 +229,14 @@ def beam_search(
             [tf.gather(beam_ids, beams, batch_dims=1), tf.where(is_end, 0, tokens)[:, :, tf.newaxis]], axis=-1
         )
         done_scores, kept = tf.math.top_k(
-            tf.concat([done_scores, tf.where(finishes, scores, _NEVER)], axis=1), width
+            tf.concat([done_scores, tf.where(finishes, scores, impossible)], axis=1), width
         )
         done_ids = tf.concat([tf.pad(done_ids, [[0, 0], [0, 0], [0, 1]]), ids], axis=1)
         done_ids = tf.gather(done_ids, kept, batch_dims=1)
         lengths = position + 1 - tf.cast(is_end, tf.int32)
         done_lengths = tf.gather(tf.concat([done_lengths, lengths], axis=1), kept, batch_dims=1)
 
-        beam_scores, kept = tf.math.top_k(tf.where(stops, _NEVER, log_probability), width)
+        beam_scores, kept = tf.math.top_k(tf.where(stops, impossible, log_probability), width)
         beams = tf.gather(beams, kept, batch_dims=1)
         tokens = tf.gather(tokens, kept, batch_dims=1)
         # log p only falls; divided by the greatest penalty that may come, it bounds all continuations'
@@ -238,7 +244,7 @@ def beam_search(
         bound = beam_scores[:, 0] / tf.maximum(penalty(position + 2), penalty(max_length))
         is_open = (bound > done_scores[:, -1]) & ((width > 1) | tf.math.is_inf(done_scores[:, -1]))
         # A row that is searched through has no beams left, so that it stays as it is while others go on.
-        beam_scores = tf.where(is_open[:, tf.newaxis], beam_scores, _NEVER)
+        beam_scores = tf.where(is_open[:, tf.newaxis], beam_scores, impossible)
 
         flat = tf.reshape(first_row + beams, [-1])
         state = tf.nest.map_structure(lambda tensor: tf.gather(tensor, flat), state)
@@ -256,7 +262,7 @@ def beam_search(
         )
 
     nothing = tf.zeros([rows, width, 0], tf.int32)
-    never = tf.fill([rows, width], _NEVER)
+    never = tf.fill([rows, width], impossible)
     finished = tf.while_loop(
         go_on,
         extend,
@@ -265,7 +271,7 @@ def beam_search(
             tf.fill([rows], True),
             nothing,
             # One beam at first: all of them hold the same, nothing.
-            tf.where(tf.range(width) == 0, 0.0, never),
+            tf.where(tf.range(width) == 0, tf.zeros([], tf.float64), never),
             nothing,
             tf.zeros([rows, width], tf.int32),
             never,
@@ -288,7 +294,14 @@ def beam_search(
     exists = tf.math.is_finite(scores)  # else what fills up holds whatever the last beams held
     lengths = tf.where(exists, lengths, 0)
     ids = tf.where(exists[:, :, tf.newaxis], ids, 0)
-    return ids[:, :, : tf.reduce_max(lengths)], lengths, scores
+    return ids[:, :, : tf.reduce_max(lengths)], lengths, tf.cast(scores, tf.float32)
+
+
+def _log_normaliser(logits: tf.Tensor) -> tf.Tensor:
+    """Logarithm of Σ exp of logits, added up in float64: float32 [N, V] → float64 [N, 1]."""
+    largest = tf.reduce_max(logits, axis=-1, keepdims=True)
+    total = tf.reduce_sum(tf.cast(tf.exp(logits - largest), tf.float64), axis=-1, keepdims=True)
+    return tf.cast(largest, tf.float64) + tf.math.log(total)
 
 
 def repeat_rows(nest: State, width: int | tf.Tensor) -> State:

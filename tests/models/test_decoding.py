@@ -662,3 +662,25 @@ def test_in_a_saved_model(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got[name], expected[name])
     for name in ("log_p", "scores"):
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-5)
+
+
+def test_small_differences_add_up() -> None:
+    """Of long texts that differ by a few ten-millionths the better one wins: no rounding of sums decides."""
+    first, second, go_on = 2, 3, 4
+
+    def logits(bonus: tf.Tensor) -> tf.Tensor:
+        return tf.stack([*([tf.fill(tf.shape(bonus), -1.0)] * 4), bonus], axis=1)
+
+    def step(ids: tf.Tensor, state: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, Any]:
+        began, position = state
+        began = tf.where(position == 0, ids, began)
+        bonus = tf.where((position == 20) & (began == second), 2.4e-6, 0.0)
+        return logits(bonus), (began, position + 1)
+
+    beginning = tf.constant([[-9.0, -9.0, 0.0, -1e-6, -9.0]])
+    none = tf.zeros([1], tf.int32)
+    ids, _, scores = beam_search(step, (none, none), beginning, end_id=END, max_length=27, width=2)
+
+    assert ids[0, :, 0].numpy().tolist() == [second, first]
+    assert float(scores[0, 0]) == pytest.approx(float(scores[0, 1]), abs=2e-6)
+    assert np.all(ids[0, :, 1:] == go_on)
