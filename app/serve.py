@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.predictor import SAVED_MODEL
 from app.serving.batching import Batching
@@ -26,6 +27,9 @@ from data.errors import UserError, did_you_mean
 
 KEEP_ALIVE = 75
 """Seconds that a connection stays open without a request."""
+DRAIN = 0.5
+"""Seconds in which clients that keep their connections are told with an answer that these close: what they
+had sent by then would be lost if the connections just closed."""
 FAREWELL = 2.0
 """Seconds, after the grace, for telling clients that their requests are dropped."""
 _NAME = r"[^/:=\s]+"
@@ -107,6 +111,22 @@ def labels_of(labels: Sequence[str], models: Sequence[str]) -> dict[tuple[str, s
     return found
 
 
+class _Drained:
+    """An application whose answers may say that their connection closes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.closing = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def announce(message: Message) -> None:
+            if self.closing and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, announce)
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to `serve`, which has gRPC to stop as well."""
 
@@ -153,7 +173,7 @@ def serve(
     repository = Repository(
         models, keep=keep, labels=labels, limits=limits, batching=batching, metrics=metrics, log=log
     )
-    app = application(repository, limits=limits, metrics=metrics, log=log)
+    app = _Drained(application(repository, limits=limits, metrics=metrics, log=log))
     with _listening(host, rest_port) as rest_socket:
         over_grpc = grpc_server(repository, limits=limits, metrics=metrics, log=log)
         grpc_port = _add_port(over_grpc, host, grpc_port)
@@ -173,10 +193,13 @@ def serve(
             "grpc": _address(host, grpc_port),
         }
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(_Server(config), rest_socket, over_grpc, repository, log, addresses, poll, grace))
+            runner.run(
+                _run(app, _Server(config), rest_socket, over_grpc, repository, log, addresses, poll, grace)
+            )
 
 
 async def _run(
+    app: _Drained,
     over_rest: uvicorn.Server,
     rest_socket: socket.socket,
     over_grpc: grpc.Server,
@@ -197,9 +220,13 @@ async def _run(
     log("stopping", grace=grace)
     announcing.cancel()
     repository.stop()
+    for listener in over_rest.servers:
+        listener.close()
+    app.closing = True
     ended = over_grpc.stop(grace + FAREWELL)
-    over_rest.should_exit = True
     dropping = asyncio.create_task(_drop(repository, grace))
+    await asyncio.sleep(min(DRAIN, grace))
+    over_rest.should_exit = True
     await serving
     await asyncio.to_thread(ended.wait)
     dropping.cancel()

@@ -25,10 +25,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import uvloop
 
 CLIENTS = 64
 ROUNDS = 3
@@ -42,14 +44,19 @@ class Seen:
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
-    answers: list[tuple[int, list[float]]] = field(default_factory=list)
-    """Which text, and the probabilities."""
+    bodies: list[tuple[int, bytes]] = field(default_factory=list)
+    """Which text, and what was answered; read later, since clients and server share the machine."""
     dropped: int = 0
     """Requests that were sent and got no answer although the client waited."""
     refused: int = 0
     """Connections that could not be made."""
     left: int = 0
     """Requests whose client hung up."""
+
+    def answers(self) -> Iterator[tuple[int, list[float]]]:
+        """Which text, and the probabilities."""
+        for number, body in self.bodies:
+            yield number, json.loads(body)["predictions"][0]["probabilities"]
 
 
 class Server:
@@ -129,7 +136,7 @@ async def client(port: int, requests: list[bytes], own: list[int], until: float,
             writer.close()
             writer = None
         if status == 200:
-            seen.answers.append((number, json.loads(body)["predictions"][0]["probabilities"]))
+            seen.bodies.append((number, body))
     if writer:
         writer.close()
 
@@ -176,7 +183,7 @@ def wrong(seen: Seen, *models: list[list[float]]) -> int:
     """How many answers are none of the models'."""
     return sum(
         not any(np.allclose(got, model[number], atol=TOLERANCE) for model in models)
-        for number, got in seen.answers
+        for number, got in seen.answers()
     )
 
 
@@ -184,11 +191,11 @@ def throughput(export: Path, texts: Texts, seconds: float) -> None:
     """One client against many."""
     server = Server(export)
     requests = [request(text, server.port) for text in texts]
-    asyncio.run(ask(server.port, requests, CLIENTS, 2))
+    uvloop.run(ask(server.port, requests, CLIENTS, 2))
     one, many, ratios = [], [], []
     for _ in range(ROUNDS):
-        one.append(asyncio.run(ask(server.port, requests, 1, seconds)))
-        many.append(asyncio.run(ask(server.port, requests, CLIENTS, seconds)))
+        one.append(uvloop.run(ask(server.port, requests, 1, seconds)))
+        many.append(uvloop.run(ask(server.port, requests, CLIENTS, seconds)))
         ratios.append(len(many[-1].seconds) / len(one[-1].seconds))
     alone = expected(export, texts)
     print(f"{os.cpu_count()} CPUs, {len(texts)} texts, {ROUNDS} rounds of {seconds:.0f} s")
@@ -218,7 +225,7 @@ def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
         server = Server(Path(folder), "--poll", "1")
         requests = [request(text, server.port) for text in texts]
         models = [expected(path, texts) for path in (first, second)]
-        asyncio.run(ask(server.port, requests, CLIENTS, 5, leavers=2))
+        uvloop.run(ask(server.port, requests, CLIENTS, 5, leavers=2))
         memory = [server.megabytes()]
 
         async def run() -> Seen:
@@ -244,10 +251,10 @@ def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
             load = ask(server.port, requests, CLIENTS, seconds, leavers=2)
             return (await asyncio.gather(load, disturb()))[0]
 
-        seen = asyncio.run(run())
+        seen = uvloop.run(run())
         status = server.process.wait(60)
     by_model = [
-        sum(np.allclose(got, model[number], atol=TOLERANCE) for number, got in seen.answers)
+        sum(np.allclose(got, model[number], atol=TOLERANCE) for number, got in seen.answers())
         for model in models
     ]
     p50, p99 = (np.percentile(seen.seconds, p) * 1e3 for p in (50, 99))

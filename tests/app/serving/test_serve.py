@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -140,6 +141,38 @@ def test_a_server(start: Callable[..., Server], tmp_path: Path) -> None:
         httpx.get(f"{ready['rest']}/healthz")
     channel.close()
     client.close()
+
+
+def test_kept_connections_lose_nothing(start: Callable[..., Server], tmp_path: Path) -> None:
+    """Clients that ask without a pause on connections they keep are told to close them, with an answer."""
+    write_version(tmp_path / "toy", 1)
+    server = start(tmp_path / "toy")
+    host, port = server.wait_for("ready")["rest"].removeprefix("http://").split(":")
+    body = json.dumps({"instances": ["a"]})
+    begun = threading.Barrier(9)
+    told: list[str | None] = []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection(host, int(port), timeout=SECONDS)
+        for turn in range(100_000):
+            connection.request("POST", "/v1/models/toy:predict", body)
+            response = connection.getresponse()
+            assert json.loads(response.read()) == {"predictions": [{"text": "A", "version": 1}]}
+            if turn == 0:
+                begun.wait(SECONDS)
+            if response.getheader("connection") == "close":
+                told.append("close")
+                return
+
+    clients = [threading.Thread(target=ask) for _ in range(8)]
+    for client in clients:
+        client.start()
+    begun.wait(SECONDS)
+    assert server.stop() == 0
+    for client in clients:
+        client.join()
+
+    assert told == ["close"] * 8
 
 
 def _queue(client: httpx.Client, signature: str) -> str:
