@@ -51,7 +51,7 @@ class OneLineErrors(click.Group):
 
 
 def _quiet() -> None:
-    from app.quiet import quiet
+    from app.terminal.quiet import quiet
 
     quiet()
 
@@ -189,7 +189,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
-        from app.tables import show_evaluation
+        from app.terminal.tables import show_evaluation
 
         show_evaluation(result)
 
@@ -229,7 +229,8 @@ def predict(
     """
     _quiet()
     from app.predict import predict as run_prediction
-    from app.predictor import load_predictor, with_beam
+    from app.prediction.loading import load_predictor
+    from app.prediction.predictor import with_beam
 
     failed = run_prediction(
         with_beam(load_predictor(model), beam),
@@ -339,7 +340,7 @@ def generate(
     _quiet()
     from app.generate import Options, stream
     from app.generate import generate as run_generation
-    from app.predictor import load_predictor
+    from app.prediction.loading import load_predictor
 
     options = Options(
         length=length,
@@ -384,7 +385,7 @@ def inspect(run: Path, text: str, output: Path) -> None:
       textrnn inspect runs/english-german "A dog runs over the grass." --output attention.png
     """
     _quiet()
-    from app.attention import draw
+    from app.inspect import draw
 
     click.echo(draw(run, text, output))
 
@@ -641,7 +642,7 @@ def check_dataset(
     if as_json:
         click.echo(json.dumps(report.as_json(), ensure_ascii=False))
     else:
-        from app.tables import show_check
+        from app.terminal.tables import show_check
 
         show_check(report)
     return 1 if report.problems else 0

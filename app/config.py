@@ -231,13 +231,15 @@ DEFAULT = "default"
 
 def presets(task: str) -> list[str]:
     """Names for `--preset` of a task."""
-    folder = resources.files("app") / "presets" / task
+    folder = resources.files("app") / "tasks" / task / "presets"
     names = sorted(e.name.removesuffix(".toml") for e in folder.iterdir() if e.name.endswith(".toml"))
     return [name for name in names if name != DEFAULT]
 
 
 def _preset(task: str, name: str) -> dict[str, Any]:
-    return _read_toml((resources.files("app") / "presets" / task / f"{name}.toml").read_bytes(), name)
+    return _read_toml(
+        (resources.files("app") / "tasks" / task / "presets" / f"{name}.toml").read_bytes(), name
+    )
 
 
 def _read_toml(text: bytes, where: str) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from app.tasks import get_task
 from app.tasks.base import Task
 from data import prepared
 from data.doctor import Report, examine
+from data.formats import BadRow, Field, Row, Value
 from data.prepared import Dataset, rows_by_split
-from data.readers import BadRow, Field, Row, Value
 from data.samples import SAMPLES
-from data.sources import SPLITS, CatalogueName, open_source
+from data.sources import CatalogueName, open_source
+from data.splits import SPLITS
 
 
 def list_all(config: Config, match: str) -> list[str]:

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.encode import training_rows
-from app.predictor import load_predictor, with_beam
-from app.progress import bar
-from app.run import Run, open_run, versions, write_text
+from app.artifacts.files import versions, write_text
+from app.artifacts.run import Run, open_run
+from app.prediction.loading import load_predictor
+from app.prediction.predictor import with_beam
 from app.tasks import get_task
 from app.tasks.base import RowBatch, Task
+from app.terminal.progress import bar
 from data.errors import UserError
 from data.prepared import Dataset, prepare
 from data.sources import open_source
+from data.splits import training_rows
 
 ROWS_AT_ONCE = 4096
 
@@ -68,7 +70,11 @@ def baseline(run: Run, task: Task, own: Dataset, dataset: Dataset, split: str) -
     if cached.exists():
         found: dict[str, Any] = json.loads(cached.read_text())
         return found
-    train = (rows for name, rows in training_rows(own, task, config) if name == "train")
+    train = (
+        rows
+        for name, rows in training_rows(own, task.fields(config)[0].name, config.data.validation_fraction)
+        if name == "train"
+    )
     figures = task.baseline((own, train), (dataset, dataset.batches(split)), run)
     if figures is not None:
         cached.parent.mkdir(parents=True, exist_ok=True)

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from app.examples import examples
-from app.predictor import EXPORT_MANIFEST, build_served, serving_facts
-from app.run import checksums, new_directory, open_run, versions
+from app.artifacts.examples import examples
+from app.artifacts.files import checksums, new_directory, versions
+from app.artifacts.golden import write_golden
+from app.artifacts.hard_texts import hard_texts
+from app.artifacts.run import open_run
+from app.artifacts.saved_model import described_signatures
+from app.artifacts.warmup import warmup_requests, write_warmup
+from app.prediction.loading import EXPORT_MANIFEST, build_served, serving_facts
 from app.tasks import get_task
-from app.verification.golden import write_golden
-from app.verification.hard_texts import hard_texts
-from app.verification.saved_model import described_signatures
-from app.warmup import warmup_requests, write_warmup
 from data.errors import UserError
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from app.predictor import Predictor
+from app.prediction.predictor import Predictor
 from data.errors import UserError, did_you_mean
 
 STREAMED_TOKENS = 16

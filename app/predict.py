@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from app.predictor import Predictor
-from app.progress import bar
-from app.run import replaced
+from app.artifacts.files import replaced
+from app.prediction.predictor import Predictor
+from app.terminal.progress import bar
 from data.errors import UserError
-from data.readers import READERS, BadRow, Field, Row, format_of, read_rows
+from data.formats import READERS, BadRow, Field, Row, format_of, read_rows
 
 TABLES = ("csv", "tsv")
 CHUNK = 4096

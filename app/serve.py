@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.predictor import SAVED_MODEL
+from app.artifacts.saved_model import SAVED_MODEL
 from app.serving.batching import Batching
 from app.serving.grpc_api import grpc_server
 from app.serving.logs import Log

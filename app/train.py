@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from app.artifacts.files import versions
+from app.artifacts.run import CONFIG, METRICS, complete_run, create_run, read_manifest
 from app.config import Config, differences, load_config
-from app.run import CONFIG, METRICS, complete_run, create_run, read_manifest, versions
 from app.tasks import get_task
 from app.tasks.base import Vocabularies, checked_metric
 from data.embeddings import read_vectors
@@ -182,9 +183,9 @@ def _summary(run: Path, *, finished: bool) -> Trained:
 
 
 def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -> Trained:
-    from app.encode import encode_dataset
-    from app.fit import Fit, Interrupted
-    from app.progress import TrainingDisplay
+    from app.terminal.progress import TrainingDisplay
+    from app.training.encode import encode_dataset
+    from app.training.fit import Fit, Interrupted
     from models.text import UNKNOWN_ID
 
     encoded, longest = encode_dataset(dataset, task, config, config.data_directory())

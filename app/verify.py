@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.predictor import EXPORT_MANIFEST, find_export
-from app.run import checksums
+from app.artifacts import replay
+from app.artifacts.files import checksums
+from app.artifacts.golden import GOLDEN, MAIN
+from app.artifacts.operations import forbidden_operations
+from app.artifacts.saved_model import SAVED_MODEL, described_signatures
+from app.artifacts.warmup import read_warmup
+from app.prediction.loading import EXPORT_MANIFEST, find_export
 from app.tasks import TASKS
-from app.verification import alone
-from app.verification.golden import GOLDEN, MAIN
 from app.verification.kernels import kernels, portability_problem
-from app.verification.operations import forbidden_operations
-from app.verification.saved_model import SAVED_MODEL, described_signatures
-from app.warmup import read_warmup
 from data.errors import UserError
 
 SMALLEST_GOLDEN_SET = 40
@@ -222,7 +222,7 @@ def _replayed(path: Path, manifest: dict[str, Any]) -> list[Check]:
     try:
         cases: Counter[str] = Counter()
         unsettled = 0
-        for case in alone.read_cases(str(path / GOLDEN)):
+        for case in replay.read_cases(str(path / GOLDEN)):
             cases[case["signature"]] += 1
             unsettled += not case["settled"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -240,7 +240,7 @@ def _replayed(path: Path, manifest: dict[str, Any]) -> list[Check]:
     with tempfile.TemporaryDirectory() as elsewhere:
         try:
             done = subprocess.run(
-                [sys.executable, "-I", alone.__file__, path.resolve(), (path / GOLDEN).resolve()],
+                [sys.executable, "-I", replay.__file__, path.resolve(), (path / GOLDEN).resolve()],
                 cwd=elsewhere,
                 capture_output=True,
                 text=True,
@@ -264,13 +264,13 @@ def _replayed(path: Path, manifest: dict[str, Any]) -> list[Check]:
             if expected.get(name) and not ran.get("CudnnRNNV3 on GPU"):
                 process.problems.append(f"{name} ran {ran or 'no recurrent kernel'} on a host with a GPU")
     ways = found["ways"]
-    tolerance = {"absolute": alone.ABSOLUTE, "relative": alone.RELATIVE}
+    tolerance = {"absolute": replay.ABSOLUTE, "relative": replay.RELATIVE}
     golden.details = {"tolerance": tolerance, "unsettled": unsettled, "ways": ways}
     golden.problems += [problem for way in ways.values() for problem in way["wrong"]]
     largest = max(way["largest_difference"] for way in ways.values())
     golden.said = (
         f"{sum(cases.values())} answers {', '.join(ways)}; numbers to {largest:.0e} "
-        f"(allowed: {alone.ABSOLUTE:.0e} + {alone.RELATIVE:.0e} of the value)"
+        f"(allowed: {replay.ABSOLUTE:.0e} + {replay.RELATIVE:.0e} of the value)"
     )
     if unsettled:
         were = "was" if unsettled == 1 else "were"

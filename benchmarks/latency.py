@@ -112,8 +112,8 @@ def token_ids(run: Path, texts: list[str]) -> list[list[int]]:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
-    from app.encode import cutting_options
-    from app.run import open_run
+    from app.artifacts.run import open_run
+    from app.tasks.tokenizing import cutting_options
     from models.text import Preprocessor
 
     opened = open_run(run)
@@ -128,8 +128,8 @@ def token_ids(run: Path, texts: list[str]) -> list[list[int]]:
 
 def describe(run: Path, folder: Path) -> None:
     """Writes the weights and sizes of a classifier, for a worker that has no TensorFlow."""
-    from app.predictor import load_keras_model
-    from app.run import open_run
+    from app.artifacts.run import open_run
+    from app.prediction.loading import load_keras_model
 
     model = load_keras_model(open_run(run))
     stack = model.recurrent
@@ -152,7 +152,7 @@ def work(name: str, run: Path, export: Path) -> None:
     rows = json.loads(sys.stdin.readline())
     with tempfile.TemporaryDirectory() as folder:
         if name == "export":
-            from app.predictor import find_export
+            from app.prediction.loading import find_export
 
             loaded = tf.saved_model.load(str(find_export(export)))
             function = loaded.signatures["serving_default"]
@@ -186,8 +186,8 @@ def stock_export(run: Path, folder: str, *, reads_text: bool) -> None:
     """The same layers and weights as Keras's tutorials put them together, by `model.export`."""
     import keras
 
-    from app.predictor import load_keras_model
-    from app.run import open_run
+    from app.artifacts.run import open_run
+    from app.prediction.loading import load_keras_model
 
     opened = open_run(run)
     own = load_keras_model(opened)

@@ -173,7 +173,7 @@ async def ask(port: int, requests: list[bytes], clients: int, seconds: float, le
 
 def expected(export: Path, texts: Texts) -> list[list[float]]:
     """The probabilities of each text alone."""
-    from app.predictor import load_predictor
+    from app.prediction.loading import load_predictor
 
     predictor = load_predictor(export)
     return [predictor([text.encode()])["probabilities"][0].tolist() for text in texts]
@@ -215,7 +215,7 @@ def throughput(export: Path, texts: Texts, seconds: float) -> None:
 
 def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
     """A version swap, clients that hang up, and a stop, under load."""
-    from app.predictor import find_export
+    from app.prediction.loading import find_export
 
     first, second = (find_export(path) for path in (export, other))
     assert first

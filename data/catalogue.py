@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError, did_you_mean
-from data.readers import Field, FieldKind
+from data.formats import Field, FieldKind
 
 
 def _is(feature: Any, kind: FieldKind) -> bool:

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from data.readers import EMPTY_LINE, BadRow, Row
-from data.sources import ALL_SPLITS, SPLITS
+from data.formats import EMPTY_LINE, BadRow, Row
+from data.splits import ALL_SPLITS, SPLITS
 from data.vocabulary import most_frequent
 
 Tokenize = Callable[[Sequence[str]], list[list[bytes]]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import UserError
-from data.readers import open_text
+from data.formats import open_text
 
 
 def read_vectors(path: Path, vocabulary: Sequence[bytes], *, size: int) -> dict[int, np.ndarray]:

@@ -18,8 +18,9 @@ import numpy as np
 
 from data.catalogue import prepare_catalogue
 from data.errors import UserError
-from data.readers import CONTINUES, EMPTY_LINE, BadRow, Field, Row, Value
-from data.sources import ALL_SPLITS, SPLIT_ALIASES, SPLITS, CatalogueName, Part, Source, row_hash, split_of
+from data.formats import CONTINUES, EMPTY_LINE, BadRow, Field, Row, Value
+from data.sources import CatalogueName, Part, Source
+from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS, row_hash, split_of
 
 FORMAT_VERSION = "1.1.0"
 FILE_SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))

@@ -10,23 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UserError, did_you_mean
-from data.readers import (
+from data.formats import (
     BadRow,
     Field,
     Reader,
     Row,
-    Value,
     format_of,
     read_document,
     read_pairs,
     read_rows,
 )
 from data.samples import SAMPLES
+from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS
 
-SPLITS = ("train", "validation", "test")
-SPLIT_ALIASES = {"valid": "validation", "dev": "validation", "val": "validation"}
-ALL_SPLITS = "all"
-"""The part that a single file is, which the program splits."""
 SAMPLE_SEED = 0
 _BLOCK = 1 << 20
 
@@ -59,27 +55,6 @@ class CatalogueName:
     """`tfds:NAME[/CONFIG][:VERSION]`."""
 
     name: str
-
-
-def split_of(row_hash: int, shares: Sequence[tuple[str, float]]) -> str:
-    """The split of a row, by its hash alone, so that equal rows stay together.
-
-    Args:
-        row_hash: 64 bits, as `row_hash` gives.
-        shares: splits and their shares, which add up to 1.
-    """
-    position = row_hash / 2**64
-    for name, share in shares:
-        if position < share:
-            return name
-        position -= share
-    return shares[-1][0]
-
-
-def row_hash(values: Mapping[str, Value]) -> int:
-    """64 bits of a row's content, the same on every machine."""
-    content = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
 
 
 def _identifier(text: str) -> str:

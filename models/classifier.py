@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import portable
-from models.embedding import Embedding
-from models.pooling import Pooling, PoolingKind
-from models.recurrent import Cell, MergeMode, RecurrentStack
+from models.kernels import portable
+from models.layers.embedding import Embedding
+from models.layers.pooling import Pooling, PoolingKind
+from models.layers.recurrent import Cell, MergeMode, RecurrentStack
+from models.layers.word_dropout import WordDropout
 from models.text import UNKNOWN_ID
-from models.word_dropout import WordDropout
 
 INTEGRATION_POINTS = 16
 """Of integrated gradients: what they add up to is then right to a hundredth; `max` has kinks on the way."""

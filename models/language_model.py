@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models import portable
-from models.embedding import Embedding
-from models.recurrent import CELLS, Cell
+from models.kernels import portable
+from models.layers.embedding import Embedding
+from models.layers.recurrent import CELLS, Cell
+from models.layers.word_dropout import WordDropout
 from models.text import END_ID
-from models.word_dropout import WordDropout
 
 State = tuple[tuple[tf.Tensor, ...], ...]  # of each layer: h, and for an LSTM c; each float [N, units]
 

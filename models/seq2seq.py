@@ -11,9 +11,9 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from models.embedding import Embedding
-from models.recurrent import CELLS, Cell, MergeMode, RecurrentStack
-from models.word_dropout import WordDropout
+from models.layers.embedding import Embedding
+from models.layers.recurrent import CELLS, Cell, MergeMode, RecurrentStack
+from models.layers.word_dropout import WordDropout
 
 AttentionKind = Literal["additive", "multiplicative", "none"]
 # What a step of decoding hands to the next: nested tensors, each with a row for each hypothesis.

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from models.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
-from models.embedding import Embedding
-from models.pooling import Pooling
-from models.recurrent import Cell, MergeMode, RecurrentStack
-from models.word_dropout import WordDropout
+from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
+from models.layers.embedding import Embedding
+from models.layers.pooling import Pooling
+from models.layers.recurrent import Cell, MergeMode, RecurrentStack
+from models.layers.word_dropout import WordDropout
 
 CharacterFeatures = Literal["none", "recurrent", "convolution"]
 

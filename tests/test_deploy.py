@@ -15,9 +15,9 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from app.artifacts.warmup import BATCH_SIZES
 from app.serving.batching import Batching
 from app.tasks import TASKS, get_task
-from app.warmup import BATCH_SIZES
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

@@ -17,7 +17,7 @@ from app.config import load_config
 from app.datasets import prepare
 from app.evaluate import evaluate
 from app.export import export
-from app.predictor import load_predictor
+from app.prediction.loading import load_predictor
 from app.train import train
 from data.prepared import Dataset
 from models.text import locate

@@ -21,15 +21,17 @@ import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from app.predictor import EXPORT_MANIFEST, SAVED_MODEL, Predictor, load_predictor
-from app.run import verify_checksums
+from app.artifacts.files import verify_checksums
+from app.artifacts.operations import forbidden_operations
+from app.artifacts.saved_model import SAVED_MODEL
+from app.artifacts.warmup import read_warmup
+from app.prediction.loading import EXPORT_MANIFEST, load_predictor
+from app.prediction.predictor import Predictor
 from app.serving.batching import Batcher, Batching, Direct, Pending
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
 from app.serving.metrics import Metrics, QueueLength
 from app.tasks.base import Task
-from app.verification.operations import forbidden_operations
-from app.warmup import read_warmup
 from data.errors import UserError
 
 DEFAULT_SIGNATURE = "serving_default"

@@ -18,7 +18,7 @@ from typing import Any
 from starlette.types import Receive, Send
 
 from app.generate import LARGEST_SEED, Ending, Options, stream
-from app.predictor import Predictor
+from app.prediction.predictor import Predictor
 from app.serving.errors import Code, Refused
 from app.serving.servables import Limits, Repository, Servable
 from app.serving.tensors import parse

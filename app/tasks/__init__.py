@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from app.tasks.base import Task
 
 TASKS = {
-    "classification": "app.tasks.classification",
-    "tagging": "app.tasks.tagging",
-    "generation": "app.tasks.generation",
-    "translation": "app.tasks.translation",
+    "classification": "app.tasks.classification.task",
+    "tagging": "app.tasks.tagging.task",
+    "generation": "app.tasks.generation.task",
+    "translation": "app.tasks.translation.task",
 }
 """Module of each task; it holds `TASK`. Names only, so that help is printed without TensorFlow."""
 

@@ -17,16 +17,16 @@ import numpy as np
 from data.batching import Feed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
+from data.formats import Field, Reader, Row, Value
 from data.prepared import Dataset, Scan, Watch
-from data.readers import Field, Reader, Row, Value
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from app.artifacts.run import Run
     from app.config import Config
-    from app.predictor import Predictor
-    from app.run import Run
+    from app.prediction.predictor import Predictor
 
 RowBatch = Mapping[str, np.ndarray]
 """Rows of a dataset: an array for each field, as `Dataset.batches` gives them."""

@@ -11,7 +11,7 @@ import numpy as np
 from app.tasks.base import RowBatch
 from data.errors import UserError
 from data.prepared import Dataset, Scan
-from data.sources import ALL_SPLITS
+from data.splits import ALL_SPLITS
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import config_pb2, device_properties_pb2, meta_gra
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.grappler.cluster import Cluster
 
-from app.verification.saved_model import Library, called, node_of, read_saved_model
+from app.artifacts.saved_model import Library, called, node_of, read_saved_model
 from data.errors import UserError
 
 CUDNN = "CudnnRNNV3"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from app.attention import DOTS_PER_INCH, LONGEST_SIDE, attention, draw
-from app.predictor import load_predictor
-from app.run import open_run
+from app.artifacts.run import open_run
+from app.inspect import DOTS_PER_INCH, LONGEST_SIDE, attention, draw
+from app.prediction.loading import load_predictor
 
 Command = Callable[..., Result]
 
@@ -77,7 +77,7 @@ def test_signs_that_are_hard_to_draw(translator: Path, tmp_path: Path) -> None:
 
 def test_a_long_text(translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The picture of a long text has no more pixels on a side than can be drawn."""
-    monkeypatch.setattr("app.attention.LONGEST_SIDE", 300)
+    monkeypatch.setattr("app.inspect.LONGEST_SIDE", 300)
 
     draw(translator, "one two three " * 100, tmp_path / "picture.png")
 

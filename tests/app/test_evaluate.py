@@ -23,12 +23,12 @@ from sklearn.metrics import (
 import app.evaluate
 from app.config import Config
 from app.evaluate import evaluate
-from app.predictor import load_predictor
-from app.tables import show_evaluation
+from app.prediction.loading import load_predictor
 from app.tasks import get_task
+from app.terminal.tables import show_evaluation
 from app.train import train
 from data.prepared import FILE_SHARES
-from data.sources import row_hash, split_of
+from data.splits import row_hash, split_of
 
 Command = Callable[..., Result]
 Configured = Callable[..., Config]

@@ -14,8 +14,9 @@ import pytest
 import tensorflow as tf
 
 from app.config import Config
-from app.predictor import Predictor, load_predictor
-from app.tasks.classification import TASK
+from app.prediction.loading import load_predictor
+from app.prediction.predictor import Predictor
+from app.tasks.classification.task import TASK
 from models.classifier import Classifier, log_odds
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize
 

@@ -15,7 +15,7 @@ from click.testing import Result
 
 from app.config import Config
 from app.export import export, next_version
-from app.predictor import load_predictor
+from app.prediction.loading import load_predictor
 from app.train import train
 
 Command = Callable[..., Result]

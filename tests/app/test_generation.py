@@ -19,18 +19,19 @@ import tensorflow as tf
 from click.testing import Result
 from tensorflow.python.framework.config import disable_op_determinism
 
+from app.artifacts.run import open_run
 from app.config import Config, load_config
-from app.encode import training_rows
 from app.evaluate import evaluate
 from app.export import export
 from app.generate import STREAMED_TOKENS, Ending, Options, generate, stream
-from app.predictor import Predictor, load_predictor
-from app.progress import TrainingDisplay
-from app.run import open_run
+from app.prediction.loading import load_predictor
+from app.prediction.predictor import Predictor
 from app.tasks import get_task
+from app.terminal.progress import TrainingDisplay
 from app.train import train
 from data.prepared import prepare
 from data.sources import open_source
+from data.splits import training_rows
 from models.text import END_ID, tokenize
 
 Command = Callable[..., Result]
@@ -817,7 +818,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
 @pytest.mark.parametrize("piece", [1 << 16, 100])
 def test_a_text_is_cut_by_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     """The first 90 % of a text are learned from, the next 5 % validate, the last 5 % test."""
-    monkeypatch.setattr("data.readers.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
     text = play()
     (tmp_path / "play.txt").write_text(text)
 
@@ -833,7 +834,7 @@ def test_the_end_of_a_training_text_is_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """Of a folder with a training text alone, the text's end validates, however short the text is."""
-    monkeypatch.setattr("data.readers.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/train.txt").write_text(play())
 

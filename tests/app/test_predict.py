@@ -14,9 +14,10 @@ import pytest
 from click.testing import Result
 
 import app.predict
-import app.predictor
+import app.prediction.predictor
 from app.config import Config
-from app.predictor import Predictor, load_predictor
+from app.prediction.loading import load_predictor
+from app.prediction.predictor import Predictor
 from app.train import train
 
 Command = Callable[..., Result]
@@ -30,7 +31,7 @@ GOOD = '{"text": "The plot is charming."}'
 def loaded_once() -> Iterator[None]:
     """Load each model once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app.predictor, "load_predictor", functools.cache(load_predictor))
+        patch.setattr(app.prediction.predictor, "load_predictor", functools.cache(load_predictor))
         yield
 
 

@@ -18,15 +18,15 @@ from click.testing import Result
 from tensorflow.python.framework.config import disable_op_determinism
 
 import app.evaluate
-import app.predictor
+import app.prediction.predictor
+from app.artifacts.run import open_run
 from app.config import load_config
-from app.encode import encode_dataset
 from app.export import export
-from app.predictor import load_keras_model, load_predictor
-from app.progress import TrainingDisplay
-from app.run import open_run
+from app.prediction.loading import load_keras_model, load_predictor
 from app.tasks import get_task
+from app.terminal.progress import TrainingDisplay
 from app.train import train
+from app.training.encode import encode_dataset
 from data.prepared import prepare
 from data.samples import tags as sample_tags
 from data.sources import open_source
@@ -44,7 +44,7 @@ def loaded_once() -> Iterator[None]:
     """Load each model once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
         once = functools.cache(load_predictor)
-        patch.setattr(app.predictor, "load_predictor", once)
+        patch.setattr(app.prediction.predictor, "load_predictor", once)
         patch.setattr(app.evaluate, "load_predictor", once)
         yield
 
@@ -260,7 +260,7 @@ def test_answers(mixed: tuple[Path, Lines], answers: Lines) -> None:
 def test_what_stands_in_a_span(joint: Path) -> None:
     """A span's text is that of the text, the white space between its tokens as well."""
     line = {"spans": [{"label": "city", "start": 0, "end": 9, "text": "New  York"}], "tokens": []}
-    task: Any = app.predictor.load_predictor(joint).task
+    task: Any = app.prediction.predictor.load_predictor(joint).task
     rows = [type("R", (), {"values": {"text": ""}, "text": lambda self: "New\t\u00a0York", "line": 1})()]
 
     class Fixed:
@@ -282,7 +282,7 @@ def test_what_stands_in_a_span(joint: Path) -> None:
 
 def test_neighbours_change_nothing(joint: Path, mixed: tuple[Path, Lines], answers: Lines) -> None:
     """A text alone is answered as in a batch with one of thousands of words."""
-    predictor = app.predictor.load_predictor(joint)
+    predictor = app.prediction.predictor.load_predictor(joint)
     for row, line in zip(mixed[1], answers, strict=True):
         if "text" in row:
             (alone,) = predictor.task.lines(predictor([row["text"].encode()]))
@@ -862,7 +862,7 @@ def of_runs(joint: Path, crf: Path) -> dict[str, dict[str, Lines]]:
     }
     found: dict[str, dict[str, Lines]] = {}
     for name, path in (("joint", joint), ("crf", crf)):
-        signatures = app.predictor.load_predictor(path).signatures
+        signatures = app.prediction.predictor.load_predictor(path).signatures
         found[name] = {
             signature: [
                 {key: plain(value.numpy().tolist()) for key, value in signatures[signature](**own).items()}

@@ -21,13 +21,13 @@ from click.testing import Result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow.python.framework.config import disable_op_determinism
 
+from app.artifacts.run import open_run
 from app.config import Config, TrainingConfig
-from app.fit import clip
-from app.predictor import load_keras_model
-from app.progress import TrainingDisplay
-from app.run import open_run
+from app.prediction.loading import load_keras_model
 from app.tasks import get_task
+from app.terminal.progress import TrainingDisplay
 from app.train import FEWEST_EPOCHS, MOST_EPOCHS, default_run, resolve_epochs, train
+from app.training.fit import clip
 from data.encoding import Encoded, EncodedSplit, Sequences
 from data.errors import UserError
 from models.text import Preprocessor

@@ -23,15 +23,16 @@ import tensorflow as tf
 from click.testing import Result
 from tensorflow.python.framework.config import disable_op_determinism
 
+from app.artifacts.run import Run, open_run
 from app.config import Config, load_config
-from app.encode import encode_dataset
 from app.export import export
-from app.predictor import Predictor, load_keras_model, load_predictor
-from app.progress import TrainingDisplay
-from app.run import Run, open_run
-from app.tasks.translation import TASK, validation_bleu
-from app.tasks.translation_search import Translator
+from app.prediction.loading import load_keras_model, load_predictor
+from app.prediction.predictor import Predictor
+from app.tasks.translation.search import Translator
+from app.tasks.translation.task import TASK, validation_bleu
+from app.terminal.progress import TrainingDisplay
 from app.train import Trained, new_model, train
+from app.training.encode import encode_dataset
 from data.encoding import Encoded
 from data.errors import UserError
 from data.prepared import prepare

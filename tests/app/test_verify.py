@@ -14,10 +14,10 @@ import tensorflow as tf
 from click.testing import Result
 from tensorflow.core.protobuf import saved_model_pb2
 
-from app.predictor import EXPORT_MANIFEST
-from app.verification.alone import difference, encoded, padded
-from app.verification.golden import GOLDEN
-from app.verification.hard_texts import LONG, hard_texts
+from app.artifacts.golden import GOLDEN
+from app.artifacts.hard_texts import LONG, hard_texts
+from app.artifacts.replay import difference, encoded, padded
+from app.prediction.loading import EXPORT_MANIFEST
 from app.verify import SMALLEST_GOLDEN_SET, Report, verify
 
 Command = Callable[..., Result]

@@ -11,10 +11,18 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from app.examples import examples
+from app.artifacts.examples import examples
+from app.artifacts.saved_model import read_saved_model
+from app.artifacts.warmup import (
+    BATCH_SIZES,
+    LONG,
+    MOST_RECORDS,
+    WARMUP,
+    read_warmup,
+    warmup_requests,
+    write_warmup,
+)
 from app.tasks import get_task
-from app.verification.saved_model import read_saved_model
-from app.warmup import BATCH_SIZES, LONG, MOST_RECORDS, WARMUP, read_warmup, warmup_requests, write_warmup
 from data.errors import UserError
 
 ODD = [b"", b" \t\n", b"good bad", b"\xff good \x80", b"a\x00b\x00", "schön 👍🏽".encode(), b"bad " * 40]

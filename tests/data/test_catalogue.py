@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 
 from data.catalogue import map_columns
 from data.errors import UserError
+from data.formats import CONTINUES, Field
 from data.prepared import prepare
-from data.readers import CONTINUES, Field
 from data.sources import CatalogueName
 
 features = tfds.features

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from data.doctor import Malformed, Report, examine
+from data.formats import EMPTY_LINE, READERS, BadRow, Field, Row
 from data.prepared import rows_by_split
-from data.readers import EMPTY_LINE, READERS, BadRow, Field, Row
 from data.samples import reviews
 from data.sources import Source, open_source
 

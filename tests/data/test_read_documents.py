@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.prepared import prepare, rows_by_split
-from data.readers import (
+from data.formats import (
     CONTINUES,
     PIECE_CHARACTERS,
     BadRow,
@@ -23,6 +22,7 @@ from data.readers import (
     read_pairs,
     read_rows,
 )
+from data.prepared import prepare, rows_by_split
 from data.sources import Source, open_source
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
@@ -53,7 +53,7 @@ def joined(rows: list[Row | BadRow]) -> str:
 @pytest.fixture
 def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a piece have 10 characters or so."""
-    monkeypatch.setattr("data.readers.PIECE_CHARACTERS", 10)
+    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", 10)
 
 
 def test_a_short_document_is_one_piece() -> None:
@@ -124,7 +124,7 @@ def test_bytes_of_a_document_that_are_not_utf8(line: str) -> None:
 def test_joined_pieces_are_the_document(text: str) -> None:
     """Whatever it holds, not a sign is lost, doubled or changed, and each piece begins on its line."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data.readers.PIECE_CHARACTERS", 7)
+        patch.setattr("data.formats.PIECE_CHARACTERS", 7)
         rows = good(pieces(text))
 
     assert joined([*rows]) == text
@@ -173,7 +173,7 @@ def test_one_text_is_split_by_position(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, piece: int
 ) -> None:
     """The first 90 % of its characters train, 5 % each are for validation and test; none is lost."""
-    monkeypatch.setattr("data.readers.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
     text = "".join("é\n 中x"[i * i % 5] for i in range(length))
 
     found = split(document(tmp_path, text))
@@ -217,7 +217,7 @@ def test_documents_in_a_folder_are_not_split(tmp_path: Path) -> None:
 
 def test_a_prepared_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text and flags come back from disk as they were read."""
-    monkeypatch.setattr("data.readers.PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", 100)
     text = "A line of some words, é.\r\n" * 100
     source = document(tmp_path, text)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.readers import (
+from data.formats import (
     EMPTY_LINE,
     BadRow,
     Field,

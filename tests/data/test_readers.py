@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.readers import EMPTY_LINE, READERS, BadRow, Field, Row, format_of, read_rows
+from data.formats import EMPTY_LINE, READERS, BadRow, Field, Row, format_of, read_rows
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.readers import READERS, Field, Row
+from data.formats import READERS, Field, Row
 from data.samples import reviews
-from data.sources import CatalogueName, Source, open_source, row_hash, split_of
+from data.sources import CatalogueName, Source, open_source
+from data.splits import row_hash, split_of
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")

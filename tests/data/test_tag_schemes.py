@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.tag_schemes import Scheme, SchemeDetector, SchemeError, SpanScores, convert, spans, transitions
+from data.tags import Scheme, SchemeDetector, SchemeError, SpanScores, convert, spans, transitions
 
 LETTERS: dict[Scheme, str] = {
     **{"BIO": "BI", "IOB1": "BI"},

@@ -17,8 +17,8 @@ from keras import losses, optimizers, utils
 from numpy.typing import NDArray
 
 from models.classifier import Classifier, log_odds
-from models.pooling import PoolingKind
-from models.recurrent import CELLS, Cell
+from models.layers.pooling import PoolingKind
+from models.layers.recurrent import CELLS, Cell
 from models.text import UNKNOWN_ID
 
 Array = NDArray[np.float64]

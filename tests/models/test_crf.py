@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.crf import CRF, forbidding, marginals, viterbi
+from models.layers.crf import CRF, forbidding, marginals, viterbi
 
 Array = NDArray[np.float64]
 

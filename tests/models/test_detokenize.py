@@ -7,8 +7,8 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.subwords import SubwordTokenizer
 from models.text import NEWLINE, TokenKind, detokenize, normalize, tokenize
+from models.text.subwords import SubwordTokenizer
 
 SENTENCES = [
     "He didn't say so, but she'd know: it's late.",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.decoding import beam_search, sample
 from models.language_model import END_ID, LanguageModel, State
-from models.recurrent import CELLS
+from models.layers.recurrent import CELLS
 
 Array = NDArray[Any]
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.pooling import Pooling, PoolingKind, real_steps
+from models.layers.pooling import Pooling, PoolingKind, real_steps
 
 Array = NDArray[np.float64]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.embedding import Embedding
-from models.portable import BLOCK_ROWS, FEW_OUTPUTS, STEPS_A_TURN, dense, has_cudnn_kernel, run
-from models.recurrent import CELLS
+from models.kernels.portable import BLOCK_ROWS, FEW_OUTPUTS, STEPS_A_TURN, dense, has_cudnn_kernel, run
+from models.layers.embedding import Embedding
+from models.layers.recurrent import CELLS
 
 WIDTH = 3
 UNITS = 5
@@ -44,7 +44,7 @@ LARGEST = 9
 @pytest.fixture(autouse=True)
 def largest_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small batches be large ones."""
-    monkeypatch.setattr("models.portable.LARGEST_BLOCK", LARGEST * STEPS_A_TURN * UNITS)
+    monkeypatch.setattr("models.kernels.portable.LARGEST_BLOCK", LARGEST * STEPS_A_TURN * UNITS)
 
 
 def layer(cell: str, **options: Any) -> keras.layers.RNN:
@@ -148,7 +148,7 @@ def test_a_large_batch_is_not_kept_whole(
     monkeypatch: pytest.MonkeyPatch, rows: int, steps: int, loops: int
 ) -> None:
     """What `BlockLSTMV2` keeps of every step has a bound, and so have its rows; beyond, a loop runs."""
-    from models import portable
+    from models.kernels import portable
 
     ran: list[int] = []
     loop = portable._loop
@@ -187,7 +187,7 @@ def test_cudnn_parameters(cell: str) -> None:
 
     A step is computed from the flat parameters as cuDNN's manual has its equations, and compared with Keras.
     """
-    from models.portable import _kernels
+    from models.kernels.portable import _kernels
 
     made = layer(cell)
     of_cell = made.cell

@@ -9,9 +9,9 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.positions import positions
-from models.subwords import SubwordTokenizer
 from models.text import TokenKind, lower, tokenize
+from models.text.positions import positions
+from models.text.subwords import SubwordTokenizer
 
 PIECES = [*"▁aeinst", "▁the", "▁it", "is", "▁İ", "<", ">", "/", "br"]
 SUBWORDS = SubwordTokenizer([p.encode() for p in PIECES], [-float(i + 1) for i in range(len(PIECES))])

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.recurrent import CELLS, RecurrentStack, last_step, merge, reverse
+from models.layers.recurrent import CELLS, RecurrentStack, last_step, merge, reverse
 
 Array = NDArray[np.float64]
 Activation = Callable[[Array], Array]

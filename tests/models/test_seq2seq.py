@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.recurrent import CELLS
+from models.layers.recurrent import CELLS
 from models.seq2seq import FIXED, Attention, Seq2Seq, State, losses
 from models.text import END_ID, UNKNOWN_ID
 

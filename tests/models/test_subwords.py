@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
-from models.subwords import SPACE, SubwordTokenizer
+from models.text.subwords import SPACE, SubwordTokenizer
 
 # What a vocabulary is learnt from, joined by chance. What repeats itself can be cut in ways that tie.
 SEEN = {

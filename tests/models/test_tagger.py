@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import optimizers, utils
 from numpy.typing import NDArray
 
-from models.recurrent import CELLS
+from models.layers.recurrent import CELLS
 from models.tagger import CharacterEncoder, Tagger
 from models.text import UNKNOWN_ID
 

@@ -378,7 +378,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(exported: Path, ask: Ask) -> Iterator[Served]:
-    from app.predictor import load_predictor
+    from app.prediction.loading import load_predictor
 
     metrics, lines = Metrics(), io.StringIO()
     log, limits = Log(lines), Limits(body_bytes=10_000_000)

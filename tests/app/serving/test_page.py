@@ -25,7 +25,7 @@ from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.rest import application
 from app.serving.servables import Limits, Repository, Servable
-from data.readers import Row
+from data.formats import Row
 
 Json = dict[str, Any]
 Asking = Callable[..., Any]

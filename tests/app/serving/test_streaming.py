@@ -14,7 +14,7 @@ import pytest
 
 import app.serving.streaming
 from app.generate import Ending, Options, generate, stream
-from app.predictor import Predictor
+from app.prediction.predictor import Predictor
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
 from app.serving.metrics import Metrics

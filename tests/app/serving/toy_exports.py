@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from app.run import checksums, new_directory
+from app.artifacts.files import checksums, new_directory
 
 ROWS = tf.TensorSpec([None], tf.string, "text")
 FOREVER = 2**31 - 1

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from app.artifacts.golden import GOLDEN, write_golden
+from app.artifacts.replay import compared, read_cases
 from app.tasks import get_task
-from app.verification.alone import compared, read_cases
-from app.verification.golden import GOLDEN, write_golden
 
 TEXTS = {"sure": b"sure", "a tie": b"a tie", "chaos": b"chaos"}
 

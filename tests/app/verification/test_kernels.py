@@ -11,8 +11,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from app.verification.kernels import SignatureKernels, kernels, portability_problem
 from data.errors import UserError
-from models.portable import run, run_both
-from models.recurrent import CELLS
+from models.kernels.portable import run, run_both
+from models.layers.recurrent import CELLS
 
 UNITS, WIDTH = 3, 2
 SPECS = [tf.TensorSpec([None, None, WIDTH], tf.float32, "x"), tf.TensorSpec([None], tf.int32, "lengths")]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from app.verification.operations import ALLOWED, forbidden_operations
+from app.artifacts.operations import ALLOWED, forbidden_operations
 from data.errors import UserError
 
 Change = Callable[[meta_graph_pb2.MetaGraphDef], object]

@@ -1,0 +1,201 @@
+"""A translator as it is served: strings in, a search in the graph, strings out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from app.config import Config
+from app.tasks.base import Vocabularies
+from app.tasks.tokenizing import cutting_options
+from models.decoding import beam_search, repeat_rows
+from models.seq2seq import FIXED, State
+from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
+
+SHORTEST_LIMIT = 10
+
+
+class Translator(tf.Module):
+    """The preprocessing of both languages, the search, and the writing of its result."""
+
+    def __init__(self, model: keras.Model, vocabularies: Vocabularies, config: Config) -> None:
+        """Prepares the tables."""
+        super().__init__(name="translator")
+        self._model: Callable[[], keras.Model] = lambda: model  # its variables are held elsewhere
+        self._kind = config.text.tokens
+        prefix = "" if config.text.shared else "target_"
+        target = vocabularies["vocabulary" if config.text.shared else "target_vocabulary"]
+        self.source = Preprocessor(
+            vocabularies["vocabulary"], **cutting_options(config, vocabularies, collapse=True)
+        )
+        options = cutting_options(config, vocabularies, prefix=prefix, collapse=True) | {"max_length": 0}
+        self.target = Preprocessor(target, **options)
+        self._target = list(target)
+        self._attends = config.model.attention != "none"
+
+    def __call__(
+        self,
+        texts: tf.Tensor,
+        width: int | tf.Tensor,
+        length_penalty: float | tf.Tensor,
+        coverage_penalty: float | tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """The best translation that a search of this width finds: string [B] → `text` [B], `score` [B]."""
+        pieces = tokenize(texts, **self.source.options)
+        source, lengths = self.source.look_up(pieces)
+        ids, written, scores = self.search(
+            source, lengths, width=width, length_penalty=length_penalty, coverage_penalty=coverage_penalty
+        )
+        says_something = pieces.row_lengths() > 0
+        return {
+            "text": tf.where(says_something, self.write(ids[:, 0], written[:, 0]), ""),
+            "score": tf.where(says_something, scores[:, 0], 0.0),
+        }
+
+    def attention(
+        self,
+        texts: tf.Tensor,
+        width: int | tf.Tensor,
+        length_penalty: float | tf.Tensor,
+        coverage_penalty: float | tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """What the decoder looks at while it writes the best translation (Bahdanau et al. 2015, figure 3).
+
+        Args:
+            texts: string [B].
+            width: of the search, as are the penalties.
+            length_penalty: see `beam_search`.
+            coverage_penalty: see `beam_search`.
+
+        Returns:
+            `source` string [B, S], the tokens that are read; `source_length` int32 [B]; `target` string
+            [B, T], the tokens that are written, `text.END` last; `target_length` int32 [B]; `attention`
+            float [B, T, S], of each token of the target the shares of the source's, which add up to 1;
+            `text` string [B]. Beyond a row's lengths there are empty strings and zeros; a text without
+            tokens has the lengths 0.
+        """
+        pieces = tokenize(texts, **self.source.options)
+        source, lengths = self.source.look_up(pieces)
+        state = self._model().encode(source, lengths)
+        ids, written, _ = self._search(
+            state, lengths, width=width, length_penalty=length_penalty, coverage_penalty=coverage_penalty
+        )
+        says_something = pieces.row_lengths() > 0
+        ids, written = ids[:, 0], tf.where(says_something, written[:, 0], 0)
+        target_length = tf.where(says_something, written + 1, 0)
+        tokens = tf.RaggedTensor.from_tensor(
+            tf.gather(tf.constant(self._target, tf.string), ids), lengths=tf.cast(written, tf.int64)
+        )
+        ends = tf.fill([tf.shape(texts)[0], 1], self._target[END_ID])
+        target = tf.concat([tokens, ends], axis=1).to_tensor("")
+        weights = self._attend(state, ids[:, : tf.shape(target)[1] - 1])
+        real = tf.sequence_mask(target_length, tf.shape(target)[1])
+        return {
+            "source": pieces.to_tensor("", shape=tf.stack([-1, tf.shape(source)[1]])),
+            "source_length": tf.cast(pieces.row_lengths(), tf.int32),
+            "target": tf.where(real, target, ""),
+            "target_length": target_length,
+            "attention": tf.where(real[:, :, tf.newaxis], weights, 0.0),
+            "text": self.write(ids, written),
+        }
+
+    def _attend(self, state: State, ids: tf.Tensor) -> tf.Tensor:
+        """Attention of the steps that write ids, and of the one behind: int32 [B, T] → [B, T + 1, S]."""
+        model = self._model()
+        fixed = {name: state[name] for name in FIXED if name in state}
+        before = tf.pad(ids, [[0, 0], [1, 0]], constant_values=END_ID)
+        steps = tf.shape(before)[1]
+
+        def body(i: tf.Tensor, state: Any, found: tf.TensorArray) -> tuple[Any, ...]:
+            _, after = model.step(before[:, i], {**fixed, **state})
+            return i + 1, {name: after[name] for name in state}, found.write(i, after["attention"])
+
+        *_, found = tf.while_loop(
+            lambda i, *_: i < steps,
+            body,
+            (
+                tf.constant(0),
+                {name: value for name, value in state.items() if name not in FIXED},
+                tf.TensorArray(tf.float32, steps, element_shape=[None, None]),
+            ),
+        )
+        return tf.transpose(found.stack(), [1, 0, 2])
+
+    def search(
+        self,
+        source: tf.Tensor,
+        lengths: tf.Tensor,
+        *,
+        width: int | tf.Tensor,
+        length_penalty: float | tf.Tensor = 1.0,
+        coverage_penalty: float | tf.Tensor = 0.0,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Searches as `beam_search`: source int32 [B, S], lengths int32 [B] → ids, lengths, scores."""
+        return self._search(
+            self._model().encode(source, lengths),
+            lengths,
+            width=width,
+            length_penalty=length_penalty,
+            coverage_penalty=coverage_penalty,
+        )
+
+    def _search(
+        self,
+        state: State,
+        lengths: tf.Tensor,
+        *,
+        width: int | tf.Tensor,
+        length_penalty: float | tf.Tensor,
+        coverage_penalty: float | tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Searches from where the encoder ends."""
+        model = self._model()
+        start = tf.fill([tf.shape(lengths)[0]], END_ID)
+        logits, state = model.step(start, state)
+        fixed = repeat_rows({name: state[name] for name in FIXED if name in state}, width)
+        moving = {name: value for name, value in state.items() if name not in FIXED}
+
+        def step(ids: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any]:
+            logits, after = model.step(ids, {**fixed, **state})
+            return tf.cast(logits, tf.float32), {name: after[name] for name in state}
+
+        return beam_search(
+            step,
+            moving,
+            tf.cast(logits, tf.float32),
+            end_id=END_ID,
+            max_length=2 * lengths + SHORTEST_LIMIT,
+            width=width,
+            length_penalty=length_penalty,
+            coverage_penalty=coverage_penalty,
+            coverage=(lambda state: state["coverage"]) if self._attends else None,
+            forbidden=[PADDING_ID, UNKNOWN_ID],
+        )
+
+    def write(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """The texts of token ids: int32 [B, T], lengths int32 [B] → string [B], valid UTF-8."""
+        tokens = tf.gather(tf.constant(self._target, tf.string), ids)
+        pieces = tf.RaggedTensor.from_tensor(tokens, lengths=tf.cast(lengths, tf.int64))
+        texts = detokenize(pieces, self._kind)
+        if self._kind == "byte":  # any bytes can follow each other
+            texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+        return tf.strings.regex_replace(texts, "^ ", "")
+
+    def pair(self, source: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the model reads of texts and their translations: string [B] each."""
+        ids, lengths = self.source(source)
+        pieces = tokenize(target, **self.target.options)
+        tokens = self.target.ids(pieces)
+        ends = tf.fill([tf.shape(target)[0], 1], END_ID)
+        following = tf.concat([tokens, ends], axis=1)
+        before = tf.concat([ends, tokens], axis=1)
+        return {
+            "source": ids,
+            "source_lengths": lengths,
+            "before": before.to_tensor(PADDING_ID),
+            "following": following.to_tensor(PADDING_ID),
+            "lengths": tf.cast(following.row_lengths(), tf.int32),
+        }

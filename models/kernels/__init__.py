@@ -1,0 +1,1 @@
+"""Recurrent kernels for each kind of host."""

@@ -1,0 +1,188 @@
+"""Recurrent layers over padded batches: the hidden state as memory, in one direction or both.
+
+No Keras mask is used. Rows are right-padded, so the forward direction cannot see padding before a real
+step, and the backward direction reads each row reversed within its own length. Real steps therefore never
+depend on padding, rows of any length ≥ 1 are safe on cuDNN, and the masks' cost is saved.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from models.kernels import portable
+
+Cell = Literal["simple", "gru", "lstm"]
+MergeMode = Literal["concat", "sum", "mul", "ave"]
+
+CELLS: dict[str, type[keras.layers.RNN]] = {
+    "simple": keras.layers.SimpleRNN,
+    "gru": keras.layers.GRU,
+    "lstm": keras.layers.LSTM,
+}
+
+
+def merge(forward: tf.Tensor, backward: tf.Tensor, mode: MergeMode) -> tf.Tensor:
+    """Joins the two directions, as `keras.layers.Bidirectional` names it.
+
+    Both [..., U]; the result is [..., 2U] for `concat`, else [..., U].
+    `merge([2.], [4.], "ave") -> [3.]`
+    """
+    if mode == "concat":
+        return tf.concat([forward, backward], axis=-1)
+    if mode == "sum":
+        return forward + backward
+    if mode == "mul":
+        return forward * backward
+    if mode == "ave":
+        return (forward + backward) / 2
+    raise ValueError(f"merge_mode is one of concat, sum, mul, ave; got {mode!r}")
+
+
+def reverse(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Reverses each row within its length; padding stays where it is.
+
+    `reverse([[[1], [2], [0]]], [2]) -> [[[2], [1], [0]]]`
+    """
+    return tf.reverse_sequence(sequences, lengths, seq_axis=1, batch_axis=0)
+
+
+def last_step(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """The last real step of each row: [B, T, D], lengths [B] (≥ 1) → [B, D]."""
+    return tf.gather(sequences, lengths - 1, axis=1, batch_dims=1)
+
+
+@keras.saving.register_keras_serializable("textrnn")
+class RecurrentStack(keras.layers.Layer):
+    """Recurrent layers on top of each other, weights shared over time.
+
+    The layers are Keras's own (`SimpleRNN`, `GRU`, `LSTM`; Elman 1990, Cho et al. 2014, Hochreiter and
+    Schmidhuber 1997), a second one a layer for the backward direction (Schuster and Paliwal 1997).
+    """
+
+    def __init__(
+        self,
+        *,
+        cell: Cell,
+        units: int,
+        layers: int,
+        bidirectional: bool,
+        merge_mode: MergeMode = "concat",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        activation: str = "tanh",
+        **options: Any,
+    ) -> None:
+        """Makes the layers.
+
+        Args:
+            cell: the kind of layer.
+            units: width of the hidden state, of each direction.
+            layers: how many; 0 passes the input through.
+            bidirectional: whether each layer also reads backwards.
+            merge_mode: how the two directions are joined.
+            dropout: share of a layer's output features dropped before the next layer.
+            recurrent_dropout: share of the hidden state dropped at each step (Gal and Ghahramani 2016).
+            activation: of the candidate state, by its Keras name.
+            options: of `keras.layers.Layer`.
+        """
+        super().__init__(**options)
+        self.settings: dict[str, Any] = {
+            "cell": cell,
+            "units": units,
+            "layers": layers,
+            "bidirectional": bidirectional,
+            "merge_mode": merge_mode,
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "activation": activation,
+        }
+        self.merge_mode = merge_mode
+
+        def direction(name: str) -> keras.layers.RNN:
+            return CELLS[cell](
+                units,
+                activation=activation,
+                recurrent_dropout=recurrent_dropout,
+                return_sequences=True,
+                name=name,
+            )
+
+        self.forward = [direction(f"forward_{i}") for i in range(layers)]
+        self.backward = [direction(f"backward_{i}") for i in range(layers)] if bidirectional else []
+        self.between = [keras.layers.Dropout(dropout, name=f"between_{i}") for i in range(1, layers)]
+        joined = 2 * units if bidirectional and merge_mode == "concat" else units
+        self.output_size = joined if layers else None
+        self.portable = False
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights: input_shape (B, T, D)."""
+        shape = tuple(input_shape)
+        for i, forward in enumerate(self.forward):
+            forward.build(shape)
+            if self.backward:
+                self.backward[i].build(shape)
+            shape = (*shape[:-1], self.output_size)
+
+    def make_portable(self) -> None:
+        """From now on inference runs the kernels of `models.kernels.portable`, whichever host runs its graph.
+
+        Weights are not to be changed any more.
+        """
+        self.portable = True
+        for layer in (*self.forward, *self.backward):
+            portable.prepare(layer)
+
+    def cudnn_layers(self) -> int:
+        """How many layers, each direction one, a host with a GPU runs on cuDNN once the stack is portable."""
+        return sum(portable.has_cudnn_kernel(layer) for layer in (*self.forward, *self.backward))
+
+    def call(
+        self,
+        sequences: tf.Tensor,
+        lengths: tf.Tensor,
+        training: bool = False,
+        differentiable: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Runs the layers.
+
+        Args:
+            sequences: float [B, T, D], right-padded.
+            lengths: int32 [B], each from 1 to T.
+            training: whether dropout is on.
+            differentiable: whether gradients will be asked for although it is not training: portable
+                kernels have none.
+
+        Returns:
+            the top layer's output at every step [B, T, D'] (meaningless beyond a row's length) and its
+            final output [B, D']: the forward direction's at the last real step, joined with the
+            backward direction's at the first.
+        """
+        final = last_step(sequences, lengths)
+        is_portable = self.portable and not (training or differentiable)
+        for i, forward in enumerate(self.forward):
+            if i:
+                sequences = self.between[i - 1](sequences, training=training)
+            if not self.backward:
+                sequences = (
+                    portable.run(forward, sequences, lengths)[0]
+                    if is_portable
+                    else forward(sequences, training=training)
+                )
+                final = last_step(sequences, lengths)
+                continue
+            both, inputs = (forward, self.backward[i]), (sequences, reverse(sequences, lengths))
+            ahead, behind = (
+                portable.run_both(both, inputs, lengths)
+                if is_portable
+                else (layer(x, training=training) for layer, x in zip(both, inputs, strict=True))
+            )
+            final = merge(last_step(ahead, lengths), last_step(behind, lengths), self.merge_mode)
+            sequences = merge(ahead, reverse(behind, lengths), self.merge_mode)
+        return sequences, final
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {**super().get_config(), **self.settings}
