@@ -1,0 +1,124 @@
+"""Manifests of runs and exports: typed and versioned.
+
+`format` is the version of the whole directory layout. A later version of the program reads a manifest of an
+earlier format or refuses it by name.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.artifacts.files import MANIFEST, write_text
+from data.errors import UserError
+
+FORMAT = 1
+EXPORT_MANIFEST = Path("assets.extra", MANIFEST)
+
+
+class Manifest(BaseModel):
+    """What runs and exports have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[1] = 1
+    task: str
+    dataset: str
+    """Short name of the dataset."""
+    dataset_hash: str
+    data: str | None
+    """DATA as it was given, with an absolute path; of an export only where it is no path."""
+    versions: dict[str, str]
+    """Of Python and of the packages that decide what is computed."""
+    seed: int
+    parameters: int
+    """Number of weights of the model."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """sha256 of each file that the artifact consists of, by its relative path."""
+
+    def with_(self, **changes: Any) -> Self:
+        """A validated copy with some fields changed."""
+        return type(self).model_validate({**self.model_dump(), **changes})
+
+
+class RunManifest(Manifest):
+    """`manifest.json` of a run."""
+
+    examples: dict[str, int]
+    """Number of examples of each split that training reads."""
+    complete: bool = False
+    """Whether training has finished."""
+
+
+class SignatureManifest(BaseModel):
+    """One signature of an export."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    inputs: dict[str, list[Any]]
+    """dtype and shape (null: any size) of each input."""
+    outputs: dict[str, list[Any]]
+    batched: bool = False
+    """Whether rows of several requests may share a call: each output row depends on its input row alone."""
+    shared: list[str] = Field(default_factory=list)
+    """Inputs that apply to all rows of a call."""
+    limited: list[str] = Field(default_factory=list)
+    """Inputs that drive the cost of a call, such as output length or beam width; a server caps them."""
+    follows: str | None = None
+    """The signature whose outputs this one takes as inputs of the same names."""
+    cudnn_layers: int = 0
+    """Recurrent layers, counted per direction, that run on cuDNN on a host with a GPU."""
+
+
+class ExportManifest(Manifest):
+    """`assets.extra/manifest.json` of an export."""
+
+    version: int
+    config: dict[str, Any]
+    """The configuration of the run, without paths."""
+    preprocessing: dict[str, Any]
+    """What is known about inputs and outputs beside the graph: labels, tags, tag scheme, …"""
+    signatures: dict[str, SignatureManifest]
+
+
+_Kind = TypeVar("_Kind", bound=Manifest)
+
+
+def read_manifest(path: Path, kind: type[_Kind]) -> _Kind:
+    """Read and validate a manifest.
+
+    Args:
+        path: of the JSON file.
+        kind: `RunManifest` or `ExportManifest`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it is no manifest of this kind, or of a format that this version does not read.
+    """
+    text = path.read_bytes()
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
+    if not isinstance(found, dict) or "task" not in found:
+        raise UserError(f"{path}: not a manifest of textrnn")
+    if found.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: format {found.get('format', 0)!r} is not supported, only format {FORMAT}; "
+            "create the directory again with this version"
+        )
+    try:
+        return kind.model_validate(found)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{path}: {where}: {problem['msg']}") from None
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest atomically."""
+    write_text(path, manifest.model_dump_json(indent=2) + "\n")

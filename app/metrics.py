@@ -1,0 +1,39 @@
+"""Metrics: name, direction and how each is shown, in one place.
+
+A task lists the metrics that it has; whatever selects the best epoch, prints or compares a metric asks here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good a model is."""
+
+    name: str
+    """Key in `metrics.jsonl` and `evaluate --json`."""
+    title: str
+    """Name in tables and progress lines."""
+    higher_is_better: bool = True
+
+    def score(self, value: float) -> float:
+        """The value, negated where lower is better, so that larger scores are always better."""
+        return value if self.higher_is_better else -value
+
+
+LOSS = Metric("loss", "loss", higher_is_better=False)
+ACCURACY = Metric("accuracy", "accuracy")
+MACRO_F1 = Metric("macro_f1", "macro F1")
+SPAN_F1 = Metric("span_f1", "span F1")
+LABEL_ACCURACY = Metric("label_accuracy", "label accuracy")
+EXACT_MATCH = Metric("exact_match", "exact match")
+PERPLEXITY = Metric("perplexity", "perplexity", higher_is_better=False)
+BLEU = Metric("bleu", "BLEU")
+
+
+def perplexity(loss: float) -> float:
+    """Perplexity of a loss in nats per token; losses above 700 are clipped to avoid overflow."""
+    return math.exp(min(loss, 700.0))

@@ -1,0 +1,121 @@
+"""Hyper-parameters of the networks: typed, frozen and checked, without importing TensorFlow.
+
+Each network takes one of these objects, and an application can use the same class as a section of its
+configuration. A new hyper-parameter of a recurrent layer is a field here and its use in the layer.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a string that must be a key of a dictionary, looked up at the time of validation."""
+
+    names: Mapping[str, object]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Add the check to the schema of a string."""
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, name: str) -> str:
+        if name not in self.names:
+            near = difflib.get_close_matches(name, list(self.names), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"one of {', '.join(self.names)}{hint}")
+        return name
+
+
+class Settings(BaseModel):
+    """Base class: immutable, strict types, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+CELLS = {"simple": None, "gru": None, "lstm": None}
+POOLINGS = {"last": None, "max": None, "mean": None, "max_mean": None, "attention": None}
+
+
+class RecurrentSettings(Settings):
+    """A stack of recurrent layers that read forwards."""
+
+    cell: Annotated[str, OneOf(CELLS)] = Field("lstm", description="type of recurrent cell")
+    units: Positive = Field(64, description="size of the hidden state of each direction")
+    layers: Count = Field(1, description="number of recurrent layers; 0: no recurrence")
+    activation: Literal["tanh", "relu", "sigmoid"] = Field(
+        "tanh", description="activation of the recurrent layers"
+    )
+    dropout: Share = Field(0.5, description="dropout rate of embeddings and of layer outputs")
+    recurrent_dropout: Share = Field(0.0, description="dropout rate of the hidden state between time steps")
+
+
+class BidirectionalSettings(RecurrentSettings):
+    """A stack of recurrent layers that read in one direction or both."""
+
+    bidirectional: bool = Field(True, description="also read each text backwards")
+    merge_mode: Literal["concat", "sum", "mul", "ave"] = Field(
+        "concat", description="how the outputs of both directions are combined"
+    )
+
+
+class ClassifierSettings(BidirectionalSettings):
+    """A `models.classifier.Classifier`."""
+
+    embedding_size: Positive = Field(64, description="size of the token embeddings")
+    word_dropout: Share = Field(0.2, description="probability that a token is replaced by [UNK] in training")
+    pooling: Annotated[str, OneOf(POOLINGS)] = Field(
+        "max_mean", description="how the outputs of all time steps become one vector"
+    )
+
+
+class TaggerSettings(BidirectionalSettings):
+    """A `models.tagger.Tagger`."""
+
+    embedding_size: Positive = Field(64, description="size of the word embeddings")
+    word_dropout: Share = Field(0.2, description="probability that a word is replaced by [UNK] in training")
+    character_features: Literal["none", "recurrent", "convolution"] = Field(
+        "recurrent", description="encoder of the characters of each word"
+    )
+    character_embedding_size: Positive = Field(32, description="size of the character embeddings")
+    character_units: Positive = Field(
+        50, description="size of the character encoder: units of each direction, or number of filters"
+    )
+    crf: bool = Field(False, description="score tag sequences with a linear-chain CRF instead of a softmax")
+
+
+class LanguageModelSettings(RecurrentSettings):
+    """A `models.language_model.LanguageModel`."""
+
+    layers: Positive = Field(1, description="number of recurrent layers")
+    embedding_size: Positive = Field(64, description="size of the token embeddings")
+    word_dropout: Share = Field(0.2, description="probability that a token is replaced by [UNK] in training")
+    weight_dropout: Share = Field(0.0, description="dropout rate of the recurrent weights (DropConnect)")
+    tie_embeddings: bool = Field(True, description="share the weights of the embedding and the output layer")
+
+
+class Seq2SeqSettings(BidirectionalSettings):
+    """A `models.seq2seq.Seq2Seq`."""
+
+    layers: Positive = Field(1, description="number of recurrent layers of the encoder and of the decoder")
+    embedding_size: Positive = Field(64, description="size of the token embeddings")
+    word_dropout: Share = Field(0.2, description="probability that a token is replaced by [UNK] in training")
+    attention: Literal["additive", "multiplicative", "none"] = Field(
+        "additive", description="attention of the decoder over the source"
+    )
+    input_feeding: bool = Field(
+        True, description="feed the attentional state of each step to the next step (Luong et al. 2015)"
+    )
+    tie_embeddings: bool = Field(
+        True, description="share the weights of the target embedding and the output layer"
+    )
