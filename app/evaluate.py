@@ -57,7 +57,7 @@ def _rows(dataset: Dataset, split: str) -> Iterator[RowBatch]:
             advance(len(next(iter(batch.values()))))
 
 
-def baseline(run: Run, task: Task, own: Dataset, dataset: Dataset, split: str) -> dict[str, Any] | None:
+def baseline(run: Run, task: Task[Any], own: Dataset, dataset: Dataset, split: str) -> dict[str, Any] | None:
     """The baseline's figures on a split of `dataset`, learned from the training rows of `own`.
 
     Computed once for the data and the split, then read from the data directory.

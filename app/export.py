@@ -55,7 +55,7 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
     with new_directory(target) as directory:
         tf.saved_model.save(served.module, str(directory), signatures=traced)
         loaded = tf.saved_model.load(str(directory))
-        texts = hard_texts(run.config.text.tokens, run.longest())
+        texts = hard_texts(run.config.tokenizing()["tokens"], run.longest())
         signatures = described_signatures(directory)
         takes = {name: list(about["inputs"]) for name, about in signatures.items()}
         asked = examples(task, loaded.signatures, takes)
@@ -70,7 +70,7 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
             "seed": run.manifest["seed"],
             "parameters": run.manifest["parameters"],
             "version": version,
-            "text_column": run.config.data.text_column,
+            "text_column": run.config.data.input_column,
             "batched": list(task.batched),
             "signatures": signatures,
             # A signature that follows another one reads nothing, but goes on from a state.

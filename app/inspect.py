@@ -12,6 +12,7 @@ import tensorflow as tf
 from app.artifacts.files import replaced
 from app.artifacts.run import Run, open_run
 from app.prediction.loading import load_keras_model
+from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.search import Translator
 from data.errors import UserError
 
@@ -40,6 +41,7 @@ def attention(run: Run, text: str) -> Looked:
     Raises:
         UserError: the text has no tokens.
     """
+    assert isinstance(run.config, TranslationConfig)
     decoding = run.config.decoding
     translator = Translator(load_keras_model(run), run.vocabularies(), run.config)
     answers = translator.attention(
@@ -66,7 +68,7 @@ def draw(path: Path, text: str, output: Path) -> str:
             is not that of a picture.
     """
     run = open_run(path)
-    if run.task != "translation" or run.config.model.attention == "none":
+    if not isinstance(run.config, TranslationConfig) or run.config.model.attention == "none":
         raise UserError(f"{path}: has no attention to draw; expected a translation run with model.attention")
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output {output}: expected a name that ends with {' or '.join(FORMATS)}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.artifacts.files import versions
 from app.artifacts.run import CONFIG, METRICS, complete_run, create_run, read_manifest
-from app.config import Config, differences, load_config
+from app.config import TaskConfig, differences, load_config
 from app.tasks import get_task
 from app.tasks.base import Vocabularies, checked_metric
 from data.embeddings import read_vectors
@@ -47,7 +47,7 @@ def default_run(task: str, dataset: str, now: datetime) -> Path:
     return Path("runs", f"{task}-{dataset}-{now:%Y%m%d}-{now:%H%M%S}")
 
 
-def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config:
+def resolve_epochs(config: TaskConfig, tokens: int, *, to_learn_from: int) -> TaskConfig:
     """Fills in `training.epochs` where it is 0: more passes over a short training text, fewer over a long.
 
     Args:
@@ -66,7 +66,7 @@ def _typed(data: str) -> str:
     return str(Path(data).resolve()) if Path(data).exists() else data
 
 
-def _check_resume(run: Path, manifest: dict[str, Any], facts: dict[str, Any], config: Config) -> None:
+def _check_resume(run: Path, manifest: dict[str, Any], facts: dict[str, Any], config: TaskConfig) -> None:
     for key in ("task", "dataset_hash"):
         if manifest[key] != facts[key]:
             raise UserError(
@@ -75,7 +75,7 @@ def _check_resume(run: Path, manifest: dict[str, Any], facts: dict[str, Any], co
             )
     if manifest["versions"] != facts["versions"] and config.training.deterministic:
         raise UserError(f"{run}: cannot be resumed exactly: it was begun with {manifest['versions']}")
-    changed = differences(load_config(file=run / CONFIG), config)
+    changed = differences(load_config(file=run / CONFIG, require_format=True), config)
     if changed:
         raise UserError(f"{run}: cannot be resumed with another configuration: {'; '.join(changed)}")
 
@@ -98,7 +98,9 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def new_model(task: Task, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
+def new_model(
+    task: Task[Any], config: TaskConfig, encoded: Encoded, vocabularies: Vocabularies
+) -> keras.Model:
     """A model with its weights drawn from the seed, and word vectors where the configuration names some."""
     import keras
     import tensorflow as tf
@@ -129,7 +131,7 @@ def new_model(task: Task, config: Config, encoded: Encoded, vocabularies: Vocabu
 def train(
     task_name: str,
     data: str,
-    config: Config,
+    config: TaskConfig,
     *,
     run: Path | None = None,
     resume: bool = False,
@@ -160,7 +162,6 @@ def train(
     if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     checked_metric(task, config)
-    task.check_config(config)
     source = open_source(data, task.fields(config), task.formats, task.parallel(config))
     dataset = prepare(
         source,
@@ -182,7 +183,7 @@ def _summary(run: Path, *, finished: bool) -> Trained:
     return Trained(run, finished, best[-1] if best else {})
 
 
-def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -> Trained:
+def _train(task: Task[Any], dataset: Dataset, data: str, config: TaskConfig, run: Path) -> Trained:
     from app.terminal.progress import TrainingDisplay
     from app.training.encode import encode_dataset
     from app.training.fit import Fit, Interrupted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +19,9 @@ Examples = Callable[[Sequence[bytes]], Inputs]
 """From texts, any bytes and at least one, to the inputs of a signature."""
 
 
-def examples(task: Task, signatures: Signatures, takes: Mapping[str, Collection[str]]) -> dict[str, Examples]:
+def examples(
+    task: Task[Any], signatures: Signatures, takes: Mapping[str, Collection[str]]
+) -> dict[str, Examples]:
     """For each signature a function from texts to inputs, as `Task.examples` knows them.
 
     Args:
@@ -33,7 +36,7 @@ def examples(task: Task, signatures: Signatures, takes: Mapping[str, Collection[
 
 
 def _inputs(
-    task: Task,
+    task: Task[Any],
     signatures: Signatures,
     takes: Mapping[str, Collection[str]],
     name: str,

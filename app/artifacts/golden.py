@@ -25,7 +25,7 @@ SHORT = 100
 
 def write_golden(
     directory: Path,
-    task: Task,
+    task: Task[Any],
     loaded: Any,
     examples: Mapping[str, Examples],
     texts: Mapping[str, bytes],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.artifacts.files import MANIFEST, checksums, new_directory, verify_checksums, write_text
-from app.config import Config, dump_config, load_config
+from app.config import TaskConfig, dump_config, load_config
 from data.errors import UserError
 from data.vocabulary import read_vocabulary, write_vocabulary
 
@@ -33,7 +33,7 @@ class Run:
     """An open run directory."""
 
     path: Path
-    config: Config
+    config: TaskConfig
     manifest: dict[str, Any]
 
     @property
@@ -52,7 +52,7 @@ class Run:
 
 def create_run(
     path: Path,
-    config: Config,
+    config: TaskConfig,
     manifest: dict[str, Any],
     vocabularies: Mapping[str, Sequence[bytes]],
     longest: bytes,
@@ -110,4 +110,4 @@ def open_run(path: Path) -> Run:
     if not manifest["complete"]:
         raise UserError(f"{path}: its training is not finished; give its 'train' command again with --resume")
     verify_checksums(path, manifest["files"])
-    return Run(path, load_config(file=path / CONFIG), manifest)
+    return Run(path, load_config(file=path / CONFIG, require_format=True), manifest)

@@ -50,14 +50,14 @@ def serving_facts(run: Run) -> dict[str, Any]:
     """What one needs to know of a model to ask it: the labels it was trained with, how it searches."""
     return {
         "labels": [label.decode() for label in run.vocabularies().get("labels", [])],
-        "decoding": run.config.decoding.model_dump(),
+        "decoding": run.config.decoding_options(),
     }
 
 
 def _from_run(path: Path) -> Predictor:
     run = open_run(path)
     served = build_served(run)
-    column = run.config.data.text_column
+    column = run.config.data.input_column
     manifest = run.manifest | serving_facts(run)
     signatures = {name: _by_name(function) for name, function in served.signatures.items()}
     return Predictor(get_task(run.task), manifest, signatures, column, served.model)

@@ -25,7 +25,7 @@ BATCH_SIZE = 64
 class Predictor:
     """A model that answers texts."""
 
-    task: Task
+    task: Task[Any]
     manifest: dict[str, Any]
     signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]]
     """Each takes its inputs by name, a row for each text, and gives its outputs by name."""

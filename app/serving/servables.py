@@ -86,7 +86,7 @@ class Signature:
     """
 
     def __init__(
-        self, name: str, definition: SignatureDef, answerer: Batcher | Direct, task: Task, limits: Limits
+        self, name: str, definition: SignatureDef, answerer: Batcher | Direct, task: Task[Any], limits: Limits
     ) -> None:
         self.name = name
         self.method_name: str = definition.method_name

@@ -10,10 +10,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from app.config import TaskConfig
 from data.batching import Feed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.artifacts.run import Run
-    from app.config import Config
     from app.prediction.predictor import Predictor
 
+ConfigT = TypeVar("ConfigT", bound=TaskConfig)
 RowBatch = Mapping[str, np.ndarray]
 """Rows of a dataset: an array for each field, as `Dataset.batches` gives them."""
 Arrays = Mapping[str, np.ndarray]
@@ -62,7 +63,7 @@ class Losses(NamedTuple):
     """Rows or tokens, that the loss is a mean over."""
 
 
-class Task(ABC):
+class Task(ABC, Generic[ConfigT]):
     """A kind of problem, from rows to answers."""
 
     name: str
@@ -93,19 +94,15 @@ class Task(ABC):
 
     # Rows
 
-    def check_config(self, config: Config) -> None:
-        """Refuses, before anything is read, a configuration that the task cannot have, with a UserError."""
-        return
-
     @abstractmethod
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: ConfigT) -> tuple[Field, ...]:
         """What is read of each row; the first one says which rows are alike."""
 
-    def parallel(self, config: Config) -> tuple[str, ...]:
+    def parallel(self, config: ConfigT) -> tuple[str, ...]:
         """Endings of files that hold one field each, line by line."""
         return ()
 
-    def watch(self, config: Config) -> Watch:
+    def watch(self, config: ConfigT) -> Watch:
         """Is shown each row before anything is written; may refuse one with a UserError."""
         return Watch()
 
@@ -125,7 +122,7 @@ class Task(ABC):
     # From rows to batches
 
     @abstractmethod
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
+    def plan(self, dataset: Dataset, config: ConfigT, training: Callable[[], Iterator[RowBatch]]) -> Plan:
         """How rows become token ids.
 
         Args:
@@ -138,14 +135,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def vocabularies(self, encoded: Encoded, dataset: Dataset, config: Config) -> dict[str, list[bytes]]:
+    def vocabularies(self, encoded: Encoded, dataset: Dataset, config: ConfigT) -> dict[str, list[bytes]]:
         """All that the ids of texts and answers stand for."""
 
     @abstractmethod
-    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
+    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: ConfigT) -> Feed:
         """The batches of a split."""
 
-    def token_counts(self, encoded: Encoded, vocabularies: Vocabularies, config: Config) -> np.ndarray:
+    def token_counts(self, encoded: Encoded, vocabularies: Vocabularies, config: ConfigT) -> np.ndarray:
         """How often each token of the vocabulary stands in the training rows: int64 [vocabulary]."""
         counts: np.ndarray = encoded.counts["vocabulary"]
         return counts
@@ -157,7 +154,7 @@ class Task(ABC):
     # The model and its training
 
     @abstractmethod
-    def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
+    def build_model(self, config: ConfigT, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
         """A new model, its weights drawn."""
 
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
@@ -185,12 +182,12 @@ class Task(ABC):
 
     @abstractmethod
     def evaluator(
-        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: ConfigT
     ) -> Callable[[], dict[str, float]]:
         """Computes `validation_names` and `loss` on the rows of a feed, with the present weights."""
 
     def after_epoch(
-        self, model: keras.Model, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, vocabularies: Vocabularies, config: ConfigT
     ) -> Callable[[], str]:
         """Gives what is printed after each epoch, beside its figures."""
         return str
@@ -199,7 +196,7 @@ class Task(ABC):
 
     @abstractmethod
     def signatures(
-        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
+        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: ConfigT
     ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """Strings in, answers out: the SavedModel's functions by the name of their signature.
 
@@ -263,7 +260,7 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
 
-def checked_metric(task: Task, config: Config) -> str:
+def checked_metric(task: Task[Any], config: TaskConfig) -> str:
     """The validation figure that chooses the best epoch.
 
     Raises:

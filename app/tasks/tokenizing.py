@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from app.config import Config
+from app.config import TaskConfig
 from data.encoding import Texts, UniqueTokens, VocabularyRule
 from data.subwords import learn_subwords
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize, unique_tokens
@@ -27,7 +27,7 @@ class TextCutter:
 
 
 def cutting_options(
-    config: Config, learned: Mapping[str, Sequence[bytes]], *, prefix: str = "", collapse: bool = False
+    config: TaskConfig, learned: Mapping[str, Sequence[bytes]], *, prefix: str = "", collapse: bool = False
 ) -> dict[str, Any]:
     """The options of `models.text.tokenize` for a configuration.
 
@@ -38,14 +38,14 @@ def cutting_options(
         collapse: whether subwords take runs of white space for a space.
     """
     options = config.tokenizing()
-    if config.text.tokens == "subword":
+    if options["tokens"] == "subword":
         scores = [float(score) for score in learned[prefix + SCORES]]
         options["subwords"] = SubwordTokenizer(list(learned[prefix + PIECES]), scores, collapse=collapse)
     return options
 
 
 def text_cutter(
-    config: Config,
+    config: TaskConfig,
     texts: Callable[[], Iterable[Texts]],
     *,
     special: tuple[bytes, ...] = SPECIAL_TOKENS,
@@ -65,7 +65,7 @@ def text_cutter(
     """
     learned: dict[str, list[bytes]] = {}
     size = config.text.vocabulary_size
-    if config.text.tokens == "subword":
+    if config.tokenizing()["tokens"] == "subword":
         pieces = learn_subwords(
             (text for batch in texts() for text in normalize(batch, config.text.lowercase).numpy()),
             vocabulary_size=size - len(special),

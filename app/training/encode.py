@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from app.artifacts.files import new_directory
-from app.config import Config
+from app.config import TaskConfig
 from app.tasks.base import RowBatch, Task
 from data.encoding import Encoded, Rows, encode, load_encoded
 from data.errors import UserError
@@ -26,7 +26,7 @@ LARGEST_TEXT = 50_000
 """Bytes of the longest training text that are kept: of a corpus in one piece, its beginning."""
 
 
-def _key(dataset: Dataset, config: Config) -> str:
+def _key(dataset: Dataset, config: TaskConfig) -> str:
     content = json.dumps(
         [
             ENCODING_VERSION,
@@ -39,7 +39,9 @@ def _key(dataset: Dataset, config: Config) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path) -> tuple[Encoded, bytes]:
+def encode_dataset(
+    dataset: Dataset, task: Task[Any], config: TaskConfig, directory: Path
+) -> tuple[Encoded, bytes]:
     """The training and validation rows of a dataset as token ids, and the longest text to train on.
 
     Args:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from app.artifacts.files import replaced, write_text
 from app.artifacts.run import METRICS, MODEL, TENSORBOARD
-from app.config import Config, TrainingConfig
+from app.config import TaskConfig, TrainingConfig
 from app.tasks.base import Task, Vocabularies, checked_metric, graph_of
 from app.training.state import Progress, Sums, restore_state, save_state
 from data.batching import Feed
@@ -99,9 +99,9 @@ class Fit:
 
     def __init__(
         self,
-        task: Task,
+        task: Task[Any],
         model: keras.Model,
-        config: Config,
+        config: TaskConfig,
         *,
         train: Feed,
         validation: Feed,

@@ -21,7 +21,7 @@ from sklearn.metrics import (
 )
 
 import app.evaluate
-from app.config import Config
+from app.config import TaskConfig
 from app.evaluate import evaluate
 from app.prediction.loading import load_predictor
 from app.tasks import get_task
@@ -31,7 +31,7 @@ from data.prepared import FILE_SHARES
 from data.splits import row_hash, split_of
 
 Command = Callable[..., Result]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Jsonl = Callable[..., None]
 
 PLAIN = ("model.layers=0", "model.dropout=0", "model.word_dropout=0")

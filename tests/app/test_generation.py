@@ -20,7 +20,7 @@ from click.testing import Result
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.artifacts.run import open_run
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
 from app.evaluate import evaluate
 from app.export import export
 from app.generate import STREAMED_TOKENS, Ending, Options, generate, stream
@@ -63,7 +63,7 @@ HARD = {
 }
 
 
-def configured(*overrides: str) -> Config:
+def configured(*overrides: str) -> TaskConfig:
     """Return the configuration of a tiny model."""
     return load_config(
         "generation", overrides=[*(f"{key}={value}" for key, value in SMALL.items()), *overrides]

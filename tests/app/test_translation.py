@@ -24,7 +24,7 @@ from click.testing import Result
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.artifacts.run import Run, open_run
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
 from app.export import export
 from app.prediction.loading import load_keras_model, load_predictor
 from app.prediction.predictor import Predictor
@@ -69,7 +69,7 @@ HARD = {
 SHORT = [text for name, text in HARD.items() if name != "long"]
 
 
-def tiny(*overrides: str) -> Config:
+def tiny(*overrides: str) -> TaskConfig:
     """Return the configuration of a tiny translator."""
     return load_config("translation", overrides=[*TINY, *overrides])
 
@@ -822,7 +822,7 @@ def test_tables(pairs: Path, tmp_path: Path) -> None:
         assert sorted(pair for split in found.values() for pair in split) == sorted(chosen)
 
 
-def encoded_of(data: Path, directory: Path, config: Config) -> Encoded:
+def encoded_of(data: Path, directory: Path, config: TaskConfig) -> Encoded:
     """Return DATA as token ids."""
     fields = TASK.fields(config)
     source = open_source(str(data), fields, TASK.formats, TASK.parallel(config))

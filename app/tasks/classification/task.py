@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
+from app.tasks.classification.config import ClassificationConfig
 from app.tasks.labels import check_labels, check_labels_known, cross_entropy, label_ids, label_names
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.artifacts.run import Run
-    from app.config import Config
     from app.prediction.predictor import Predictor
 
 DIGITS = 6
@@ -39,7 +39,7 @@ def _scores(predicted: np.ndarray, targets: np.ndarray, classes: int) -> dict[st
     }
 
 
-class Classification(Task):
+class Classification(Task[ClassificationConfig]):
     """Sentiment, topic, the intent of a message."""
 
     name = "classification"
@@ -49,7 +49,7 @@ class Classification(Task):
     validation_names = ("accuracy", "macro_f1")
     baseline_name = "linear baseline"
 
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: ClassificationConfig) -> tuple[Field, ...]:
         """The text and its label."""
         return (
             Field("text", "text", config.data.text_column, "--set data.text_column=NAME"),
@@ -65,7 +65,9 @@ class Classification(Task):
         """Every label is one of the model's."""
         check_labels_known(found, split, vocabularies["labels"])
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: ClassificationConfig, training: Callable[[], Iterator[RowBatch]]
+    ) -> Plan:
         """One sequence, `tokens`, and the label."""
         from app.tasks.tokenizing import text_cutter
 
@@ -77,11 +79,15 @@ class Classification(Task):
 
         return Plan(cut, {"tokens": "vocabulary"}, {"vocabulary": cutter.rule}, cutter.learned)
 
-    def vocabularies(self, encoded: Encoded, dataset: Dataset, config: Config) -> dict[str, list[bytes]]:
+    def vocabularies(
+        self, encoded: Encoded, dataset: Dataset, config: ClassificationConfig
+    ) -> dict[str, list[bytes]]:
         """The tokens and the labels."""
         return {**encoded.vocabularies, "labels": label_names(dataset)}
 
-    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
+    def feed(
+        self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: ClassificationConfig
+    ) -> Feed:
         """Texts of like length, each with its label and its weight in the loss."""
         rows = encoded.splits[split]
         tokens, labels = rows.sequences["tokens"], rows.columns["label"]
@@ -97,7 +103,9 @@ class Classification(Task):
 
         return RowFeed(tokens.lengths, make, batch_size=config.training.batch_size)
 
-    def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
+    def build_model(
+        self, config: ClassificationConfig, encoded: Encoded, vocabularies: Vocabularies
+    ) -> keras.Model:
         """A `models.classifier.Classifier`."""
         from models.classifier import Classifier
 
@@ -107,12 +115,12 @@ class Classification(Task):
             vocabulary_size=len(token_counts),
             classes=len(vocabularies["labels"]),
             embedding_size=model.embedding_size,
-            cell=model.cell,
+            cell=model.cell,  # type: ignore[arg-type]
             units=model.units,
             layers=model.layers,
             bidirectional=model.bidirectional,
             merge_mode=model.merge_mode,
-            pooling=model.pooling,
+            pooling=model.pooling,  # type: ignore[arg-type]
             dropout=model.dropout,
             recurrent_dropout=model.recurrent_dropout,
             word_dropout=model.word_dropout,
@@ -147,7 +155,7 @@ class Classification(Task):
         )
 
     def evaluator(
-        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: ClassificationConfig
     ) -> Callable[[], dict[str, float]]:
         """Loss (nats a row), accuracy and macro F1."""
 
@@ -164,7 +172,7 @@ class Classification(Task):
         return evaluated(step, feed, figures)
 
     def signatures(
-        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
+        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: ClassificationConfig
     ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """`serving_default`: `text` → `label`, `score`, `probabilities`, `classes`.
 

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from app.config import Config
 from app.tasks.base import Vocabularies
 from app.tasks.generation import ENDS
+from app.tasks.generation.config import GenerationConfig
 from app.tasks.tokenizing import cutting_options
 from models.decoding import beam_search, sample, truncate_at
 from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
@@ -22,7 +22,7 @@ NO_END = -1
 class GenerationSignatures(tf.Module):
     """The signatures of a language model, and the tables that they read."""
 
-    def __init__(self, model: keras.Model, vocabularies: Vocabularies, config: Config) -> None:
+    def __init__(self, model: keras.Model, vocabularies: Vocabularies, config: GenerationConfig) -> None:
         """Prepares the tables."""
         super().__init__(name="generation")
         # A SavedModel shall hold the model's variables, not the Keras model itself.

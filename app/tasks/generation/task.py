@@ -13,6 +13,7 @@ import numpy as np
 
 from app.tasks.base import Answers, Losses, Plan, RowBatch, Task, Vocabularies, graph_of, perplexity
 from app.tasks.generation import ENDS, GOES_ON
+from app.tasks.generation.config import GenerationConfig
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from data.batching import Feed
 from data.encoding import Encoded, Sequences, UniqueTokens
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.artifacts.run import Run
-    from app.config import Config
     from app.prediction.predictor import Predictor
 
 NO_LABEL_SHARE = 0.1
@@ -37,7 +37,7 @@ EXAMPLE_LENGTH = 12
 """Tokens that a model is tried out with."""
 
 
-class Generation(Task):
+class Generation(Task[GenerationConfig]):
     """A language model of characters, bytes, words or subwords."""
 
     name = "generation"
@@ -55,17 +55,7 @@ class Generation(Task):
     validation_names = ("accuracy", "perplexity")
     tokens_to_learn_from = 22_000_000
 
-    def check_config(self, config: Config) -> None:
-        """At least one layer, that carries a state, and texts that are read whole."""
-        if config.model.layers < 1:
-            raise UserError("model.layers = 0: expected at least 1 for generation")
-        if config.text.max_length:
-            raise UserError(
-                f"text.max_length = {config.text.max_length}: expected 0 for generation, which reads texts "
-                "whole; training.sequence_length bounds what a step reads"
-            )
-
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: GenerationConfig) -> tuple[Field, ...]:
         """The text, whether it goes on with the row before, and a label if one is to be the condition."""
         data = config.data
         fields = (
@@ -88,7 +78,9 @@ class Generation(Task):
         if "labels" in vocabularies and found.labels():
             check_labels_known(found, split, vocabularies["labels"])
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: GenerationConfig, training: Callable[[], Iterator[RowBatch]]
+    ) -> Plan:
         """One sequence, `tokens`, with an end behind each document; whether a row goes on; its label."""
         from app.tasks.tokenizing import text_cutter
         from models.text import END, SEQUENCE_TOKENS
@@ -113,20 +105,26 @@ class Generation(Task):
         learned = {**cutter.learned, "ends": [GOES_ON if one_text else ENDS]}
         return Plan(cut, {"tokens": "vocabulary"}, {"vocabulary": cutter.rule}, learned)
 
-    def vocabularies(self, encoded: Encoded, dataset: Dataset, config: Config) -> dict[str, list[bytes]]:
+    def vocabularies(
+        self, encoded: Encoded, dataset: Dataset, config: GenerationConfig
+    ) -> dict[str, list[bytes]]:
         """The tokens; whether documents end; the labels that may be a condition."""
         found = dict(encoded.vocabularies)
         if "label" in dataset.names:
             found["labels"] = label_names(dataset)
         return found
 
-    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> StreamFeed:
+    def feed(
+        self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: GenerationConfig
+    ) -> StreamFeed:
         """Windows of streams that carry their state on."""
         rows = encoded.splits[split]
         continues = rows.columns[CONTINUES]
         return _stream_feed(rows.sequences["tokens"], continues, rows.columns.get("label"), config)
 
-    def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
+    def build_model(
+        self, config: GenerationConfig, encoded: Encoded, vocabularies: Vocabularies
+    ) -> keras.Model:
         """A `models.language_model.LanguageModel`."""
         from models.language_model import LanguageModel
 
@@ -137,7 +135,7 @@ class Generation(Task):
         built = LanguageModel(
             vocabulary_size=len(vocabularies["vocabulary"]),
             embedding_size=model.embedding_size,
-            cell=model.cell,
+            cell=model.cell,  # type: ignore[arg-type]
             units=model.units,
             layers=model.layers,
             activation=model.activation,
@@ -189,7 +187,7 @@ class Generation(Task):
         return Losses(nats / tokens, hits, tokens)
 
     def evaluator(
-        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: GenerationConfig
     ) -> Callable[[], dict[str, float]]:
         """Loss (nats a token), perplexity and accuracy over the whole split."""
         assert isinstance(feed, StreamFeed)
@@ -203,7 +201,7 @@ class Generation(Task):
         return evaluate
 
     def after_epoch(
-        self, model: keras.Model, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, vocabularies: Vocabularies, config: GenerationConfig
     ) -> Callable[[], str]:
         """A sample of what the model writes."""
         import tensorflow as tf
@@ -221,7 +219,7 @@ class Generation(Task):
         return show
 
     def signatures(
-        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
+        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: GenerationConfig
     ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """Texts from prompts, and how likely given texts are.
 
@@ -278,6 +276,7 @@ class Generation(Task):
         from models.text import END_ID, Preprocessor, tokenize
 
         config, vocabularies = run.config, run.vocabularies()
+        assert isinstance(config, GenerationConfig)
         options = cutting_options(config, vocabularies) | {"lines": True}
         preprocessor = Preprocessor(vocabularies["vocabulary"], **options)
         ends = vocabularies["ends"] == [ENDS] and CONTINUES not in dataset.columns
@@ -325,7 +324,12 @@ class Generation(Task):
 
 
 def _stream_feed(
-    tokens: Sequences, continues: np.ndarray, labels: np.ndarray | None, config: Config, *, cut: bool = True
+    tokens: Sequences,
+    continues: np.ndarray,
+    labels: np.ndarray | None,
+    config: GenerationConfig,
+    *,
+    cut: bool = True,
 ) -> StreamFeed:
     from models.text import END_ID
 

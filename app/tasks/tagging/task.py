@@ -12,6 +12,7 @@ import numpy as np
 
 from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
 from app.tasks.labels import check_labels, check_labels_known, cross_entropy, label_ids, label_names
+from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.scores import RawScore, TagScore
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.artifacts.run import Run
-    from app.config import Config
     from app.prediction.predictor import Predictor
 
 PLAIN = b"plain"
@@ -58,7 +58,7 @@ class _SchemeWatch(Watch):
             raise UserError(f"{where}:{line}: token {error.token + 1}: {error.reason}") from None
 
 
-class Tagging(Task):
+class Tagging(Task[TaggingConfig]):
     """Parts of speech, named entities, slots; with labels, intents and slots from one encoder."""
 
     name = "tagging"
@@ -75,7 +75,7 @@ class Tagging(Task):
     tokens_to_learn_from = 2_000_000
     read_sequences = ("forms",)
 
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: TaggingConfig) -> tuple[Field, ...]:
         """Tokens and tags; the raw text and a label, where the data has them."""
         data = config.data
         column = data.tag_column
@@ -87,7 +87,7 @@ class Tagging(Task):
             Field("label", "label", data.label_column, "--set data.label_column=NAME", optional=True),
         )
 
-    def watch(self, config: Config) -> Watch:
+    def watch(self, config: TaggingConfig) -> Watch:
         """Finds tags that contradict their scheme."""
         return _SchemeWatch()
 
@@ -111,7 +111,9 @@ class Tagging(Task):
         if "labels" in vocabularies and found.labels():
             check_labels_known(found, split, vocabularies["labels"])
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[RowBatch]]
+    ) -> Plan:
         """Two sequences, `forms` (tokens as they stand) and `tags` (in BIO if they write spans)."""
         detector = SchemeDetector()
         for batch in training():
@@ -135,7 +137,9 @@ class Tagging(Task):
         kind = PLAIN if scheme == "plain" else LEARNED_SCHEME.encode()
         return Plan(cut, {"forms": "forms", "tags": "tags"}, rules, {"scheme": [kind]})
 
-    def vocabularies(self, encoded: Encoded, dataset: Dataset, config: Config) -> dict[str, list[bytes]]:
+    def vocabularies(
+        self, encoded: Encoded, dataset: Dataset, config: TaggingConfig
+    ) -> dict[str, list[bytes]]:
         """Words and characters of the training forms; the tags, their scheme, and the labels."""
         import tensorflow as tf
 
@@ -170,7 +174,7 @@ class Tagging(Task):
             found["labels"] = label_names(dataset)
         return found
 
-    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
+    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: TaggingConfig) -> Feed:
         """Sentences of like length; the characters of each distinct form of a batch once."""
         import tensorflow as tf
 
@@ -209,7 +213,7 @@ class Tagging(Task):
 
         return RowFeed(forms.lengths[kept], make, batch_size=config.training.batch_size)
 
-    def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
+    def build_model(self, config: TaggingConfig, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
         """A `models.tagger.Tagger`."""
         from models.tagger import Tagger
 
@@ -227,7 +231,7 @@ class Tagging(Task):
             character_embedding_size=model.character_embedding_size,
             character_units=model.character_units,
             embedding_size=model.embedding_size,
-            cell=model.cell,
+            cell=model.cell,  # type: ignore[arg-type]
             units=model.units,
             layers=model.layers,
             bidirectional=model.bidirectional,
@@ -244,7 +248,7 @@ class Tagging(Task):
         tagger.word_dropout.drop_rare(counts, model.rare_word_dropout * counts.sum())
         return tagger
 
-    def token_counts(self, encoded: Encoded, vocabularies: Vocabularies, config: Config) -> np.ndarray:
+    def token_counts(self, encoded: Encoded, vocabularies: Vocabularies, config: TaggingConfig) -> np.ndarray:
         """How often each word stands in the training rows."""
         import tensorflow as tf
 
@@ -280,7 +284,7 @@ class Tagging(Task):
         return Losses(loss, hits, tokens)
 
     def evaluator(
-        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: TaggingConfig
     ) -> Callable[[], dict[str, float]]:
         """Loss (nats a token), accuracy of tags; span F1; accuracy of labels, rows that are all right."""
         names = [tag.decode() for tag in vocabularies["tags"]]
@@ -301,7 +305,7 @@ class Tagging(Task):
         return evaluated(lambda batch: _judged(model, batch), feed, figures)
 
     def signatures(
-        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
+        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: TaggingConfig
     ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """`serving_default`: `text` → `tokens`, `tags`, `start`, `end`, `length`.
 
@@ -412,6 +416,7 @@ class Tagging(Task):
         has_spans = vocabularies["scheme"] != [PLAIN]
         scheme: Scheme = LEARNED_SCHEME if has_spans else "plain"
         labels = vocabularies.get("labels")
+        assert isinstance(run.config, TaggingConfig)
         loss = _loss_on_tokens(predictor, vocabularies, run.config)
         given, raw = TagScore(has_spans), RawScore(has_spans)
         for batch in rows:
@@ -490,7 +495,7 @@ def _unique(rows: Sequence[Sequence[bytes]] | np.ndarray) -> UniqueTokens:
     return list(distinct), np.array(places, np.int64), lengths
 
 
-def _reader(vocabularies: Vocabularies, config: Config) -> Any:
+def _reader(vocabularies: Vocabularies, config: TaggingConfig) -> Any:
     from models.text import FormReader
 
     return FormReader(vocabularies["vocabulary"], vocabularies["characters"], lowercase=config.text.lowercase)
@@ -523,7 +528,7 @@ def _tag_given(predictor: Predictor, tokens: Sequence[Sequence[bytes]] | np.ndar
 
 
 def _loss_on_tokens(
-    predictor: Predictor, vocabularies: Vocabularies, config: Config
+    predictor: Predictor, vocabularies: Vocabularies, config: TaggingConfig
 ) -> Callable[[Sequence[Sequence[bytes]], Sequence[Sequence[str]]], tuple[float, int]]:
     """The loss in nats of given tokens and their tags, and the number of these tokens.
 

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from app.config import Config
 from app.tasks.base import Vocabularies
 from app.tasks.tokenizing import cutting_options
+from app.tasks.translation.config import TranslationConfig
 from models.decoding import beam_search, repeat_rows
 from models.seq2seq import FIXED, State
 from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
@@ -21,7 +21,7 @@ SHORTEST_LIMIT = 10
 class Translator(tf.Module):
     """The preprocessing of both languages, the search, and the writing of its result."""
 
-    def __init__(self, model: keras.Model, vocabularies: Vocabularies, config: Config) -> None:
+    def __init__(self, model: keras.Model, vocabularies: Vocabularies, config: TranslationConfig) -> None:
         """Prepares the tables."""
         super().__init__(name="translator")
         self._model: Callable[[], keras.Model] = lambda: model  # its variables are held elsewhere

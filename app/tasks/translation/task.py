@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated, perplexity
+from app.tasks.translation.config import TranslationConfig
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.artifacts.run import Run
-    from app.config import Config
     from app.prediction.predictor import Predictor
 
 SHARED, SOURCE, TARGET = "vocabulary", "vocabulary", "target_vocabulary"
@@ -30,7 +30,7 @@ MOST_TRANSLATED = 1000
 DIGITS = 6
 
 
-class Translation(Task):
+class Translation(Task[TranslationConfig]):
     """Translation, summarisation: an encoder, attention, a decoder."""
 
     name = "translation"
@@ -40,12 +40,7 @@ class Translation(Task):
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
 
-    def check_config(self, config: Config) -> None:
-        """At least one layer."""
-        if config.model.layers < 1:
-            raise UserError("model.layers = 0: expected at least 1 for translation")
-
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: TranslationConfig) -> tuple[Field, ...]:
         """A text in both languages."""
         data = config.data
         return (
@@ -53,7 +48,7 @@ class Translation(Task):
             Field("target", "text", data.target, "--set data.target=NAME"),
         )
 
-    def parallel(self, config: Config) -> tuple[str, ...]:
+    def parallel(self, config: TranslationConfig) -> tuple[str, ...]:
         """The files of both languages."""
         return (config.data.source, config.data.target)
 
@@ -61,7 +56,9 @@ class Translation(Task):
         """The source."""
         return {"text": values["source"]}
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: TranslationConfig, training: Callable[[], Iterator[RowBatch]]
+    ) -> Plan:
         """Two sequences, `source` and `target`, of one vocabulary or of two."""
         from app.tasks.tokenizing import TextCutter, text_cutter
         from models.text import SEQUENCE_TOKENS
@@ -86,11 +83,15 @@ class Translation(Task):
         vocabulary_of = {"source": SOURCE, "target": SHARED if config.text.shared else TARGET}
         return Plan(cut, vocabulary_of, rules, {**source.learned, **target.learned})
 
-    def vocabularies(self, encoded: Encoded, dataset: Dataset, config: Config) -> dict[str, list[bytes]]:
+    def vocabularies(
+        self, encoded: Encoded, dataset: Dataset, config: TranslationConfig
+    ) -> dict[str, list[bytes]]:
         """Those of both languages."""
         return dict(encoded.vocabularies)
 
-    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
+    def feed(
+        self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: TranslationConfig
+    ) -> Feed:
         """Pairs of like length; a pair with a side beyond `text.max_length` has no right target left."""
         from models.text import END_ID
 
@@ -127,7 +128,9 @@ class Translation(Task):
             target.lengths[kept] + source.lengths[kept], make, batch_size=config.training.batch_size
         )
 
-    def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
+    def build_model(
+        self, config: TranslationConfig, encoded: Encoded, vocabularies: Vocabularies
+    ) -> keras.Model:
         """A `models.seq2seq.Seq2Seq`."""
         from models.seq2seq import Seq2Seq
 
@@ -136,7 +139,7 @@ class Translation(Task):
             source_vocabulary_size=len(vocabularies[SOURCE]),
             target_vocabulary_size=len(_target(vocabularies)),
             embedding_size=model.embedding_size,
-            cell=model.cell,
+            cell=model.cell,  # type: ignore[arg-type]
             units=model.units,
             layers=model.layers,
             bidirectional=model.bidirectional,
@@ -176,7 +179,7 @@ class Translation(Task):
         return Losses(tf.reduce_sum(nats) / tokens, hits, tokens)
 
     def evaluator(
-        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: TranslationConfig
     ) -> Callable[[], dict[str, float]]:
         """Loss (nats a token), perplexity, accuracy, and BLEU of greedy translations of some rows."""
         import tensorflow as tf
@@ -210,7 +213,7 @@ class Translation(Task):
         return evaluated(step, _Shortened(feed), figures)
 
     def signatures(
-        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
+        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: TranslationConfig
     ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """`serving_default`: `text` → `text`, `score`; `search`: the same with the options of the search.
 
@@ -294,7 +297,7 @@ class Translation(Task):
             **_bleu(found, right),
             "exact_match": float(np.mean([a == b for a, b in zip(found, right, strict=True)])),
             "mean_score": float(np.mean(scores)),
-            "beam": predictor.beam or run.config.decoding.beam,
+            "beam": predictor.beam or run.config.decoding_options()["beam"],
         }
 
 
@@ -358,6 +361,7 @@ def _judge(model: Any, run: Run) -> Callable[[np.ndarray, np.ndarray], tuple[flo
     from app.tasks.translation.search import Translator
     from data.batching import sorted_batches
 
+    assert isinstance(run.config, TranslationConfig)
     translator = Translator(model, run.vocabularies(), run.config)
     specs = [tf.TensorSpec([None], tf.string)] * 2
 
