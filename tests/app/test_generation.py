@@ -902,7 +902,7 @@ def test_texts_that_cannot_be_learned_from(
 @pytest.mark.parametrize(
     ("option", "content", "message"),
     [
-        ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected at least 1 for generation"),
+        ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected greater than or equal to 1"),
         ("text.tokens=word", "   \t " * 50, "the train split has no tokens, only white space"),
     ],
 )

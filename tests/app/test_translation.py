@@ -925,11 +925,10 @@ def test_a_column_that_is_missing(command: Command, few: Path, tmp_path: Path) -
             "text.max_length = 1: every train row has a side of as many tokens or more; "
             "give a larger one, or 0 for no limit",
         ),
-        ("model.layers=0", "model.layers = 0: expected at least 1 for translation"),
+        ("model.layers=0", "model.layers = 0: expected greater than or equal to 1"),
         (
             "training.early_stopping_metric=macro_f1",
-            "training.early_stopping_metric = 'macro_f1': expected one of loss, accuracy, perplexity, bleu, "
-            "which translation has",
+            "training.early_stopping_metric = 'macro_f1': expected one of accuracy, perplexity, bleu, loss",
         ),
         ("text.vocabulary_size=10", "a subword vocabulary holds at least 16 pieces, got 7"),
     ],
