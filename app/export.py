@@ -11,6 +11,7 @@ from app.artifacts.examples import examples
 from app.artifacts.files import checksums, new_directory, versions
 from app.artifacts.golden import write_golden
 from app.artifacts.hard_texts import hard_texts
+from app.artifacts.manifests import EXPORT_MANIFEST
 from app.artifacts.run import open_run
 from app.artifacts.saved_model import described_signatures
 from app.artifacts.warmup import warmup_requests, write_warmup
