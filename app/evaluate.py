@@ -31,7 +31,9 @@ def open_dataset(run: Run, data: str | None, split: str, manual_directory: Path 
     """
     task = get_task(run.task)
     fields = task.fields(run.config)
-    source = open_source(data or run.manifest["data"], fields, task.formats, task.parallel(run.config))
+    own = run.manifest.data
+    assert own is not None
+    source = open_source(data or own, fields, task.formats, task.parallel(run.config))
     vocabularies = run.vocabularies()
     dataset = prepare(
         source,
@@ -41,10 +43,9 @@ def open_dataset(run: Run, data: str | None, split: str, manual_directory: Path 
         check=lambda found: task.check_known(found, split, vocabularies),
         watch=task.watch(run.config),
     )
-    if data is None and dataset.hash != run.manifest["dataset_hash"]:
+    if data is None and dataset.hash != run.manifest.dataset_hash:
         raise UserError(
-            f"{run.manifest['data']} has changed since {run.path} was trained on it; "
-            "name what to evaluate on with --data"
+            f"{own} has changed since {run.path} was trained on it; name what to evaluate on with --data"
         )
     return dataset
 

@@ -64,11 +64,11 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
         layers = served.model.cudnn_layers()
         manifest = {
             "task": run.task,
-            "dataset": run.manifest["dataset"],
-            "dataset_hash": run.manifest["dataset_hash"],
+            "dataset": run.manifest.dataset,
+            "dataset_hash": run.manifest.dataset_hash,
             "versions": versions(),
-            "seed": run.manifest["seed"],
-            "parameters": run.manifest["parameters"],
+            "seed": run.manifest.seed,
+            "parameters": run.manifest.parameters,
             "version": version,
             "text_column": run.config.data.text_column,
             "batched": list(task.batched),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from app.artifacts.files import replaced
+from app.artifacts.files import open_output
 from app.artifacts.run import Run, open_run
 from app.prediction.loading import load_keras_model
 from app.tasks.translation.search import Translator
@@ -83,9 +83,10 @@ def draw(path: Path, text: str, output: Path) -> str:
     axes.set_yticks(range(len(looked.target)), _labels(looked.target), parse_math=False)
     axes.xaxis.tick_top()
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(output) as beside, warnings.catch_warnings():
+    with open_output(output) as file, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph ")  # what the font lacks is drawn as a box
-        figure.savefig(beside, dpi=min(DOTS_PER_INCH, LONGEST_SIDE / max(size)))
+        dpi = min(DOTS_PER_INCH, LONGEST_SIDE / max(size))
+        figure.savefig(file, format=output.suffix.lower()[1:], dpi=dpi)
     pyplot.close(figure)
     return looked.text
 

@@ -58,7 +58,7 @@ def _from_run(path: Path) -> Predictor:
     run = open_run(path)
     served = build_served(run)
     column = run.config.data.text_column
-    manifest = run.manifest | serving_facts(run)
+    manifest = run.manifest.model_dump() | serving_facts(run)
     signatures = {name: _by_name(function) for name, function in served.signatures.items()}
     return Predictor(get_task(run.task), manifest, signatures, column, served.model)
 
