@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.artifacts.files import replaced
+from app.artifacts.files import open_output
 from app.prediction.predictor import Predictor
 from data.errors import UserError
 
@@ -76,9 +76,10 @@ def draw(predictor: Predictor, text: str, output: Path) -> str:
     axes.set_yticks(range(len(found.target)), _printable(found.target), parse_math=False)
     axes.xaxis.tick_top()
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(output) as beside, warnings.catch_warnings():
+    with open_output(output) as file, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph ")  # a glyph that the font lacks is drawn as a box
-        figure.savefig(beside, dpi=min(DOTS_PER_INCH, LONGEST_SIDE / max(size)))
+        dpi = min(DOTS_PER_INCH, LONGEST_SIDE / max(size))
+        figure.savefig(file, format=output.suffix.lower()[1:], dpi=dpi)
     pyplot.close(figure)
     return found.text
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from app.artifacts.files import replaced
+from app.artifacts.files import open_output
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
 from app.terminal.progress import bar
@@ -89,8 +89,9 @@ def predict(
 
     if output is None:
         return write(sys.stdout)
-    try:
-        with replaced(output) as beside, beside.open("w", encoding="utf-8") as stream:
+    with open_output(output) as file:
+        stream = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+        try:
             return write(stream)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written: {error.strerror}") from None
+        finally:
+            stream.detach()

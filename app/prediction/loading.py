@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.files import verify_checksums
-from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, read_manifest
+from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, NotAManifestError, read_manifest
 from app.artifacts.operations import forbidden_operations
-from app.artifacts.preprocessing import from_description
+from app.artifacts.preprocessing import Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
 from app.config import config_from
@@ -37,6 +37,7 @@ class Served:
     """Holds the tables of the signatures."""
     signatures: dict[str, Signature]
     model: keras.Model
+    preprocessing: Preprocessing[Any]
 
 
 def build_served(run: Run) -> Served:
@@ -44,8 +45,10 @@ def build_served(run: Run) -> Served:
     model = load_keras_model(run)
     model.make_portable()
     module = tf.Module(name=run.task)
-    predictions = get_task(run.task).predictions
-    return Served(module, predictions.signatures(module, model, run.preprocessing, run.config), model)
+    task = get_task(run.task)
+    preprocessing = run.preprocessing(task.facts)
+    signatures = task.predictions.signatures(module, model, preprocessing, run.config)
+    return Served(module, signatures, model, preprocessing)
 
 
 def _from_run(path: Path) -> Predictor:
@@ -58,7 +61,7 @@ def _from_run(path: Path) -> Predictor:
         dataset_hash=run.manifest.dataset_hash,
         data=run.manifest.data,
         config=run.config,
-        preprocessing=run.preprocessing,
+        preprocessing=served.preprocessing,
     )
     # The functions do not hold the module and the model, whose tables and weights they use: the closure does.
     signatures = {name: _by_name(own, served) for name, own in served.signatures.items()}
@@ -84,7 +87,7 @@ def read_export_manifest(path: Path) -> ExportManifest:
     """
     try:
         return read_manifest(path / EXPORT_MANIFEST, ExportManifest)
-    except FileNotFoundError:
+    except (OSError, NotAManifestError):
         raise UserError(
             f"{path} is not an export: no {EXPORT_MANIFEST}. Pass a directory created by 'textrnn export'."
         ) from None

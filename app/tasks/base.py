@@ -232,7 +232,7 @@ class Predictions(ABC, Generic[C, F]):
             config: of the model.
             text_column: the column of the text; None: as in training.
         """
-        column = text_column or getattr(config.data, "text_column", "text")
+        column = text_column or str(getattr(config.data, "text_column", "text"))
         return (Field("text", "text", column, "--text-column NAME"),)
 
     def predict(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
