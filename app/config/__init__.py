@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.config.differences import FREE_ON_RESUME, differences
 from app.config.dump import dump_config
 from app.config.keys import get_config_class
-from app.config.load import load_config, presets
+from app.config.load import config_from, load_config, presets
 from app.config.sections import (
     DataConfig,
     ModelConfig,
@@ -21,6 +21,7 @@ __all__ = [
     "TaskConfig",
     "TextConfig",
     "TrainingConfig",
+    "config_from",
     "differences",
     "dump_config",
     "get_config_class",

@@ -59,6 +59,23 @@ def load_config(
         raise UserError(explain(error, task)) from None
 
 
+def config_from(task: str, values: dict[str, Any], where: str) -> TaskConfig:
+    """Return the configuration of a model from the values in its manifest.
+
+    Args:
+        task: one of `app.tasks.TASKS`.
+        values: as of `model_dump(mode="json")`.
+        where: the file that they are from, for messages.
+
+    Raises:
+        UserError: the values are not valid.
+    """
+    try:
+        return get_config_class(task).model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{where}: {explain(error, task)}") from None
+
+
 def presets(task: str) -> list[str]:
     """Return the names for `--preset` of a task."""
     return sorted(_preset_files(task))

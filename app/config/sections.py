@@ -36,21 +36,11 @@ class DataConfig(Section):
         description="share of the training examples held out for validation if the data has no such split",
     )
 
-    @property
-    def input_column(self) -> str:
-        """The column of the text in the input of `predict`."""
-        return "text"
-
 
 class TextColumn(DataConfig):
     """Data with one text in each example."""
 
     text_column: str = Key("text", description="column of the text")
-
-    @property
-    def input_column(self) -> str:
-        """The column of the text in the input of `predict`."""
-        return self.text_column
 
 
 # [text]
@@ -185,10 +175,6 @@ class TaskConfig(Section):
     def tokenizing(self) -> dict[str, Any]:
         """Return the options of `models.text.tokenize`."""
         return self.text.tokenizing()
-
-    def decoding_options(self) -> dict[str, Any]:
-        """Return the default options of the decoder; empty if the task has none."""
-        return {}
 
     def data_directory(self) -> Path:
         """Return the folder of prepared datasets."""

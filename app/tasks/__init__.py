@@ -1,4 +1,4 @@
-"""The tasks by name. What differs between tasks is in their packages; everything else is written once."""
+"""The tasks by name. What differs between them is in their folders; everything else is written once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "get_task"]
 
 
-def get_task(name: str) -> Task[Any]:
+def get_task(name: str) -> Task[Any, Any]:
     """Return the task of a name in `TASKS`."""
-    task: Task[Any] = importlib.import_module(TASKS[name]).TASK
+    task: Task[Any, Any] = importlib.import_module(TASKS[name]).TASK
     return task

@@ -20,17 +20,17 @@ from models.settings import ClassifierSettings, OneOf
 METRICS = {metric.name: metric for metric in (ACCURACY, MACRO_F1, LOSS)}
 
 
-class ClassificationData(TextColumn):
+class ClassificationDataConfig(TextColumn):
     """Texts and labels."""
 
     label_column: str = Key("label", description="column of the label")
 
 
-class ClassificationModel(RareWordDropout, ClassifierSettings, ModelConfig):
+class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):
     """The classifier."""
 
 
-class ClassificationTraining(TrainingConfig):
+class ClassificationTrainingConfig(TrainingConfig):
     """How the classifier is trained."""
 
     early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
@@ -45,10 +45,10 @@ class ClassificationConfig(TaskConfig):
     """Everything that a classifier depends on."""
 
     task: Literal["classification"] = "classification"
-    data: ClassificationData = ClassificationData()
+    data: ClassificationDataConfig = ClassificationDataConfig()
     text: TruncatedText = TruncatedText()
-    model: ClassificationModel = ClassificationModel()
-    training: ClassificationTraining = ClassificationTraining()
+    model: ClassificationModelConfig = ClassificationModelConfig()
+    training: ClassificationTrainingConfig = ClassificationTrainingConfig()
 
 
 CONFIG = ClassificationConfig

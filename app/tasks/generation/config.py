@@ -13,7 +13,7 @@ from models.settings import LanguageModelSettings, OneOf, Positive
 METRICS = {metric.name: metric for metric in (ACCURACY, PERPLEXITY, LOSS)}
 
 
-class GenerationData(TextColumn):
+class GenerationDataConfig(TextColumn):
     """Texts, and perhaps labels that the model is conditioned on."""
 
     label_column: str = Key(
@@ -21,11 +21,11 @@ class GenerationData(TextColumn):
     )
 
 
-class GenerationModel(LanguageModelSettings, ModelConfig):
+class GenerationModelConfig(LanguageModelSettings, ModelConfig):
     """The language model."""
 
 
-class GenerationTraining(TrainingConfig):
+class GenerationTrainingConfig(TrainingConfig):
     """How the language model is trained."""
 
     early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
@@ -43,10 +43,12 @@ class GenerationConfig(TaskConfig):
     """Everything that a language model depends on."""
 
     task: Literal["generation"] = "generation"
-    data: GenerationData = GenerationData()
+    data: GenerationDataConfig = GenerationDataConfig()
     text: TokenizedText = TokenizedText(tokens="char", lowercase=False, vocabulary_size=5000)
-    model: GenerationModel = GenerationModel(units=512, dropout=0.3, word_dropout=0.0, tie_embeddings=False)
-    training: GenerationTraining = GenerationTraining(learning_rate=2e-3, warmup=0.01)
+    model: GenerationModelConfig = GenerationModelConfig(
+        units=512, dropout=0.3, word_dropout=0.0, tie_embeddings=False
+    )
+    training: GenerationTrainingConfig = GenerationTrainingConfig(learning_rate=2e-3, warmup=0.01)
 
 
 CONFIG = GenerationConfig

@@ -20,7 +20,7 @@ from models.settings import OneOf, TaggerSettings
 METRICS = {metric.name: metric for metric in (ACCURACY, SPAN_F1, LABEL_ACCURACY, EXACT_MATCH, LOSS)}
 
 
-class TaggingData(TextColumn):
+class TaggingDataConfig(TextColumn):
     """Sentences with a tag for each token, and perhaps a label."""
 
     text_column: str = Key("text", description="column of the raw text of the tokens, if there is one")
@@ -28,11 +28,11 @@ class TaggingData(TextColumn):
     tag_column: str = Key("upos", description="column of the tags in CoNLL-U or JSON lines")
 
 
-class TaggingModel(RareWordDropout, TaggerSettings, ModelConfig):
+class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
     """The tagger."""
 
 
-class TaggingTraining(TrainingConfig):
+class TaggingTrainingConfig(TrainingConfig):
     """How the tagger is trained."""
 
     early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
@@ -46,9 +46,9 @@ class TaggingConfig(TaskConfig):
     """Everything that a tagger depends on."""
 
     task: Literal["tagging"] = "tagging"
-    data: TaggingData = TaggingData()
+    data: TaggingDataConfig = TaggingDataConfig()
     text: TextConfig = TextConfig()
-    model: TaggingModel = TaggingModel(
+    model: TaggingModelConfig = TaggingModelConfig(
         units=200,
         layers=2,
         embedding_size=100,
@@ -56,7 +56,7 @@ class TaggingConfig(TaskConfig):
         rare_word_dropout=5e-6,
         crf=True,
     )
-    training: TaggingTraining = TaggingTraining(batch_size=32, learning_rate=2e-3)
+    training: TaggingTrainingConfig = TaggingTrainingConfig(batch_size=32, learning_rate=2e-3)
 
 
 CONFIG = TaggingConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field as Key
 
@@ -21,14 +21,14 @@ from models.settings import OneOf, Positive, Seq2SeqSettings
 METRICS = {metric.name: metric for metric in (ACCURACY, PERPLEXITY, BLEU, LOSS)}
 
 
-class TranslationData(DataConfig):
+class TranslationDataConfig(DataConfig):
     """Pairs of texts."""
 
     source: str = Key("source", description="column of the source text, or ending of the file with it")
     target: str = Key("target", description="column of the target text, or ending of the file with it")
 
 
-class TranslationText(TruncatedText):
+class TranslationTextConfig(TruncatedText):
     """How source and target texts become token ids."""
 
     max_length: Annotated[int, Key(ge=0)] = Key(
@@ -40,7 +40,7 @@ class TranslationText(TruncatedText):
     )
 
 
-class TranslationModel(Seq2SeqSettings, ModelConfig):
+class TranslationModelConfig(Seq2SeqSettings, ModelConfig):
     """The encoder-decoder network."""
 
     embeddings: str = Key(
@@ -50,7 +50,7 @@ class TranslationModel(Seq2SeqSettings, ModelConfig):
     )
 
 
-class TranslationTraining(TrainingConfig):
+class TranslationTrainingConfig(TrainingConfig):
     """How the network is trained."""
 
     early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
@@ -76,21 +76,17 @@ class TranslationConfig(TaskConfig):
     """Everything that a translation model depends on."""
 
     task: Literal["translation"] = "translation"
-    data: TranslationData = TranslationData()
-    text: TranslationText = TranslationText(
+    data: TranslationDataConfig = TranslationDataConfig()
+    text: TranslationTextConfig = TranslationTextConfig(
         tokens="subword", lowercase=False, vocabulary_size=4000, truncate="end"
     )
-    model: TranslationModel = TranslationModel(
+    model: TranslationModelConfig = TranslationModelConfig(
         units=256, embedding_size=256, dropout=0.3, word_dropout=0.1, attention="multiplicative"
     )
-    training: TranslationTraining = TranslationTraining(
+    training: TranslationTrainingConfig = TranslationTrainingConfig(
         batch_size=96, learning_rate=2e-3, label_smoothing=0.1
     )
     decoding: DecodingConfig = DecodingConfig()
-
-    def decoding_options(self) -> dict[str, Any]:
-        """Return the default options of the decoder."""
-        return self.decoding.model_dump()
 
 
 CONFIG = TranslationConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import keras
 import pytest
 import tensorflow as tf
 
+from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig, get_config_class, load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
 from app.tasks import TASKS, get_task
 from app.train import new_model, resolve_epochs, train
 from app.training.encode import encode_dataset
-from app.training.fit import build_optimizer, clip
+from app.training.optimizer import build_optimizer, clip
 from data.encoding import Encoded
 from data.prepared import Dataset, prepare
 from data.sources import open_source
@@ -90,12 +91,15 @@ class Pipeline:
 
     def dataset(self) -> Dataset:
         """Return the prepared dataset."""
-        fields = self.task.fields(self.config)
+        fields = self.task.examples.fields(self.config)
         source = open_source(
-            str(self.folder / "data"), fields, self.task.formats, self.task.parallel(self.config)
+            str(self.folder / "data"),
+            fields,
+            self.task.examples.formats,
+            self.task.examples.parallel(self.config),
         )
         directory = self.config.data_directory()
-        return prepare(source, fields, directory=directory, watch=self.task.watch(self.config))
+        return prepare(source, fields, directory=directory, watch=self.task.examples.watch(self.config))
 
     def examples(self) -> str:
         """Return all that is read of the training examples."""
@@ -103,39 +107,41 @@ class Pipeline:
         batches = [{k: v.tolist() for k, v in batch.items()} for batch in dataset.batches("train")]
         return repr((batches, dataset.names))
 
-    def encoded(self) -> tuple[Encoded, Mapping[str, list[bytes]]]:
-        """Return token ids and vocabularies."""
+    def encoded(self) -> tuple[Encoded, Preprocessing[Any]]:
+        """Return token ids, and vocabularies with what else preprocessing needs."""
         dataset = self.dataset()
         encoded, _ = encode_dataset(dataset, self.task, self.config, self.config.data_directory())
-        return encoded, self.task.vocabularies(encoded, dataset, self.config)
+        return encoded, self.task.examples.preprocessing(encoded, dataset, self.config)
 
     def batches(self) -> str:
         """Return vocabularies, and the batches of the first epoch."""
-        encoded, vocabularies = self.encoded()
-        feed = self.task.feed(encoded, "train", vocabularies, self.config)
+        encoded, preprocessing = self.encoded()
+        feed = self.task.examples.batches(encoded, "train", preprocessing, self.config)
         entries = feed.epoch(self.config.seed, 0)
         arrays = [{k: v.tolist() for k, v in feed.batch(entry).arrays.items()} for entry in entries]
-        return repr((vocabularies, len(encoded.splits["validation"]), arrays))
+        return repr((preprocessing.vocabularies, len(encoded.splits["validation"]), arrays))
 
     def model(self) -> tuple[keras.Model, str]:
         """Return a new model, and the shapes and the values of its weights."""
-        model = new_model(self.task, self.config, *self.encoded())
+        encoded, preprocessing = self.encoded()
+        counts = self.task.examples.token_counts(encoded, preprocessing, self.config)
+        model = new_model(self.task, self.config, preprocessing, counts)
         values = [(v.path, v.shape, v.numpy().tolist()) for v in model.trainable_variables]
         return model, hashlib.sha256(repr((values, model.dtype_policy.name)).encode()).hexdigest()
 
     def loss(self) -> str:
         """Return the weights of a new model, and its training loss on the batch of the longest examples."""
-        encoded, vocabularies = self.encoded()
+        encoded, preprocessing = self.encoded()
         model, weights = self.model()
-        feed = self.task.feed(encoded, "train", vocabularies, self.config)
+        feed = self.task.examples.batches(encoded, "train", preprocessing, self.config)
         batches = [feed.batch(entry) for entry in feed.epoch(0, 0)]
         longest = max(batches, key=lambda batch: batch.tokens)
         batch = {name: tf.constant(array) for name, array in longest.arrays.items()}
         keras.utils.set_random_seed(0)
-        losses = self.task.losses(
+        losses = self.task.training.losses(
             model,
             batch,
-            self.task.carried(model, feed),
+            self.task.training.carried(model, feed),
             label_smoothing=self.config.training.label_smoothing,
         )
         return repr((weights, float(losses.loss)))
@@ -160,13 +166,14 @@ class Pipeline:
         """Return what the model predicts: long outputs, and short ones that leave source tokens out."""
         module = tf.Module()
         model, _ = self.model()
-        _, vocabularies = self.encoded()
-        size = len(vocabularies["target_vocabulary"])
+        _, preprocessing = self.encoded()
+        size = len(preprocessing.vocabularies["target_vocabulary"])
         biases = [variable for variable in model.trainable_variables if variable.shape == (size,)]
         outputs = []
         tf.config.run_functions_eagerly(True)  # no graph is needed for a few calls
         try:
-            signature = self.task.signatures(module, model, vocabularies, self.config)["serving_default"]
+            signatures = self.task.predictions.signatures(module, model, preprocessing, self.config)
+            signature = signatures["serving_default"].function
             for end in (0.0, 2.5):
                 for bias in biases:
                     bias.assign(end * tf.one_hot(END_ID, size))
@@ -362,7 +369,7 @@ def test_embeddings(task: str, folders: dict[str, Path], tmp_path: Path) -> None
     pipeline = Pipeline(task, folders[task], f"model.embeddings={tmp_path / 'vectors.txt'}")
     model, _ = pipeline.model()
 
-    table = pipeline.task.embedding(model).embeddings.numpy()
+    table = pipeline.task.training.embedding(model).embeddings.numpy()
 
     assert [7.0, 8.0, 9.0] in table.tolist()
 
@@ -397,8 +404,8 @@ def test_the_training_loop(
 
         return evaluate
 
-    monkeypatch.setattr(type(get_task(task)), "evaluator", scripted)
-    monkeypatch.setattr(type(get_task(task)), "after_epoch", lambda *_: str)
+    monkeypatch.setattr(type(get_task(task).training), "evaluator", scripted)
+    monkeypatch.setattr(type(get_task(task).training), "after_epoch", lambda *_: str)
 
     def lines(name: str, *overrides: str) -> list[dict[str, Any]]:
         pipeline = Pipeline(
