@@ -23,7 +23,7 @@ INTRODUCTION = """\
 
 Each command prints this text with `--help`. Results go to stdout, progress and messages to stderr.
 
-A user error ends in one line, `Error: …`. The exit status is 2 for wrong usage, 1 for every other error and 130
+A user error ends in one line, `Error: …`. The exit status is 2 for wrong usage, 1 for other errors and 130
 after Ctrl-C.
 """
 
