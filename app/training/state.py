@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -75,7 +74,7 @@ def save_state(run: Path, variables: Sequence[Any], state: TrainingState) -> Non
     with replaced(path) as partial:
         np.savez(partial, **arrays)
         if path.exists():
-            os.replace(path, run / PREVIOUS)
+            path.replace(run / PREVIOUS)
 
 
 def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | None, str]:
