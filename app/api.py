@@ -145,12 +145,12 @@ class Model:
     @property
     def task(self) -> str:
         """Name of the task."""
-        return str(self._predictor.task.name)
+        return self._predictor.info.task
 
     @property
     def labels(self) -> list[str]:
         """Labels that the model was trained with; empty if it has none."""
-        return list(self._predictor.manifest.get("labels", ()))
+        return [label.decode() for label in self._predictor.info.preprocessing.labels]
 
     def predict(self, texts: Sequence[str], *, beam: int | None = None) -> list[dict[str, Any]]:
         """Predict the label, the tags or the translation of each text.
@@ -165,13 +165,13 @@ class Model:
         Raises:
             UserError: the model generates text.
         """
-        from app.predict import answers
-        from app.prediction.predictor import with_beam
+        from app.predict import predictions
+        from app.prediction.loading import with_beam
         from data.formats import Row
 
         _check_texts(texts)
         rows = [Row(line, {"text": text}) for line, text in enumerate(texts, 1)]
-        return list(answers(with_beam(self._predictor, beam), rows))
+        return list(predictions(with_beam(self._predictor, beam), rows))
 
     def generate(self, prompts: str | Sequence[str] = "", **options: Any) -> list[dict[str, Any]]:
         """Generate a text after each prompt with a language model.
@@ -203,32 +203,47 @@ class Model:
             for prompt, made in zip(prompts, generated, strict=True)
         ]
 
-    def score(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """Compute the loss of each text under a language model.
+    def score(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> list[dict[str, float]]:
+        """Compute the loss of texts under a language model, or of translations under a translator.
+
+        Args:
+            texts: texts; of a translator the source texts.
+            targets: the translation of each text; for a translator only.
 
         Returns:
-            for each text a dictionary with its `loss` (nats per token) and its number of `tokens`.
+            for each text a dictionary with the `loss` (nats; of a language model per token, of a translator the
+            sum) and the number of `tokens`; of a translator also how many are `correct`.
 
         Raises:
             UserError: the model does not score texts.
         """
         import numpy as np
 
-        if "score" not in self._predictor.signatures:
-            raise UserError(f"a model for {self.task} does not score texts; a model for generation does")
         _check_texts(texts)
+        inputs = {"text": [text.encode() for text in texts]}
+        if self.task == "translation":
+            if targets is None or len(targets) != len(texts):
+                raise UserError("a translation model scores pairs: give a target for each text")
+            _check_texts(targets)
+            inputs["target"] = [text.encode() for text in targets]
+        elif self.task != "generation":
+            raise UserError(f"a {self.task} model does not score texts; generation and translation models do")
+        elif targets is not None:
+            raise UserError("a generation model scores texts without targets")
         if not texts:
             return []
-        encoded = [text.encode() for text in texts]
-        outputs = self._predictor.run("score", {"text": encoded}, np.array([len(text) for text in encoded]))
-        pairs = zip(outputs["loss"].tolist(), outputs["tokens"].tolist(), strict=True)
-        return [{"loss": loss, "tokens": tokens} for loss, tokens in pairs]
+        outputs = self._predictor.run("score", inputs, np.array([len(text) for text in inputs["text"]]))
+        columns = [outputs[name].tolist() for name in outputs]
+        return [dict(zip(outputs, values, strict=True)) for values in zip(*columns, strict=True)]
 
     def evaluate(
         self, data: PathName | None = None, *, split: str = "test", baseline: bool = True
     ) -> dict[str, Any]:
         """Evaluate the model; see `textrnn.evaluate`."""
-        return evaluate(self.path, data=data, split=split, baseline=baseline)
+        from app.evaluate import evaluate as run_evaluation
+
+        data = None if data is None else str(data)
+        return run_evaluation(self._predictor, data=data, split=split, with_baseline=baseline)
 
     def export(self, output: PathName | None = None, *, version: int | None = None) -> Path:
         """Export the model, which must be a run; see `textrnn.export`."""
@@ -247,7 +262,7 @@ def evaluate(
     """Evaluate a model on a split of its data, or of other data.
 
     Args:
-        path: a run directory.
+        path: a run directory, an export, or one version of an export.
         data: other data than the model was trained on, with the same columns.
         split: `train`, `validation`, `test` or `all`.
         baseline: also train and evaluate a simple model to compare with.

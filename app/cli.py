@@ -241,8 +241,7 @@ def predict(
     """
     _quiet()
     from app.predict import predict as run_prediction
-    from app.prediction.loading import load_predictor
-    from app.prediction.predictor import with_beam
+    from app.prediction.loading import load_predictor, with_beam
 
     failed = run_prediction(
         with_beam(load_predictor(model), beam),
@@ -398,8 +397,9 @@ def inspect(run: Path, text: str, output: Path) -> None:
     """
     _quiet()
     from app.inspect import draw
+    from app.prediction.loading import load_predictor
 
-    click.echo(draw(run, text, output))
+    click.echo(draw(load_predictor(run), text, output))
 
 
 @main.command()

@@ -8,25 +8,22 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app.artifacts.files import versions
 from app.artifacts.manifests import RunManifest
+from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import (
     CONFIG,
     METRICS,
     complete_run,
     create_run,
-    preprocessing_of,
     read_run_manifest,
 )
 from app.config import Config, differences, load_config
-from app.metrics import METRICS as METRICS_BY_NAME
-from app.metrics import Metric
 from app.tasks import get_task
-from app.tasks.base import Vocabularies, checked_metric
 from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
     import keras
 
     from app.tasks.base import Task
-    from data.encoding import Encoded
 
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 
@@ -61,7 +57,9 @@ def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config
     return config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
 
 
-def new_model(task: Task, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
+def new_model(
+    task: Task[Any, Any], config: Config, preprocessing: Preprocessing[Any], token_counts: np.ndarray
+) -> keras.Model:
     """Return a model with random weights from the seed, and pretrained word vectors if configured.
 
     The global generators of Python and NumPy are seeded while the model is built, and restored afterwards.
@@ -74,7 +72,7 @@ def new_model(task: Task, config: Config, encoded: Encoded, vocabularies: Vocabu
     try:
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
-        model = task.build_model(config, encoded, vocabularies)
+        model = task.training.build_model(config, preprocessing, token_counts)
     finally:
         policy, state, numpy_state = before
         keras.config.set_dtype_policy(policy)
@@ -82,10 +80,10 @@ def new_model(task: Task, config: Config, encoded: Encoded, vocabularies: Vocabu
         np.random.set_state(numpy_state)
     if config.model.embeddings:
         path = Path(config.model.embeddings).expanduser()
-        vectors = read_vectors(path, list(vocabularies["vocabulary"]), size=config.model.embedding_size)
+        vectors = read_vectors(path, list(preprocessing.vocabulary), size=config.model.embedding_size)
         if not vectors:
             raise UserError(f"{path}: none of its words is in the vocabulary of the training text")
-        embedding = task.embedding(model)
+        embedding = task.training.embedding(model)
         table = embedding.embeddings.numpy()
         for index, vector in vectors.items():
             table[index] = vector
@@ -161,16 +159,16 @@ def training_steps(
         _check_task(run, read_run_manifest(run), task_name)
     if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
-    checked_metric(task, config)
-    task.check_config(config)
-    source = open_source(data, task.fields(config), task.formats, task.parallel(config))
+    examples = task.examples
+    fields = examples.fields(config)
+    source = open_source(data, fields, examples.formats, examples.parallel(config))
     dataset = prepare(
         source,
-        task.fields(config),
+        fields,
         directory=config.data_directory(),
         manual_directory=manual_directory,
-        check=task.check,
-        watch=task.watch(config),
+        check=examples.check,
+        watch=examples.watch(config),
     )
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
@@ -180,7 +178,12 @@ def training_steps(
 
 
 def _train(
-    task: Task, dataset: Dataset, data: str, config: Config, run: Path, should_stop: Callable[[], bool]
+    task: Task[Any, Any],
+    dataset: Dataset,
+    data: str,
+    config: Config,
+    run: Path,
+    should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import encode_dataset
     from app.training.fit import Fit
@@ -188,16 +191,20 @@ def _train(
     from app.training.selection import selecting_metric
 
     encoded, longest = encode_dataset(dataset, task, config, config.data_directory())
-    vocabularies = task.vocabularies(encoded, dataset, config)
-    config = resolve_epochs(config, task.epoch_tokens(encoded), to_learn_from=task.tokens_to_learn_from)
-    metric = selecting_metric(validation_metrics(task, vocabularies), config)
+    examples = task.examples
+    preprocessing = examples.preprocessing(encoded, dataset, config)
+    token_counts = examples.token_counts(encoded, preprocessing, config)
+    config = resolve_epochs(
+        config, examples.epoch_tokens(encoded), to_learn_from=examples.tokens_to_learn_from
+    )
+    metric = selecting_metric(task.training.metrics(preprocessing), config)
     resumed = run.exists()
     if resumed:
         manifest = read_run_manifest(run)
         _check_resume(run, manifest, dataset, config)
         if manifest.complete:
             return _summary(run, finished=True)
-    model = new_model(task, config, encoded, vocabularies)
+    model = new_model(task, config, preprocessing, token_counts)
     if not resumed:
         manifest = RunManifest(
             task=task.name,
@@ -209,24 +216,24 @@ def _train(
             parameters=model.count_params(),
             examples={name: len(split) for name, split in encoded.splits.items()},
         )
-        create_run(run, config, manifest, preprocessing_of(vocabularies), longest)
+        create_run(run, config, manifest, preprocessing, longest)
     fit = Fit(
         task,
         model,
         config,
         metric=metric,
-        train=task.feed(encoded, "train", vocabularies, config),
-        validation=task.feed(encoded, "validation", vocabularies, config),
-        vocabularies=vocabularies,
+        train=examples.batches(encoded, "train", preprocessing, config),
+        validation=examples.batches(encoded, "validation", preprocessing, config),
+        preprocessing=preprocessing,
     )
-    after_epoch = task.after_epoch(model, vocabularies, config)
+    after_epoch = task.training.after_epoch(model, preprocessing, config)
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
             yield Message(damage)
         yield Message(
             f"{run}: resuming at epoch {fit.state.epoch + 1}, step {fit.state.step + 1}"
             if resumed
-            else f"{run}: {_described(task, config, encoded, vocabularies, manifest)}"
+            else f"{run}: {_described(preprocessing, token_counts, manifest)}"
         )
         for event in fit.events():
             recorder.add(event)
@@ -243,17 +250,6 @@ def _train(
         recorder.finish()
     complete_run(run)
     return _summary(run, finished=True)
-
-
-def validation_metrics(task: Task, vocabularies: Vocabularies) -> list[Metric]:
-    """Return the validation metrics that a task has on its data."""
-    names = ["loss", *task.validation_names]
-    if task.name == "tagging":
-        if vocabularies["scheme"] == [b"plain"]:
-            names.remove("span_f1")
-        if "labels" not in vocabularies:
-            names = [name for name in names if name not in ("label_accuracy", "exact_match")]
-    return [METRICS_BY_NAME[name] for name in names]
 
 
 @contextmanager
@@ -276,16 +272,13 @@ def _op_determinism(deterministic: bool) -> Iterator[None]:
             framework.disable_op_determinism()
 
 
-def _described(
-    task: Task, config: Config, encoded: Encoded, vocabularies: Vocabularies, manifest: RunManifest
-) -> str:
+def _described(preprocessing: Preprocessing[Any], token_counts: np.ndarray, manifest: RunManifest) -> str:
     from models.text import UNKNOWN_ID
 
-    counts = task.token_counts(encoded, vocabularies, config)
     return (
         f"{manifest.examples['train']:,} training examples, "
-        f"{len(vocabularies['vocabulary']):,} tokens in the vocabulary "
-        f"({counts[UNKNOWN_ID] / max(counts.sum(), 1):.1%} of the text is out of vocabulary), "
+        f"{len(preprocessing.vocabulary):,} tokens in the vocabulary "
+        f"({token_counts[UNKNOWN_ID] / max(token_counts.sum(), 1):.1%} of the text is out of vocabulary), "
         f"{manifest.parameters:,} parameters"
     )
 

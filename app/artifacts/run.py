@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from app.artifacts.files import (
     MANIFEST,
@@ -15,7 +14,7 @@ from app.artifacts.files import (
     verify_checksums,
 )
 from app.artifacts.manifests import NotAManifestError, RunManifest, read_manifest, write_manifest
-from app.artifacts.preprocessing import PREPROCESSING, Facts, Preprocessing, read_preprocessing
+from app.artifacts.preprocessing import Facts, Preprocessing, preprocessing_files, read_preprocessing
 from app.config import Config, dump_config, load_config
 from data.errors import UserError
 
@@ -27,14 +26,7 @@ TENSORBOARD = "tensorboard"
 LONGEST = "longest_text"
 """The training text with the most bytes."""
 
-
-class RunFacts(Facts):
-    """Facts of all tasks. Each task will define its own."""
-
-    scheme: str | None = None
-    """Tag scheme, such as `BIO`."""
-    ends: str | None = None
-    """Whether generated texts end: `documents` or `one text`."""
+F = TypeVar("F", bound=Facts)
 
 
 @dataclass(frozen=True)
@@ -44,16 +36,15 @@ class Run:
     path: Path
     config: Config
     manifest: RunManifest
-    preprocessing: Preprocessing[RunFacts]
 
     @property
     def task(self) -> str:
         """Name of the task."""
         return self.manifest.task
 
-    def vocabularies(self) -> dict[str, list[bytes]]:
-        """Return vocabularies and facts as the tasks take them."""
-        return vocabularies_of(self.preprocessing)
+    def preprocessing(self, facts: type[F]) -> Preprocessing[F]:
+        """Return the preprocessing of the model; `facts` is the type of the facts of its task."""
+        return read_preprocessing(self.path, facts)
 
     def longest(self) -> bytes:
         """Return the longest training text."""
@@ -87,8 +78,7 @@ def complete_run(path: Path) -> None:
     """
     for directory in (path, path / CHECKPOINTS):
         remove_partial_files(directory)
-    vocabularies = read_preprocessing(path, RunFacts).vocabularies
-    names = [CONFIG, PREPROCESSING, *(f"{name}.txt" for name in vocabularies), LONGEST, MODEL, METRICS]
+    names = [CONFIG, *preprocessing_files(path), LONGEST, MODEL, METRICS]
     manifest = read_run_manifest(path).with_(complete=True, files=checksums(path, sorted(names)))
     write_manifest(path / MANIFEST, manifest)
 
@@ -122,42 +112,4 @@ def open_run(path: Path) -> Run:
     if not manifest.complete:
         raise UserError(f"{path}: training is not finished; run its 'train' command again with --resume")
     verify_checksums(path, manifest.files)
-    preprocessing = read_preprocessing(path, RunFacts)
-    return Run(path, load_config(file=path / CONFIG), manifest, preprocessing)
-
-
-# The tasks' present form of preprocessing: everything is a list of bytes.
-
-_PIECES, _SCORES = "pieces", "piece_scores"
-
-
-def preprocessing_of(vocabularies: Mapping[str, Sequence[bytes]]) -> Preprocessing[RunFacts]:
-    """Return vocabularies and typed facts, from what a task gives."""
-    lists = {}
-    subwords = {}
-    facts: dict[str, str] = {}
-    for name, values in vocabularies.items():
-        if name in ("scheme", "ends"):
-            facts[name] = values[0].decode()
-        elif name.endswith(_PIECES):
-            prefix = name.removesuffix(_PIECES)
-            scores = (float(score) for score in vocabularies[prefix + _SCORES])
-            pieces = (piece.decode() for piece in values)
-            subwords[f"{prefix}vocabulary"] = list(zip(pieces, scores, strict=True))
-        elif not name.endswith(_SCORES):
-            lists[name] = list(values)
-    return Preprocessing(lists, RunFacts.model_validate({**facts, "subwords": subwords}))
-
-
-def vocabularies_of(preprocessing: Preprocessing[RunFacts]) -> dict[str, list[bytes]]:
-    """Return what `preprocessing_of` was given."""
-    found = {name: list(values) for name, values in preprocessing.vocabularies.items()}
-    facts = preprocessing.facts
-    for name, pieces in facts.subwords.items():
-        prefix = name.removesuffix("vocabulary")
-        found[prefix + _PIECES] = [piece.encode() for piece, _ in pieces]
-        found[prefix + _SCORES] = [repr(score).encode() for _, score in pieces]
-    for name in ("scheme", "ends"):
-        if (value := getattr(facts, name)) is not None:
-            found[name] = [value.encode()]
-    return found
+    return Run(path, load_config(file=path / CONFIG), manifest)

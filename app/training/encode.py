@@ -14,13 +14,13 @@ import numpy as np
 
 from app.artifacts.files import new_directory
 from app.config import Config
-from app.tasks.base import RowBatch, Task
+from app.tasks.base import ExampleBatch, Task
 from data.encoding import Encoded, Rows, encode, load_encoded
 from data.errors import UserError
 from data.prepared import Dataset, Scan
 from data.splits import training_rows
 
-ENCODING_VERSION = 5
+ENCODING_VERSION = 6
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
@@ -39,7 +39,9 @@ def _key(dataset: Dataset, config: Config) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path) -> tuple[Encoded, bytes]:
+def encode_dataset(
+    dataset: Dataset, task: Task[Any, Any], config: Config, directory: Path
+) -> tuple[Encoded, bytes]:
     """Return the training and validation examples of a dataset as token ids, and the longest training text.
 
     Args:
@@ -53,9 +55,9 @@ def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path
     """
     path = directory / "encoded" / f"{task.name}-{_key(dataset, config)}"
     longest = b""
-    first = task.fields(config)[0].name
+    first = task.examples.fields(config)[0].name
 
-    def read() -> Iterator[tuple[str, RowBatch]]:
+    def read() -> Iterator[tuple[str, ExampleBatch]]:
         return training_rows(dataset, first, config.data.validation_fraction)
 
     def rows() -> Iterator[Rows]:
@@ -63,10 +65,10 @@ def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path
         for split, batch in read():
             if split == "train":
                 longest = max([longest, *map(_joined, batch[first])], key=len)
-            yield Rows(split, *plan.cut(batch))
+            yield Rows(split, *plan.tokenize(batch))
 
     if not path.exists():
-        plan = task.plan(
+        plan = task.examples.plan(
             dataset,
             config,
             lambda: (rows for split, rows in read() if split == "train"),
@@ -77,12 +79,12 @@ def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path
                 rows(),
                 vocabulary_of=plan.vocabulary_of,
                 rules=plan.rules,
-                learned=plan.learned,
+                facts=plan.facts,
                 directory=partial,
             )
             (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])
             found = _scan(load_encoded(partial), dataset)
-            task.check(found)
+            task.examples.check(found)
             if not found.rows["validation"]:
                 raise UserError(
                     f"{dataset.name}: no example is left for validation; add examples or a validation "

@@ -13,9 +13,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from app.artifacts.preprocessing import Preprocessing
 from app.config import Config
-from app.metrics import Metric
-from app.tasks.base import Task, Vocabularies, graph_of
+from app.metrics import ACCURACY, Metric
+from app.tasks.base import Task, graph_of
 from app.training.events import Epoch, Step
 from app.training.optimizer import build_optimizer, clip
 from app.training.state import Totals, TrainingState
@@ -30,14 +31,14 @@ class Fit:
 
     def __init__(
         self,
-        task: Task,
+        task: Task[Any, Any],
         model: keras.Model,
         config: Config,
         *,
         metric: Metric,
         train: Feed,
         validation: Feed,
-        vocabularies: Vocabularies,
+        preprocessing: Preprocessing[Any],
     ) -> None:
         """Build optimizer and graphs.
 
@@ -48,7 +49,7 @@ class Fit:
             metric: selects the best epoch.
             train: training batches.
             validation: validation batches.
-            vocabularies: of the run.
+            preprocessing: of the run.
         """
         self.task = task
         self.model = model
@@ -60,9 +61,9 @@ class Fit:
         self.steps = len(first)
         self.optimizer = build_optimizer(config.training, self.steps * config.training.epochs)
         self.optimizer.build(model.trainable_variables)
-        self.carried = task.carried(model, train)
+        self.carried = task.training.carried(model, train)
         self._train_step = graph_of(self._step, train.batch(first[0]).arrays)
-        self._evaluate = task.evaluator(model, validation, vocabularies, config)
+        self._evaluate = task.training.evaluator(model, validation, preprocessing, config)
 
     @property
     def variables(self) -> list[Any]:
@@ -89,7 +90,7 @@ class Fit:
         training = self.config.training
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            loss, correct, count = self.task.losses(
+            loss, correct, count = self.task.training.losses(
                 self.model, batch, self.carried, label_smoothing=training.label_smoothing
             )
         # Dense, so that the norm counts a token that occurs twice in a batch once, with its sum.
@@ -153,7 +154,7 @@ class Fit:
         totals = self.state.totals
         return {
             "loss": totals.loss / max(totals.count, 1),
-            self.task.metric: totals.correct / max(totals.count, 1),
+            ACCURACY.name: totals.correct / max(totals.count, 1),
             "examples_per_second": totals.examples / max(totals.seconds, 1e-9),
         }
 
