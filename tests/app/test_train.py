@@ -1,21 +1,34 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import Result
+from tensorflow.python.framework.config import is_op_determinism_enabled
 from trained import PLAIN, overrides, same, weights
 
+from app.artifacts.preprocessing import Facts
 from app.artifacts.run import open_run
 from app.config import Config
-from app.train import FEWEST_EPOCHS, MOST_EPOCHS, default_run, resolve_epochs, train
+from app.train import (
+    FEWEST_EPOCHS,
+    MOST_EPOCHS,
+    default_run,
+    resolve_epochs,
+    train,
+    training_steps,
+)
+from app.training.events import Epoch, Event, Message, Step
 from data.errors import UserError
 from models.text import Preprocessor
 
@@ -29,7 +42,7 @@ def test_vocabulary_and_labels(run: Path, reviews: Path) -> None:
     """The vocabulary is that of the training rows, the most frequent words first; the labels are sorted."""
     rows = [json.loads(line) for line in (reviews / "train.jsonl").read_text().splitlines()]
     lines = (run / "vocabulary.txt").read_text().splitlines()
-    pieces = Preprocessor(open_run(run).vocabularies()["vocabulary"])(
+    pieces = Preprocessor(open_run(run).preprocessing(Facts).vocabulary)(
         tf.constant([row["text"] for row in rows])
     )[0].numpy()
     counts = Counter(pieces[pieces > 1].tolist())
@@ -144,7 +157,7 @@ def test_word_vectors_start_the_embedding(configured: Configured, reviews: Path,
         config = configured(*still, f"model.embeddings={file}")
         run = train("classification", str(reviews), config, run=tmp_path / name).path
         tables[name] = weights(run)[0]
-    vocabulary = open_run(tmp_path / "with").vocabularies()["vocabulary"]
+    vocabulary = list(open_run(tmp_path / "with").preprocessing(Facts).vocabulary)
     given = {vocabulary.index(b"plot"): [1, 2, 3, 4], vocabulary.index(b"acting"): [-1, -2, -3, -4.5]}
 
     for index in range(len(vocabulary)):
@@ -175,3 +188,117 @@ def test_word_vectors_that_do_not_fit(
     assert result.stderr.count("\n") == 1
     assert said in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["glove.txt"]
+
+
+# Metrics
+
+
+@pytest.mark.parametrize("metric", ["span_f1", "label_accuracy", "exact_match"])
+def test_a_metric_that_the_data_does_not_have(
+    command: Command, jsonl: Callable[..., None], tmp_path: Path, metric: str
+) -> None:
+    """It is refused before training begins: tags without spans, and data without labels."""
+    rows = [{"tokens": ["a", word], "tags": ["DET", "NOUN"]} for word in ("dog", "cat", "cow", "hen")]
+    for split in ("train", "validation"):
+        jsonl(tmp_path / f"data/{split}.jsonl", rows)
+    keys = overrides(f"training.early_stopping_metric={metric}", "data.tag_column=tags", "model.layers=0")
+
+    result = command("train", "tagging", tmp_path / "data", "--run", tmp_path / "run", *keys)
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: training.early_stopping_metric = {metric!r}: expected one of loss, accuracy, "
+        "the metrics that this task has on this data\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_epoch_line_has_the_metrics_of_the_task(
+    command: Command, jsonl: Callable[..., None], tmp_path: Path
+) -> None:
+    """The line of an epoch shows the validation metric that selects, also if it is the task's own."""
+    rows = [{"tokens": ["in", word], "tags": ["O", "B-place"]} for word in ("Rome", "Bonn", "Oslo", "Bern")]
+    for split in ("train", "validation"):
+        jsonl(tmp_path / f"data/{split}.jsonl", rows)
+    keys = overrides(
+        "training.early_stopping_metric=span_f1",
+        "data.tag_column=tags",
+        "model.layers=0",
+        "training.epochs=1",
+    )
+
+    result = command("train", "tagging", tmp_path / "data", "--run", tmp_path / "run", *keys)
+
+    assert result.exit_code == 0
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("epoch 1/1  "))
+    for title in ("loss 0.", "val loss ", "val accuracy ", "val span F1 ", "gradient norm ", "clipped "):
+        assert title in line
+
+
+# From Python
+
+
+def test_nothing_is_printed(configured: Configured, reviews: Path, tmp_path: Path, capfd: Any) -> None:
+    """`train` itself prints nothing; a watcher receives each step, each epoch, and a message."""
+    events: list[Event] = []
+
+    train("classification", str(reviews), configured(*PLAIN), run=tmp_path / "run", watcher=events.append)
+
+    assert capfd.readouterr() == ("", "")
+    steps = [(event.epoch, event.step, event.steps) for event in events if isinstance(event, Step)]
+    assert steps == [(1, step, 5) for step in range(1, 6)]
+    assert [event.number for event in events if isinstance(event, Epoch)] == [1]
+    assert isinstance(events[0], Message)
+
+
+def test_what_is_global_is_restored(configured: Configured, reviews: Path, tmp_path: Path) -> None:
+    """Random generators, the dtype policy and deterministic operations are as before, signals untouched."""
+    random.seed(1)
+    np.random.seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist(), keras.config.dtype_policy().name
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    config = configured(*PLAIN, "training.deterministic=true", "training.mixed_precision=true")
+    during: list[bool] = []
+
+    def watcher(event: Event) -> None:
+        during.append(is_op_determinism_enabled())
+
+    train("classification", str(reviews), config, run=tmp_path / "run", watcher=watcher)
+
+    assert all(during)
+    assert not is_op_determinism_enabled()
+    after = random.getstate(), np.random.get_state()[1].tolist(), keras.config.dtype_policy().name
+    assert after == before
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_an_iterator_that_is_closed(configured: Configured, reviews: Path, tmp_path: Path) -> None:
+    """Closing the iterator saves the state: training is resumed after the last step that it gave."""
+    config = configured(*PLAIN, "training.deterministic=true", "training.steps_per_checkpoint=0")
+    whole = train("classification", str(reviews), config, run=tmp_path / "whole")
+    steps = training_steps("classification", str(reviews), config, run=tmp_path / "run")
+    for event in steps:
+        if isinstance(event, Step) and event.step == 3:
+            steps.close()
+    assert not is_op_determinism_enabled()
+    events: list[Event] = []
+
+    found = train(
+        "classification", str(reviews), config, run=tmp_path / "run", resume=True, watcher=events.append
+    )
+
+    assert [event.step for event in events if isinstance(event, Step)] == [4, 5]
+    assert same(weights(found.path), weights(whole.path))
+
+
+def test_a_watcher_that_fails(configured: Configured, reviews: Path, tmp_path: Path) -> None:
+    """Its error reaches the caller, and the state is saved."""
+
+    def watcher(event: Event) -> None:
+        if isinstance(event, Step):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train("classification", str(reviews), configured(*PLAIN), run=tmp_path / "run", watcher=watcher)
+
+    assert (tmp_path / "run/checkpoints/state.npz").exists()

@@ -12,7 +12,8 @@ import tensorflow as tf
 from click.testing import Result
 
 from app.artifacts.files import PARTIAL
-from app.artifacts.run import complete_run, open_run, preprocessing_of, vocabularies_of
+from app.artifacts.preprocessing import Facts
+from app.artifacts.run import complete_run, open_run
 from app.config import Config
 from data.errors import UserError
 
@@ -103,7 +104,7 @@ def test_files_of_the_user(copy: Path) -> None:
     assert (copy / ".notes").read_text() == "mine"
     assert not (copy / f"{PARTIAL}0a1b2c3d-model.keras").exists()
     opened = open_run(copy)
-    assert opened.preprocessing.vocabularies.keys() == {"vocabulary", "labels"}
+    assert opened.preprocessing(Facts).vocabularies.keys() == {"vocabulary", "labels"}
     assert not {".notes", "predictions.txt"} & opened.manifest.files.keys()
 
 
@@ -143,18 +144,3 @@ def test_a_directory_that_is_not_a_run(tmp_path: Path, content: str | None) -> N
         f"{tmp_path} is not a run directory: no valid manifest.json. "
         "Pass a directory created by 'textrnn train'."
     )
-
-
-def test_preprocessing_in_the_form_of_the_tasks() -> None:
-    """Vocabularies and facts come back as they were given."""
-    given = {
-        "vocabulary": [b"", b"[UNK]", b"a"],
-        "tags": [b"O"],
-        "scheme": [b"BIO"],
-        "pieces": [b"a", "ü".encode()],
-        "piece_scores": [b"-1.25", b"-0.1"],
-        "target_pieces": [b"b"],
-        "target_piece_scores": [b"-3.0000000000000004"],
-    }
-
-    assert vocabularies_of(preprocessing_of(given)) == given

@@ -12,6 +12,7 @@ import tensorflow as tf
 from click.testing import Result
 from trained import PLAIN, Weights, metrics, overrides, weights
 
+from app.artifacts.preprocessing import Facts, Preprocessing
 from app.artifacts.run import open_run
 from app.config import Config
 from app.tasks import get_task
@@ -43,13 +44,14 @@ def first_step(config: Config, initial: Weights, run: Path) -> tuple[list[np.nda
     """
     table, kernel, bias = (value.astype(np.float64) for value in initial)
     opened = open_run(run)
+    preprocessing = opened.preprocessing(Facts)
     ids, lengths = (
         t.numpy()
-        for t in Preprocessor(opened.vocabularies()["vocabulary"], **opened.config.tokenizing())(
+        for t in Preprocessor(preprocessing.vocabulary, **opened.config.tokenizing())(
             tf.constant([t for t, _ in ROWS])
         )
     )
-    targets = np.array([opened.vocabularies()["labels"].index(label.encode()) for _, label in ROWS])
+    targets = np.array([list(preprocessing.labels).index(label.encode()) for _, label in ROWS])
     smoothing = config.training.label_smoothing
     expected = np.eye(2)[targets] * (1 - smoothing) + smoothing / 2
     row_weights = np.ones(len(ROWS))
@@ -145,7 +147,9 @@ def row_weights(folder: Path, targets: list[int], config: Config) -> np.ndarray:
     np.ones(len(targets), np.uint16).tofile(path)
     tokens = Sequences(path, np.dtype(np.uint16), np.ones(len(targets), np.int64))
     rows = EncodedSplit({"tokens": tokens}, {"label": np.array(targets, np.int32)})
-    feed = get_task("classification").feed(Encoded({}, {}, {"train": rows}), "train", {}, config)
+    encoded = Encoded({}, {}, {"train": rows}, {})
+    preprocessing = Preprocessing({}, Facts())
+    feed = get_task("classification").examples.batches(encoded, "train", preprocessing, config)
     return feed.batch(np.arange(len(targets))).arrays["weights"]
 
 

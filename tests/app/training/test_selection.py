@@ -22,33 +22,31 @@ StopAt = Callable[..., dict[str, Any]]
 
 
 class Script:
-    """Validation figures as they are told, and the weights that they were asked for."""
+    """Validation metrics that are given, and the weights for which they were asked."""
 
-    def __init__(self, **figures: Sequence[float]) -> None:
-        self.figures = figures
+    def __init__(self, **values: Sequence[float]) -> None:
+        self.values = values
         self.seen: list[Weights] = []
 
     def evaluate(self, model: Any) -> dict[str, float]:
-        """Stand in for what evaluates a model after an epoch."""
+        """Return the metrics of the next epoch."""
         epoch = len(self.seen)
         self.seen.append([value.copy() for value in model.get_weights()])
-        return {"loss": 1.0, "accuracy": 0.5, "macro_f1": 0.5} | {
-            k: v[epoch] for k, v in self.figures.items()
-        }
+        return {"loss": 1.0, "accuracy": 0.5, "macro_f1": 0.5} | {k: v[epoch] for k, v in self.values.items()}
 
 
 @pytest.fixture
 def scripted(
     monkeypatch: pytest.MonkeyPatch, configured: Configured, reviews: Path, tmp_path: Path
 ) -> Callable[..., tuple[Path, Script]]:
-    """Return a function that trains with scripted validation figures."""
+    """Return a function that trains with given validation metrics."""
 
-    def run_script(*options: str, **figures: Sequence[float]) -> tuple[Path, Script]:
-        script = Script(**figures)
+    def run_script(*options: str, **values: Sequence[float]) -> tuple[Path, Script]:
+        script = Script(**values)
         monkeypatch.setattr(
-            type(get_task("classification")),
+            type(get_task("classification").training),
             "evaluator",
-            lambda task, model, *rest: lambda: script.evaluate(model),
+            lambda training, model, *rest: lambda: script.evaluate(model),
         )
         usual = (
             "training.epochs=6",
