@@ -211,8 +211,8 @@ class Model:
             targets: the translation of each text; for a translator only.
 
         Returns:
-            for each text a dictionary with the `loss` (nats; of a language model per token, of a translator the
-            sum) and the number of `tokens`; of a translator also how many are `correct`.
+            for each text a dictionary with the `loss` in nats (per token for a language model, the sum for a
+            translator) and the number of `tokens`; for a translator also how many are `correct`.
 
         Raises:
             UserError: the model does not score texts.

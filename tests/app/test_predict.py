@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 import app.predict
-import app.prediction.predictor
+import app.prediction.loading
 from app.config import Config
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
@@ -32,7 +32,7 @@ GOOD = '{"text": "The plot is charming."}'
 def loaded_once() -> Iterator[None]:
     """Load each model once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app.prediction.predictor, "load_predictor", functools.cache(load_predictor))
+        patch.setattr(app.prediction.loading, "load_predictor", functools.cache(load_predictor))
         yield
 
 

@@ -89,7 +89,7 @@ def test_truncated(run: Path, kept: int) -> None:
 
 
 def test_missing(run: Path) -> None:
-    """So it is if the process was killed between the two renames."""
+    """So it is if the last state was deleted."""
     (run / STATE).unlink()
 
     state, message = restore_state(run, variables())
