@@ -163,7 +163,7 @@ class GenerationSignatures(tf.Module):
     def _score_pieces(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Compute the loss of consecutive pieces of documents, the hidden state carried from call to call."""
         model = self._model()
-        ends = tf.where(a["ends"], 1, 0)
+        ends = tf.cast(a["ends"], tf.int64)
         pieces = tokenize(a["text"], **self._options)
         end_tokens = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(ends)], END_ID), ends)
         ids = tf.concat([self.preprocessor.ids(pieces), end_tokens], axis=1)
