@@ -153,7 +153,7 @@ class Model:
         return [label.decode() for label in self._predictor.info.preprocessing.labels]
 
     def predict(self, texts: Sequence[str], *, beam: int | None = None) -> list[dict[str, Any]]:
-        """Predict the label, the tags or the translation of each text.
+        """Predict the label, the tags, the translation or (of a language model) the loss of each text.
 
         Args:
             texts: any number of strings.
@@ -163,7 +163,7 @@ class Model:
             a dictionary for each text, as `textrnn predict` prints it.
 
         Raises:
-            UserError: the model generates text.
+            UserError: a beam width is given for a model without beam search.
         """
         from app.predict import predictions
         from app.prediction.loading import with_beam
