@@ -40,7 +40,7 @@ def prepare(data: str, task_name: str, config: Config, manual_directory: Path | 
     """
     task = get_task(task_name)
     fields = task.fields(config)
-    source = open_source(data, fields, task.formats, task.parallel(config))
+    source = open_source(data, fields, task.shapes, task.parallel(config))
     needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
         source, needed, directory=config.data_directory(), manual_directory=manual_directory
@@ -81,7 +81,7 @@ def check(data: str, task_name: str, config: Config, manual_directory: Path | No
 
     task = get_task(task_name)
     fields = task.fields(config)
-    source = open_source(data, fields, task.formats, task.parallel(config))
+    source = open_source(data, fields, task.shapes, task.parallel(config))
     if isinstance(source, CatalogueName):
         dataset = prepared.prepare(
             source, fields, directory=config.data_directory(), manual_directory=manual_directory

@@ -31,7 +31,7 @@ def open_dataset(run: Run, data: str | None, split: str, manual_directory: Path 
     """
     task = get_task(run.task)
     fields = task.fields(run.config)
-    source = open_source(data or run.manifest["data"], fields, task.formats, task.parallel(run.config))
+    source = open_source(data or run.manifest["data"], fields, task.shapes, task.parallel(run.config))
     vocabularies = run.vocabularies()
     dataset = prepare(
         source,

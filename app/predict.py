@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import sys
@@ -15,20 +14,17 @@ from app.artifacts.files import replaced
 from app.prediction.predictor import Predictor
 from app.terminal.progress import bar
 from data.errors import UserError
-from data.formats import READERS, BadRow, Field, Row, format_of, read_rows
+from data.formats import BadRow, Field, Format, Row, Shape, find_format, formats_of, read_rows
 
-TABLES = ("csv", "tsv")
+SHAPES: tuple[Shape, ...] = ("records", "lines")
 CHUNK = 4096
 """Lines that are read, sorted by length, answered, and written at once."""
 
 
-def _rows(source: Path | None, format_name: str, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
+def _rows(source: Path | None, format: Format, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
     if source is None:
-        lines = io.TextIOWrapper(
-            sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
-        )
-        return READERS[format_name](lines, fields)
-    return read_rows(source, fields, READERS[format_name])
+        return format.read(sys.stdin.buffer, fields)
+    return read_rows(source, fields, format.read)
 
 
 def answers(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
@@ -63,13 +59,12 @@ def predict(
     """
     if source is not None and not source.is_file():
         raise UserError(f"{source}: no such file")
-    if format_name is None:
-        guess = format_of(source) if source else ""
-        format_name = guess if guess in READERS else "txt"
+    known = formats_of(SHAPES)
+    format = known.get(format_name or "") or (source and find_format(source, SHAPES)) or known["txt"]
     fields = predictor.task.input_fields(text_column or predictor.text_column)
-    if format_name in TABLES:  # a cell holds a text, no list; a header without one is refused at once
+    if "tokens" not in format.kinds and format.shape == "records":  # a header without a text is refused
         fields = tuple(replace(field, optional=False) for field in fields if field.kind == "text")
-    rows = _rows(source, format_name, fields)
+    rows = _rows(source, format, fields)
 
     def write(stream: TextIO) -> int:
         failed = 0

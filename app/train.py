@@ -161,7 +161,7 @@ def train(
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     checked_metric(task, config)
     task.check_config(config)
-    source = open_source(data, task.fields(config), task.formats, task.parallel(config))
+    source = open_source(data, task.fields(config), task.shapes, task.parallel(config))
     dataset = prepare(
         source,
         task.fields(config),

@@ -17,7 +17,7 @@ import numpy as np
 from data.batching import Feed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
-from data.formats import Field, Reader, Row, Value
+from data.formats import Field, Row, Shape, Value
 from data.prepared import Dataset, Scan, Watch
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class Task(ABC):
     """A kind of problem, from rows to answers."""
 
     name: str
-    formats: Mapping[str, Reader]
-    """How the file formats are read that it learns from."""
+    shapes: tuple[Shape, ...]
+    """The shapes of files that it reads, as in `data.formats`."""
     tokens_to_learn_from = 15_000_000
     """How many a training reads where the number of epochs is left open."""
     read_sequences: tuple[str, ...] = ("tokens",)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data.doctor import Malformed, Report, examine
-from data.formats import EMPTY_LINE, READERS, BadRow, Field, Row
+from data.formats import EMPTY_LINE, BadRow, Field, Row
 from data.prepared import rows_by_split
 from data.samples import reviews
 from data.sources import Source, open_source
@@ -418,7 +418,7 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     """Rows as they are read: places are paths and lines as an editor shows them."""
     (tmp_path / "train.csv").write_text('text,label\n"a\nb",x\n\nc,y\n"a\nb",y\nd\n')
     (tmp_path / "dev.jsonl").write_text('{"text": "c", "label": "y"}\nnone\n')
-    source = open_source(str(tmp_path), (TEXT, LABEL), READERS)
+    source = open_source(str(tmp_path), (TEXT, LABEL), ("records", "lines"))
     assert isinstance(source, Source)
     report = check(rows_by_split(source), splits=source.parts)
 
@@ -434,7 +434,7 @@ def test_a_single_file(tmp_path: Path) -> None:
     """Its rows are examined in the splits that they fall to."""
     path = tmp_path / "texts.csv"
     path.write_text("text,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(200)))
-    source = open_source(str(path), (TEXT, LABEL), READERS)
+    source = open_source(str(path), (TEXT, LABEL), ("records", "lines"))
     assert isinstance(source, Source)
     report = check(rows_by_split(source), splits=source.parts)
 

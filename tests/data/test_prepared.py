@@ -14,7 +14,7 @@ import requests
 import tensorflow_datasets as tfds
 
 from data.errors import UserError
-from data.formats import READERS, BadRow, Field, Row
+from data.formats import BadRow, Field, Row
 from data.prepared import Dataset, Scan, Watch, prepare, rows_by_split
 from data.sources import CatalogueName, Part, Source, open_source
 from data.splits import row_hash, split_of
@@ -52,7 +52,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def find(data: Path, *fields: Field) -> Source:
-    source = open_source(str(data), fields or FIELDS, READERS)
+    source = open_source(str(data), fields or FIELDS, ("records", "lines"))
     assert isinstance(source, Source)
     return source
 

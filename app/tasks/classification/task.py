@@ -12,7 +12,7 @@ from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabu
 from app.tasks.labels import check_labels, check_labels_known, cross_entropy, label_ids, label_names
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
-from data.formats import Field, read_csv, read_jsonl, read_tsv
+from data.formats import Field
 from data.prepared import Dataset, Scan
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Classification(Task):
     """Sentiment, topic, the intent of a message."""
 
     name = "classification"
-    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+    shapes = ("records",)
     metric = "accuracy"
     batched = ("serving_default", "explain")
     validation_names = ("accuracy", "macro_f1")

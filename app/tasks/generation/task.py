@@ -17,7 +17,7 @@ from app.tasks.labels import check_labels, check_labels_known, label_ids, label_
 from data.batching import Feed
 from data.encoding import Encoded, Sequences, UniqueTokens
 from data.errors import UserError
-from data.formats import CONTINUES, Field, read_csv, read_document, read_jsonl, read_tsv
+from data.formats import CONTINUES, Field
 from data.prepared import Dataset, Scan
 from data.streams import StreamFeed, documents
 
@@ -41,12 +41,7 @@ class Generation(Task):
     """A language model of characters, bytes, words or subwords."""
 
     name = "generation"
-    formats: Mapping[str, Any] = {
-        "txt": read_document,
-        "jsonl": read_jsonl,
-        "csv": read_csv,
-        "tsv": read_tsv,
-    }
+    shapes = ("document", "records")
     metric = "accuracy"
     signature = "score"
     batched = ("serving_default", "score")

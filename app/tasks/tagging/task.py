@@ -16,7 +16,7 @@ from app.tasks.tagging.scores import RawScore, TagScore
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
-from data.formats import Field, Row, Value, read_conll, read_conllu, read_jsonl
+from data.formats import Field, Row, Value
 from data.prepared import Dataset, Scan, Watch
 from data.tags import Scheme, SchemeDetector, SchemeError, convert, spans, transitions
 
@@ -62,13 +62,7 @@ class Tagging(Task):
     """Parts of speech, named entities, slots; with labels, intents and slots from one encoder."""
 
     name = "tagging"
-    formats: Mapping[str, Any] = {
-        "conllu": read_conllu,
-        "conll": read_conll,
-        "bio": read_conll,
-        "iob2": read_conll,
-        "jsonl": read_jsonl,
-    }
+    shapes = ("sentences", "records")
     metric = "accuracy"
     validation_names = ("accuracy", "span_f1", "label_accuracy", "exact_match")
     baseline_name = "most frequent tag"

@@ -12,7 +12,7 @@ from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabu
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.formats import Field, Row, Value, read_csv, read_jsonl, read_tsv
+from data.formats import Field, Row, Value
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Translation(Task):
     """Translation, summarisation: an encoder, attention, a decoder."""
 
     name = "translation"
-    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+    shapes = ("records",)
     metric = "accuracy"
     validation_names = ("accuracy", "perplexity", "bleu")
     tokens_to_learn_from = 9_000_000
