@@ -12,10 +12,10 @@ from app.tasks.base import Task
 from data import prepared
 from data.doctor import Report, examine
 from data.formats import BadRow, Field, Row, Value
-from data.prepared import Dataset, rows_by_split
+from data.prepared import Dataset
 from data.samples import SAMPLES
 from data.sources import CatalogueName, open_source
-from data.splits import SPLITS
+from data.splits import SPLITS, rows_by_split
 
 
 def list_all(config: Config, match: str) -> list[str]:

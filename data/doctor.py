@@ -214,7 +214,7 @@ def examine(
     """Read all rows once and report what is wrong with them.
 
     Args:
-        rows: (split, where, row), as `data.prepared.rows_by_split` gives them: a row's values are `text`
+        rows: (split, where, row), as `data.splits.rows_by_split` gives them: a row's values are `text`
             and perhaps `label`, and all rows of a split have the same `where`.
         tokenize: cuts texts, at most 1,024 at once, into tokens.
         vocabulary_size: how many tokens a vocabulary keeps, special tokens not counted.

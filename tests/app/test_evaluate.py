@@ -27,8 +27,7 @@ from app.prediction.loading import load_predictor
 from app.tasks import get_task
 from app.terminal.tables import show_evaluation
 from app.train import train
-from data.prepared import FILE_SHARES
-from data.splits import row_hash, split_of
+from data.splits import FILE_SHARES, row_hash, split_of
 
 Command = Callable[..., Result]
 Configured = Callable[..., Config]

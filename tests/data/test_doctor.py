@@ -11,9 +11,9 @@ import pytest
 
 from data.doctor import Malformed, Report, examine
 from data.formats import EMPTY_LINE, BadRow, Field, Row
-from data.prepared import rows_by_split
 from data.samples import reviews
 from data.sources import Source, open_source
+from data.splits import rows_by_split
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")

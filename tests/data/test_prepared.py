@@ -15,9 +15,9 @@ import tensorflow_datasets as tfds
 
 from data.errors import UserError
 from data.formats import BadRow, Field, Row
-from data.prepared import Dataset, Scan, Watch, prepare, rows_by_split
+from data.prepared import Dataset, Scan, Watch, prepare
 from data.sources import CatalogueName, Part, Source, open_source
-from data.splits import row_hash, split_of
+from data.splits import row_hash, rows_by_split, split_of
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")

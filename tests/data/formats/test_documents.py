@@ -15,8 +15,9 @@ from data.errors import UserError
 from data.formats import CONTINUES, BadRow, Field, Row, read_rows
 from data.formats.documents import PIECE_CHARACTERS, read_document
 from data.formats.parallel import read_parallel
-from data.prepared import prepare, rows_by_split
+from data.prepared import prepare
 from data.sources import Source, open_source
+from data.splits import rows_by_split
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 FLAG = Field(CONTINUES, "flag", CONTINUES, "", optional=True)
@@ -339,7 +340,8 @@ def test_a_folder_without_parallel_files(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         find_pairs(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: no training file; expected one of train.jsonl, train.csv, train.tsv, or train.en and train.de (or .gz); "
+        f"{tmp_path}: no training file; expected one of "
+        "train.jsonl, train.csv, train.tsv, or train.en and train.de (or .gz); "
         "there is nothing"
     )
 
