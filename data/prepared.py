@@ -22,7 +22,8 @@ from data.formats import EMPTY_LINE, Field, Row, Value
 from data.sources import CatalogueName, Source
 from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS, rows_by_split
 
-FORMAT_VERSION = "1.1.0"
+FORMAT_VERSION = "1.2.0"
+"""Of prepared datasets. A change of how rows are split or stored needs a new one."""
 SHARD_CHARACTERS = 32 << 20
 
 

@@ -40,6 +40,8 @@ class Source:
     """Computes the sha256 of the content."""
     by_position: bool = False
     """Whether a single file is one text, which is split by position."""
+    key: str = "text"
+    """The first field, whose hash decides the split of a row of a single file."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def _files(
         parts,
         lambda: _sha256(files),
         by_position=format is not None and format.shape == "document",
+        key=fields[0].name,
     )
 
 

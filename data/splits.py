@@ -1,8 +1,8 @@
 """Which examples a model is trained on, validated with, and tested on.
 
 - Files with the names of splits are those splits.
-- A single file of rows is split by a hash: equal rows stay together, and a row keeps its split when others
-  are added.
+- A single file of rows is split by the hash of the first field: equal texts stay together, and a row keeps
+  its split when others are added.
 - A single file that is one text is split by position.
 - Where there is no validation split, a share of the training rows is held out, by the same rules.
 """
@@ -53,6 +53,10 @@ class RowSource(Protocol):
     def by_position(self) -> bool:
         """Whether `all` is one text."""
 
+    @property
+    def key(self) -> str:
+        """The field whose value decides the split of a row of `all`."""
+
 
 class PreparedRows(Protocol):
     """What is needed of a `data.prepared.Dataset`."""
@@ -84,6 +88,15 @@ def split_of(row_hash: int, shares: Sequence[tuple[str, float]]) -> str:
     return shares[-1][0]
 
 
+def split_by_field(values: Mapping[str, Value], field: str, shares: Sequence[tuple[str, float]]) -> str:
+    """Return the split of a row, by the hash of one field.
+
+    The other fields have no influence: copies of a text with different labels or translations are in one
+    split, so that a model is not tested on texts that it was trained on.
+    """
+    return split_of(row_hash({field: values[field]}), shares)
+
+
 def row_hash(values: Mapping[str, Value]) -> int:
     """Return 64 bits of a row's content, the same on every machine."""
     content = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
@@ -93,7 +106,7 @@ def row_hash(values: Mapping[str, Value]) -> int:
 def rows_by_split(source: RowSource) -> Iterator[tuple[str, str, Row | BadRow]]:
     """Yield all rows of a source as (split, where, row).
 
-    A single file of rows is split by their hash, one text by position.
+    A single file of rows is split by the hash of their first field, one text by position.
     """
     for part_name, part in source.parts.items():
         if part_name == ALL_SPLITS and source.by_position:
@@ -102,7 +115,11 @@ def rows_by_split(source: RowSource) -> Iterator[tuple[str, str, Row | BadRow]]:
         for row in part.rows():
             split = part_name
             if part_name == ALL_SPLITS:
-                split = split_of(row_hash(row.values), FILE_SHARES) if isinstance(row, Row) else "train"
+                split = (
+                    "train"
+                    if isinstance(row, BadRow)
+                    else split_by_field(row.values, source.key, FILE_SHARES)
+                )
             yield split, part.where, row
 
 
@@ -152,7 +169,7 @@ def training_rows(
             continue
         for batch in dataset.batches(split):
             if not whole:
-                own = np.array([split_of(row_hash({field: _plain(v)}), shares) for v in batch[field]])
+                own = np.array([split_by_field({field: _plain(v)}, field, shares) for v in batch[field]])
                 for name in TRAINING_SPLITS:
                     if len(chosen := np.flatnonzero(own == name)):
                         yield name, {key: values[chosen] for key, values in batch.items()}

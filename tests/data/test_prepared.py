@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from data.errors import UserError
 from data.formats import BadRow, Field, Row
-from data.prepared import Dataset, Scan, Watch, prepare
+from data.prepared import FORMAT_VERSION, Dataset, Scan, Watch, prepare
 from data.sources import CatalogueName, Part, Source, open_source
 from data.splits import row_hash, rows_by_split, split_of
 
@@ -97,12 +97,40 @@ def test_a_file_is_split_by_its_rows(tmp_path: Path, directory: Path) -> None:
 
     shares = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
     for split in ("train", "validation", "test"):
-        own = [row for row in content if split_of(row_hash(row), shares) == split]
+        own = [row for row in content if split_of(row_hash({"text": row["text"]}), shares) == split]
         assert dataset.sizes[split] == len(own) > 5
         assert [(r["text"], "ab"[r["label"]]) for r in rows(dataset, split)] == [
             (row["text"], row["label"]) for row in own
         ]
     assert sum(dataset.sizes.values()) == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (FIELDS, {"text": "same text", "label": "{}"}),
+        ((Field("source", "text", "en", ""), Field("target", "text", "de", "")), {"en": "one", "de": "{}"}),
+        (
+            (Field("tokens", "tokens", "tokens", ""), Field("tags", "tags", "tags", "")),
+            {"tokens": ["a"], "tags": ["{}"]},
+        ),
+    ],
+)
+def test_the_first_field_alone_decides_the_split(
+    tmp_path: Path, fields: tuple[Field, ...], line: dict[str, Any]
+) -> None:
+    """Copies of a text with other labels, tags or translations are in one split."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line).replace("{}", f"value {i}") + "\n" for i in range(60)))
+
+    assert len({split for split, _, _ in rows_by_split(find(path, *fields))}) == 1
+
+
+def test_the_documented_version_is_the_present_one() -> None:
+    """`docs/data.md` names the folder in which a prepared dataset is."""
+    docs = Path(__file__).parents[2] / "docs" / "data.md"
+
+    assert f"/{FORMAT_VERSION}/" in docs.read_text()
 
 
 def test_equal_rows_of_a_file_are_in_one_split(tmp_path: Path) -> None:
