@@ -20,7 +20,7 @@ from data.errors import UserError
 from data.prepared import Dataset, Scan
 from data.splits import training_rows
 
-ENCODING_VERSION = 5
+ENCODING_VERSION = 6
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Bytes of the longest training text that are kept: of a corpus in one piece, its beginning."""

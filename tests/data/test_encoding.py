@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -409,3 +411,33 @@ def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str)
     assert [words(found.splits["train"], "text", found.vocabularies["words"], i) for i in range(4)] == texts
     assert tokens.counts.tolist() == [2, 0, 4, 3]
     assert tokens.lengths.tolist() == [2, 1, 4, 3]
+
+
+def test_facts_are_returned_as_they_were(tmp_path: Path) -> None:
+    """What preprocessing needs besides vocabularies is stored as JSON, with its types."""
+    facts = {"tag_scheme": "BIO", "scores": [-1.5, 0.1], "documents_end": True}
+    rows = [Rows("train", {"tokens": ([b"a"], np.array([0]), np.array([1]))}, {})]
+    encode(
+        rows,
+        vocabulary_of={"tokens": "words"},
+        rules={"words": VocabularyRule(SPECIAL_TOKENS, UNKNOWN_ID, most=10)},
+        facts=facts,
+        directory=tmp_path,
+    )
+    (tmp_path / "notes.txt").write_bytes(b"\xff not a vocabulary")
+    found = load_encoded(tmp_path)
+
+    assert found.facts == facts
+    assert set(found.vocabularies) == {"words"}
+
+
+def test_sequences_leave_no_file_open(tmp_path: Path) -> None:
+    """The file is closed, without a warning, when the sequences are no longer used."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        found = encoded(tmp_path / "e", batched("train", [b"a b", b"b"], 2))
+        assert found.splits["train"].sequences["tokens"].span(1, 3).tolist() == [2, 2]
+        del found
+        gc.collect()
+
+    assert not [warning for warning in caught if issubclass(warning.category, ResourceWarning)]
