@@ -917,7 +917,7 @@ MISTAKES = {
     ),
     "contradicting": (
         TAGGED * 8 + '{"tokens": ["a", "b"], "tags": ["B-X", "I-Y"]}\n' + TAGGED,
-        "{path}:9: token 2: 'I-Y' behind 'B-X': in BIO, a span begins with 'B-Y'",
+        "{path}:9: token 2: 'I-Y' after 'B-X': in BIO, a span begins with 'B-Y'",
     ),
     "neither": (
         TAGGED * 3 + '{"tokens": ["a"], "tags": ["PERSON"]}\n' + TAGGED,
