@@ -595,7 +595,7 @@ def datasets() -> None:
 def list_datasets(
     match: str, config_file: Path | None, preset: str | None, overrides: tuple[str, ...]
 ) -> None:
-    """List samples, prepared datasets and the catalogue's names, all or those with MATCH inside.
+    """List the names of samples and of catalogue datasets, all or those that contain MATCH.
 
     \b
     Example:
@@ -625,9 +625,9 @@ def check_dataset(
     manual_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Examine DATA as a doctor would: labels, duplicates, leaks between splits, lengths, broken rows.
+    """Check DATA: labels, duplicates, overlap between splits, lengths, malformed rows.
 
-    The exit status is 1 when something must be mended.
+    The exit status is 1 if there are errors.
 
     \b
     Example:

@@ -19,16 +19,10 @@ from data.splits import SPLITS, rows_by_split
 
 
 def list_all(config: Config, match: str) -> list[str]:
-    """Names for DATA that hold `match`: samples, prepared folders and files, the catalogue."""
+    """Return names for DATA that contain `match`: samples, then the catalogue."""
     import tensorflow_datasets as tfds
 
-    directory = config.data_directory()
-    own = sorted(
-        f"{path.parent} (prepared)"
-        for path in directory.glob("*/*/*/dataset_info.json")
-        if len(path.parent.parent.name) == 64
-    )
-    names = [f"sample:{name}" for name in SAMPLES] + own
+    names = [f"sample:{name}" for name in SAMPLES]
     names += [f"tfds:{name}" for name in tfds.list_builders(with_community_datasets=False)]
     return [name for name in names if match.lower() in name.lower()]
 

@@ -150,7 +150,7 @@ def test_texts_that_stand_twice() -> None:
     assert report.splits["train"].conflicts == 0
     assert report.problems == []
     assert report.warnings == [
-        "train has 3 rows whose text stands in an earlier row (train.csv:3, train.csv:5, train.csv:6); "
+        "train has 3 rows whose text occurs in an earlier row (train.csv:3, train.csv:5, train.csv:6); "
         "remove them, or the same text counts more than once"
     ]
 
@@ -244,7 +244,7 @@ def test_broken_rows() -> None:
     )
     assert report.problems == [
         "train has 30 rows that can't be read: train.csv:4 (reason 0), train.csv:5 (reason 1), "
-        "train.csv:6 (reason 2), and 27 more; mend or remove them"
+        "train.csv:6 (reason 2), and 27 more; fix or remove them"
     ]
 
 
@@ -311,8 +311,8 @@ def test_classes_of_very_different_size(rows: int, warned: bool) -> None:
 
     assert report.problems == []
     assert report.warnings == warned * [
-        "train has 11 rows of 'common' and 1 of 'rare', more than 10:1; add rows of 'rare', and do not judge "
-        "by accuracy alone"
+        "train has 11 rows of 'common' and 1 of 'rare', more than 10:1; add rows of 'rare', and do not rely "
+        "on accuracy alone"
     ]
 
 

@@ -7,12 +7,14 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 import requests
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
 
+from data import catalogue
 from data.errors import UserError
 from data.formats import BadRow, Field, Row
 from data.prepared import FORMAT_VERSION, Dataset, Scan, Watch, prepare
@@ -626,10 +628,51 @@ def test_no_network(directory: Path) -> None:
     with pytest.raises(UserError) as caught:
         prepare(CatalogueName("imdb_reviews"), FIELDS, directory=directory)
     message = str(caught.value)
-    assert f"get aclImdb_v1.tar.gz from {IMDB_URL} " in message
+    assert f"download aclImdb_v1.tar.gz from {IMDB_URL} " in message
     assert "(sha256 c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe)" in message
     assert "--manual-dir" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2, 3])
+def test_a_transient_failure_does_not_end_a_download(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    """With a network, a lost connection is tried again, three times at most."""
+    calls: list[int] = []
+
+    class Builder:
+        url_infos: ClassVar = {IMDB_URL: None}
+
+        def download_and_prepare(self, **options: Any) -> None:
+            calls.append(downloader.MAX_RETRIES)
+            if len(calls) <= failures:
+                raise requests.exceptions.ChunkedEncodingError("connection broken")
+
+    monkeypatch.setattr("data.catalogue._reachable", lambda urls: True)
+    before = downloader.MAX_RETRIES
+    if failures < 3:
+        catalogue._download(Builder(), None)
+    else:
+        with pytest.raises(requests.RequestException):
+            catalogue._download(Builder(), None)
+
+    assert len(calls) == min(failures + 1, 3)
+    assert min(calls) > 0
+    assert before == downloader.MAX_RETRIES
+
+
+def test_without_a_network_nothing_is_retried(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """One connection that fails is enough to say so."""
+    tried: list[int] = []
+
+    def fail(*args: Any, **options: Any) -> NoReturn:
+        tried.append(downloader.MAX_RETRIES)
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("socket.create_connection", fail)
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        prepare(CatalogueName("imdb_reviews"), FIELDS, directory=directory)
+    assert len(tried) == 1
 
 
 def archive(path: Path) -> str:

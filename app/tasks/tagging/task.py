@@ -32,6 +32,7 @@ PLAIN = b"plain"
 LEARNED_SCHEME: Scheme = "BIO"
 DESCRIBED_AT_ONCE = 50_000
 UNLIMITED = 1 << 31
+NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
 NOTHING_TO_TAG = "neither a text nor 'tokens'; name the text's column with --text-column NAME"
 
 
@@ -95,8 +96,14 @@ class Tagging(Task):
         """There are rows, at least two tags, and where there are labels at least two of them."""
         super().check(found)
         tags = found.labels("tags")
-        if tags and len(tags.get("train", ())) < 2:
-            raise UserError(f"only one tag in the training rows ({next(iter(tags['train']), None)!r})")
+        for split in ("train", "validation"):
+            if tags and found.rows[split] and not tags.get(split):
+                raise UserError(NO_TOKENS.format(split=split))
+        if tags and len(tags.get("train", ())) == 1:
+            raise UserError(
+                f"the training examples have only one tag ({next(iter(tags['train']))!r}); "
+                "expected at least 2"
+            )
         if found.labels():
             check_labels(found)
 
@@ -183,6 +190,8 @@ class Tagging(Task):
         characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
         # A row without tokens has nothing to teach.
         kept = np.flatnonzero(forms.counts)
+        if not len(kept):
+            raise UserError(NO_TOKENS.format(split=split))
 
         def make(indices: np.ndarray) -> Batch:
             ids, lengths = forms.batch(kept[indices])
