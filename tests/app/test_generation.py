@@ -763,7 +763,7 @@ def test_evaluate_documents(word: Model) -> None:
     """Of documents each one's end counts too, and each is read with its label."""
     run = open_run(word.path)
     task = get_task("generation")
-    source = open_source(str(word.data), task.fields(run.config), task.shapes)
+    source = open_source(str(word.data), task.fields(run.config), task.examples.shapes)
     dataset = prepare(source, task.fields(run.config), directory=run.config.data_directory())
     (rows,) = dataset.batches("test")
     nats = []
@@ -807,7 +807,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Return the text of each split, and of what a training learns from and is validated with."""
     config = configured(f"data.directory={cache}")
     task = get_task("generation")
-    source = open_source(str(data), task.fields(config), task.shapes)
+    source = open_source(str(data), task.fields(config), task.examples.shapes)
     dataset = prepare(source, task.fields(config), directory=cache)
     seen: dict[str, list[Any]] = {}
     for split, batch in training_rows(dataset, task, config):

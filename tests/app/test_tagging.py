@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import random
 import signal
 import subprocess
@@ -661,7 +660,7 @@ def test_every_scheme_is_learnt_as_bio(schemes: Path, tmp_path: Path, scheme: st
     config = load_config("tagging", overrides=TINY)
     task = get_task("tagging")
     fields = task.fields(config)
-    source = open_source(str(schemes / scheme), fields, task.shapes)
+    source = open_source(str(schemes / scheme), fields, task.examples.shapes)
     dataset = prepare(source, fields, directory=tmp_path, watch=task.watch(config))
 
     encoded, _ = encode_dataset(dataset, task, config, tmp_path)

@@ -363,36 +363,6 @@ def test_special_tokens_in_a_text(tmp_path: Path) -> None:
     assert found.counts["words"].tolist() == [0, 2, 1, 2]
 
 
-def test_what_was_learned_before_is_kept(tmp_path: Path) -> None:
-    """Further vocabularies come back as they were given, in their order, whatever the rows hold."""
-    learned = {"pieces": [b"\xe2\x96\x81the", b"a", b"\n"], "piece_scores": [b"-1.5", b"-0.25", b"-3.0"]}
-
-    encode(
-        pairs(),
-        vocabulary_of={"source": "words", "target": "words"},
-        rules={"words": RULE},
-        learned=learned,
-        directory=tmp_path,
-    )
-    found = load_encoded(tmp_path)
-
-    assert {name: found.vocabularies[name] for name in learned} == learned
-    assert set(found.vocabularies) == {"words", *learned}
-    assert set(found.counts) == {"words"}
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "expected"),
-    [
-        (0, 9, "a b c d e f g h i"),
-        (0, 2, "a b"),
-        (1, 4, "b c d"),
-        (2, 6, "c d e f"),
-        (8, 9, "i"),
-        (5, 5, ""),
-        (7, 100, "h i"),
-    ],
-)
 def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str) -> None:
     """The tokens of a split stand behind one another; an empty row takes no place."""
     texts = ["a b", "", "c d e f", "g h i"]

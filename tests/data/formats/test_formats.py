@@ -40,9 +40,9 @@ def test_a_format_is_added_by_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "train.packed"
     path.write_bytes(b"".join(struct.pack("<I", len(part)) + part for part in content))
     task = get_task("classification")
-    fields = task.fields(load_config("classification"))
+    fields = task.examples.fields(load_config("classification"))
 
-    source = open_source(str(tmp_path), fields, task.shapes)
+    source = open_source(str(tmp_path), fields, task.examples.shapes)
     assert isinstance(source, Source)
     dataset = prepare(source, fields, directory=tmp_path / "prepared")
 
@@ -87,13 +87,13 @@ def test_a_format_knows_what_it_cannot_hold(
 def test_a_label_that_a_text_file_cannot_have_is_refused(tmp_path: Path) -> None:
     """It is refused before rows are read, in a single file and in each file of a folder."""
     task = get_task("generation")
-    fields = task.fields(load_config("generation", overrides=["data.label_column=genre"]))
+    fields = task.examples.fields(load_config("generation", overrides=["data.label_column=genre"]))
     path = tmp_path / "train.txt"
     path.write_text("To be, or not to be\n")
 
     for data in (path, tmp_path):
         with pytest.raises(UserError) as caught:
-            open_source(str(data), fields, task.shapes)
+            open_source(str(data), fields, task.examples.shapes)
         assert str(caught.value) == (
             f"{path}: format txt has no column 'genre' (label); use .jsonl, .csv, .tsv"
         )
