@@ -363,6 +363,18 @@ def test_special_tokens_in_a_text(tmp_path: Path) -> None:
     assert found.counts["words"].tolist() == [0, 2, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, 9, "a b c d e f g h i"),
+        (0, 2, "a b"),
+        (1, 4, "b c d"),
+        (2, 6, "c d e f"),
+        (8, 9, "i"),
+        (5, 5, ""),
+        (7, 100, "h i"),
+    ],
+)
 def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str) -> None:
     """The tokens of a split stand behind one another; an empty row takes no place."""
     texts = ["a b", "", "c d e f", "g h i"]
