@@ -725,11 +725,8 @@ def datasets() -> None:
 
 @datasets.command("list")
 @click.argument("match", metavar="[MATCH]", default="")
-@config_options
-def list_datasets(
-    match: str, config_file: Path | None, preset: str | None, overrides: tuple[str, ...]
-) -> None:
-    """List the names of samples, prepared datasets and TensorFlow Datasets that contain MATCH.
+def list_datasets(match: str) -> None:
+    """List the names of samples and of TensorFlow Datasets that contain MATCH.
 
     Without MATCH, all names are listed.
 
@@ -738,11 +735,9 @@ def list_datasets(
       textrnn datasets list imdb
     """
     _quiet()
-    from app.config import load_config
     from app.datasets import list_all
 
-    config = load_config(file=config_file, preset=preset, overrides=overrides)
-    for name in list_all(config, match):
+    for name in list_all(match):
         click.echo(name)
 
 

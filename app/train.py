@@ -161,7 +161,7 @@ def training_steps(
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     examples = task.examples
     fields = examples.fields(config)
-    source = open_source(data, fields, examples.formats, examples.parallel(config))
+    source = open_source(data, fields, examples.shapes, examples.parallel(config))
     dataset = prepare(
         source,
         fields,

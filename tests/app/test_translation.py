@@ -746,7 +746,7 @@ def stored(data: Path, directory: Path, *overrides: str) -> dict[str, list[Pair]
     """Return the rows of each split of DATA as they are prepared for training."""
     config = tiny(*overrides)
     fields = TASK.fields(config)
-    source = open_source(str(data), fields, TASK.formats, TASK.parallel(config))
+    source = open_source(str(data), fields, TASK.examples.shapes, TASK.parallel(config))
     assert isinstance(source, Source)
     dataset = prepare(source, fields, directory=directory, check=TASK.check)
     return {
@@ -823,7 +823,7 @@ def test_tables(pairs: Path, tmp_path: Path) -> None:
 def encoded_of(data: Path, directory: Path, config: TaskConfig) -> Encoded:
     """Return DATA as token ids."""
     fields = TASK.fields(config)
-    source = open_source(str(data), fields, TASK.formats, TASK.parallel(config))
+    source = open_source(str(data), fields, TASK.examples.shapes, TASK.parallel(config))
     assert isinstance(source, Source)
     return encode_dataset(prepare(source, fields, directory=directory), TASK, config, directory)[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
-from data.formats import Field, Row, Value, read_conll, read_conllu, read_jsonl
+from data.formats import Field, Row, Value
 from data.prepared import Dataset, Scan, Watch
 from data.tags import Scheme, SchemeDetector, SchemeError, convert
 from data.vocabulary import most_frequent
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DESCRIBED_AT_ONCE = 50_000
 """Word types whose ids are looked up in one call."""
 UNLIMITED = 1 << 31
+NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
 
 
 class _SchemeWatch(Watch):
@@ -55,13 +56,7 @@ class _SchemeWatch(Watch):
 class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     """Sentences of tokens with a tag each, and perhaps a label."""
 
-    formats: Mapping[str, Any] = {
-        "conllu": read_conllu,
-        "conll": read_conll,
-        "bio": read_conll,
-        "iob2": read_conll,
-        "jsonl": read_jsonl,
-    }
+    shapes = ("sentences", "records")
     tokens_to_learn_from = 2_000_000
     read_sequences = ("forms",)
 
@@ -91,8 +86,12 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """Require at least two tags, and at least two labels if there are any."""
         super().check(found)
         tags = found.labels("tags")
-        if tags and len(tags.get("train", ())) < 2:
-            raise UserError(f"only one tag in the training examples ({next(iter(tags['train']), None)!r})")
+        for split in ("train", "validation"):
+            if tags and found.rows[split] and not tags.get(split):
+                raise UserError(NO_TOKENS.format(split=split))
+        if tags and len(tags.get("train", ())) == 1:
+            only = next(iter(tags["train"]))
+            raise UserError(f"the training examples have only one tag ({only!r}); expected at least 2")
         if found.labels():
             check_labels(found)
 
@@ -174,6 +173,8 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         character_lengths = np.concatenate([lengths for _, _, lengths in parts])
         characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
         kept = np.flatnonzero(forms.counts)  # an example without tokens has no loss
+        if not len(kept):
+            raise UserError(NO_TOKENS.format(split=split))
 
         def make(indices: np.ndarray) -> Batch:
             ids, lengths = forms.batch(kept[indices])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from app.tasks.translation.vocabularies import target_name
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.formats import Field, Value, read_csv, read_jsonl, read_tsv
+from data.formats import Field, Value
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class TranslationExamples(Examples[TranslationConfig, Facts]):
     """A source text and a target text."""
 
-    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+    shapes = ("records",)
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
 
