@@ -421,7 +421,12 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
 @click.argument("run", metavar="RUN", type=DIRECTORY)
 @click.option("--output", type=DIRECTORY, metavar="DIR", help="Model directory [default: exports/NAME].")
 @click.option("--version", type=click.IntRange(min=1), metavar="N", help="[default: the next one]")
-def export(run: Path, output: Path | None, version: int | None) -> None:
+@click.option(
+    "--with-training-text",
+    is_flag=True,
+    help="Add the longest training text, verbatim, to the golden set of the export.",
+)
+def export(run: Path, output: Path | None, version: int | None, with_training_text: bool) -> None:
     """Write a run as a SavedModel that takes raw strings, to OUTPUT/<version>/.
 
     \b
@@ -431,7 +436,8 @@ def export(run: Path, output: Path | None, version: int | None) -> None:
     _quiet()
     from app.export import export as run_export
 
-    click.echo(str(run_export(run, output=output, version=version)))
+    path = run_export(run, output=output, version=version, with_training_text=with_training_text)
+    click.echo(str(path))
 
 
 SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
@@ -558,8 +564,7 @@ def serve(
         if error.name is None or error.name.partition(".")[0] not in SERVING_PACKAGES:
             raise
         raise UserError(f"serve needs {error.name}; pip install 'textrnn[serve]'") from None
-    from app.serving.batching import Batching
-    from app.serving.servables import Limits
+    from app.serving.options import Batching, Limits
 
     models = models_of(exports, name)
     run_server(

@@ -1,47 +1,57 @@
-"""What each signature of a model may be asked about given texts, with nothing but the model itself."""
+"""Example inputs of each signature of a model, made from given texts."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from app.tasks.base import Task
+from app.artifacts.manifests import SignatureManifest
 
-Signatures = Mapping[str, Callable[..., Mapping[str, tf.Tensor]]]
-"""Each takes its inputs by name, and gives its outputs by name."""
+Functions = Mapping[str, Callable[..., Mapping[str, tf.Tensor]]]
+"""Signatures by name; each takes its inputs by name and returns its outputs by name."""
 Inputs = dict[str, np.ndarray]
-"""Of a signature, by name."""
+"""Inputs of a signature by name."""
 Examples = Callable[[Sequence[bytes]], Inputs]
-"""From texts, any bytes and at least one, to the inputs of a signature."""
+"""Maps texts, any bytes and at least one, to the inputs of a signature."""
 
 
-def examples(task: Task, signatures: Signatures, takes: Mapping[str, Collection[str]]) -> dict[str, Examples]:
-    """For each signature a function from texts to inputs, as `Task.examples` knows them.
+class HasExamples(Protocol):
+    """The part of a task that makes example inputs."""
+
+    def examples(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Return inputs of a signature made from texts; more than it takes is allowed."""
+
+
+def examples(
+    task: HasExamples, functions: Functions, signatures: Mapping[str, SignatureManifest]
+) -> dict[str, Examples]:
+    """Return for each signature a function from texts to its inputs.
 
     Args:
         task: of the model.
-        signatures: of the model. One that others follow is called to make their inputs.
-        takes: the names of each signature's inputs.
+        functions: of the model. One that another signature follows is called to compute inputs of that one.
+        signatures: description of each.
 
     Returns:
-        by the name of the signature.
+        functions by the name of the signature.
     """
-    return {name: functools.partial(_inputs, task, signatures, takes, name) for name in takes}
+    return {name: functools.partial(_inputs, task, functions, signatures, name) for name in signatures}
 
 
 def _inputs(
-    task: Task,
-    signatures: Signatures,
-    takes: Mapping[str, Collection[str]],
+    task: HasExamples,
+    functions: Functions,
+    signatures: Mapping[str, SignatureManifest],
     name: str,
     texts: Sequence[bytes],
 ) -> Inputs:
     found = task.examples(name, texts)
-    if before := task.follows.get(name):
-        asked = _inputs(task, signatures, takes, before, texts)
-        outputs = signatures[before](**{key: tf.constant(value) for key, value in asked.items()})
+    if before := signatures[name].follows:
+        inputs = _inputs(task, functions, signatures, before, texts)
+        outputs = functions[before](**{key: tf.constant(value) for key, value in inputs.items()})
         found |= {key: value.numpy() for key, value in outputs.items()}
-    return {key: found[key] for key in takes[name]}
+    return {key: found[key] for key in signatures[name].inputs}

@@ -84,6 +84,13 @@ class ExportManifest(Manifest):
     """What is known about inputs and outputs beside the graph: labels, tags, tag scheme, …"""
     signatures: dict[str, SignatureManifest]
 
+    @property
+    def text_column(self) -> str:
+        """Column of the input texts in tables and JSON lines."""
+        section = self.config.get("data")
+        column = section.get("text_column") if isinstance(section, dict) else None
+        return column if isinstance(column, str) else "text"
+
 
 _Kind = TypeVar("_Kind", bound=Manifest)
 
@@ -102,7 +109,7 @@ def read_manifest(path: Path, kind: type[_Kind]) -> _Kind:
     text = path.read_bytes()
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from None
     if not isinstance(found, dict) or "task" not in found:
         raise UserError(f"{path}: not a manifest of textrnn")
@@ -117,6 +124,24 @@ def read_manifest(path: Path, kind: type[_Kind]) -> _Kind:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise UserError(f"{path}: {where}: {problem['msg']}") from None
+
+
+def read_export_manifest(directory: Path) -> ExportManifest:
+    """Read the manifest of an export.
+
+    Args:
+        directory: of one version.
+
+    Raises:
+        UserError: the directory has no manifest, or it is damaged or of an unsupported format.
+    """
+    try:
+        return read_manifest(directory / EXPORT_MANIFEST, ExportManifest)
+    except OSError:
+        raise UserError(
+            f"{directory} is not an export: it has no {EXPORT_MANIFEST}. "
+            "Pass a directory created by 'textrnn export'."
+        ) from None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,8 +15,6 @@ from data.batching import in_order, sorted_batches
 from data.encoding import Texts
 from data.errors import UserError
 
-EXPORT_MANIFEST = Path("assets.extra", "manifest.json")
-SAVED_MODEL = "saved_model.pb"
 BATCH_SIZE = 64
 
 

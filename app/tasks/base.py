@@ -62,6 +62,15 @@ class Losses(NamedTuple):
     """Rows or tokens, that the loss is a mean over."""
 
 
+class Explainer(NamedTuple):
+    """How predictions of a task are explained."""
+
+    signature: str
+    """Its outputs are the explanation."""
+    explanation: Callable[[Mapping[str, Any]], dict[str, Any]]
+    """Maps the outputs of one row to JSON."""
+
+
 class Task(ABC):
     """A kind of problem, from rows to answers."""
 
@@ -88,6 +97,8 @@ class Task(ABC):
     follows: Mapping[str, str] = {}
     """Signatures that go on from the outputs of another one, and take them under the names that they have
     there, beside `examples`."""
+    explainer: Explainer | None = None
+    """None: predictions are not explained."""
     validation_names: tuple[str, ...]
     """The figures of the validation rows, that may choose the best epoch."""
 

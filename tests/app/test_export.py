@@ -297,7 +297,16 @@ def test_export_manifest(run: Path, exported: Path) -> None:
     manifest = json.loads((exported / "assets.extra/manifest.json").read_text())
     of_run = json.loads((run / "manifest.json").read_text())
 
-    assert manifest["version"] == 1
+    assert (manifest["format"], manifest["version"]) == (1, 1)
+    assert manifest["data"] is None  # a path
+    assert "directory" not in manifest["config"]["data"]
+    assert manifest["config"]["model"]["cell"] == "lstm"
+    assert manifest["preprocessing"]["labels"] == ["negative", "positive"]
+    assert {name: about["batched"] for name, about in manifest["signatures"].items()} == {
+        "explain": True,
+        "serving_default": True,
+    }
+    assert manifest["signatures"]["serving_default"]["cudnn_layers"] == 2
     for name in ("task", "dataset", "dataset_hash", "seed", "parameters", "versions"):
         assert manifest[name] == of_run[name]
     assert manifest["files"] == {

@@ -12,7 +12,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from app.artifacts.examples import examples
-from app.artifacts.saved_model import read_saved_model
+from app.artifacts.saved_model import described_signatures, read_saved_model
 from app.artifacts.warmup import (
     BATCH_SIZES,
     LONG,
@@ -22,6 +22,7 @@ from app.artifacts.warmup import (
     warmup_requests,
     write_warmup,
 )
+from app.export import signature_manifests
 from app.tasks import get_task
 from data.errors import UserError
 
@@ -49,8 +50,8 @@ class Export:
             if not name.startswith("__")
         }
         self.loaded = tf.saved_model.load(str(path))
-        takes = {name: list(definition.inputs) for name, definition in self.definitions.items()}
-        self.examples = examples(get_task(task), self.loaded.signatures, takes)
+        signatures = signature_manifests(get_task(task), described_signatures(path), cudnn_layers=0)
+        self.examples = examples(get_task(task), self.loaded.signatures, signatures)
 
     def __call__(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         fed = {name: tf.constant(value) for name, value in inputs.items()}
@@ -267,5 +268,5 @@ def test_damaged(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     write_warmup(tmp_path, some(2))
     damage(tmp_path / WARMUP)
 
-    with pytest.raises(UserError, match="can't be read as warm-up requests"):
+    with pytest.raises(UserError, match="cannot be read as warm-up requests"):
         read_warmup(tmp_path)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
+from app.tasks.base import (
+    Answers,
+    Arrays,
+    Explainer,
+    Losses,
+    Plan,
+    RowBatch,
+    Task,
+    Vocabularies,
+    evaluated,
+)
+from app.tasks.classification.explanation import importances
 from app.tasks.labels import check_labels, check_labels_known, cross_entropy, label_ids, label_names
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
@@ -46,6 +57,7 @@ class Classification(Task):
     formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
     metric = "accuracy"
     batched = ("serving_default", "explain")
+    explainer = Explainer("explain", importances)
     validation_names = ("accuracy", "macro_f1")
     baseline_name = "linear baseline"
 

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated, perplexity
+from app.tasks.base import (
+    Answers,
+    Arrays,
+    Explainer,
+    Losses,
+    Plan,
+    RowBatch,
+    Task,
+    Vocabularies,
+    evaluated,
+    perplexity,
+)
+from app.tasks.translation.explanation import attention_weights
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
@@ -39,6 +51,7 @@ class Translation(Task):
     validation_names = ("accuracy", "perplexity", "bleu")
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
+    explainer = Explainer("attention", attention_weights)
 
     def check_config(self, config: Config) -> None:
         """At least one layer."""
