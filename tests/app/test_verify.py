@@ -179,7 +179,7 @@ def test_swapped_vocabulary(copy: Path) -> None:
     found = problems(verify(copy))
 
     assert list(found) == ["golden set"]
-    assert "the golden answer" in found["golden set"][0]
+    assert "the golden output" in found["golden set"][0]
 
 
 def test_operation_that_writes_files(copy: Path) -> None:
@@ -225,7 +225,7 @@ def test_stale_golden_answer(copy: Path) -> None:
     assert len(found["golden set"]) == 5
     assert found["golden set"][0] == "serving_default has 39 cases; expected at least 40"
     assert found["golden set"][1].startswith("serving_default, 'Greek', one by one: label is ['")
-    assert found["golden set"][1].endswith("the golden answer ['so-so']")
+    assert found["golden set"][1].endswith("the golden output ['so-so']")
 
 
 @pytest.mark.parametrize("content", ["", "no JSON\n", '{"name": "a"}\n'])

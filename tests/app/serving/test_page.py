@@ -144,6 +144,15 @@ def test_answers(tiny: Repository, answer: Callable[..., tuple[int, Json]], task
         assert json.dumps(found["answer"]).replace(" ", "") == json.dumps(expected).replace(" ", "")
 
 
+def test_spans_keep_their_white_space(tiny: Repository, answer: Callable[..., tuple[int, Json]]) -> None:
+    """The text of a span is that of the input, unusual white space included, as `predict` prints it."""
+    text = "play Nina \t\u2003 Simone\nnow"
+    _, found = answer("tagging", {"text": text})
+
+    (artist,) = [span for span in found["answer"]["spans"] if span["label"] == "artist"]
+    assert artist["text"] == "Nina \t\u2003 Simone"
+
+
 def test_importances(tiny: Repository, answer: Callable[..., tuple[int, Json]]) -> None:
     """A classifier's explanation lists each token, where it stands, and what it does for the label."""
     text = "A good film, dull & fine."
@@ -350,7 +359,7 @@ def test_a_classifier(tiny: Repository, seen: Seen) -> None:
     assert widths == pytest.approx([share for _, share in ranked], abs=0.01)
     assert page.inner_text("#title") == page.title().removesuffix(" – textrnn") == "classification"
     assert "version 1" in page.inner_text("#facts")
-    assert page.inner_text("#status").startswith("Answered in ")
+    assert page.inner_text("#status").startswith("Done in ")
 
 
 @in_browser
@@ -418,6 +427,16 @@ def test_many_classes(seen: Seen) -> None:
     page.click("#all-classes")
     assert len(page.query_selector_all(".bars li")) == 9
     assert not page.query_selector("#all-classes")
+
+
+@in_browser
+def test_a_prediction_of_another_kind(seen: Seen) -> None:
+    """A prediction and an explanation that the page has no view for are shown as JSON."""
+    page = seen.open("classification")
+    seen.instead({"similarity": 0.5})
+    seen.run("a")
+
+    assert json.loads(page.text_content("#result pre")) == {"similarity": 0.5}
 
 
 @in_browser
@@ -567,7 +586,7 @@ def test_stopping(seen: Seen, how: str) -> None:
     page.fill("#text", "x")
     page.keyboard.press("Control+Enter")
     saying(page, ".written", "xabc")
-    assert page.inner_text("#status") == "Writing…"
+    assert page.inner_text("#status") == "Generating…"
     assert page.get_attribute("#result", "aria-busy") == "true"
     page.keyboard.press("Escape") if how == "Escape" else page.click("#stop")
     saying(page, "#status", "Stopped.")

@@ -217,14 +217,14 @@ def test_mistakes(command: Command, exported: Path, run: Path, tmp_path: Path) -
         taken.listen()
         port = taken.getsockname()[1]
         for arguments, message in {
-            (tmp_path / "nowhere",): "no such directory; expected an export that 'textrnn export' made",
+            (tmp_path / "nowhere",): "no such directory. Pass a directory created by 'textrnn export'.",
             (tmp_path / "empty",): "is not an export: it has no version directory",
             (tmp_path / "other",): "is not an export: it has no assets.extra/manifest.json",
             (run,): "is not an export: it has no version directory",
             (exported, exported.parent): "two models have the name 'reviews'",
             (f"a={exported}", f"a={exported}"): "two models have the name 'a'",
-            (f"a:b={exported}",): "the name 'a:b' can't stand in an address",
-            (exported, f"b={exported}", "--name", "c"): "--name c: goes with one EXPORT",
+            (f"a:b={exported}",): "the model name 'a:b' is not valid in a URL",
+            (exported, f"b={exported}", "--name", "c"): "--name c needs exactly one EXPORT",
             (exported, "--label", "stable"): "expected [NAME:]LABEL=VERSION",
             (exported, "--label", "revies:stable=1"): "did you mean 'reviews'?",
             (exported, "--rest-port", port): f"--rest-port {port} of 127.0.0.1: Address already in use",
@@ -263,5 +263,5 @@ def test_labels() -> None:
         ("reviews", "new"): 12,
     }
     assert labels_of(["b:stable=3"], ["a", "b"]) == {("b", "stable"): 3}
-    with pytest.raises(UserError, match="say of which model"):
+    with pytest.raises(UserError, match="name the model"):
         labels_of(["stable=3"], ["a", "b"])

@@ -91,16 +91,20 @@ def test_the_server_scans_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     repository.close()
 
 
+def without(manifest: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in manifest.items() if name != key}
+
+
 MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "of an older format": (
-        lambda m: {k: v for k, v in m.items() if k != "format"},
+        lambda m: without(m, "format"),
         "format 0 is not supported",
     ),
     "of a later format": (lambda m: m | {"format": 2}, "format 2 is not supported, only format 1"),
     "of another program": (lambda m: {"name": "model"}, "not a manifest of textrnn"),
     "not an object": (lambda m: [m], "not a manifest of textrnn"),
     "without a key": (
-        lambda m: {k: v for k, v in m.items() if k != "signatures"},
+        lambda m: without(m, "signatures"),
         "signatures: Field required",
     ),
     "with another type": (lambda m: m | {"version": "1"}, "version: Input should be a valid integer"),
