@@ -16,13 +16,10 @@ from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, SignatureMa
 from app.artifacts.run import Run, open_run
 from app.artifacts.saved_model import described_signatures
 from app.artifacts.warmup import warmup_requests, write_warmup
-from app.prediction.loading import build_served
+from app.prediction.loading import Served, build_served
 from app.tasks import get_task
-from app.tasks.base import Task
+from app.tasks.signature import Signature
 from data.errors import UserError
-
-_DESCRIBED = ("labels", "tags", "scheme", "ends")
-"""Vocabularies and facts of a run that are copied to the manifest."""
 
 
 def next_version(output: Path) -> int:
@@ -63,30 +60,30 @@ def export(
     served, task = build_served(run), get_task(run.task)
     # A TF1 session finds variables only where the module holds tf.Variables, not Keras's own. Variables that
     # no signature uses are left out.
-    traced = {name: signature.get_concrete_function() for name, signature in served.signatures.items()}
+    traced = {name: own.function.get_concrete_function() for name, own in served.signatures.items()}
     served.module.weights = list({id(v): v for of in traced.values() for v in of.variables}.values())
     with new_directory(target) as directory:
         tf.saved_model.save(served.module, str(directory), signatures=traced)
         signatures = signature_manifests(
-            task, described_signatures(directory), cudnn_layers=served.model.cudnn_layers()
+            served.signatures, described_signatures(directory), cudnn_layers=served.model.cudnn_layers()
         )
         loaded = tf.saved_model.load(str(directory))
-        inputs = examples(task, loaded.signatures, signatures)
+        inputs = examples(task.predictions.sample_inputs, loaded.signatures, signatures)
         texts = hard_texts(run.config.text.tokens, run.longest() if with_training_text else b"")
         write_warmup(directory, warmup_requests(output.name, inputs))
         write_golden(directory, signatures, loaded, inputs, texts)
-        manifest = _manifest(run, version, signatures).with_(files=checksums(directory))
+        manifest = _manifest(run, served, version, signatures).with_(files=checksums(directory))
         write_manifest(directory / EXPORT_MANIFEST, manifest)
     return target
 
 
 def signature_manifests(
-    task: Task, described: Mapping[str, Mapping[str, Any]], *, cudnn_layers: int
+    signatures: Mapping[str, Signature], described: Mapping[str, Mapping[str, Any]], *, cudnn_layers: int
 ) -> dict[str, SignatureManifest]:
     """Return what the manifest says of each signature.
 
     Args:
-        task: of the model.
+        signatures: of the model.
         described: inputs and outputs of each signature, as `described_signatures` returns them.
         cudnn_layers: recurrent layers of the model, counted per direction.
     """
@@ -94,35 +91,35 @@ def signature_manifests(
         name: SignatureManifest(
             inputs=tensors["inputs"],
             outputs=tensors["outputs"],
-            batched=name in task.batched,
-            shared=[key for key, (_, shape) in tensors["inputs"].items() if not shape or key in task.options],
-            limited=[key for key in task.limited if key in tensors["inputs"]],
-            follows=task.follows.get(name),
-            # A signature that follows another one takes the recurrent state: it runs step by step.
-            cudnn_layers=0 if name in task.follows else cudnn_layers,
+            batched=signatures[name].batched,
+            shared=[
+                key
+                for key, (_, shape) in tensors["inputs"].items()
+                if not shape or key in signatures[name].shared
+            ],
+            limited=list(signatures[name].limited),
+            follows=signatures[name].follows,
+            # `resume` continues from a recurrent state step by step: it runs no layer over a sequence.
+            cudnn_layers=0 if name == "resume" else cudnn_layers,
         )
         for name, tensors in described.items()
     }
 
 
-def _manifest(run: Run, version: int, signatures: dict[str, SignatureManifest]) -> ExportManifest:
-    config = run.config.model_dump(mode="json", exclude={"data": {"directory"}, "model": {"embeddings"}})
-    data = run.manifest["data"]
-    vocabularies = run.vocabularies()
+def _manifest(
+    run: Run, served: Served, version: int, signatures: dict[str, SignatureManifest]
+) -> ExportManifest:
+    data = run.manifest.data or ""
     return ExportManifest(
         task=run.task,
-        dataset=run.manifest["dataset"],
-        dataset_hash=run.manifest["dataset_hash"],
+        dataset=run.manifest.dataset,
+        dataset_hash=run.manifest.dataset_hash,
         data=data if data.startswith(("sample:", "tfds:")) else None,  # a path says nothing on other hosts
         versions=versions(),
-        seed=run.manifest["seed"],
-        parameters=run.manifest["parameters"],
+        seed=run.manifest.seed,
+        parameters=run.manifest.parameters,
         version=version,
-        config=config,
-        preprocessing={
-            name: [value.decode() for value in vocabularies[name]]
-            for name in _DESCRIBED
-            if name in vocabularies
-        },
+        config=run.config.model_dump(mode="json", exclude={"data": {"directory"}, "model": {"embeddings"}}),
+        preprocessing=served.preprocessing.described(get_task(run.task).predictions.described),
         signatures=signatures,
     )

@@ -1,57 +1,53 @@
-"""Example inputs of each signature of a model, made from given texts."""
+"""Inputs for each signature of a model from given texts, to try a model out."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from app.artifacts.manifests import SignatureManifest
 
-Functions = Mapping[str, Callable[..., Mapping[str, tf.Tensor]]]
-"""Signatures by name; each takes its inputs by name and returns its outputs by name."""
+Signatures = Mapping[str, Callable[..., Mapping[str, tf.Tensor]]]
+"""Each takes its inputs by name, and returns its outputs by name."""
 Inputs = dict[str, np.ndarray]
 """Inputs of a signature by name."""
+SampleInputs = Callable[[str, Sequence[bytes]], Mapping[str, np.ndarray]]
+"""From a signature's name and texts to its inputs, but for the outputs of the signature that it follows."""
 Examples = Callable[[Sequence[bytes]], Inputs]
-"""Maps texts, any bytes and at least one, to the inputs of a signature."""
-
-
-class HasExamples(Protocol):
-    """The part of a task that makes example inputs."""
-
-    def examples(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Return inputs of a signature made from texts; more than it takes is allowed."""
+"""From texts, any bytes and at least one, to the inputs of a signature."""
 
 
 def examples(
-    task: HasExamples, functions: Functions, signatures: Mapping[str, SignatureManifest]
+    sample_inputs: SampleInputs, signatures: Signatures, manifests: Mapping[str, SignatureManifest]
 ) -> dict[str, Examples]:
-    """Return for each signature a function from texts to its inputs.
+    """Return a function from texts to inputs for each signature.
 
     Args:
-        task: of the model.
-        functions: of the model. One that another signature follows is called to compute inputs of that one.
-        signatures: description of each.
+        sample_inputs: of the task.
+        signatures: of the model. One that others follow is called to make their inputs.
+        manifests: inputs of each signature, and which one it follows.
 
     Returns:
-        functions by the name of the signature.
+        by the name of the signature.
     """
-    return {name: functools.partial(_inputs, task, functions, signatures, name) for name in signatures}
+    return {
+        name: functools.partial(_inputs, sample_inputs, signatures, manifests, name) for name in manifests
+    }
 
 
 def _inputs(
-    task: HasExamples,
-    functions: Functions,
-    signatures: Mapping[str, SignatureManifest],
+    sample_inputs: SampleInputs,
+    signatures: Signatures,
+    manifests: Mapping[str, SignatureManifest],
     name: str,
     texts: Sequence[bytes],
 ) -> Inputs:
-    found = task.examples(name, texts)
-    if before := signatures[name].follows:
-        inputs = _inputs(task, functions, signatures, before, texts)
-        outputs = functions[before](**{key: tf.constant(value) for key, value in inputs.items()})
+    found = dict(sample_inputs(name, texts))
+    if before := manifests[name].follows:
+        inputs = _inputs(sample_inputs, signatures, manifests, before, texts)
+        outputs = signatures[before](**{key: tf.constant(value) for key, value in inputs.items()})
         found |= {key: value.numpy() for key, value in outputs.items()}
-    return {key: found[key] for key in signatures[name].inputs}
+    return {key: found[key] for key in manifests[name].inputs}

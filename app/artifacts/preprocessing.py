@@ -72,6 +72,12 @@ class Preprocessing(Generic[_Facts]):
         return found
 
 
+def preprocessing_files(directory: Path) -> list[str]:
+    """Return the names of the files that `Preprocessing.write` wrote."""
+    found = json.loads((directory / PREPROCESSING).read_text(encoding="utf-8"))
+    return [PREPROCESSING, *(f"{name}.txt" for name in found["vocabularies"])]
+
+
 def read_preprocessing(directory: Path, facts: type[_Facts]) -> Preprocessing[_Facts]:
     """Read what `Preprocessing.write` wrote.
 

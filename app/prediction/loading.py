@@ -1,28 +1,32 @@
-"""Load a predictor from a run directory or an export."""
+"""Loading a predictor from a run directory or an exported SavedModel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
+import pydantic
 import tensorflow as tf
 
 from app.artifacts.files import verify_checksums
-from app.artifacts.manifests import ExportManifest, read_export_manifest
+from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, read_export_manifest
 from app.artifacts.operations import check_operations
+from app.artifacts.preprocessing import Facts, Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
-from app.prediction.predictor import Predictor
+from app.config import config_from
+from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import TASKS, get_task
+from app.tasks.signature import Signature
 from data.errors import UserError
 
 
 def load_keras_model(run: Run) -> keras.Model:
-    """Load the best model of a run."""
-    get_task(run.task).register_model()
+    """Return the best model of a run."""
+    get_task(run.task).training.register_model()
     return keras.saving.load_model(run.path / MODEL, compile=False, safe_mode=True)
 
 
@@ -31,43 +35,52 @@ class Served:
     """What a SavedModel is made of."""
 
     module: tf.Module
-    """Holds the tables that the signatures use."""
-    signatures: dict[str, tf.types.experimental.PolymorphicFunction]
+    """Holds the tables of the signatures."""
+    signatures: dict[str, Signature]
     model: keras.Model
+    preprocessing: Preprocessing[Any]
 
 
 def build_served(run: Run) -> Served:
-    """Return preprocessor, model and decoder of a finished run as functions of strings, for any host."""
-    task = get_task(run.task)
+    """Return preprocessing, network and decoding of a finished run as signatures, for any host."""
     model = load_keras_model(run)
     model.make_portable()
     module = tf.Module(name=run.task)
-    return Served(module, task.signatures(module, model, run.vocabularies(), run.config), model)
+    task = get_task(run.task)
+    preprocessing = run.preprocessing(task.facts)
+    signatures = task.predictions.signatures(module, model, preprocessing, run.config)
+    return Served(module, signatures, model, preprocessing)
 
 
 def _from_run(path: Path) -> Predictor:
     run = open_run(path)
     served = build_served(run)
-    column = run.config.data.text_column
-    manifest = run.manifest | {
-        "labels": [label.decode() for label in run.vocabularies().get("labels", [])],
-        "decoding": run.config.decoding.model_dump(),
-    }
-    signatures = {name: _by_name(function) for name, function in served.signatures.items()}
-    return Predictor(get_task(run.task), manifest, signatures, column, served.model)
+    info = ModelInfo(
+        where=str(path),
+        task=run.task,
+        dataset=run.manifest.dataset,
+        dataset_hash=run.manifest.dataset_hash,
+        data=run.manifest.data,
+        config=run.config,
+        preprocessing=served.preprocessing,
+    )
+    # The functions do not hold the module and the model, whose tables and weights they use: the closure does.
+    signatures = {name: _by_name(own, served) for name, own in served.signatures.items()}
+    return Predictor(info, signatures)
 
 
-def _by_name(function: Any) -> Callable[..., dict[str, tf.Tensor]]:
-    """Return a function of keyword arguments, as the signatures of a loaded SavedModel are."""
+def _by_name(signature: Signature, served: Served) -> Callable[..., dict[str, tf.Tensor]]:
+    """Return a function that takes the inputs by name, as a signature of a loaded SavedModel does."""
+    function: Any = signature.function
 
-    def call(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def call(*, _keep: Served = served, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs: dict[str, tf.Tensor] = function(*(inputs[spec.name] for spec in function.input_signature))
         return outputs
 
     return call
 
 
-def open_export(path: Path) -> ExportManifest:
+def check_export(path: Path) -> ExportManifest:
     """Check that an export is complete, unchanged and safe to load. Nothing in it is run.
 
     Args:
@@ -90,27 +103,54 @@ def open_export(path: Path) -> ExportManifest:
 
 
 def load_export(path: Path, manifest: ExportManifest) -> Predictor:
-    """Load an export that `open_export` has checked.
+    """Load an export that `check_export` has checked.
 
     Args:
         path: directory of one version.
-        manifest: what `open_export` returned for it.
+        manifest: what `check_export` returned for it.
     """
+    task = get_task(manifest.task)
+    info = ModelInfo(
+        where=str(path),
+        task=manifest.task,
+        dataset=manifest.dataset,
+        dataset_hash=manifest.dataset_hash,
+        data=manifest.data,
+        config=config_from(manifest.task, manifest.config, str(path / EXPORT_MANIFEST)),
+        preprocessing=_preprocessing(path, manifest, task.facts),
+    )
     loaded = tf.saved_model.load(str(path))
-    # A signature alone does not keep its variables alive: the default argument does.
+    # A signature does not hold its variables: the default argument does.
     signatures = {
         name: lambda _loaded=loaded, _name=name, **inputs: _loaded.signatures[_name](**inputs)
         for name in loaded.signatures
     }
-    facts = {
-        "labels": manifest.preprocessing.get("labels", []),
-        "decoding": manifest.config.get("decoding", {}),
-    }
-    return Predictor(get_task(manifest.task), facts, signatures, manifest.text_column)
+    return Predictor(info, signatures)
+
+
+def _preprocessing(path: Path, manifest: ExportManifest, facts: type[Facts]) -> Preprocessing[Facts]:
+    try:
+        return from_description(manifest.preprocessing, facts)
+    except (pydantic.ValidationError, AttributeError, TypeError) as error:
+        problem = str(error).splitlines()[0]
+        raise UserError(f"{path / EXPORT_MANIFEST}: preprocessing is invalid: {problem}") from None
+
+
+def with_beam(predictor: Predictor, beam: int | None) -> Predictor:
+    """Return the same predictor with another beam width; None keeps the configured one.
+
+    Raises:
+        UserError: the model has no beam search.
+    """
+    if beam is None:
+        return predictor
+    if "search" not in predictor.signatures:
+        raise UserError(f"--beam: a {predictor.info.task} model has no beam search")
+    return replace(predictor, beam=beam)
 
 
 def find_export(path: Path) -> Path | None:
-    """Return the SavedModel at a path: the path itself, or the newest version in it; None if neither."""
+    """Return the SavedModel at a path: the path itself, or its newest version; None if there is none."""
     if (path / SAVED_MODEL).is_file():
         return path
     versions = [p.parent for p in path.glob("*/" + SAVED_MODEL) if p.parent.name.isdecimal()]
@@ -118,12 +158,10 @@ def find_export(path: Path) -> Path | None:
 
 
 def load_predictor(path: Path) -> Predictor:
-    """Load a predictor from a run directory or an export.
-
-    The operations of an export are checked before it is loaded.
+    """Return a predictor from a run directory or an exported SavedModel.
 
     Raises:
-        UserError: the path is neither, or its files are incomplete, changed or not safe to load.
+        UserError: it is neither, incomplete, changed, or not trusted.
     """
     export = find_export(path)
-    return load_export(export, open_export(export)) if export else _from_run(path)
+    return load_export(export, check_export(export)) if export else _from_run(path)

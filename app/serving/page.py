@@ -28,7 +28,7 @@ from app.serving.repository import Repository
 from app.serving.servable import Servable
 from app.serving.signature import Signature
 from app.tasks import get_task
-from app.tasks.base import Explainer
+from app.tasks.base import Explanation
 from data.errors import UserError
 from data.formats import Row
 
@@ -144,7 +144,7 @@ def _answer(repository: Repository, name: str, document: Mapping[str, Any]) -> d
         if explain and (explainer := _explainer(servable)):
             outputs = servable.signatures[explainer.signature](inputs)
             row = {key: array[0] for key, array in outputs.items()}
-            found["explanation"] = explainer.explanation(row)
+            found["explanation"] = explainer.to_json(row)
         return found
 
 
@@ -158,14 +158,14 @@ def _prediction(servable: Servable, text: str) -> dict[str, Any]:
     calls = {name: partial(call, signature) for name, signature in servable.signatures.items()}
     predictor = replace(servable.predictor, signatures=calls)
     try:
-        (line,) = predictor.task.answer(predictor, [Row(1, {"text": text})])
+        (line,) = get_task(servable.task).predictions.predict(predictor, [Row(1, {"text": text})])
     except (KeyError, UserError):
         message = f"{servable.name} takes inputs other than one text: use :predict"
         raise Refused(Code.INVALID_ARGUMENT, message) from None
     return line
 
 
-def _explainer(servable: Servable) -> Explainer | None:
+def _explainer(servable: Servable) -> Explanation | None:
     """Return how predictions are explained; None if the task or the export has no explanation."""
-    found = get_task(servable.task).explainer
+    found = get_task(servable.task).predictions.explanation
     return found if found and found.signature in servable.signatures else None

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from app.artifacts.manifests import ExportManifest, SignatureManifest, read_export_manifest
 from app.artifacts.saved_model import SAVED_MODEL, read_saved_model
 from app.artifacts.warmup import read_warmup
-from app.prediction.loading import load_export, open_export
+from app.prediction.loading import check_export, load_export
 from app.prediction.predictor import Predictor
 from app.serving.batching import Batcher
 from app.serving.calls import Direct
@@ -98,7 +98,7 @@ def load_servable(
         UserError: the directory is not an export, is incomplete or changed, has operations that are not
             allowed, or its warm-up fails.
     """
-    manifest = open_export(path)
+    manifest = check_export(path)
     predictor = load_export(path, manifest)
     definitions = dict(read_saved_model(path).meta_graphs[0].signature_def)
     signatures = {}

@@ -12,6 +12,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from app.artifacts.examples import examples
+from app.artifacts.manifests import SignatureManifest
 from app.artifacts.saved_model import described_signatures, read_saved_model
 from app.artifacts.warmup import (
     BATCH_SIZES,
@@ -22,7 +23,6 @@ from app.artifacts.warmup import (
     warmup_requests,
     write_warmup,
 )
-from app.export import signature_manifests
 from app.tasks import get_task
 from data.errors import UserError
 
@@ -39,6 +39,9 @@ SCALARS = {"generation": {"beam"}, "translation": {"search"}}
 each_task = pytest.mark.parametrize("task", CASES)
 
 
+FOLLOWS = {"resume": "begin", "score_pieces": "begin"}
+
+
 class Export:
     """A SavedModel, loaded, and the examples of its signatures."""
 
@@ -50,8 +53,12 @@ class Export:
             if not name.startswith("__")
         }
         self.loaded = tf.saved_model.load(str(path))
-        signatures = signature_manifests(get_task(task), described_signatures(path), cudnn_layers=0)
-        self.examples = examples(get_task(task), self.loaded.signatures, signatures)
+        signatures = {
+            name: SignatureManifest(**tensors, follows=FOLLOWS.get(name))
+            for name, tensors in described_signatures(path).items()
+        }
+        sample_inputs = get_task(task).predictions.sample_inputs
+        self.examples = examples(sample_inputs, self.loaded.signatures, signatures)
 
     def __call__(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         fed = {name: tf.constant(value) for name, value in inputs.items()}

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 
 from app.generate import Options, generate
-from app.predict import answers as predicted
+from app.predict import predictions as predicted
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Limits

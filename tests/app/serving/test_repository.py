@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import re
 import shutil
 import threading
 import time
@@ -457,3 +458,19 @@ def test_new_versions_are_found(repository: Make, model: Path) -> None:
     while answered(one) != 2:
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+# Exports of all tasks
+
+
+def test_documented_signatures(tiny: Repository) -> None:
+    """The documentation lists the signatures that the manifests mark as batched, and the others."""
+    docs = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    for task in tiny.names:
+        ((batched, others),) = re.findall(rf"^\| {task} \| (.*?) \| (.*?) \|$", docs, re.MULTILINE)
+        with tiny.acquire(task) as servable:
+            signatures = servable.manifest.signatures
+        assert set(re.findall(r"`(\w+)`", batched)) == {n for n, s in signatures.items() if s.batched}, task
+        assert set(re.findall(r"`(\w+)`", others)) == {n for n, s in signatures.items() if not s.batched}, (
+            task
+        )

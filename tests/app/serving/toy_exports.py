@@ -15,6 +15,7 @@ from app.artifacts.saved_model import described_signatures
 
 ROWS = tf.TensorSpec([None], tf.string, "text")
 FOREVER = 2**31 - 1
+FACTS = {"tagging": {"tag_scheme": "BIO"}, "generation": {"documents_end": True}}
 
 
 def signatures_of(version: int) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def facts(
         "parameters": 0,
         "version": version,
         "config": {},
-        "preprocessing": {},
+        "preprocessing": {"facts": FACTS.get(task, {})},
         "signatures": {
             name: {
                 **tensors,
