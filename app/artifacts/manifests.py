@@ -85,7 +85,7 @@ class ExportManifest(Manifest):
     config: dict[str, Any]
     """The configuration of the run, without paths."""
     preprocessing: dict[str, Any]
-    """What is known about inputs and outputs beside the graph: labels, tags, tag scheme, …"""
+    """Facts and vocabularies that describe inputs and outputs: labels, tags, tag scheme, …"""
     signatures: dict[str, SignatureManifest]
 
 

@@ -1,8 +1,8 @@
-"""Requests that TensorFlow Serving runs before a model answers its first one.
+"""Warm-up requests of an export.
 
-A graph's first run takes many times as long as the next ones: it is optimized for the host, and kernels are
-chosen. TensorFlow Serving runs the requests that lie beside a model before it counts as available
-(https://www.tensorflow.org/tfx/serving/saved_model_warmup). One that fails makes it refuse the model.
+The first run of a graph is many times slower than the next ones: it is optimized for the host, and kernels
+are chosen. TensorFlow Serving runs the warm-up requests of a model before it is available
+(https://www.tensorflow.org/tfx/serving/saved_model_warmup). If one fails, it refuses the model.
 """
 
 from __future__ import annotations

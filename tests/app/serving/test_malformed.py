@@ -393,7 +393,9 @@ def served(exported: Path, ask: Ask) -> Iterator[Served]:
     while not server.started:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    predicted = load_predictor(exported)([b"The soup is charming.", b"The soup is dull."])
+    predicted = load_predictor(exported).run_texts(
+        "serving_default", [b"The soup is charming.", b"The soup is dull."]
+    )
     expected = {
         "predictions": [
             {

@@ -108,7 +108,7 @@ def states(repository: Repository) -> dict[int, State]:
 def test_answers_are_those_of_the_export(repository: Make, exported: Path) -> None:
     """A served model answers as the export does, whoever else asks."""
     rows = [b"good", b"", b"The plot is dull. " * 200, b"not \xff UTF-8", b"charming"] * 8
-    expected = load_predictor(exported)(rows)
+    expected = load_predictor(exported).run_texts("serving_default", rows)
     model = exported.parent
     with repository(model).acquire(model.name) as servable:
         assert (servable.name, servable.version, servable.task) == ("reviews", 1, "classification")
@@ -467,10 +467,9 @@ def test_documented_signatures(tiny: Repository) -> None:
     """The documentation lists the signatures that the manifests mark as batched, and the others."""
     docs = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
     for task in tiny.names:
-        ((batched, others),) = re.findall(rf"^\| {task} \| (.*?) \| (.*?) \|$", docs, re.MULTILINE)
+        ((batched, others),) = re.findall(rf"^\| {task} \|(.*?)\|(.*?)\|$", docs, re.MULTILINE)
         with tiny.acquire(task) as servable:
             signatures = servable.manifest.signatures
-        assert set(re.findall(r"`(\w+)`", batched)) == {n for n, s in signatures.items() if s.batched}, task
-        assert set(re.findall(r"`(\w+)`", others)) == {n for n, s in signatures.items() if not s.batched}, (
-            task
-        )
+        for flag, text in ((True, batched), (False, others)):
+            expected = {name for name, about in signatures.items() if about.batched is flag}
+            assert set(re.findall(r"`(\w+)`", text)) == expected, task
