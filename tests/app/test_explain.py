@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from app.artifacts.preprocessing import Facts, Preprocessing
 from app.artifacts.run import open_run
 from app.config import Config
 from app.prediction.loading import load_keras_model, load_predictor
@@ -174,9 +175,10 @@ def test_kinds_of_tokens(configured: Configured, kind: str) -> None:
             *(piece.encode() for piece in dict.fromkeys([*pieces, "plot", "good"])),
         ],
         "labels": [b"no", b"yes"],
-        "pieces": [piece.encode() for piece in dict.fromkeys(pieces)],
-        "piece_scores": [b"-1.0"] * len(dict.fromkeys(pieces)),
     }
+    preprocessing = Preprocessing(
+        vocabularies, Facts(subwords={"vocabulary": [(piece, -1.0) for piece in dict.fromkeys(pieces)]})
+    )
     config = configured(*KINDS[kind])
     model = Classifier(
         vocabulary_size=len(vocabularies["vocabulary"]), classes=2, embedding_size=3, cell="gru", units=3
@@ -184,10 +186,13 @@ def test_kinds_of_tokens(configured: Configured, kind: str) -> None:
     model.build()
     noise = np.random.default_rng(0)
     model.set_weights([noise.normal(size=weight.shape) for weight in model.get_weights()])
-    signatures = TASK.signatures(tf.Module(), model, vocabularies, config)
+    module = tf.Module()
+    explain = TASK.predictions.signatures(module, model, preprocessing, config)["explain"].function
     tf.config.run_functions_eagerly(True)
-    found = {key: value.numpy() for key, value in signatures["explain"](tf.constant(TEXTS)).items()}
-    tf.config.run_functions_eagerly(False)
+    try:
+        found = {key: value.numpy() for key, value in explain(tf.constant(TEXTS)).items()}
+    finally:
+        tf.config.run_functions_eagerly(False)
 
     for row, text in enumerate(TEXTS):
         read = normalize(tf.constant(text), lowercase=False).numpy().decode()
