@@ -529,7 +529,12 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
     metavar="N",
     help="Number of the version. [default: the next one]",
 )
-def export(run: Path, output: Path | None, version: int | None) -> None:
+@click.option(
+    "--with-training-text",
+    is_flag=True,
+    help="Include the longest training text, verbatim, in the test inputs that 'verify' replays.",
+)
+def export(run: Path, output: Path | None, version: int | None, with_training_text: bool) -> None:
     """Export a run as a SavedModel that takes raw strings, to OUTPUT/VERSION/.
 
     The export contains preprocessing, model and decoding, and loads without this program.
@@ -541,7 +546,8 @@ def export(run: Path, output: Path | None, version: int | None) -> None:
     _quiet()
     from app.export import export as run_export
 
-    click.echo(str(run_export(run, output=output, version=version)))
+    path = run_export(run, output=output, version=version, with_training_text=with_training_text)
+    click.echo(str(path))
 
 
 SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
