@@ -155,7 +155,7 @@ class Config(_Section):
     decoding: DecodingConfig = DecodingConfig()
 
     def tokenizing(self) -> dict[str, Any]:
-        """How a text is cut: the options of `models.text.tokenize`."""
+        """How a text is cut: the options of `models.text.tokenize.tokenize`."""
         text = self.text
         return {
             "tokens": text.tokens,

@@ -186,7 +186,7 @@ def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -
     from app.terminal.progress import TrainingDisplay
     from app.training.encode import encode_dataset
     from app.training.fit import Fit, Interrupted
-    from models.text import UNKNOWN_ID
+    from models.text.tokens import UNKNOWN_ID
 
     encoded, longest = encode_dataset(dataset, task, config, config.data_directory())
     vocabularies = task.vocabularies(encoded, dataset, config)

@@ -114,7 +114,7 @@ def token_ids(run: Path, texts: list[str]) -> list[list[int]]:
 
     from app.artifacts.run import open_run
     from app.tasks.tokenizing import cutting_options
-    from models.text import Preprocessor
+    from models.text.preprocessor import Preprocessor
 
     opened = open_run(run)
     vocabularies = opened.vocabularies()

@@ -13,7 +13,7 @@ from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling, PoolingKind
 from models.layers.recurrent import Cell, MergeMode, RecurrentStack
 from models.layers.word_dropout import WordDropout
-from models.text import UNKNOWN_ID
+from models.text.tokens import UNKNOWN_ID
 
 INTEGRATION_POINTS = 16
 """Of integrated gradients: what they add up to is then right to a hundredth; `max` has kinks on the way."""

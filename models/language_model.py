@@ -12,7 +12,7 @@ from models.kernels import portable
 from models.layers.embedding import Embedding
 from models.layers.recurrent import CELLS, Cell
 from models.layers.word_dropout import WordDropout
-from models.text import END_ID
+from models.text.tokens import END_ID
 
 State = tuple[tuple[tf.Tensor, ...], ...]  # of each layer: h, and for an LSTM c; each float [N, units]
 

@@ -11,8 +11,10 @@ import tensorflow as tf
 from app.config import Config
 from data.encoding import Texts, UniqueTokens, VocabularyRule
 from data.subwords import learn_subwords
-from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize, unique_tokens
+from models.text.normalize import normalize
 from models.text.subwords import SubwordTokenizer
+from models.text.tokenize import unique_tokens
+from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
 PIECES, SCORES = "pieces", "piece_scores"
 
@@ -29,7 +31,7 @@ class TextCutter:
 def cutting_options(
     config: Config, learned: Mapping[str, Sequence[bytes]], *, prefix: str = "", collapse: bool = False
 ) -> dict[str, Any]:
-    """The options of `models.text.tokenize` for a configuration.
+    """The options of `models.text.tokenize.tokenize` for a configuration.
 
     Args:
         config: resolved.
@@ -61,7 +63,7 @@ def text_cutter(
         special: the first tokens of the vocabulary.
         prefix: of the names of what is learned.
         collapse: as in `cutting_options`.
-        lines: as in `models.text.tokenize`.
+        lines: as in `models.text.tokenize.tokenize`.
     """
     learned: dict[str, list[bytes]] = {}
     size = config.text.vocabulary_size

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.text import UNKNOWN_ID
+from models.text.tokens import UNKNOWN_ID
 
 
 @keras.saving.register_keras_serializable("textrnn")

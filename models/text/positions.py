@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from models.text import _MARKUP, TokenKind, Truncation, locate, lower, normalize
+from models.text.locate import locate
+from models.text.normalize import lower, normalize
 from models.text.subwords import SPACE, SubwordTokenizer
+from models.text.tokenize import MARKUP
+from models.text.tokens import TokenKind, Truncation
 
 _MARK = "\x02"  # stands at both ends of markup
 
@@ -80,7 +83,7 @@ def _words(texts: tf.Tensor, lowercase: bool) -> Positions:
     if lowercase:
         texts = tf.strings.regex_replace(texts, r"\x00", " ")  # as `lower` does
     texts = tf.strings.regex_replace(texts, _MARK, "\x01")  # which separates words as well
-    parts = tf.strings.split(tf.strings.regex_replace(texts, _MARKUP, rf"{_MARK}\0{_MARK}"), _MARK)
+    parts = tf.strings.split(tf.strings.regex_replace(texts, MARKUP, rf"{_MARK}\0{_MARK}"), _MARK)
     before = _before(parts.with_values(tf.strings.length(parts.values, unit="UTF8_CHAR")))
     place = tf.range(tf.size(before, tf.int64)) - tf.gather(parts.row_starts(), parts.value_rowids())
     _, starts, ends = locate(parts.values)

@@ -30,7 +30,7 @@ from app.train import FEWEST_EPOCHS, MOST_EPOCHS, default_run, resolve_epochs, t
 from app.training.fit import clip
 from data.encoding import Encoded, EncodedSplit, Sequences
 from data.errors import UserError
-from models.text import Preprocessor
+from models.text.preprocessor import Preprocessor
 
 Command = Callable[..., Result]
 Configured = Callable[..., Config]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.classifier import Classifier, log_odds
 from models.layers.pooling import PoolingKind
 from models.layers.recurrent import CELLS, Cell
-from models.text import UNKNOWN_ID
+from models.text.tokens import UNKNOWN_ID
 
 Array = NDArray[np.float64]
 

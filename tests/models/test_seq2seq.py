@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.layers.recurrent import CELLS
 from models.seq2seq import FIXED, Attention, Seq2Seq, State, losses
-from models.text import END_ID, UNKNOWN_ID
+from models.text.tokens import END_ID, UNKNOWN_ID
 
 Array = NDArray[np.float64]
 

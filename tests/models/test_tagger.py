@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.layers.recurrent import CELLS
 from models.tagger import CharacterEncoder, Tagger
-from models.text import UNKNOWN_ID
+from models.text.tokens import UNKNOWN_ID
 
 Array = NDArray[np.float64]
 

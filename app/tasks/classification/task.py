@@ -173,8 +173,9 @@ class Classification(Task):
         import tensorflow as tf
 
         from app.tasks.tokenizing import cutting_options
-        from models.text import Preprocessor, tokenize
         from models.text.positions import positions
+        from models.text.preprocessor import Preprocessor
+        from models.text.tokenize import tokenize
 
         options = cutting_options(config, vocabularies)
         preprocessor = module.preprocessor = Preprocessor(vocabularies["vocabulary"], **options)

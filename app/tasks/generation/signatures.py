@@ -13,7 +13,10 @@ from app.tasks.base import Vocabularies
 from app.tasks.generation import ENDS
 from app.tasks.tokenizing import cutting_options
 from models.decoding import beam_search, sample, truncate_at
-from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
+from models.text.detokenize import detokenize
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID, PADDING_ID, UNKNOWN_ID
 
 NO_END = -1
 """The id of an end, where texts have none."""

@@ -91,7 +91,7 @@ class Generation(Task):
     def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
         """One sequence, `tokens`, with an end behind each document; whether a row goes on; its label."""
         from app.tasks.tokenizing import text_cutter
-        from models.text import END, SEQUENCE_TOKENS
+        from models.text.tokens import END, SEQUENCE_TOKENS
 
         cutter = text_cutter(
             config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
@@ -275,7 +275,9 @@ class Generation(Task):
         import tensorflow as tf
 
         from app.tasks.tokenizing import cutting_options
-        from models.text import END_ID, Preprocessor, tokenize
+        from models.text.preprocessor import Preprocessor
+        from models.text.tokenize import tokenize
+        from models.text.tokens import END_ID
 
         config, vocabularies = run.config, run.vocabularies()
         options = cutting_options(config, vocabularies) | {"lines": True}
@@ -327,7 +329,7 @@ class Generation(Task):
 def _stream_feed(
     tokens: Sequences, continues: np.ndarray, labels: np.ndarray | None, config: Config, *, cut: bool = True
 ) -> StreamFeed:
-    from models.text import END_ID
+    from models.text.tokens import END_ID
 
     bounds = documents(tokens.counts, continues)
     if labels is not None:  # of a document: that of its first row

@@ -140,7 +140,8 @@ class Tagging(Task):
         import tensorflow as tf
 
         from data.vocabulary import most_frequent
-        from models.text import SPECIAL_TOKENS, as_word
+        from models.text.tokens import SPECIAL_TOKENS
+        from models.text.words import lookup_key
 
         forms, counts = encoded.vocabularies["forms"], encoded.counts["forms"]
         words: Counter[bytes] = Counter()
@@ -149,7 +150,7 @@ class Tagging(Task):
         for form, count in zip((forms[i] for i in seen), counts[seen], strict=True):
             for character in form.decode(errors="replace"):
                 characters[character.encode()] += int(count)
-        looked_up = as_word(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
+        looked_up = lookup_key(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
         for word, count in zip(looked_up.numpy(), counts[seen], strict=True):
             words[word] += int(count)
 
@@ -309,7 +310,7 @@ class Tagging(Task):
         """
         import tensorflow as tf
 
-        from models.text import locate
+        from models.text.locate import locate
 
         reader = module.reader = _reader(vocabularies, config)
         tag_names = tf.constant(list(vocabularies["tags"]))
@@ -491,9 +492,11 @@ def _unique(rows: Sequence[Sequence[bytes]] | np.ndarray) -> UniqueTokens:
 
 
 def _reader(vocabularies: Vocabularies, config: Config) -> Any:
-    from models.text import FormReader
+    from models.text.words import WordEncoder
 
-    return FormReader(vocabularies["vocabulary"], vocabularies["characters"], lowercase=config.text.lowercase)
+    return WordEncoder(
+        vocabularies["vocabulary"], vocabularies["characters"], lowercase=config.text.lowercase
+    )
 
 
 ARGUMENTS = ("token_ids", "lengths", "forms", "characters", "character_lengths")

@@ -64,7 +64,7 @@ class Translation(Task):
     def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
         """Two sequences, `source` and `target`, of one vocabulary or of two."""
         from app.tasks.tokenizing import TextCutter, text_cutter
-        from models.text import SEQUENCE_TOKENS
+        from models.text.tokens import SEQUENCE_TOKENS
 
         def cutter(names: Sequence[str], prefix: str = "") -> TextCutter:
             def texts() -> Iterator[np.ndarray]:
@@ -92,7 +92,7 @@ class Translation(Task):
 
     def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
         """Pairs of like length; a pair with a side beyond `text.max_length` has no right target left."""
-        from models.text import END_ID
+        from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         source, target = rows.sequences["source"], rows.sequences["target"]
