@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.kernels import portable
+from models.kernels.dense import dense
 from models.layers.embedding import Embedding
-from models.layers.pooling import Pooling, PoolingKind
-from models.layers.recurrent import Cell, MergeMode, RecurrentStack
+from models.layers.pooling import Pooling
+from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
+from models.network import Network
+from models.settings import ClassifierSettings
 from models.text.tokens import UNKNOWN_ID
 
 INTEGRATION_POINTS = 16
@@ -30,90 +32,43 @@ def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable("textrnn")
-class Classifier(keras.Model):
+class Classifier(Network):
     """Embedding, dropout, recurrent layers, pooling, dropout, a dense head.
 
     With `layers=0` it is the feed-forward network over pooled embeddings, to compare with.
     """
 
+    settings_class = ClassifierSettings
+    settings: ClassifierSettings
+
     def __init__(
-        self,
-        *,
-        vocabulary_size: int,
-        classes: int,
-        embedding_size: int,
-        cell: Cell,
-        units: int,
-        layers: int = 1,
-        bidirectional: bool = False,
-        merge_mode: MergeMode = "concat",
-        pooling: PoolingKind = "last",
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        activation: str = "tanh",
-        **options: Any,
+        self, settings: ClassifierSettings, *, vocabulary_size: int, classes: int, **options: Any
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            vocabulary_size: number of token ids, the special ones included.
+            settings: hyper-parameters.
+            vocabulary_size: number of token ids, including the special ones.
             classes: number of classes.
-            embedding_size: width of a token's vector.
-            cell: `simple`, `gru` or `lstm`.
-            units: width of the hidden state, of each direction.
-            layers: recurrent layers; 0 for none.
-            bidirectional: whether each layer also reads backwards.
-            merge_mode: how two directions are joined.
-            pooling: how steps become one vector.
-            dropout: share dropped of embedding features, between layers, and before the head.
-            recurrent_dropout: share of the hidden state dropped at each step.
-            word_dropout: share of tokens read as unknown in training.
-            activation: of the recurrent layers.
             options: of `keras.Model`.
         """
-        super().__init__(**options)
-        self.settings: dict[str, Any] = {
-            "vocabulary_size": vocabulary_size,
-            "classes": classes,
-            "embedding_size": embedding_size,
-            "cell": cell,
-            "units": units,
-            "layers": layers,
-            "bidirectional": bidirectional,
-            "merge_mode": merge_mode,
-            "pooling": pooling,
-            "dropout": dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "word_dropout": word_dropout,
-            "activation": activation,
-        }
-        self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
-        self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
-        self.recurrent = RecurrentStack(
-            cell=cell,
-            units=units,
-            layers=layers,
-            bidirectional=bidirectional,
-            merge_mode=merge_mode,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            activation=activation,
-            name="recurrent",
-        )
-        self.pooling = Pooling(pooling, name="pooling")
-        self.head_dropout = keras.layers.Dropout(dropout, name="head_dropout")
+        super().__init__(settings, {"vocabulary_size": vocabulary_size, "classes": classes}, **options)
+        self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
+        self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
+        self.embedding_dropout = keras.layers.Dropout(settings.dropout, name="embedding_dropout")
+        self.recurrent = RecurrentStack(settings, name="recurrent")
+        self.pooling = Pooling(settings.pooling, name="pooling")
+        self.head_dropout = keras.layers.Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(classes, name="head")
 
     def build(self, *_: Any, **__: Any) -> None:
         """Creates all weights; shapes follow from the arguments alone."""
-        width = self.settings["embedding_size"]
+        width = self.settings.embedding_size
         self.embedding.build((None, None))
         self.recurrent.build((None, None, width))
         width = self.recurrent.output_size or width
         self.pooling.build((None, None, width))
-        self.head.build((None, 2 * width if self.pooling.kind == "max_mean" else width))
+        self.head.build((None, self.pooling.output_size(width)))
         self.built = True
 
     def call(self, token_ids: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -132,7 +87,7 @@ class Classifier(keras.Model):
         sequences, final = self.recurrent(embedded, lengths, training=training)
         pooled = self.pooling(sequences, final, lengths)
         if self.recurrent.portable and not training:
-            return portable.dense(self.head, pooled)
+            return dense(self.head, pooled)
         return self.head(self.head_dropout(pooled, training=training))
 
     def importances(self, token_ids: tf.Tensor, lengths: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
@@ -186,7 +141,3 @@ class Classifier(keras.Model):
     def cudnn_layers(self) -> int:
         """See `RecurrentStack.cudnn_layers`."""
         return self.recurrent.cudnn_layers()
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this model again."""
-        return {**super().get_config(), **self.settings}

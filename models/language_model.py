@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from models.kernels import portable
+from models.layers.cells import get_cell
 from models.layers.embedding import Embedding
-from models.layers.recurrent import CELLS, Cell
+from models.layers.recurrent import recurrent_layer
 from models.layers.word_dropout import WordDropout
+from models.network import Network
+from models.settings import LanguageModelSettings
 from models.text.tokens import END_ID
 
 State = tuple[tuple[tf.Tensor, ...], ...]  # of each layer: h, and for an LSTM c; each float [N, units]
 
 
 @keras.saving.register_keras_serializable("textrnn")
-class LanguageModel(keras.Model):
+class LanguageModel(Network):
     """Embedding, dropout, recurrent layers, dropout, a dense head over the vocabulary.
 
     Texts are streams: a state is given and returned, so that a text may be read in pieces. A document is
@@ -26,97 +28,64 @@ class LanguageModel(keras.Model):
     sum of its token's vector and of its text's label's, so that a text of some label can be asked for.
     """
 
+    settings_class = LanguageModelSettings
+    settings: LanguageModelSettings
+
     def __init__(
-        self,
-        *,
-        vocabulary_size: int,
-        embedding_size: int,
-        cell: Cell,
-        units: int,
-        layers: int = 1,
-        activation: str = "tanh",
-        dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        tie_embeddings: bool = False,
-        labels: int = 0,
-        **options: Any,
+        self, settings: LanguageModelSettings, *, vocabulary_size: int, labels: int = 0, **options: Any
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            vocabulary_size: number of token ids, the special ones included.
-            embedding_size: width of a token's vector.
-            cell: `simple`, `gru` or `lstm`.
-            units: width of the hidden state.
-            layers: recurrent layers, at least 1.
-            activation: of the recurrent layers.
-            dropout: share dropped of embedding features, between layers, and before the head.
-            weight_dropout: share of the weights between a hidden state and the next that is dropped, one
-                choice for all rows and steps of a batch (DropConnect; Merity et al. 2018, section 2).
-            recurrent_dropout: share of the hidden state dropped at each step.
-            word_dropout: share of tokens read as unknown in training.
-            tie_embeddings: whether the head's weights are the embedding's (Press and Wolf 2017), behind a
-                projection to its width where that is not the hidden state's.
-            labels: number of labels a text may have; 0 for none. The id after the last says "none given".
+            settings: hyper-parameters. With `weight_dropout` one choice of dropped weights holds for all rows
+                and steps of a batch (DropConnect; Merity et al. 2018, section 2). With `tie_embeddings` the
+                weights of the output layer are those of the embedding (Press and Wolf 2017), after a
+                projection to the embedding size if the hidden state has another size.
+            vocabulary_size: number of token ids, including the special ones.
+            labels: number of labels that a text may have; 0 for none. The id after the last label means that
+                no label is given.
             options: of `keras.Model`.
         """
-        super().__init__(**options)
-        if layers < 1:
-            raise ValueError(f"a language model has at least 1 recurrent layer, got {layers}")
-        self.settings: dict[str, Any] = {
-            "vocabulary_size": vocabulary_size,
-            "embedding_size": embedding_size,
-            "cell": cell,
-            "units": units,
-            "layers": layers,
-            "activation": activation,
-            "dropout": dropout,
-            "weight_dropout": weight_dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "word_dropout": word_dropout,
-            "tie_embeddings": tie_embeddings,
-            "labels": labels,
-        }
+        super().__init__(settings, {"vocabulary_size": vocabulary_size, "labels": labels}, **options)
+        units, dropout = settings.units, settings.dropout
+        self.cell = get_cell(settings.cell)
+        if settings.weight_dropout and not self.cell.has_recurrent_kernel:
+            raise ValueError(
+                f"weight_dropout = {settings.weight_dropout}: expected 0 for the cell {settings.cell!r}, "
+                "which has no recurrent weights"
+            )
+        self.vocabulary_size = vocabulary_size
         self.labels = labels
         self.portable = False
-        self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
+        self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.label_embedding = (
-            Embedding(labels + 1, embedding_size, name="label_embedding") if labels else None
+            Embedding(labels + 1, settings.embedding_size, name="label_embedding") if labels else None
         )
         self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
         self.recurrent = [
-            CELLS[cell](
-                units,
-                activation=activation,
-                recurrent_dropout=recurrent_dropout,
-                return_sequences=True,
-                return_state=True,
-                name=f"recurrent_{i}",
-            )
-            for i in range(layers)
+            recurrent_layer(settings, return_state=True, name=f"recurrent_{i}")
+            for i in range(settings.layers)
         ]
-        self.between = [keras.layers.Dropout(dropout, name=f"between_{i}") for i in range(1, layers)]
-        self.weight_dropout = weight_dropout
+        self.between = [keras.layers.Dropout(dropout, name=f"between_{i}") for i in range(1, settings.layers)]
+        self.weight_dropout = settings.weight_dropout
         self.weight_seed = keras.random.SeedGenerator()
         self.head_dropout = keras.layers.Dropout(dropout, name="head_dropout")
         self.head: keras.layers.Layer = (
-            TiedHead(self.embedding, project=units != embedding_size, name="head")
-            if tie_embeddings
+            TiedHead(self.embedding, project=units != settings.embedding_size, name="head")
+            if settings.tie_embeddings
             else keras.layers.Dense(vocabulary_size, name="head")
         )
 
     def build(self, *_: Any, **__: Any) -> None:
         """Creates all weights; shapes follow from the arguments alone."""
-        width = self.settings["embedding_size"]
+        width = self.settings.embedding_size
         self.embedding.build((None, None))
         if self.label_embedding is not None:
             self.label_embedding.build((None,))
         for layer in self.recurrent:
             layer.build((None, None, width))
-            width = self.settings["units"]
+            width = self.settings.units
         self.head.build((None, width))
         self.built = True
 
@@ -132,10 +101,10 @@ class LanguageModel(keras.Model):
 
     def initial_state(self, rows: int | tf.Tensor) -> State:
         """The state before anything was read: zeros, float [rows, units] each."""
-        units = self.settings["units"]
-        per_layer = 2 if self.settings["cell"] == "lstm" else 1
+        units = self.settings.units
         return tuple(
-            tuple(tf.zeros([rows, units]) for _ in range(per_layer)) for _ in range(self.settings["layers"])
+            tuple(tf.zeros([rows, units]) for _ in range(self.cell.states))
+            for _ in range(self.settings.layers)
         )
 
     def call(
@@ -264,10 +233,6 @@ class LanguageModel(keras.Model):
         )
         return tf.cast(nats, tf.float32), lengths
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this model again."""
-        return {**super().get_config(), **self.settings}
-
     def _condition(self, labels: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | None:
         """The labels' vectors, float [rows, D]."""
         if self.label_embedding is None:
@@ -284,7 +249,7 @@ class LanguageModel(keras.Model):
             inputs += condition
         behind = []
         for layer, layer_state in zip(self.recurrent, state, strict=True):
-            layer_state = _CELL_STEPS[self.settings["cell"]](layer.cell, inputs, layer_state)
+            layer_state = self.cell.step(layer.cell, inputs, layer_state)
             inputs = layer_state[0]
             behind.append(layer_state)
         return tuple(behind)
@@ -341,43 +306,3 @@ class TiedHead(keras.layers.Layer):
         if self.projection is not None:
             features = self.projection(features)
         return keras.ops.matmul(features, keras.ops.transpose(self.embedding.embeddings)) + self.bias
-
-
-def _simple_step(
-    cell: keras.layers.SimpleRNNCell, inputs: tf.Tensor, state: tuple[tf.Tensor, ...]
-) -> tuple[tf.Tensor, ...]:
-    """Elman 1990; one step as `keras.layers.SimpleRNN` takes it: [N, D], ([N, U],) → ([N, U],)."""
-    (h,) = state
-    gates = tf.matmul(inputs, cell.kernel) + tf.matmul(h, cell.recurrent_kernel)
-    return (cell.activation(gates + cell.bias),)
-
-
-def _gru_step(
-    cell: keras.layers.GRUCell, inputs: tf.Tensor, state: tuple[tf.Tensor, ...]
-) -> tuple[tf.Tensor, ...]:
-    """Cho et al. 2014, its reset gate behind the product, as `keras.layers.GRU` has it."""
-    (h,) = state
-    of_input, of_hidden = tf.unstack(tf.convert_to_tensor(cell.bias))
-    x_z, x_r, x_h = tf.split(tf.matmul(inputs, cell.kernel) + of_input, 3, axis=-1)
-    h_z, h_r, h_h = tf.split(tf.matmul(h, cell.recurrent_kernel) + of_hidden, 3, axis=-1)
-    z = cell.recurrent_activation(x_z + h_z)
-    r = cell.recurrent_activation(x_r + h_r)
-    return (z * h + (1 - z) * cell.activation(x_h + r * h_h),)
-
-
-def _lstm_step(
-    cell: keras.layers.LSTMCell, inputs: tf.Tensor, state: tuple[tf.Tensor, ...]
-) -> tuple[tf.Tensor, ...]:
-    """Hochreiter and Schmidhuber 1997, as `keras.layers.LSTM` has it: (h, c) → (h, c)."""
-    h, c = state
-    gates = tf.matmul(inputs, cell.kernel) + tf.matmul(h, cell.recurrent_kernel)
-    i, f, candidate, o = tf.split(gates + cell.bias, 4, axis=-1)
-    c = cell.recurrent_activation(f) * c + cell.recurrent_activation(i) * cell.activation(candidate)
-    return cell.recurrent_activation(o) * cell.activation(c), c
-
-
-_CELL_STEPS: dict[str, Callable[..., tuple[tf.Tensor, ...]]] = {
-    "simple": _simple_step,
-    "gru": _gru_step,
-    "lstm": _lstm_step,
-}

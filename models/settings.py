@@ -1,7 +1,8 @@
 """Hyper-parameters of the networks: typed, frozen and checked, without importing TensorFlow.
 
-Each network takes one of these objects, and an application can use the same class as a section of its
-configuration. A new hyper-parameter of a recurrent layer is a field here and its use in the layer.
+Each network takes one of these objects. An application can use the same class, or a subclass, as a section of
+its configuration. A new hyper-parameter of a recurrent layer is a field here and its use in
+`models.layers.recurrent.recurrent_layer`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+
+from models.layers.cells import CELLS
+from models.layers.poolings import POOLINGS
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -42,9 +46,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-
-CELLS = {"simple": None, "gru": None, "lstm": None}
-POOLINGS = {"last": None, "max": None, "mean": None, "max_mean": None, "attention": None}
+    @classmethod
+    def of(cls, section: object) -> Self:
+        """Return the fields of this class, by name, of an object that has at least these attributes."""
+        return cls(**{name: getattr(section, name) for name in cls.model_fields})
 
 
 class RecurrentSettings(Settings):

@@ -10,10 +10,10 @@ import tensorflow as tf
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
 from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
-from models.layers.recurrent import Cell, MergeMode, RecurrentStack
+from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
-
-CharacterFeatures = Literal["none", "recurrent", "convolution"]
+from models.network import Network
+from models.settings import BidirectionalSettings, TaggerSettings
 
 _FILTER_WIDTHS = (2, 3, 4)
 
@@ -45,7 +45,7 @@ class CharacterEncoder(keras.layers.Layer):
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)
-        self.settings: dict[str, Any] = {
+        self.arguments = {
             "kind": kind,
             "vocabulary_size": vocabulary_size,
             "embedding_size": embedding_size,
@@ -57,7 +57,8 @@ class CharacterEncoder(keras.layers.Layer):
         self.output_size = units
         if kind == "recurrent":
             self.recurrent = RecurrentStack(
-                cell="lstm", units=units, layers=1, bidirectional=True, name="recurrent"
+                BidirectionalSettings(cell="lstm", units=units, layers=1, bidirectional=True, dropout=0.0),
+                name="recurrent",
             )
             self.output_size = 2 * units
         elif kind == "convolution":
@@ -73,7 +74,7 @@ class CharacterEncoder(keras.layers.Layer):
         self.embedding.build((None, None))
         for layer in (self.recurrent, *self.filters):
             if layer is not None:
-                layer.build((None, None, self.settings["embedding_size"]))
+                layer.build((None, None, self.arguments["embedding_size"]))
         self.built = True
 
     def make_portable(self) -> None:
@@ -99,11 +100,11 @@ class CharacterEncoder(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        return {**super().get_config(), **self.settings}
+        return {**super().get_config(), **self.arguments}
 
 
 @keras.saving.register_keras_serializable("textrnn")
-class Tagger(keras.Model):
+class Tagger(Network):
     """Embeddings of words and their characters, dropout, recurrent layers, dropout, a dense head a token.
 
     A CRF may score the tags of a sentence together (Huang et al. 2015). With sentence labels, the maximum
@@ -111,112 +112,66 @@ class Tagger(keras.Model):
     With `layers=0` each token is tagged by itself, to compare with.
     """
 
+    settings_class = TaggerSettings
+    settings: TaggerSettings
+
     def __init__(
         self,
+        settings: TaggerSettings,
         *,
         vocabulary_size: int,
         tags: int,
-        embedding_size: int,
-        cell: Cell,
-        units: int,
         labels: int = 0,
-        character_features: CharacterFeatures = "none",
         character_vocabulary_size: int = 0,
-        character_embedding_size: int = 32,
-        character_units: int = 50,
-        layers: int = 1,
-        bidirectional: bool = True,
-        merge_mode: MergeMode = "concat",
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        activation: str = "tanh",
-        crf: bool = False,
         allowed: Allowed | None = None,
         **options: Any,
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            vocabulary_size: number of token ids, the special ones included.
+            settings: hyper-parameters.
+            vocabulary_size: number of word ids, including the special ones.
             tags: number of tags K.
-            embedding_size: width of a token's vector.
-            cell: `simple`, `gru` or `lstm`.
-            units: width of the hidden state, of each direction.
             labels: number of sentence labels; 0 for none.
-            character_features: how a word's characters are read, see `CharacterEncoder`.
-            character_vocabulary_size: number of character ids, the special ones included.
-            character_embedding_size: width of a character's vector.
-            character_units: of each direction, or filters of all widths together.
-            layers: recurrent layers; 0 for none.
-            bidirectional: whether each layer also reads backwards.
-            merge_mode: how two directions are joined.
-            dropout: share dropped of a token's features, between layers, and before the heads.
-            recurrent_dropout: share of the hidden state dropped at each step.
-            word_dropout: share of tokens read as unknown in training; their characters stay.
-            activation: of the recurrent layers over the tokens.
-            crf: whether tags are scored together.
-            allowed: start [K], step [K, K] (from, to) and end [K] of bool: what decoding keeps to, with
-                a CRF or without; nothing is forbidden by default.
+            character_vocabulary_size: number of character ids, including the special ones.
+            allowed: start [K], step [K, K] (from, to) and end [K] of bool: the tag sequences that decoding
+                may return, with a CRF or without; None allows all.
             options: of `keras.Model`.
         """
-        super().__init__(**options)
-        self.settings: dict[str, Any] = {
+        arguments = {
             "vocabulary_size": vocabulary_size,
             "tags": tags,
-            "embedding_size": embedding_size,
-            "cell": cell,
-            "units": units,
             "labels": labels,
-            "character_features": character_features,
             "character_vocabulary_size": character_vocabulary_size,
-            "character_embedding_size": character_embedding_size,
-            "character_units": character_units,
-            "layers": layers,
-            "bidirectional": bidirectional,
-            "merge_mode": merge_mode,
-            "dropout": dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "word_dropout": word_dropout,
-            "activation": activation,
-            "crf": crf,
             "allowed": as_lists(allowed),
         }
-        self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
+        super().__init__(settings, arguments, **options)
+        self.labels = labels
+        self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
+        self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.character_encoder: CharacterEncoder | None = None
-        if character_features != "none":
+        if settings.character_features != "none":
             self.character_encoder = CharacterEncoder(
-                character_features,
+                settings.character_features,
                 vocabulary_size=character_vocabulary_size,
-                embedding_size=character_embedding_size,
-                units=character_units,
+                embedding_size=settings.character_embedding_size,
+                units=settings.character_units,
                 name="character_encoder",
             )
-        self.feature_dropout = keras.layers.Dropout(dropout, name="feature_dropout")
-        self.recurrent = RecurrentStack(
-            cell=cell,
-            units=units,
-            layers=layers,
-            bidirectional=bidirectional,
-            merge_mode=merge_mode,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            activation=activation,
-            name="recurrent",
-        )
-        self.head_dropout = keras.layers.Dropout(dropout, name="head_dropout")
+        self.feature_dropout = keras.layers.Dropout(settings.dropout, name="feature_dropout")
+        self.recurrent = RecurrentStack(settings, name="recurrent")
+        self.head_dropout = keras.layers.Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(tags, name="head")
-        self.crf = CRF(tags, allowed=allowed, name="crf") if crf else None
+        self.crf = CRF(tags, allowed=allowed, name="crf") if settings.crf else None
         self.forbidden = None if allowed is None else forbidding(allowed)
         if labels:
             self.pooling = Pooling("max_mean", name="pooling")
-            self.label_dropout = keras.layers.Dropout(dropout, name="label_dropout")
+            self.label_dropout = keras.layers.Dropout(settings.dropout, name="label_dropout")
             self.label_head = keras.layers.Dense(labels, name="label_head")
 
     def build(self, *_: Any, **__: Any) -> None:
         """Creates all weights; shapes follow from the arguments alone."""
-        width = self.settings["embedding_size"]
+        width = self.settings.embedding_size
         self.embedding.build((None, None))
         if self.character_encoder is not None:
             self.character_encoder.build()
@@ -226,9 +181,9 @@ class Tagger(keras.Model):
         self.head.build((None, None, width))
         if self.crf is not None:
             self.crf.build()
-        if self.settings["labels"]:
+        if self.labels:
             self.pooling.build((None, None, width))
-            self.label_head.build((None, 2 * width))
+            self.label_head.build((None, self.pooling.output_size(width)))
         self.built = True
 
     def make_portable(self) -> None:
@@ -277,7 +232,7 @@ class Tagger(keras.Model):
         features = self.feature_dropout(features, training=training)
         sequences, final = self.recurrent(features, lengths, training=training)
         outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}
-        if self.settings["labels"]:
+        if self.labels:
             pooled = self.pooling(sequences, final, lengths)
             outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))
         return outputs
@@ -337,7 +292,3 @@ class Tagger(keras.Model):
             return marginals(emissions, lengths, *self.forbidden)
         real = tf.sequence_mask(lengths, tf.shape(emissions)[1])[:, :, None]
         return tf.where(real, tf.nn.softmax(emissions), 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this model again."""
-        return {**super().get_config(), **self.settings}

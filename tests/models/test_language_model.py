@@ -10,8 +10,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from models.decoding import beam_search, sample
-from models.language_model import END_ID, LanguageModel, State
-from models.layers.recurrent import CELLS
+from models.language_model import LanguageModel, State
+from models.layers.cells import CELLS, get_cell
+from models.settings import LanguageModelSettings
+from models.text.tokens import END_ID
 
 Array = NDArray[Any]
 
@@ -38,8 +40,10 @@ def seed() -> None:
 
 def model(**settings: Any) -> LanguageModel:
     """Return a built model whose weights are all random: Keras's own biases are zeros and ones."""
+    defaults = {"embedding_size": 4, "units": 5, "dropout": 0.0, "word_dropout": 0.0, "tie_embeddings": False}
+    labels = settings.pop("labels", 0)
     made = LanguageModel(
-        **{"vocabulary_size": VOCABULARY, "embedding_size": 4, "cell": "lstm", "units": 5, **settings}
+        LanguageModelSettings(**{**defaults, **settings}), vocabulary_size=VOCABULARY, labels=labels
     )
     made.build()
     generator = np.random.default_rng(0)
@@ -373,7 +377,7 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = made(batch()[0])
     after = made(batch()[0], before[1])
     made.make_portable()
-    monkeypatch.delattr(CELLS[cell], "call")
+    monkeypatch.delattr(get_cell(cell).layer, "call")
 
     assert_close(made(batch()[0]), before)
     assert_close(made(batch()[0], before[1]), after)

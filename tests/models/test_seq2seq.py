@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.layers.recurrent import CELLS
-from models.seq2seq import FIXED, Attention, Seq2Seq, State, losses
+from models.layers.attention import Attention
+from models.layers.cells import CELLS, get_cell
+from models.seq2seq import FIXED, Seq2Seq, State, losses
+from models.settings import Seq2SeqSettings
 from models.text.tokens import END_ID, UNKNOWN_ID
 
 Array = NDArray[np.float64]
@@ -37,11 +39,12 @@ def model_of(**settings: Any) -> Seq2Seq:
     defaults: dict[str, Any] = {
         "source_vocabulary_size": SOURCE_SIZE,
         "target_vocabulary_size": TARGET_SIZE,
-        "embedding_size": WIDTH,
-        "cell": "lstm",
-        "units": UNITS,
+        **{"embedding_size": WIDTH, "units": UNITS, "attention": "multiplicative"},
+        **{"dropout": 0.0, "word_dropout": 0.0},
     }
-    model = Seq2Seq(**{**defaults, **settings})
+    arguments = {**defaults, **settings}
+    own = {name: arguments.pop(name) for name in list(arguments) if name in Seq2SeqSettings.model_fields}
+    model = Seq2Seq(Seq2SeqSettings(**own), **arguments)
     model.build()
     return model
 
@@ -104,7 +107,7 @@ def cell_step(cell: str, weights: list[Array], x: Array, states: list[Array]) ->
 def attend(model: Seq2Seq, query: Array, memory: Array) -> Array:
     """Return the weights of a source's steps [S]."""
     keys = memory @ model.attention.of_memory.get_weights()[0]
-    if model.settings["attention"] == "additive":
+    if model.settings.attention == "additive":
         kernel, bias = model.attention.of_query.get_weights()
         scores = np.tanh(query @ kernel + bias + keys) @ model.attention.score.numpy()
     else:
@@ -114,7 +117,7 @@ def attend(model: Seq2Seq, query: Array, memory: Array) -> Array:
 
 def expected(model: Seq2Seq, source: list[int], target: list[int]) -> Array:
     """Return the logits [T, V] of one row, worked out step by step without padding."""
-    cell, layers = model.settings["cell"], model.settings["layers"]
+    cell, layers = model.settings.cell, model.settings.layers
     embedded = model.source_embedding(tf.constant([source]))
     memory, final = (x.numpy()[0] for x in model.encoder(embedded, tf.constant([len(source)])))
     kernel, bias = model.bridge.get_weights()
@@ -134,7 +137,7 @@ def expected(model: Seq2Seq, source: list[int], target: list[int]) -> Array:
             x = hidden[i][0]
         context = attend(model, x, memory) @ memory if model.attention else final
         fed = np.tanh(np.concatenate([context, x]) @ model.attentional.get_weights()[0])
-        matrix = table.T if model.settings["tie_embeddings"] else model.head.get_weights()[0]
+        matrix = table.T if model.settings.tie_embeddings else model.head.get_weights()[0]
         logits.append(fed @ matrix + model.bias.numpy())
     return np.array(logits)
 
@@ -354,9 +357,9 @@ def test_config() -> None:
         "word_dropout": 0.125,
         "activation": "relu",
     }
-    again = Seq2Seq.from_config(Seq2Seq(**settings, name="translator").get_config())
+    again = Seq2Seq.from_config(model_of(**settings, name="translator").get_config())
 
-    assert again.settings == settings
+    assert {**again.settings.model_dump(), **again.arguments} == settings
     assert again.name == "translator"
 
 
@@ -432,7 +435,7 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, lengths, _ = batch()
     before = model.encode(source, lengths)
     model.make_portable()
-    monkeypatch.delattr(CELLS[cell], "call")
+    monkeypatch.delattr(get_cell(cell).layer, "call")
     after = model.encode(source, lengths)
 
     real = np.arange(source.shape[1]) < np.array(lengths)[:, None]

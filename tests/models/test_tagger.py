@@ -13,7 +13,8 @@ import tensorflow as tf
 from keras import optimizers, utils
 from numpy.typing import NDArray
 
-from models.layers.recurrent import CELLS
+from models.layers.cells import CELLS, get_cell
+from models.settings import TaggerSettings
 from models.tagger import CharacterEncoder, Tagger
 from models.text.tokens import UNKNOWN_ID
 
@@ -64,10 +65,13 @@ TOY_TAGS = ragged([[TAGS.index(tag) for tag in tags.split()] for tags in TOY.val
 def tagger(**settings: Any) -> Tagger:
     """Return a tiny built model."""
     defaults = {
-        **{"vocabulary_size": 20, "tags": TAG_COUNT, "embedding_size": 4, "cell": "lstm", "units": 3},
+        **{"vocabulary_size": 20, "tags": TAG_COUNT, "embedding_size": 4, "units": 3},
         **{"character_vocabulary_size": 30, "character_embedding_size": 5, "character_units": 7},
+        **{"character_features": "none", "dropout": 0.0, "word_dropout": 0.0},
     }
-    model = Tagger(**{**defaults, **settings})
+    arguments = {**defaults, **settings}
+    own = {name: arguments.pop(name) for name in list(arguments) if name in TaggerSettings.model_fields}
+    model = Tagger(TaggerSettings(**own), **arguments)
     model.build()
     return model
 
@@ -459,8 +463,8 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = randomized(cell=cell, layers=2, character_features="recurrent")
     before = model(*batch())["emissions"]
     model.make_portable()
-    for each in CELLS.values():
-        monkeypatch.delattr(each, "call")
+    for each in map(get_cell, CELLS):
+        monkeypatch.delattr(each.layer, "call")
 
     np.testing.assert_allclose(real(model(*batch())["emissions"]), real(before), rtol=1e-5, atol=1e-6)
 
@@ -500,10 +504,10 @@ def test_config() -> None:
     again.set_weights(model.get_weights())
 
     assert again.name == "entities"
-    assert again.settings == settings
+    assert {**again.settings.model_dump(), **again.arguments} == settings
     assert again.recurrent.settings == model.recurrent.settings
-    assert again.recurrent.settings["recurrent_dropout"] == 0.2
-    assert again.recurrent.settings["dropout"] == 0.1
+    assert again.recurrent.settings.recurrent_dropout == 0.2
+    assert again.recurrent.settings.dropout == 0.1
     assert again.crf is not None
     assert again.crf.settings == {"tags": TAG_COUNT, "allowed": BIO}
     assert again.word_dropout.rate == 0.3

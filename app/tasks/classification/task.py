@@ -100,23 +100,14 @@ class Classification(Task):
     def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
         """A `models.classifier.Classifier`."""
         from models.classifier import Classifier
+        from models.settings import ClassifierSettings
 
         model = config.model
         token_counts = encoded.counts["vocabulary"]
         classifier = Classifier(
+            ClassifierSettings.of(config.model),
             vocabulary_size=len(token_counts),
             classes=len(vocabularies["labels"]),
-            embedding_size=model.embedding_size,
-            cell=model.cell,
-            units=model.units,
-            layers=model.layers,
-            bidirectional=model.bidirectional,
-            merge_mode=model.merge_mode,
-            pooling=model.pooling,
-            dropout=model.dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            activation=model.activation,
         )
         classifier.build()
         classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())

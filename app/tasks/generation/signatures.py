@@ -70,12 +70,11 @@ class GenerationSignatures(tf.Module):
         width = tf.TensorSpec([], tf.int32, "width")
         length_penalty = tf.TensorSpec([], tf.float32, "length_penalty")
         model = self._model()
-        rows = model.settings
         cells = [
-            tf.TensorSpec([None, rows["units"]], tf.float32, f"state_{i}")
+            tf.TensorSpec([None, model.settings.units], tf.float32, f"state_{i}")
             for i, _ in enumerate(tf.nest.flatten(model.initial_state(1)))
         ]
-        logits = tf.TensorSpec([None, rows["vocabulary_size"]], tf.float32, "logits")
+        logits = tf.TensorSpec([None, model.vocabulary_size], tf.float32, "logits")
         ids = tf.TensorSpec([None, None], tf.int32, "ids")
         specs: dict[str, tuple[Any, tuple[tf.TensorSpec, ...]]] = {
             "serving_default": (self._serving_default, (prompt, length, *drawing, seed)),

@@ -129,23 +129,14 @@ class Generation(Task):
     def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
         """A `models.language_model.LanguageModel`."""
         from models.language_model import LanguageModel
+        from models.settings import LanguageModelSettings
 
-        model = config.model
         for name, split in encoded.splits.items():
             if not split.sequences["tokens"].counts.sum():
                 raise UserError(f"the {name} split has no tokens, only white space; give more text")
         built = LanguageModel(
+            LanguageModelSettings.of(config.model),
             vocabulary_size=len(vocabularies["vocabulary"]),
-            embedding_size=model.embedding_size,
-            cell=model.cell,
-            units=model.units,
-            layers=model.layers,
-            activation=model.activation,
-            dropout=model.dropout,
-            weight_dropout=model.weight_dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            tie_embeddings=model.tie_embeddings,
             labels=len(vocabularies.get("labels", ())),
         )
         built.build()

@@ -212,6 +212,7 @@ class Tagging(Task):
 
     def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
         """A `models.tagger.Tagger`."""
+        from models.settings import TaggerSettings
         from models.tagger import Tagger
 
         model = config.model
@@ -220,24 +221,11 @@ class Tagging(Task):
             tags = [tag.decode() for tag in vocabularies["tags"]]
             allowed = transitions(tags, LEARNED_SCHEME)
         tagger = Tagger(
+            TaggerSettings.of(config.model),
             vocabulary_size=len(vocabularies["vocabulary"]),
             tags=len(vocabularies["tags"]),
             labels=len(vocabularies.get("labels", ())),
-            character_features=model.character_features,
             character_vocabulary_size=len(vocabularies["characters"]),
-            character_embedding_size=model.character_embedding_size,
-            character_units=model.character_units,
-            embedding_size=model.embedding_size,
-            cell=model.cell,
-            units=model.units,
-            layers=model.layers,
-            bidirectional=model.bidirectional,
-            merge_mode=model.merge_mode,
-            dropout=model.dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            activation=model.activation,
-            crf=model.crf,
             allowed=allowed,
         )
         tagger.build()

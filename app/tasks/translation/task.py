@@ -130,25 +130,13 @@ class Translation(Task):
     def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
         """A `models.seq2seq.Seq2Seq`."""
         from models.seq2seq import Seq2Seq
+        from models.settings import Seq2SeqSettings
 
-        model = config.model
         built = Seq2Seq(
+            Seq2SeqSettings.of(config.model),
             source_vocabulary_size=len(vocabularies[SOURCE]),
             target_vocabulary_size=len(_target(vocabularies)),
-            embedding_size=model.embedding_size,
-            cell=model.cell,
-            units=model.units,
-            layers=model.layers,
-            bidirectional=model.bidirectional,
-            merge_mode=model.merge_mode,
-            attention=model.attention,
-            input_feeding=model.input_feeding,
             shared=config.text.shared,
-            tie_embeddings=model.tie_embeddings,
-            dropout=model.dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            activation=model.activation,
         )
         built.build()
         return built
