@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.decoding import beam_search, sample
+from models.decoding.beam import beam_search
+from models.decoding.sampling import sample
 from models.language_model import LanguageModel, State
 from models.layers.cells import CELLS, get_cell
 from models.settings import LanguageModelSettings

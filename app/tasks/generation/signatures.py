@@ -12,7 +12,9 @@ from app.config import Config
 from app.tasks.base import Vocabularies
 from app.tasks.generation import ENDS
 from app.tasks.tokenizing import cutting_options
-from models.decoding import beam_search, sample, truncate_at
+from models.decoding.beam import beam_search
+from models.decoding.sampling import sample
+from models.decoding.truncate import truncate_at
 from models.text.detokenize import detokenize
 from models.text.preprocessor import Preprocessor
 from models.text.tokenize import tokenize

@@ -11,7 +11,7 @@ import tensorflow as tf
 from app.config import Config
 from app.tasks.base import Vocabularies
 from app.tasks.tokenizing import cutting_options
-from models.decoding import beam_search, repeat_rows
+from models.decoding.beam import beam_search, repeat_rows
 from models.seq2seq import FIXED, State
 from models.text.detokenize import detokenize
 from models.text.preprocessor import Preprocessor
