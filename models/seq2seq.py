@@ -26,33 +26,6 @@ State = dict[str, Any]
 FIXED = ("memory", "keys", "lengths", "context")
 
 
-def losses(
-    logits: tf.Tensor, targets: tf.Tensor, lengths: tf.Tensor, label_smoothing: float = 0.0
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The cross-entropy of targets; padding never counts.
-
-    With label smoothing ε the target distribution is (1 − ε) on the token and ε spread evenly over the
-    whole vocabulary (Szegedy et al. 2016, section 7).
-
-    Args:
-        logits: float [B, T, V].
-        targets: int32 [B, T], the tokens to be predicted.
-        lengths: int32 [B], how many of them are real.
-        label_smoothing: ε, from 0 to 1.
-
-    Returns:
-        the sum over each row's real tokens in nats, float [B]; how many they are, float [B].
-        `losses([[[0., 0.]]], [[1]], [1]) -> [0.69], [1.]`
-    """
-    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    if label_smoothing:
-        # log Z − y is the nats of y: those of every other token follow from them by differences of logits.
-        of_target = tf.gather(logits, targets, axis=2, batch_dims=2)
-        nats += label_smoothing * (of_target - tf.reduce_mean(logits, axis=2))
-    real = tf.sequence_mask(lengths, tf.shape(targets)[1])
-    return tf.reduce_sum(tf.where(real, nats, 0.0), axis=1), tf.cast(lengths, tf.float32)
-
-
 @keras.saving.register_keras_serializable("textrnn")
 class Seq2Seq(Network):
     """Embedding and recurrent encoder; recurrent decoder, attention, attentional state, softmax.

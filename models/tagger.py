@@ -12,6 +12,7 @@ from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
+from models.losses import token_cross_entropy
 from models.network import Network
 from models.settings import BidirectionalSettings, TaggerSettings
 
@@ -253,9 +254,8 @@ class Tagger(Network):
         emissions = tf.cast(outputs["emissions"], tf.float32)
         if self.crf is not None:
             return -self.crf.log_likelihood(emissions, tags, lengths)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tags, logits=emissions)
         real = tf.sequence_mask(lengths, tf.shape(tags)[1])
-        return tf.reduce_sum(tf.where(real, losses, 0.0), axis=1)
+        return tf.reduce_sum(token_cross_entropy(emissions, tags, real), axis=1)
 
     def decode(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
         """The best tags of each row, of those allowed.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from app.tasks.base import RowBatch
 from data.errors import UserError
 from data.prepared import Dataset, Scan
 from data.splits import ALL_SPLITS
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 
 def label_names(dataset: Dataset) -> list[bytes]:
@@ -69,12 +65,3 @@ def check_labels(found: Scan) -> None:
                 f"label {shown} in the {split} rows, but never in the training rows; "
                 "give it training rows or take it out"
             )
-
-
-def cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float) -> tf.Tensor:
-    """Of labels int32 [B] with the softmax of their logits float [B, L], in nats: float32 [B]."""
-    import tensorflow as tf
-
-    classes = logits.shape[-1]
-    expected = tf.one_hot(targets, classes) * (1 - label_smoothing) + label_smoothing / classes
-    return tf.nn.softmax_cross_entropy_with_logits(expected, tf.cast(logits, tf.float32))

@@ -264,7 +264,7 @@ def test_labels_where_there_are_none() -> None:
 
 def test_no_layers() -> None:
     """A model without recurrent layers is refused."""
-    with pytest.raises(ValueError, match="at least 1 recurrent layer, got 0"):
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
         model(layers=0)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
-from app.tasks.labels import check_labels, check_labels_known, cross_entropy, label_ids, label_names
+from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
 from data.formats import Field, read_csv, read_jsonl, read_tsv
@@ -128,12 +128,13 @@ class Classification(Task):
         """Cross-entropy of each row; a hit is a row whose highest logit is its label's."""
         import tensorflow as tf
 
+        from models.losses import cross_entropy, number_correct
+
         logits = model(batch["ids"], batch["lengths"], training=True)
         losses = cross_entropy(logits, batch["targets"], label_smoothing)
-        best = tf.argmax(logits, axis=-1, output_type=tf.int32)
         return Losses(
             tf.reduce_mean(losses * batch["weights"]),
-            tf.reduce_sum(tf.cast(tf.equal(best, batch["targets"]), tf.float32)),
+            number_correct(logits, batch["targets"]),
             tf.cast(tf.shape(losses)[0], tf.float32),
         )
 
@@ -141,10 +142,11 @@ class Classification(Task):
         self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
     ) -> Callable[[], dict[str, float]]:
         """Loss (nats a row), accuracy and macro F1."""
+        from models.losses import cross_entropy
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             logits = model(batch["ids"], batch["lengths"], training=False)
-            return {"logits": logits, "loss": cross_entropy(logits, batch["targets"], 0.0)}
+            return {"logits": logits, "loss": cross_entropy(logits, batch["targets"])}
 
         def figures(batches: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             logits = np.concatenate([output["logits"] for output in outputs])

@@ -349,19 +349,15 @@ def _read_window(
     """Nats, hits and tokens of a window in sum, and the state behind it."""
     import tensorflow as tf
 
+    from models.losses import number_correct, token_cross_entropy
+
     carried_on = tf.logical_not(batch["fresh"])[:, tf.newaxis]
     state = tf.nest.map_structure(lambda value: tf.where(carried_on, value, 0.0), state)
     logits, state = model(batch["inputs"], state, labels, training=training)
-    logits = tf.cast(logits, tf.float32)
     targets = batch["targets"]
     real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1]) & batch["counted"][:, tf.newaxis]
-    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-    if label_smoothing:
-        uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-        nats = (1 - label_smoothing) * nats + label_smoothing * uniform
-    right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), targets) & real
-    hits, tokens = (tf.reduce_sum(tf.cast(value, tf.float32)) for value in (right, real))
-    return tf.reduce_sum(tf.where(real, nats, 0.0)), hits, tokens, state
+    nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing))
+    return nats, number_correct(logits, targets, real), tf.reduce_sum(tf.cast(real, tf.float32)), state
 
 
 def _reader(model: Any, feed: StreamFeed) -> Callable[[], tuple[float, float, float]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Answers, Arrays, Losses, Plan, RowBatch, Task, Vocabularies, evaluated
-from app.tasks.labels import check_labels, check_labels_known, cross_entropy, label_ids, label_names
+from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from app.tasks.tagging.scores import RawScore, TagScore
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -257,16 +257,16 @@ class Tagging(Task):
         """The mean over tokens, plus with labels their cross-entropy; a hit is a token's highest score."""
         import tensorflow as tf
 
+        from models.losses import cross_entropy, number_correct
+
         outputs = _outputs(model, batch, training=True)
         lengths = batch["lengths"]
         tokens = tf.cast(tf.reduce_sum(lengths), tf.float32)
         loss = tf.reduce_sum(model.tag_losses(outputs, batch["tags"], lengths)) / tokens
         if "labels" in batch:
             loss += tf.reduce_mean(cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing))
-        best = tf.argmax(outputs["emissions"], axis=-1, output_type=tf.int32)
-        real = tf.sequence_mask(lengths, tf.shape(best)[1])
-        hits = tf.reduce_sum(tf.cast(tf.equal(best, batch["tags"]) & real, tf.float32))
-        return Losses(loss, hits, tokens)
+        real = tf.sequence_mask(lengths, tf.shape(batch["tags"])[1])
+        return Losses(loss, number_correct(outputs["emissions"], batch["tags"], real), tokens)
 
     def evaluator(
         self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config

@@ -311,15 +311,14 @@ def _read(
     """Nats of each row float [B], hits and tokens in sum."""
     import tensorflow as tf
 
-    from models.seq2seq import losses
+    from models.losses import number_correct, token_cross_entropy
 
     logits = model(batch["source"], batch["source_lengths"], batch["before"], training=training)
-    logits = tf.cast(logits, tf.float32)
-    nats, tokens = losses(logits, batch["following"], batch["lengths"], label_smoothing)
-    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    real = tf.sequence_mask(batch["lengths"], tf.shape(best)[1])
-    hits = tf.reduce_sum(tf.cast(tf.equal(best, batch["following"]) & real, tf.float32))
-    return nats, hits, tf.reduce_sum(tokens)
+    targets = batch["following"]
+    real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1])
+    nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing), axis=1)
+    tokens = tf.reduce_sum(tf.cast(batch["lengths"], tf.float32))
+    return nats, number_correct(logits, targets, real), tokens
 
 
 def _translated(predictor: Predictor, texts: Sequence[bytes] | np.ndarray) -> Answers:
