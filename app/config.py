@@ -60,7 +60,7 @@ class TextConfig(_Section):
 class ModelConfig(_Section):
     """The network."""
 
-    cell: Literal["simple", "gru", "lstm"] = Key("lstm", description="kind of recurrent layer")
+    cell: Literal["simple", "gru", "lstm", "mingru"] = Key("lstm", description="kind of recurrent layer")
     units: Positive = Key(64, description="width of the hidden state, of each direction")
     layers: Count = Key(1, description="recurrent layers; 0: none, pooled embeddings to compare with")
     bidirectional: bool = Key(True, description="also read backwards")

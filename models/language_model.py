@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -132,13 +133,13 @@ class LanguageModel(Network):
         if condition is not None:
             sequences += condition[:, tf.newaxis]
         sequences = self.embedding_dropout(sequences, training=training)
-        behind = []
+        after = []
         for i, layer in enumerate(self.recurrent):
             if i:
                 sequences = self.between[i - 1](sequences, training=training)
             sequences, *layer_state = self._run(layer, sequences, state[i], training)
-            behind.append(tuple(layer_state))
-        return self.head(self.head_dropout(sequences, training=training)), tuple(behind)
+            after.append(_float32(layer_state))
+        return self._logits(self.head_dropout(sequences, training=training)), tuple(after)
 
     def step(
         self, token_ids: tf.Tensor, state: State, labels: tf.Tensor | None = None
@@ -154,7 +155,7 @@ class LanguageModel(Network):
             logits of the next token, float [N, V]; the state behind the token.
         """
         state = self._advance(token_ids, state, self._condition(labels, tf.shape(token_ids)[0]))
-        return self.head(state[-1][0]), state
+        return self._logits(state[-1][0]), state
 
     def read(
         self,
@@ -179,12 +180,12 @@ class LanguageModel(Network):
         if condition is not None:
             sequences += condition[:, tf.newaxis]
         lengths = tf.cast(lengths, tf.int32)
-        behind = []
+        after = []
         for i, layer in enumerate(self.recurrent):
             start = None if state is None else state[i]
-            sequences, after = portable.run(layer, sequences, lengths, start, wants_state=True)
-            behind.append(after)
-        return self.head(behind[-1][0]), tuple(behind)
+            sequences, layer_state = portable.run(layer, sequences, lengths, start, wants_state=True)
+            after.append(_float32(layer_state))
+        return self._logits(after[-1][0]), tuple(after)
 
     def score(
         self,
@@ -233,6 +234,10 @@ class LanguageModel(Network):
         )
         return tf.cast(nats, tf.float32), lengths
 
+    def _logits(self, features: tf.Tensor) -> tf.Tensor:
+        """Return logits in float32, also in mixed precision."""
+        return tf.cast(self.head(features), tf.float32)
+
     def _condition(self, labels: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | None:
         """The labels' vectors, float [rows, D]."""
         if self.label_embedding is None:
@@ -247,12 +252,12 @@ class LanguageModel(Network):
         inputs = tf.gather(self.embedding.embeddings, token_ids)
         if condition is not None:
             inputs += condition
-        behind = []
+        after = []
         for layer, layer_state in zip(self.recurrent, state, strict=True):
             layer_state = self.cell.step(layer.cell, inputs, layer_state)
             inputs = layer_state[0]
-            behind.append(layer_state)
-        return tuple(behind)
+            after.append(layer_state)
+        return tuple(after)
 
     def _run(
         self, layer: keras.layers.RNN, sequences: tf.Tensor, state: tuple[tf.Tensor, ...], training: bool
@@ -275,6 +280,11 @@ class LanguageModel(Network):
             if moved is not None:
                 variable.assign(moved)
         return outputs
+
+
+def _float32(state: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+    """Return a state in float32, in which it is carried, also in mixed precision."""
+    return tuple(tf.cast(value, tf.float32) for value in state)
 
 
 @keras.saving.register_keras_serializable("textrnn")

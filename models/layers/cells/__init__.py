@@ -14,6 +14,7 @@ CELLS: dict[str, str] = {
     "simple": "models.layers.cells.simple",
     "gru": "models.layers.cells.gru",
     "lstm": "models.layers.cells.lstm",
+    "mingru": "models.layers.cells.mingru",
 }
 """The module of each cell, which defines `CELL`. A new cell is a module and an entry here."""
 
