@@ -238,15 +238,24 @@ class Tagger(Network):
             outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))
         return outputs
 
-    def tag_losses(self, outputs: dict[str, tf.Tensor], tags: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """The negative log-probability of each row's tags; divide by real tokens for a mean.
+    def tag_losses(
+        self,
+        outputs: dict[str, tf.Tensor],
+        tags: tf.Tensor,
+        lengths: tf.Tensor,
+        label_smoothing: float = 0.0,
+    ) -> tf.Tensor:
+        """Return the loss of each row's tags, in nats; divide by the number of real tokens for a mean.
 
-        With a CRF that of the tags together, else the sum of the cross entropies of real tokens.
+        With a CRF it is the negative log-probability of the tag sequence, else the sum of the cross-entropies
+        of real tokens.
 
         Args:
             outputs: of `call`.
             tags: int32 [B, T]; beyond a row's length any tag.
             lengths: int32 [B].
+            label_smoothing: as of `models.losses.cross_entropy`; a CRF ignores it, since its targets are whole
+                sequences.
 
         Returns:
             float32 [B].
@@ -255,7 +264,7 @@ class Tagger(Network):
         if self.crf is not None:
             return -self.crf.log_likelihood(emissions, tags, lengths)
         real = tf.sequence_mask(lengths, tf.shape(tags)[1])
-        return tf.reduce_sum(token_cross_entropy(emissions, tags, real), axis=1)
+        return tf.reduce_sum(token_cross_entropy(emissions, tags, real, label_smoothing), axis=1)
 
     def decode(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
         """The best tags of each row, of those allowed.

@@ -458,6 +458,23 @@ def test_word_dropout_spares_the_letters() -> None:
     assert np.ptp(real(unknown), axis=0).max() > 1e-3
 
 
+def test_label_smoothing() -> None:
+    """Without a CRF the loss of tags is that with smoothed targets; a CRF has whole sequences as targets."""
+    tags = batch()[0] % TAG_COUNT
+    lengths = tf.constant(LENGTHS)
+    softmax, crf = randomized(), randomized(crf=True)
+    outputs = softmax(*batch()[:2])
+    log_p = tf.nn.log_softmax(outputs["emissions"]).numpy()
+    for row, length in enumerate(LENGTHS):
+        wanted = 0.7 * np.eye(TAG_COUNT)[tags[row, :length].numpy()] + 0.3 / TAG_COUNT
+        found = softmax.tag_losses(outputs, tags, lengths, 0.3)[row]
+        np.testing.assert_allclose(found, -(wanted * log_p[row, :length]).sum(), rtol=1e-5)
+    outputs = crf(*batch()[:2])
+    np.testing.assert_array_equal(
+        crf.tag_losses(outputs, tags, lengths, 0.3), crf.tag_losses(outputs, tags, lengths)
+    )
+
+
 @pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
 def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A portable model gives the same numbers, and runs no layer of Keras."""

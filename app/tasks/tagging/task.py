@@ -254,7 +254,10 @@ class Tagging(Task):
         *,
         label_smoothing: float,
     ) -> Losses:
-        """The mean over tokens, plus with labels their cross-entropy; a hit is a token's highest score."""
+        """The mean over tokens, plus with labels their cross-entropy; a hit is a token's highest score.
+
+        Label smoothing applies to tags and labels, with a CRF to labels only.
+        """
         import tensorflow as tf
 
         from models.losses import cross_entropy, number_correct
@@ -262,7 +265,8 @@ class Tagging(Task):
         outputs = _outputs(model, batch, training=True)
         lengths = batch["lengths"]
         tokens = tf.cast(tf.reduce_sum(lengths), tf.float32)
-        loss = tf.reduce_sum(model.tag_losses(outputs, batch["tags"], lengths)) / tokens
+        nats = model.tag_losses(outputs, batch["tags"], lengths, label_smoothing)
+        loss = tf.reduce_sum(nats) / tokens
         if "labels" in batch:
             loss += tf.reduce_mean(cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing))
         real = tf.sequence_mask(lengths, tf.shape(batch["tags"])[1])
