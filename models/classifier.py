@@ -1,4 +1,4 @@
-"""Many to one: a text's tokens in, one score for each class out."""
+"""Many to one: from the tokens of a text to one score for each class."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from models.settings import ClassifierSettings
 from models.text.tokens import UNKNOWN_ID
 
 INTEGRATION_POINTS = 16
-"""Of integrated gradients: what they add up to is then right to a hundredth; `max` has kinks on the way."""
+"""Of integrated gradients: their sum is then accurate to a hundredth, also for `max`, which is not smooth."""
 
 
 def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """The logarithm of p / (1 - p) of a class for each row: float [B, C], int32 [B] → [B].
+    """Return the logarithm of p / (1 - p) of a class for each row: float [B, C], int32 [B] → [B].
 
     `log_odds([[2., 1.]], [0]) -> [1.]`
     """
@@ -35,7 +35,7 @@ def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 class Classifier(Network):
     """Embedding, dropout, recurrent layers, pooling, dropout, a dense head.
 
-    With `layers=0` it is the feed-forward network over pooled embeddings, to compare with.
+    With `layers=0` it is a feed-forward network over pooled embeddings, as a baseline.
     """
 
     settings_class = ClassifierSettings
@@ -62,7 +62,7 @@ class Classifier(Network):
         self.head = keras.layers.Dense(classes, name="head")
 
     def build(self, *_: Any, **__: Any) -> None:
-        """Creates all weights; shapes follow from the arguments alone."""
+        """Create all weights; their shapes follow from settings and arguments alone."""
         width = self.settings.embedding_size
         self.embedding.build((None, None))
         self.recurrent.build((None, None, width))
@@ -72,12 +72,12 @@ class Classifier(Network):
         self.built = True
 
     def call(self, token_ids: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Scores.
+        """Return scores.
 
         Args:
             token_ids: int32 [B, T], right-padded.
             lengths: int32 [B], each from 1 to T.
-            training: whether dropout is on.
+            training: whether to apply dropout.
 
         Returns:
             logits float [B, classes].
@@ -91,11 +91,12 @@ class Classifier(Network):
         return self.head(self.head_dropout(pooled, training=training))
 
     def importances(self, token_ids: tf.Tensor, lengths: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        """What each token does for a class: integrated gradients (Sundararajan et al. 2017, equation 1).
+        """Return the importance of each token for a class.
 
-        They add up to the class's log-odds (see `log_odds`) less those of a text of as many unknown
-        tokens, which is what a token is compared with: an unknown one has none. The integral along the
-        straight line between the two is taken by Gauss and Legendre's rule.
+        These are integrated gradients (Sundararajan et al. 2017, equation 1). Their sum is the log-odds of
+        the class (see `log_odds`) minus those of a text of as many unknown tokens, the baseline: an unknown
+        token has an importance of 0. The integral along the straight line between the two is computed by
+        Gauss-Legendre quadrature.
 
         Args:
             token_ids: int32 [B, T], right-padded.
@@ -103,7 +104,7 @@ class Classifier(Network):
             classes: int32 [B].
 
         Returns:
-            float32 [B, T]: more than 0 speaks for the class, less against it; 0 on padding.
+            float32 [B, T]: positive for the class, negative against it; 0 on padding.
         """
         nodes, weights = np.polynomial.legendre.leggauss(INTEGRATION_POINTS)
         shares = tf.constant((nodes + 1) / 2, tf.float32)[:, tf.newaxis, tf.newaxis]
@@ -123,7 +124,7 @@ class Classifier(Network):
             mean = tf.tensordot(weights, tape.gradient(odds, points), axes=1)
             return tf.pad(tf.reduce_sum(mean * difference, axis=1), [[0, tf.shape(token_ids)[0] - length]])
 
-        # Row by row, each of its own length: all points of a row are one batch, whose gradient keeps much.
+        # Row by row, each with its own length: the points of a row are one batch, which takes much memory.
         return tf.map_fn(
             of_row,
             (token_ids, lengths, classes),
@@ -132,12 +133,12 @@ class Classifier(Network):
         )
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`; what importances take gradients of runs on any host, too."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`, and importances, too."""
         self.recurrent.make_portable()
         for layer in (*self.recurrent.forward, *self.recurrent.backward):
-            if hasattr(layer, "use_cudnn"):  # which Keras would choose for ever if this machine has a GPU
+            if hasattr(layer, "use_cudnn"):  # else a machine with a GPU would trace cuDNN
                 layer.use_cudnn = False
 
     def cudnn_layers(self) -> int:
-        """See `RecurrentStack.cudnn_layers`."""
+        """Return the number of `RecurrentStack.cudnn_layers`."""
         return self.recurrent.cudnn_layers()

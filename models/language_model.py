@@ -1,4 +1,4 @@
-"""Generation: a text's tokens in, at each step one score for every token that may follow."""
+"""A language model: from the tokens of a text to scores of each next token."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ State = tuple[tuple[tf.Tensor, ...], ...]  # of each layer: h, and for an LSTM c
 class LanguageModel(Network):
     """Embedding, dropout, recurrent layers, dropout, a dense head over the vocabulary.
 
-    Texts are streams: a state is given and returned, so that a text may be read in pieces. A document is
-    read from a state of zeros, with `END_ID` before its first token. With labels, each step's input is the
-    sum of its token's vector and of its text's label's, so that a text of some label can be asked for.
+    Texts are streams: a state is passed and returned, so that a text can be processed in pieces. A document
+    starts with a state of zeros and `END_ID` before its first token. With labels, the input of each step is
+    the sum of the vectors of its token and of the label of its text: a label is a condition of generation.
     """
 
     settings_class = LanguageModelSettings
@@ -79,7 +79,7 @@ class LanguageModel(Network):
         )
 
     def build(self, *_: Any, **__: Any) -> None:
-        """Creates all weights; shapes follow from the arguments alone."""
+        """Create all weights; their shapes follow from settings and arguments alone."""
         width = self.settings.embedding_size
         self.embedding.build((None, None))
         if self.label_embedding is not None:
@@ -91,17 +91,17 @@ class LanguageModel(Network):
         self.built = True
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`."""
         self.portable = True
         for layer in self.recurrent:
             portable.prepare(layer)
 
     def cudnn_layers(self) -> int:
-        """How many layers a host with a GPU runs on cuDNN, where the model is portable and reads a text."""
+        """Return how many layers a host with a GPU runs on cuDNN once the model is portable."""
         return sum(portable.has_cudnn_kernel(layer) for layer in self.recurrent)
 
     def initial_state(self, rows: int | tf.Tensor) -> State:
-        """The state before anything was read: zeros, float [rows, units] each."""
+        """Return the state before the first token: zeros, float [rows, units] each."""
         units = self.settings.units
         return tuple(
             tuple(tf.zeros([rows, units]) for _ in range(self.cell.states))
@@ -115,16 +115,16 @@ class LanguageModel(Network):
         labels: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, State]:
-        """Reads a piece of each stream.
+        """Process a piece of each stream.
 
         Args:
             token_ids: int32 [S, T].
-            state: where the streams were left; nothing starts them.
-            labels: int32 [S], from 0 to the number of labels; nothing for "none given".
-            training: whether dropout is on.
+            state: after the piece before; None at the start.
+            labels: int32 [S], from 0 to the number of labels, which means that none is given, as does None.
+            training: whether to apply dropout.
 
         Returns:
-            logits of each step's next token, float [S, T, V]; the state behind the last step.
+            logits of each step's next token, float [S, T, V]; the state after the last step.
         """
         rows = tf.shape(token_ids)[0]
         state = self.initial_state(rows) if state is None else state
@@ -144,15 +144,15 @@ class LanguageModel(Network):
     def step(
         self, token_ids: tf.Tensor, state: State, labels: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, State]:
-        """Reads one token of each stream, without dropout and without the cost of Keras's layers.
+        """Process one token of each stream, without dropout and without the overhead of Keras layers.
 
         Args:
             token_ids: int32 [N].
-            state: where the streams were left.
+            state: after the previous token.
             labels: int32 [N], as in `call`.
 
         Returns:
-            logits of the next token, float [N, V]; the state behind the token.
+            logits of the next token, float [N, V]; the state after the token.
         """
         state = self._advance(token_ids, state, self._condition(labels, tf.shape(token_ids)[0]))
         return self._logits(state[-1][0]), state
@@ -164,16 +164,16 @@ class LanguageModel(Network):
         state: State | None = None,
         labels: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, State]:
-        """Reads prompts of different lengths, each to its own end.
+        """Process prompts of different lengths, each up to its last token.
 
         Args:
             token_ids: int32 [B, T], right-padded. A document's prompt starts with `END_ID`.
             lengths: int32 [B], each from 1 to T.
-            state: where the streams were left; nothing starts them.
+            state: after the text before; None at the start.
             labels: int32 [B], as in `call`.
 
         Returns:
-            logits of the token that follows each prompt, float [B, V]; the state behind each prompt.
+            logits of the token that follows each prompt, float [B, V]; the state after each prompt.
         """
         sequences = tf.gather(self.embedding.embeddings, token_ids)
         condition = self._condition(labels, tf.shape(token_ids)[0])
@@ -195,16 +195,16 @@ class LanguageModel(Network):
         *,
         window: int = 128,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """How unlikely documents are, in one pass however long they are.
+        """Return the negative log-likelihood of documents, in one pass however long they are.
 
-        They are read in windows with the state carried on: no more than [B, window, V] logits are held.
+        They are processed in windows whose state is carried over: [B, window, V] logits exist at once.
 
         Args:
-            token_ids: int32 [B, T], right-padded, without the `END_ID` that is read before them (and
-                with one behind them if it is to count).
+            token_ids: int32 [B, T], right-padded, without the `END_ID` that precedes them, and with one at
+                the end if it counts.
             lengths: int32 [B], each from 1 to T.
             labels: int32 [B], as in `call`.
-            window: steps read at a time.
+            window: number of steps processed at a time.
 
         Returns:
             the sum of -log p over each document's tokens, float [B]; the number of them, int32 [B].
@@ -239,7 +239,7 @@ class LanguageModel(Network):
         return tf.cast(self.head(features), tf.float32)
 
     def _condition(self, labels: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | None:
-        """The labels' vectors, float [rows, D]."""
+        """Return the vectors of labels, float [rows, D]."""
         if self.label_embedding is None:
             if labels is not None:
                 raise ValueError("labels were given to a language model that was made without any")
@@ -248,7 +248,7 @@ class LanguageModel(Network):
         return tf.gather(self.label_embedding.embeddings, labels)
 
     def _advance(self, token_ids: tf.Tensor, state: State, condition: tf.Tensor | None) -> State:
-        """The state behind one token more: token_ids int32 [N], condition float [N, D]."""
+        """Return the state after one more token: token_ids int32 [N], condition float [N, D]."""
         inputs = tf.gather(self.embedding.embeddings, token_ids)
         if condition is not None:
             inputs += condition
@@ -262,7 +262,7 @@ class LanguageModel(Network):
     def _run(
         self, layer: keras.layers.RNN, sequences: tf.Tensor, state: tuple[tf.Tensor, ...], training: bool
     ) -> list[tf.Tensor]:
-        """One layer's outputs and its last state, with some of its recurrent weights dropped in training."""
+        """Return the outputs of one layer and its last state; training may drop recurrent weights."""
         if self.portable and not training:
             rows, steps = tf.unstack(tf.shape(sequences)[:2])
             found, after = portable.run(layer, sequences, tf.fill([rows], steps), state, wants_state=True)
@@ -272,13 +272,13 @@ class LanguageModel(Network):
             return outputs
         kernel = layer.cell.recurrent_kernel
         dropped = keras.random.dropout(kernel, self.weight_dropout, seed=self.weight_seed)
-        # The layer finds other weights under its variable's name, whichever kernel it runs.
+        # The layer gets these values of its variable, whichever kernel it runs.
         with keras.StatelessScope(state_mapping=[(kernel, dropped)]) as scope:
             outputs = layer(sequences, initial_state=list(state), training=training)
-        for variable in layer.non_trainable_variables:  # seeds moved on inside the scope, and there only
-            moved = scope.get_current_value(variable)
-            if moved is not None:
-                variable.assign(moved)
+        for variable in layer.non_trainable_variables:  # seeds were advanced inside of the scope only
+            advanced = scope.get_current_value(variable)
+            if advanced is not None:
+                variable.assign(advanced)
         return outputs
 
 
@@ -289,14 +289,14 @@ def _float32(state: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
 
 @keras.saving.register_keras_serializable("textrnn")
 class TiedHead(keras.layers.Layer):
-    """A dense head whose weights are an embedding's (Press and Wolf 2017)."""
+    """A dense head with the weights of an embedding (Press and Wolf 2017)."""
 
     def __init__(self, embedding: Embedding, *, project: bool, **options: Any) -> None:
-        """Makes the layer.
+        """Create the layer.
 
         Args:
             embedding: of V tokens, D wide.
-            project: whether features are brought to that width first, by a matrix without a bias.
+            project: whether features are first projected to that width, by a matrix without a bias.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)
@@ -306,13 +306,13 @@ class TiedHead(keras.layers.Layer):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: input_shape (..., features)."""
+        """Create the weights for features of a shape (..., D')."""
         if self.projection is not None:
             self.projection.build(input_shape)
         self.bias = self.add_weight(shape=(self.embedding.input_dim,), initializer="zeros", name="bias")
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
-        """Features float [..., D'] → logits float [..., V]."""
+        """Return logits: features float [..., D'] → float [..., V]."""
         if self.projection is not None:
             features = self.projection(features)
         return keras.ops.matmul(features, keras.ops.transpose(self.embedding.embeddings)) + self.bias

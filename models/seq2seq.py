@@ -1,7 +1,7 @@
-"""Many to many, of another length: a source's tokens in, a score for each next token of its target out.
+"""Many to many, of another length: from the tokens of a source to the scores of each token of its target.
 
-An encoder reads the source, a decoder writes the target token by token (Sutskever et al. 2014; Cho et al.
-2014) and looks back at the source's steps through attention (Bahdanau et al. 2015; Luong et al. 2015).
+An encoder encodes the source; a decoder generates the target token by token (Sutskever et al. 2014; Cho et
+al. 2014) and attends to the steps of the source (Bahdanau et al. 2015; Luong et al. 2015).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from models.layers.word_dropout import WordDropout
 from models.network import Network
 from models.settings import Seq2SeqSettings
 
-# What a step of decoding hands to the next: nested tensors, each with a row for each hypothesis.
+# What one step of decoding passes to the next: nested tensors with a row for each hypothesis.
 State = dict[str, Any]
 
-# The entries of a state that no step changes: a search may close over them, its rows repeated.
+# The entries of a state that no step changes: a search may close over them with repeated rows.
 FIXED = ("memory", "keys", "lengths", "context")
 
 
@@ -30,9 +30,9 @@ FIXED = ("memory", "keys", "lengths", "context")
 class Seq2Seq(Network):
     """Embedding and recurrent encoder; recurrent decoder, attention, attentional state, softmax.
 
-    The attentional state h̃ = tanh(W [context; hidden state]) (Luong et al. 2015, equation 5) is what the
-    next token is predicted from. Without attention the context is the encoder's final output at every
-    step, which each step of the decoder also reads (Cho et al. 2014).
+    The attentional state h̃ = tanh(W [context; hidden state]) (Luong et al. 2015, equation 5) predicts the
+    next token. Without attention the context is the encoder's final output at every
+    step, which is also an input of each step of the decoder (Cho et al. 2014).
     """
 
     settings_class = Seq2SeqSettings
@@ -104,7 +104,7 @@ class Seq2Seq(Network):
         )
 
     def build(self, *_: Any, **__: Any) -> None:
-        """Creates all weights; shapes follow from the arguments alone."""
+        """Create all weights; their shapes follow from settings and arguments alone."""
         units, width = self.settings.units, self.settings.embedding_size
         self.target_embedding.build((None, None))
         if not self.shared:
@@ -131,11 +131,11 @@ class Seq2Seq(Network):
         self.built = True
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`; a decoder goes step by step with any host's kernels."""
+        """Make the encoder portable, see `RecurrentStack.make_portable`; decoding steps already are."""
         self.encoder.make_portable()
 
     def cudnn_layers(self) -> int:
-        """See `RecurrentStack.cudnn_layers`; the encoder's."""
+        """Return the number of `RecurrentStack.cudnn_layers` of the encoder."""
         return self.encoder.cudnn_layers()
 
     def call(
@@ -145,15 +145,14 @@ class Seq2Seq(Network):
         target_ids: tf.Tensor,
         training: bool = False,
     ) -> tf.Tensor:
-        """Scores of each next token, given the ones before it (teacher forcing).
+        """Return the logits of each next token, given the ones before it (teacher forcing).
 
         Args:
             source_ids: int32 [B, S], right-padded.
             source_lengths: int32 [B], each from 1 to S.
-            target_ids: int32 [B, T], what the decoder reads: `text.END_ID` first, then the target's tokens
-                but for its last one, right-padded; their lengths need not be known, since no step depends on
-                those behind it.
-            training: whether dropout is on.
+            target_ids: int32 [B, T], the inputs of the decoder: `END_ID` first, then the target's tokens
+                except the last one, right-padded; no lengths are needed, since no step depends on later ones.
+            training: whether to apply dropout.
 
         Returns:
             logits float [B, T, V]; meaningless beyond a row's length.
@@ -166,19 +165,19 @@ class Seq2Seq(Network):
         return self._logits(self.dropout(run(embedded, state, masks), training=training))
 
     def encode(self, source_ids: tf.Tensor, source_lengths: tf.Tensor, training: bool = False) -> State:
-        """Reads the source.
+        """Encode the source.
 
         Args:
             source_ids: int32 [B, S], right-padded.
             source_lengths: int32 [B], each from 1 to S.
-            training: whether dropout is on.
+            training: whether to apply dropout.
 
         Returns:
-            the state in which `step` begins, nested tensors with B rows, of these entries: `hidden`, the
+            the state before the first `step`, nested tensors with B rows, with these entries: `hidden`, the
             decoder's; `attentional` [B, A]; without attention, `context` [B, D]; with it, `memory`
             [B, S, D], `keys` [B, S, U] and `lengths` [B] of the source, `attention` [B, S], the last
             step's weights, and `coverage` [B, S], their sum over all steps, but 1 on padding, which
-            asks for no more. Those in `FIXED` never change.
+            needs no more. Those in `FIXED` never change.
         """
         embedded = self.source_embedding(self.source_word_dropout(source_ids, training=training))
         memory, final = self.encoder(
@@ -205,10 +204,10 @@ class Seq2Seq(Network):
         }
 
     def step(self, token_ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """One step of decoding.
+        """Run one step of decoding.
 
         Args:
-            token_ids: int32 [N], the token before; `text.END_ID` at the first step.
+            token_ids: int32 [N], the previous token; `END_ID` at the first step.
             state: of `encode` or of the step before, with N rows.
 
         Returns:
@@ -218,7 +217,7 @@ class Seq2Seq(Network):
         return self._logits(state["attentional"]), state
 
     def _masks(self, rows: tf.Tensor, dtype: tf.DType, training: bool) -> list[tf.Tensor] | None:
-        """Dropout that is one for all steps of a row (Gal and Ghahramani 2016): fed state, layers' inputs."""
+        """Return dropout masks of fed state and layers, one for all steps (Gal and Ghahramani 2016)."""
         if not training or not self.settings.dropout:
             return None
         widths = [self.attentional_size] + [self.settings.units] * (self.settings.layers - 1)
@@ -226,7 +225,7 @@ class Seq2Seq(Network):
         return [self.dropout(each, training=True) for each in ones]
 
     def _fed_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
-        """Attentional states [B, T, A], step by step."""
+        """Return the attentional states [B, T, A], computed step by step."""
         steps = tf.shape(embedded)[1]
         by_step = tf.transpose(embedded, [1, 0, 2])
         fixed: State = {name: state[name] for name in FIXED if name in state}
@@ -245,7 +244,7 @@ class Seq2Seq(Network):
         return tf.transpose(outputs.stack(), [1, 0, 2])
 
     def _free_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
-        """Attentional states [B, T, A], all steps of a layer at once: nothing is fed back."""
+        """Return the attentional states [B, T, A], all steps of a layer at once: nothing is fed back."""
         steps = tf.shape(embedded)[1]
         sequences = embedded
         if not self.attention:
@@ -260,7 +259,7 @@ class Seq2Seq(Network):
         return self.attentional(tf.concat([contexts, sequences], axis=2))
 
     def _advance(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> State:
-        """The state after one step that reads embedded tokens [N, E]."""
+        """Return the state after one step with embedded tokens [N, E]."""
         inputs = [embedded]
         if not self.attention:
             inputs.append(state["context"])
@@ -288,8 +287,8 @@ class Seq2Seq(Network):
         return state
 
     def _logits(self, attentional: tf.Tensor) -> tf.Tensor:
-        """Scores of all tokens: [..., A] → [..., V]."""
-        # Outside of `call` Keras does not cast weights to the type that is computed in.
+        """Return the logits of all tokens: [..., A] → [..., V]."""
+        # Outside of `call` Keras does not cast weights to the compute dtype.
         bias = tf.cast(self.bias, attentional.dtype)
         if self.head:
             return self.head(attentional) + bias

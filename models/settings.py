@@ -53,7 +53,7 @@ class Settings(BaseModel):
 
 
 class RecurrentSettings(Settings):
-    """A stack of recurrent layers that read forwards."""
+    """A stack of forward recurrent layers."""
 
     cell: Annotated[str, OneOf(CELLS)] = Field("lstm", description="type of recurrent cell")
     units: Positive = Field(64, description="size of the hidden state of each direction")
@@ -66,16 +66,16 @@ class RecurrentSettings(Settings):
 
 
 class BidirectionalSettings(RecurrentSettings):
-    """A stack of recurrent layers that read in one direction or both."""
+    """A stack of recurrent layers in one direction or both."""
 
-    bidirectional: bool = Field(True, description="also read each text backwards")
+    bidirectional: bool = Field(True, description="add a backward direction to each layer")
     merge_mode: Literal["concat", "sum", "mul", "ave"] = Field(
         "concat", description="how the outputs of both directions are combined"
     )
 
 
 class ClassifierSettings(BidirectionalSettings):
-    """A `models.classifier.Classifier`."""
+    """Settings of `models.classifier.Classifier`."""
 
     embedding_size: Positive = Field(64, description="size of the token embeddings")
     word_dropout: Share = Field(0.2, description="probability that a token is replaced by [UNK] in training")
@@ -85,7 +85,7 @@ class ClassifierSettings(BidirectionalSettings):
 
 
 class TaggerSettings(BidirectionalSettings):
-    """A `models.tagger.Tagger`."""
+    """Settings of `models.tagger.Tagger`."""
 
     embedding_size: Positive = Field(64, description="size of the word embeddings")
     word_dropout: Share = Field(0.2, description="probability that a word is replaced by [UNK] in training")
@@ -100,7 +100,7 @@ class TaggerSettings(BidirectionalSettings):
 
 
 class LanguageModelSettings(RecurrentSettings):
-    """A `models.language_model.LanguageModel`."""
+    """Settings of `models.language_model.LanguageModel`."""
 
     layers: Positive = Field(1, description="number of recurrent layers")
     embedding_size: Positive = Field(64, description="size of the token embeddings")
@@ -110,7 +110,7 @@ class LanguageModelSettings(RecurrentSettings):
 
 
 class Seq2SeqSettings(BidirectionalSettings):
-    """A `models.seq2seq.Seq2Seq`."""
+    """Settings of `models.seq2seq.Seq2Seq`."""
 
     layers: Positive = Field(1, description="number of recurrent layers of the encoder and of the decoder")
     embedding_size: Positive = Field(64, description="size of the token embeddings")
@@ -119,7 +119,7 @@ class Seq2SeqSettings(BidirectionalSettings):
         "additive", description="attention of the decoder over the source"
     )
     input_feeding: bool = Field(
-        True, description="feed the attentional state of each step to the next step (Luong et al. 2015)"
+        True, description="pass the attentional state of each step to the next step (Luong et al. 2015)"
     )
     tie_embeddings: bool = Field(
         True, description="share the weights of the target embedding and the output layer"

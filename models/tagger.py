@@ -1,4 +1,4 @@
-"""Many to many: a text's tokens in, one tag for each out, and if wanted one label for the whole text."""
+"""Many to many: from the tokens of a text to one tag for each, and optionally a label for the whole text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILTER_WIDTHS = (2, 3, 4)
 
 @keras.saving.register_keras_serializable("textrnn")
 class CharacterEncoder(keras.layers.Layer):
-    """A vector for each word form from its characters.
+    """Encodes each word from its characters.
 
     `recurrent`: the final states of a bidirectional LSTM (Ling et al. 2015; Lample et al. 2016).
     `convolution`: the maxima of filters over 2, 3 and 4 characters (Ma and Hovy 2016).
@@ -36,10 +36,10 @@ class CharacterEncoder(keras.layers.Layer):
         units: int,
         **options: Any,
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            kind: as above.
+            kind: see above.
             vocabulary_size: number of character ids, the special ones included.
             embedding_size: width of a character's vector.
             units: of each direction, or filters of all widths together.
@@ -71,7 +71,7 @@ class CharacterEncoder(keras.layers.Layer):
             raise ValueError(f"kind is one of recurrent, convolution; got {kind!r}")
 
     def build(self, *_: Any) -> None:
-        """Creates the weights; shapes follow from the arguments alone."""
+        """Create the weights; their shapes follow from the arguments alone."""
         self.embedding.build((None, None))
         for layer in (self.recurrent, *self.filters):
             if layer is not None:
@@ -79,12 +79,12 @@ class CharacterEncoder(keras.layers.Layer):
         self.built = True
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`."""
         if self.recurrent is not None:
             self.recurrent.make_portable()
 
     def call(self, characters: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Character ids int32 [U, C], right-padded, and lengths int32 [U] (≥ 1) → float [U, D]."""
+        """Encode words: character ids int32 [U, C], right-padded, lengths int32 [U] (≥ 1) → float [U, D]."""
         embedded = self.embedding(characters)
         if self.recurrent is not None:
             return self.recurrent(embedded, lengths)[1]
@@ -92,7 +92,7 @@ class CharacterEncoder(keras.layers.Layer):
         embedded = tf.where(real, embedded, tf.zeros_like(embedded))
         maxima = []
         for layer in self.filters:
-            # Each filter also sees the edges of a form, as if zeros stood around it.
+            # Each filter also covers the edges of a word, which is padded with zeros.
             edge = layer.kernel_size[0] - 1
             found = layer(tf.pad(embedded, [[0, 0], [edge, edge], [0, 0]]))
             touching = tf.sequence_mask(lengths + edge, tf.shape(found)[1])[:, :, None]
@@ -100,17 +100,18 @@ class CharacterEncoder(keras.layers.Layer):
         return tf.tanh(tf.concat(maxima, axis=-1))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """Return the arguments that create this layer again."""
         return {**super().get_config(), **self.arguments}
 
 
 @keras.saving.register_keras_serializable("textrnn")
 class Tagger(Network):
-    """Embeddings of words and their characters, dropout, recurrent layers, dropout, a dense head a token.
+    """Word embeddings and character features, dropout, recurrent layers, dropout, a dense head a token.
 
     A CRF may score the tags of a sentence together (Huang et al. 2015). With sentence labels, the maximum
-    and the mean of what the head reads feed a second head, and both learn together (Liu and Lane 2016).
-    With `layers=0` each token is tagged by itself, to compare with.
+    and the mean of the inputs of the head are the input of a second head; both are trained together (Liu and
+    Lane 2016).
+    With `layers=0` each token is tagged by itself, as a baseline.
     """
 
     settings_class = TaggerSettings
@@ -171,7 +172,7 @@ class Tagger(Network):
             self.label_head = keras.layers.Dense(labels, name="label_head")
 
     def build(self, *_: Any, **__: Any) -> None:
-        """Creates all weights; shapes follow from the arguments alone."""
+        """Create all weights; their shapes follow from settings and arguments alone."""
         width = self.settings.embedding_size
         self.embedding.build((None, None))
         if self.character_encoder is not None:
@@ -188,13 +189,13 @@ class Tagger(Network):
         self.built = True
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`."""
         self.recurrent.make_portable()
         if self.character_encoder is not None:
             self.character_encoder.make_portable()
 
     def cudnn_layers(self) -> int:
-        """See `RecurrentStack.cudnn_layers`; those over characters count."""
+        """Return the number of `RecurrentStack.cudnn_layers`, including those over characters."""
         stacks = [self.recurrent]
         if self.character_encoder is not None and self.character_encoder.recurrent is not None:
             stacks.append(self.character_encoder.recurrent)
@@ -209,18 +210,18 @@ class Tagger(Network):
         character_lengths: tf.Tensor | None = None,
         training: bool = False,
     ) -> dict[str, tf.Tensor]:
-        """Scores.
+        """Return scores.
 
-        The characters of each distinct word form of a batch are read once; without character features
-        the last three may be left out.
+        The characters of each distinct word of a batch are encoded once. Without character features the last
+        three arguments may be omitted.
 
         Args:
             token_ids: int32 [B, T], right-padded.
             lengths: int32 [B], each from 1 to T.
-            forms: int32 [B, T], which row of `characters` spells a token; any row for padding.
+            forms: int32 [B, T], the row of `characters` for each token; any row for padding.
             characters: int32 [U, C], character ids, right-padded.
             character_lengths: int32 [U], each from 1 to C.
-            training: whether dropout is on.
+            training: whether to apply dropout.
 
         Returns:
             `emissions` float [B, T, K], the scores of each token's tags (meaningless beyond a row's
@@ -254,7 +255,7 @@ class Tagger(Network):
             outputs: of `call`.
             tags: int32 [B, T]; beyond a row's length any tag.
             lengths: int32 [B].
-            label_smoothing: as of `models.losses.cross_entropy`; a CRF ignores it, since its targets are whole
+            label_smoothing: as of `models.losses.cross_entropy`; a CRF ignores it: its targets are whole
                 sequences.
 
         Returns:
@@ -267,7 +268,7 @@ class Tagger(Network):
         return tf.reduce_sum(token_cross_entropy(emissions, tags, real, label_smoothing), axis=1)
 
     def decode(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
-        """The best tags of each row, of those allowed.
+        """Return the best allowed tags of each row.
 
         Args:
             outputs: of `call`.
@@ -285,7 +286,7 @@ class Tagger(Network):
         return tf.where(tf.sequence_mask(lengths, tf.shape(tags)[1]), tags, 0)
 
     def tag_probabilities(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
-        """The probability of each tag of each token, over all allowed tags of the row.
+        """Return the probability of each tag of each token, over all allowed tag sequences of the row.
 
         Args:
             outputs: of `call`.

@@ -27,23 +27,23 @@ def beam_search(
     coverage: Callable[[State], tf.Tensor] | None = None,
     forbidden: Sequence[int] | tf.Tensor = (),
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Searches for each row's best texts, several at a time.
+    """Search for the best texts of each row.
 
     A text's score is that of Wu et al. 2016, equation 14: log p / ((5 + n) / 6)^α
     + β Σ log min(coverage, 1), with n its tokens, the end included. A text is finished when its end is
-    among the best `width` continuations, or at the greatest length; `width` unfinished ones go on beside
-    it. A row is searched until `width` texts are finished and no unfinished one can become better than
-    the worst of them. A width of 1 is greedy search: it stops at the first end.
+    among the best `width` continuations, or at the greatest length; `width` unfinished ones continue.
+    A row is searched until `width` texts are finished and no unfinished one can become better than the worst
+    of them. A width of 1 is greedy search: it stops at the first end.
 
     Args:
         step: the model's step. It is called with N = B · width rows, those of one row of the batch
             together. What no step changes, such as an encoder's outputs, is better closed over, its rows
             repeated by `repeat_rows`, than held in the state, whose rows are gathered at each step.
-        state: after the prompt was read, of B rows.
+        state: after the prompt, of B rows.
         logits: of the first token to emit, float [B, V].
         end_id: the token that ends a text.
         max_length: the most tokens of a text, at least 1, int32 [B] or one for all rows.
-        width: number of texts. A Python 1 takes a shorter way than a tensor that holds 1.
+        width: number of texts. A Python 1 is faster than a tensor that holds 1.
         length_penalty: α; 0 for none, more for longer texts.
         coverage_penalty: β, at least 0.
         coverage: from a state, the attention that each source position has had in sum, the step to the
@@ -72,7 +72,7 @@ def beam_search(
 
 
 def repeat_rows(nest: State, width: int | tf.Tensor) -> State:
-    """Each row of each tensor `width` times in succession, as `beam_search` orders its rows.
+    """Repeat each row of each tensor `width` times in succession, as `beam_search` orders its rows.
 
     `repeat_rows([[1], [2]], 2) -> [[1], [1], [2], [2]]`
     """
@@ -290,7 +290,7 @@ def _impossible() -> tf.Tensor:
 
 
 def _log_normaliser(logits: tf.Tensor) -> tf.Tensor:
-    """Logarithm of Σ exp of logits, added up in float64: float32 [N, V] → float64 [N, 1]."""
+    """Return the logarithm of Σ exp of logits, summed in float64: float32 [N, V] → float64 [N, 1]."""
     largest = tf.reduce_max(logits, axis=-1, keepdims=True)
     total = tf.reduce_sum(tf.cast(tf.exp(logits - largest), tf.float64), axis=-1, keepdims=True)
     return tf.cast(largest, tf.float64) + tf.math.log(total)

@@ -10,17 +10,17 @@ NEVER = float("-inf")
 
 
 def forbidden_logits(forbidden: Sequence[int] | tf.Tensor, vocabulary_size: tf.Tensor) -> tf.Tensor:
-    """What is added to logits so that some tokens are never chosen: float [V], 0 or -inf."""
+    """Return what to add to logits so that some tokens are never chosen: float [V], 0 or -inf."""
     forbidden = tf.cast(tf.convert_to_tensor(forbidden, tf.int32), tf.int32)
     is_forbidden = tf.reduce_any(tf.range(vocabulary_size)[:, tf.newaxis] == forbidden, axis=1)
     return tf.where(is_forbidden, NEVER, 0.0)
 
 
 def penalise_repetition(logits: tf.Tensor, recent: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
-    """Makes tokens less likely that stand in the recent text (Keskar et al. 2019, section 4.1).
+    """Make tokens less likely that occur in the recent text (Keskar et al. 2019, section 4.1).
 
     A positive logit is divided by the penalty; a negative one is multiplied by it, for which the
-    division of the paper would make it likelier. A token that stands there twice is penalised once.
+    division of the paper would make it likelier. A token that occurs twice is penalised once.
 
     Args:
         logits: float [B, V].
@@ -39,7 +39,7 @@ def penalise_repetition(logits: tf.Tensor, recent: tf.Tensor, penalty: tf.Tensor
 
 
 def keep_likely(scores: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Sorts tokens and keeps the likeliest, by number (Fan et al. 2018) and by mass (Holtzman et al. 2020).
+    """Sort tokens and keep the likeliest, by number (Fan et al. 2018) and by mass (Holtzman et al. 2020).
 
     Args:
         scores: logits float [B, V].
@@ -56,6 +56,6 @@ def keep_likely(scores: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tuple[
     scores = tf.where(rank < most, scores, NEVER)
     mass_before = tf.cumsum(tf.nn.softmax(scores), axis=-1, exclusive=True)
     top_p = top_p[:, tf.newaxis]
-    # The sum's rounding must not cut where nothing is to be cut.
+    # The rounding of the sum must not remove tokens where all are kept.
     kept = (rank == 0) | (mass_before < top_p) | (top_p >= 1)
     return tf.where(kept, scores, NEVER), ids

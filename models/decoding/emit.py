@@ -33,7 +33,7 @@ def emit(
 
     Args:
         step: of the model.
-        state: after the prompt was read, of B rows.
+        state: after the prompt, of B rows.
         logits: of the first token, float [B, V].
         choose: the next token of each row.
         length: maximum number of tokens, int32 [B].

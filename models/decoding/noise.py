@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def gumbel_noise(seed: tf.Tensor, position: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-    """Noise of the standard Gumbel distribution, a pure function of (seed, position, token id).
+    """Return noise of the standard Gumbel distribution, a pure function of (seed, position, token id).
 
     A counter-based generator: the three numbers are hashed one after the other with the 32-bit finalizer
     of MurmurHash3 (Appleby 2011). So all rows are drawn at once, each by its own seed, where TensorFlow's
@@ -33,7 +33,7 @@ def _word(value: int) -> tf.Tensor:
 
 
 def _hash(words: tf.Tensor) -> tf.Tensor:
-    """Mixes each uint32's bits so that each one of the input changes half of the output's (MurmurHash3)."""
+    """Mix the bits of each uint32, so that each input bit changes half of the output bits (MurmurHash3)."""
     words = (words ^ tf.bitwise.right_shift(words, _word(16))) * _word(0x85EBCA6B)
     words = (words ^ tf.bitwise.right_shift(words, _word(13))) * _word(0xC2B2AE35)
     return words ^ tf.bitwise.right_shift(words, _word(16))

@@ -26,16 +26,16 @@ def sample(
     forbidden: Sequence[int] | tf.Tensor = (),
     emitted: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, State, tf.Tensor]:
-    """Draws one text a row, token by token.
+    """Sample one text a row, token by token.
 
-    In this order: the repetition penalty changes the logits, forbidden tokens leave, the temperature
-    divides, top-k and then top-p (of the mass that top-k left) cut, and one of the remaining tokens is
-    drawn by the Gumbel-max trick with the noise of `gumbel_noise`. A row's text is a function of its own
-    arguments alone.
+    In this order: the repetition penalty changes the logits, forbidden tokens are removed, the logits are
+    divided by the temperature, top-k and then top-p (of the mass that top-k left) remove tokens, and one of
+    the remaining tokens is drawn by the Gumbel-max trick with the noise of
+    `gumbel_noise`. A row's text is a function of its own arguments alone.
 
     Args:
         step: the model's step.
-        state: after the prompt was read, of B rows.
+        state: after the prompt, of B rows.
         logits: of the first token to emit, float [B, V].
         length: the most tokens to emit, int32 [B]. This and the following may also be one value for all rows.
         temperature: float [B]; 0 takes the likeliest token (the lowest id among equals).
@@ -48,13 +48,13 @@ def sample(
             by, and negative ones multiplied by, float [B] (Keskar et al. 2019, section 4.1); 1 for none.
         end_id: a token that ends a row; -1 for none.
         forbidden: ids that are never emitted, int32 [F].
-        emitted: ids int32 [B, P] that an earlier call emitted, where this one goes on with the state and
-            the logits that it gave: the text is then that of one call.
+        emitted: ids int32 [B, P] of an earlier call that this one continues with the state and the logits
+            that it returned: the text is then that of one call.
 
     Returns:
         ids int32 [B, T], 0 beyond a row's length, T the longest row's length; lengths int32 [B]; the
         sum of the model's own log p of the emitted tokens, before all of the above, float [B]; the state
-        and the logits behind step T. The token that ends a row is in neither ids nor lengths, but in
+        and the logits after step T. The token that ends a row is in neither ids nor lengths, but in
         the log p: it is then the whole text's.
     """
     rows, vocabulary_size = tf.unstack(tf.shape(logits))
@@ -69,9 +69,9 @@ def sample(
     repetition_penalty = for_rows(repetition_penalty, tf.float32)
     barred = forbidden_logits(forbidden, vocabulary_size)
     all_ids = tf.range(vocabulary_size)[tf.newaxis]
-    # What nobody asks for is not computed: sorting a vocabulary costs more than a small model's step.
+    # Unused options cost nothing: sorting a vocabulary takes longer than one step of a small model.
     penalises = tf.reduce_any(repetition_penalty != 1)
-    cuts = tf.reduce_any((top_k > 0) | (top_p < 1))
+    filters = tf.reduce_any((top_k > 0) | (top_p < 1))
 
     def draw(scores: tf.Tensor, ids: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         noise = tf.where(temperature > 0, gumbel_noise(seed, position, ids), 0.0)
@@ -87,7 +87,7 @@ def sample(
         scores = logits - tf.reduce_max(logits, axis=-1, keepdims=True)
         scores /= tf.where(temperature > 0, tf.maximum(temperature, 1e-6), 1.0)
         return tf.cond(
-            cuts,
+            filters,
             lambda: draw(*keep_likely(scores, top_k, top_p), position),
             lambda: draw(scores, all_ids, position),
         )

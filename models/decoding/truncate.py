@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 def truncate_at(texts: tf.Tensor, stops: Sequence[str] | tf.Tensor) -> tf.Tensor:
-    r"""Cuts texts before the first place where any of the stops stands.
+    r"""Truncate texts before the first occurrence of any of the stops.
 
     Args:
         texts: string [B], any bytes.

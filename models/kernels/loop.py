@@ -35,7 +35,7 @@ def run_loop(
     kernel = weights[0]
     bias = kernels.input_bias(weights[2]) if len(weights) > 2 else None
 
-    def body(turn: tf.Tensor, written: tf.TensorArray, state: list[tf.Tensor], kept: Any) -> Any:
+    def body(turn: tf.Tensor, outputs_of_turns: tf.TensorArray, state: list[tf.Tensor], kept: Any) -> Any:
         start = turn * STEPS_A_TURN
         piece = by_step[start : start + STEPS_A_TURN]
         multiplied = tf.matmul(tf.reshape(piece, [-1, inputs.shape[2]]), kernel)
@@ -48,16 +48,16 @@ def run_loop(
             outputs.append(state[0])
             if wants_memory:
                 kept = (tf.where((start + i < lengths)[:, tf.newaxis], state[1], kept[0]),)
-        return turn + 1, written.write(turn, tf.stack(outputs)), state, kept
+        return turn + 1, outputs_of_turns.write(turn, tf.stack(outputs)), state, kept
 
-    written = tf.TensorArray(inputs.dtype, turns, element_shape=[STEPS_A_TURN, None, units])
-    _, written, _, kept = tf.while_loop(
+    outputs_of_turns = tf.TensorArray(inputs.dtype, turns, element_shape=[STEPS_A_TURN, None, units])
+    _, outputs_of_turns, _, kept = tf.while_loop(
         lambda turn, *_: turn < turns,
         body,
-        (tf.constant(0), written, state, (state[1],) if wants_memory else ()),
+        (tf.constant(0), outputs_of_turns, state, (state[1],) if wants_memory else ()),
         maximum_iterations=turns,
     )
-    return tf.transpose(written.concat()[:steps], [1, 0, 2]), *kept
+    return tf.transpose(outputs_of_turns.concat()[:steps], [1, 0, 2]), *kept
 
 
 def run_steps(

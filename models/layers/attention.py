@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("textrnn")
 class Attention(keras.layers.Layer):
-    """Looks up the steps of a source that matter to a step of the decoder.
+    """Attention of the steps of a decoder over the steps of a source.
 
     `additive`: vᵀ tanh(W q + U m) (Bahdanau et al. 2015, appendix A.1.2); `multiplicative`: qᵀ U m (Luong
     et al. 2015, equation 8, "general"). The query q is the decoder's state after its step, as in Luong et
@@ -18,7 +18,7 @@ class Attention(keras.layers.Layer):
     """
 
     def __init__(self, kind: Literal["additive", "multiplicative"], units: int, **options: Any) -> None:
-        """Makes the layer.
+        """Create the layer.
 
         Args:
             kind: `additive` or `multiplicative`.
@@ -35,7 +35,7 @@ class Attention(keras.layers.Layer):
             self.of_query = keras.layers.Dense(units, name="of_query")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: input_shape (B, S, D) of the memory."""
+        """Create the weights for a memory of a shape (B, S, D)."""
         self.of_memory.build(tuple(input_shape))
         if self.kind == "additive":
             self.of_query.build((None, None, self.units))
@@ -43,13 +43,13 @@ class Attention(keras.layers.Layer):
         self.built = True
 
     def keys(self, memory: tf.Tensor) -> tf.Tensor:
-        """What queries are compared with, worked out once for a source: [B, S, D] → [B, S, U]."""
+        """Return the keys, computed once for a source: [B, S, D] → [B, S, U]."""
         return self.of_memory(memory)
 
     def call(
         self, queries: tf.Tensor, keys: tf.Tensor, memory: tf.Tensor, lengths: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attends.
+        """Attend to the memory.
 
         Args:
             queries: float [B, T, U].
@@ -71,5 +71,5 @@ class Attention(keras.layers.Layer):
         return tf.matmul(weights, memory), weights
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """Return the arguments that create this layer again."""
         return {**super().get_config(), "kind": self.kind, "units": self.units}

@@ -1,8 +1,8 @@
-"""Recurrent layers over padded batches: the hidden state as memory, in one direction or both.
+"""Recurrent layers over padded batches, in one direction or both.
 
 No Keras mask is used. Rows are right-padded, so the forward direction cannot see padding before a real
-step, and the backward direction reads each row reversed within its own length. Real steps therefore never
-depend on padding, rows of any length ≥ 1 are safe on cuDNN, and the masks' cost is saved.
+step, and the backward direction gets each row reversed within its own length. Real steps therefore never
+depend on padding, rows of any length ≥ 1 are safe on cuDNN, and the cost of masks is saved.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.settings import BidirectionalSettings, RecurrentSettings
 
 
 def merge(forward: tf.Tensor, backward: tf.Tensor, mode: str) -> tf.Tensor:
-    """Joins the two directions, as `keras.layers.Bidirectional` names it.
+    """Combine the two directions; the modes are named as in `keras.layers.Bidirectional`.
 
     Both [..., U]; the result is [..., 2U] for `concat`, else [..., U].
     `merge([2.], [4.], "ave") -> [3.]`
@@ -35,7 +35,7 @@ def merge(forward: tf.Tensor, backward: tf.Tensor, mode: str) -> tf.Tensor:
 
 
 def reverse(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Reverses each row within its length; padding stays where it is.
+    """Reverse each row within its length; padding stays where it is.
 
     `reverse([[[1], [2], [0]]], [2]) -> [[[2], [1], [0]]]`
     """
@@ -43,7 +43,7 @@ def reverse(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
 
 def last_step(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """The last real step of each row: [B, T, D], lengths [B] (≥ 1) → [B, D]."""
+    """Return the last real step of each row: [B, T, D], lengths [B] (≥ 1) → [B, D]."""
     return tf.gather(sequences, lengths - 1, axis=1, batch_dims=1)
 
 
@@ -65,10 +65,10 @@ def recurrent_layer(settings: RecurrentSettings, **options: Any) -> keras.layers
 
 @keras.saving.register_keras_serializable("textrnn")
 class RecurrentStack(keras.layers.Layer):
-    """Recurrent layers on top of each other, weights shared over time.
+    """A stack of recurrent layers.
 
-    The layers are Keras's own (`SimpleRNN`, `GRU`, `LSTM`; Elman 1990, Cho et al. 2014, Hochreiter and
-    Schmidhuber 1997), a second one a layer for the backward direction (Schuster and Paliwal 1997).
+    The layers are those of `models.layers.cells`. A backward direction has its own layers (Schuster and
+    Paliwal 1997).
     """
 
     def __init__(self, settings: BidirectionalSettings, **options: Any) -> None:
@@ -93,7 +93,7 @@ class RecurrentStack(keras.layers.Layer):
         self.portable = False
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: input_shape (B, T, D)."""
+        """Create the weights for inputs of a shape (B, T, D)."""
         shape = tuple(input_shape)
         for i, forward in enumerate(self.forward):
             forward.build(shape)
@@ -102,16 +102,16 @@ class RecurrentStack(keras.layers.Layer):
             shape = (*shape[:-1], self.output_size)
 
     def make_portable(self) -> None:
-        """From now on inference runs the kernels of `models.kernels.portable`, whichever host runs its graph.
+        """Let inference run the kernels of `models.kernels.portable` on whichever host runs its graph.
 
-        Weights are not to be changed any more.
+        The weights must not change afterwards.
         """
         self.portable = True
         for layer in (*self.forward, *self.backward):
             portable.prepare(layer)
 
     def cudnn_layers(self) -> int:
-        """How many layers, each direction one, a host with a GPU runs on cuDNN once the stack is portable."""
+        """Return how many layers, counting each direction, run on cuDNN on a host with a GPU."""
         return sum(portable.has_cudnn_kernel(layer) for layer in (*self.forward, *self.backward))
 
     def call(
@@ -121,14 +121,13 @@ class RecurrentStack(keras.layers.Layer):
         training: bool = False,
         differentiable: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs the layers.
+        """Run the layers.
 
         Args:
             sequences: float [B, T, D], right-padded.
             lengths: int32 [B], each from 1 to T.
-            training: whether dropout is on.
-            differentiable: whether gradients will be asked for although it is not training: portable
-                kernels have none.
+            training: whether to apply dropout.
+            differentiable: whether gradients are needed outside of training: portable kernels have none.
 
         Returns:
             the top layer's output at every step [B, T, D'] (meaningless beyond a row's length) and its
@@ -149,13 +148,15 @@ class RecurrentStack(keras.layers.Layer):
                 final = last_step(sequences, lengths)
                 continue
             both, inputs = (forward, self.backward[i]), (sequences, reverse(sequences, lengths))
-            ahead, behind = (
+            forwards, backwards = (
                 portable.run_both(both, inputs, lengths)
                 if is_portable
                 else (layer(x, training=training) for layer, x in zip(both, inputs, strict=True))
             )
-            final = merge(last_step(ahead, lengths), last_step(behind, lengths), self.settings.merge_mode)
-            sequences = merge(ahead, reverse(behind, lengths), self.settings.merge_mode)
+            final = merge(
+                last_step(forwards, lengths), last_step(backwards, lengths), self.settings.merge_mode
+            )
+            sequences = merge(forwards, reverse(backwards, lengths), self.settings.merge_mode)
         return sequences, final
 
     def get_config(self) -> dict[str, Any]:

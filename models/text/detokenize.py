@@ -7,17 +7,17 @@ import tensorflow as tf
 from models.text.subwords import SPACE
 from models.text.tokens import NEWLINE, TokenKind
 
-# Tokens that stand close to the one before them, and to the one behind them, where words are written out.
+# Tokens without a space before them, and tokens without a space after them.
 _CLOSES = r"(?i)[.,!?;:%)\]}…]|\.\.+|n't|'(?:s|m|d|ll|re|ve)"
 _OPENS = r"[(\[{$£€]"
 
 
 def detokenize(pieces: tf.RaggedTensor, tokens: TokenKind) -> tf.Tensor:
-    """Writes tokens as a text that goes on behind another: string [B, (tokens)] → [B].
+    """Join tokens to a text that continues another: string [B, (tokens)] → [B].
 
-    `char`, `byte`: as they stand. `subword`: a text's first space, if it has one, is kept. `word`: a space
-    before each token, but punctuation and contractions stand close; case and markup are gone. More tokens
-    never change what those before them are written as: a text can be shown while it grows.
+    `char`, `byte`: joined unchanged. `subword`: a text's first space, if it has one, is kept. `word`: a space
+    before each token, except punctuation and contractions; case and markup are lost. More tokens never
+    change the text of those before them: a text can be shown while it grows.
     """
     if tokens in ("char", "byte"):
         return tf.strings.reduce_join(pieces, axis=1)
@@ -26,8 +26,8 @@ def detokenize(pieces: tf.RaggedTensor, tokens: TokenKind) -> tf.Tensor:
     flat, row = pieces.flat_values, pieces.value_rowids()
     breaks = tf.equal(flat, NEWLINE)
     opens = breaks | tf.strings.regex_full_match(flat, _OPENS)
-    # Of the first token of all nothing stands before; of no tokens at all there is not even this one.
-    behind_opening = tf.concat([[False], opens[:-1] & tf.equal(row[1:], row[:-1])], 0)[: tf.size(flat)]
-    close = breaks | tf.strings.regex_full_match(flat, _CLOSES) | behind_opening
-    written = tf.strings.join([tf.where(close, "", " "), tf.where(breaks, "\n", flat)])
-    return tf.strings.reduce_join(pieces.with_flat_values(written), axis=1)
+    # Nothing precedes the first token of all; without tokens there is not even this one.
+    after_opening = tf.concat([[False], opens[:-1] & tf.equal(row[1:], row[:-1])], 0)[: tf.size(flat)]
+    close = breaks | tf.strings.regex_full_match(flat, _CLOSES) | after_opening
+    joined = tf.strings.join([tf.where(close, "", " "), tf.where(breaks, "\n", flat)])
+    return tf.strings.reduce_join(pieces.with_flat_values(joined), axis=1)

@@ -13,7 +13,7 @@ _BOUNDARY = "\x02"  # follows each token: tokenizing treats it as a separator
 
 
 class Located(NamedTuple):
-    """Tokens and where they stand in their text: ragged [B, (tokens)]."""
+    """Tokens and their positions in their text: ragged [B, (tokens)]."""
 
     tokens: tf.RaggedTensor
     """string, exactly as in the text."""
@@ -24,10 +24,10 @@ class Located(NamedTuple):
 
 
 def locate(texts: tf.Tensor) -> Located:
-    """Cuts texts into words as `tokenize` does, but as they stand: `text[start:end]` is the token.
+    """Split texts into words as `tokenize` does, but unchanged: `text[start:end]` is the token.
 
-    No case is dropped, markup is text, a typographic apostrophe stays one, and bytes that are no UTF-8
-    count as `normalize` reads them.
+    Case is kept, markup is text, a typographic apostrophe is kept, and invalid UTF-8 is replaced as by
+    `normalize`.
 
     Args:
         texts: string [B].
@@ -35,7 +35,7 @@ def locate(texts: tf.Tensor) -> Located:
     `locate(["I don't"]) -> [["I", "do", "n't"]], [[0, 2, 4]], [[1, 4, 7]]`
     """
     texts = normalize(texts, lowercase=False)
-    blank = tf.strings.regex_replace(texts, r"[\p{Z}\p{Cc}\x{FEFF}]", " ")  # each one, so that places stay
+    blank = tf.strings.regex_replace(texts, r"[\p{Z}\p{Cc}\x{FEFF}]", " ")  # each one, so that positions stay
     pieces = tf.strings.split(separate_tokens(blank, _BOUNDARY), _BOUNDARY)
     tokens = tf.strings.regex_replace(pieces.flat_values, "^ +", "")
     widths = pieces.with_flat_values(tf.strings.length(pieces.flat_values, unit="UTF8_CHAR"))

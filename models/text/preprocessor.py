@@ -26,7 +26,7 @@ class Preprocessor(tf.Module):
         subwords: SubwordTokenizer | None = None,
         lines: bool = False,
     ) -> None:
-        """Builds the lookup table.
+        """Build the lookup table.
 
         Args:
             vocabulary: distinct tokens; an id is a token's position. Starts with `SPECIAL_TOKENS`.
@@ -48,7 +48,7 @@ class Preprocessor(tf.Module):
             "subwords": subwords,
             "lines": lines,
         }
-        first = UNKNOWN_ID  # stands for itself, so that the table is never empty, which TensorFlow refuses
+        first = UNKNOWN_ID  # has an entry, so that the table is never empty, which TensorFlow refuses
         known = list(vocabulary[first:])
         self.table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
@@ -58,7 +58,7 @@ class Preprocessor(tf.Module):
         )
 
     def __call__(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Token ids of texts.
+        """Return the token ids of texts.
 
         Args:
             texts: string [B].
@@ -71,12 +71,12 @@ class Preprocessor(tf.Module):
         return self.look_up(tokenize(texts, **self.options))
 
     def ids(self, pieces: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Token ids of tokens, without padding: string [B, (tokens)] → int32 [B, (tokens)]."""
+        """Return the token ids of tokens, without padding: string [B, (tokens)] → int32 [B, (tokens)]."""
         return pieces.with_flat_values(tf.cast(self.table.lookup(pieces.flat_values), tf.int32))
 
     def look_up(self, pieces: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Token ids of tokens: string [B, (tokens)]; the result is that of a call."""
+        """Return the token ids of tokens, string [B, (tokens)], in the format of `__call__`."""
         ids = self.ids(pieces)
         lengths = tf.maximum(tf.cast(ids.row_lengths(), tf.int32), 1)
-        longest = tf.maximum(tf.reduce_max(lengths), 1)  # of no rows it is a negative number
+        longest = tf.maximum(tf.reduce_max(lengths), 1)  # without rows it is a negative number
         return ids.to_tensor(PADDING_ID, shape=tf.stack([-1, longest])), lengths

@@ -14,7 +14,7 @@ from models.text.subwords import SubwordTokenizer
 from models.text.tokens import NEWLINE, TokenKind, Truncation
 
 _APOSTROPHE = "['’]"
-# Scripts that are written without spaces between words: each letter stands alone.
+# Scripts without spaces between words: each letter is a token.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 # A letter of a spaced script: "not (not a letter, or of an unspaced script)".
 _LETTER = rf"[^\P{{L}}{_UNSPACED}]"
@@ -49,12 +49,12 @@ def tokenize(
     subwords: SubwordTokenizer | None = None,
     lines: bool = False,
 ) -> tf.RaggedTensor:
-    """Cuts texts into tokens.
+    """Split texts into tokens.
 
     `word`: words, numbers and signs as a person would count them; English contractions apart
-    (`don't` → `do` `n't`), a typographic apostrophe read as a plain one, markup such as `<br />`
+    (`don't` → `do` `n't`), a typographic apostrophe replaced by a plain one, markup such as `<br />`
     is a separator, in scripts without spaces each letter is a token. `char`: Unicode code points.
-    `byte`: the bytes as they stand. `subword`: pieces of words, as learned from a training text.
+    `byte`: the bytes, unchanged. `subword`: pieces of words, as learned from a training text.
 
     Invalid UTF-8 becomes U+FFFD, but in `byte`.
 
@@ -65,7 +65,7 @@ def tokenize(
         max_length: the most tokens of a text that are kept; 0 keeps all.
         truncate: what a longer text loses: its `end`, or its `middle` (a review's verdict often
             stands at its end).
-        subwords: cuts `subword` tokens.
+        subwords: the tokenizer of `subword` tokens.
         lines: whether a line break is a token, `NEWLINE`, of `word` tokens too.
 
     Returns:
@@ -87,7 +87,7 @@ def tokenize(
 
 
 def unique_tokens(texts: tf.Tensor, **options: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The distinct tokens of texts, for learning a vocabulary.
+    """Return the distinct tokens of texts, for learning a vocabulary.
 
     Args:
         texts: string [B].
@@ -103,11 +103,11 @@ def unique_tokens(texts: tf.Tensor, **options: Any) -> tuple[tf.Tensor, tf.Tenso
 
 
 def separate_tokens(texts: tf.Tensor, mark: str) -> tf.Tensor:
-    """Sets `mark` behind every token; contractions become tokens of their own."""
+    """Put `mark` after every token; the parts of a contraction become separate tokens."""
     # \\0, not a group: RE2 is then 8 times faster.
     texts = tf.strings.regex_replace(texts, _TOKEN, rf"\0{mark}")
-    # Both read words that are already cut, each with a mark behind it: RE2's \b knows ASCII letters only.
-    # One mark alone: the two stood together.
+    # Both match words that already end with a mark, since RE2's \b knows ASCII letters only. A single mark
+    # means that the two were adjacent.
     suffix, t = r"(?:s|m|d|ll|re|ve)", _APOSTROPHE
     texts = tf.strings.regex_replace(texts, rf"(?i)({t}){mark}({suffix}){mark}", rf"\1\2{mark}")
     contraction = rf"(?i)([\p{{L}}\p{{M}}])(n{t}t|{t}{suffix})({t}{suffix})?{mark}"
@@ -149,7 +149,7 @@ def _cut(
 
 
 def _words(texts: tf.Tensor, lowercase: bool, lines: bool) -> tf.Tensor:
-    """Texts with a space between any two tokens: string [B] → string [B]."""
+    """Return texts with a space between any two tokens: string [B] → string [B]."""
     texts = normalize(texts, lowercase)
     if lines:
         texts = tf.strings.regex_replace(texts, "\n", f" {NEWLINE.decode()} ")

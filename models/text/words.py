@@ -15,19 +15,19 @@ MOST_CHARACTERS = 32
 
 
 class WordEncoder(tf.Module):
-    """Word forms to what a tagger reads of them: the id of the word, and those of its characters."""
+    """Encodes words as a tagger needs them: the id of the word, and those of its characters."""
 
     def __init__(
         self, vocabulary: Sequence[bytes], characters: Sequence[bytes], *, lowercase: bool = True
     ) -> None:
-        """Builds the lookup tables.
+        """Build the lookup tables.
 
         Args:
-            vocabulary: of words; starts with `SPECIAL_TOKENS`.
-            characters: that are known; starts with `SPECIAL_TOKENS`.
-            lowercase: whether words are looked up in lower case; characters keep theirs.
+            vocabulary: known words; starts with `SPECIAL_TOKENS`.
+            characters: known characters; starts with `SPECIAL_TOKENS`.
+            lowercase: whether words are looked up in lower case; characters keep their case.
         """
-        super().__init__(name="form_reader")
+        super().__init__(name="word_encoder")
         self.lowercase = lowercase
         self.words = Preprocessor(vocabulary)
         self.characters = Preprocessor(
@@ -35,7 +35,7 @@ class WordEncoder(tf.Module):
         )
 
     def describe(self, forms: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """What is read of forms: string [U].
+        """Return the ids of distinct words: string [U].
 
         Returns:
             word ids int32 [U]; character ids int32 [U, C]; their numbers int32 [U], at least 1.
@@ -44,14 +44,14 @@ class WordEncoder(tf.Module):
         return words, *self.characters(forms)
 
     def __call__(self, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
-        """The arguments of a `models.tagger.Tagger` for tokens: string [B, (tokens)].
+        """Return the arguments of a `models.tagger.Tagger` for tokens: string [B, (tokens)].
 
         Returns:
             `token_ids` int32 [B, T], `lengths` int32 [B] (at least 1), `forms` int32 [B, T],
             `characters` int32 [U, C], `character_lengths` int32 [U].
         """
         distinct, places = tf.unique(tokens.flat_values)
-        # The first form is what a row without tokens reads: never a form of another row.
+        # A row without tokens gets the first word, which no other row has.
         places += 1
         words, characters, character_lengths = self.describe(tf.concat([[PADDING], distinct], 0))
         forms = tokens.with_flat_values(places)
@@ -70,5 +70,5 @@ class WordEncoder(tf.Module):
 
 
 def lookup_key(forms: tf.Tensor, lowercase: bool) -> tf.Tensor:
-    """The word that a form is looked up as: string [U] → string [U]."""
+    """Return the key of each word in the vocabulary: string [U] → string [U]."""
     return tf.strings.regex_replace(normalize(forms, lowercase), "’", "'")
