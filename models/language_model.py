@@ -13,6 +13,7 @@ from models.layers.cells import get_cell
 from models.layers.embedding import Embedding
 from models.layers.recurrent import recurrent_layer
 from models.layers.word_dropout import WordDropout
+from models.losses import number_correct, token_cross_entropy
 from models.network import Network
 from models.settings import LanguageModelSettings
 from models.text.tokens import END_ID
@@ -233,6 +234,69 @@ class LanguageModel(Network):
             shape_invariants=(tf.TensorShape([]), tf.TensorShape([None]), shapes),
         )
         return tf.cast(nats, tf.float32), lengths
+
+    def score_piece(
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        previous: tf.Tensor,
+        state: State,
+        labels: tf.Tensor | None = None,
+        *,
+        window: int = 128,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, State]:
+        """Compute the loss of a piece of each document, and the state after it.
+
+        Args:
+            token_ids: int32 [B, T], right-padded.
+            lengths: int32 [B], each from 0 to T.
+            previous: int32 [B], the token before the piece; `END_ID` at the start of a document.
+            state: after the token before `previous`.
+            labels: int32 [B], as in `call`.
+            window: number of steps processed at a time.
+
+        Returns:
+            summed loss in nats float32 [B]; number of tokens with the highest probability int32 [B]; the last
+            token of each piece int32 [B]; the state after the token before it.
+        """
+        rows, steps = tf.unstack(tf.shape(token_ids))
+        inputs = tf.concat([previous[:, tf.newaxis], token_ids], axis=1)
+        last = tf.gather(inputs, lengths, axis=1, batch_dims=1)
+        pad = [[0, 0], [0, -steps % window]]
+        inputs, targets = tf.pad(inputs[:, :steps], pad), tf.pad(token_ids, pad)
+        condition = self._condition(labels, rows)
+
+        def body(start: tf.Tensor, nats: tf.Tensor, correct: tf.Tensor, state: State) -> tuple[Any, ...]:
+            left = tf.clip_by_value(lengths - start, 0, window)
+            sequences = tf.gather(self.embedding.embeddings, inputs[:, start : start + window])
+            if condition is not None:
+                sequences += condition[:, tf.newaxis]
+            after = []
+            for layer, before in zip(self.recurrent, state, strict=True):
+                sequences, own = portable.run(layer, sequences, tf.maximum(left, 1), before, wants_state=True)
+                changes = (left > 0)[:, tf.newaxis]
+                pairs = zip(_float32(own), before, strict=True)
+                after.append(tuple(tf.where(changes, new, old) for new, old in pairs))
+            logits = self._logits(sequences)
+            own_targets = targets[:, start : start + window]
+            real = tf.sequence_mask(left, window)
+            of_window = tf.reduce_sum(token_cross_entropy(logits, own_targets, real), axis=1)
+            of_correct = number_correct(logits, own_targets, real, axis=1)
+            return (
+                start + window,
+                nats + tf.cast(of_window, tf.float64),
+                correct + tf.cast(of_correct, tf.int32),
+                tuple(after),
+            )
+
+        shapes = tf.nest.map_structure(lambda tensor: tf.TensorShape([None, tensor.shape[1]]), state)
+        _, nats, correct, state = tf.while_loop(
+            lambda start, *_: start < tf.reduce_max(lengths),
+            body,
+            (tf.constant(0), tf.zeros([rows], tf.float64), tf.zeros([rows], tf.int32), state),
+            shape_invariants=(tf.TensorShape([]), tf.TensorShape([None]), tf.TensorShape([None]), shapes),
+        )
+        return tf.cast(nats, tf.float32), correct, last, state
 
     def _logits(self, features: tf.Tensor) -> tf.Tensor:
         """Return logits in float32, also in mixed precision."""

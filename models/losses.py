@@ -45,12 +45,21 @@ def token_cross_entropy(
     return tf.where(real, cross_entropy(logits, targets, label_smoothing), 0.0)
 
 
-def number_correct(logits: tf.Tensor, targets: tf.Tensor, real: tf.Tensor | None = None) -> tf.Tensor:
-    """Return how many targets have the highest logit: [..., C], int32 [...], bool [...] → float32 [].
+def number_correct(
+    logits: tf.Tensor, targets: tf.Tensor, real: tf.Tensor | None = None, *, axis: int | None = None
+) -> tf.Tensor:
+    """Return how many targets have the highest logit.
 
-    Targets where `real` is False do not count.
+    Args:
+        logits: float [..., C].
+        targets: int32 [...].
+        real: bool [...]; targets where it is False do not count.
+        axis: to count along; None counts all.
+
+    Returns:
+        float32 [], or without the axis.
     """
     correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), targets)
     if real is not None:
         correct &= real
-    return tf.reduce_sum(tf.cast(correct, tf.float32))
+    return tf.reduce_sum(tf.cast(correct, tf.float32), axis=axis)
