@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.layers.cells import CELLS, get_cell
+from models.layers.cells import get_cell
 from models.layers.recurrent import RecurrentStack, last_step, merge, reverse
 from models.settings import BidirectionalSettings
 
@@ -21,7 +21,9 @@ UNITS = 3
 LENGTHS = [5, 1, 3, 2]
 MERGE_MODES = ("concat", "sum", "mul", "ave")
 
-each_cell = pytest.mark.parametrize("cell", CELLS)
+# Cells of Keras; `mingru` has tests of its own in layers/cells and in test_mingru_networks.
+KERAS_CELLS = ("simple", "gru", "lstm")
+each_cell = pytest.mark.parametrize("cell", KERAS_CELLS)
 # One direction, and both in each way of joining them.
 each_direction = pytest.mark.parametrize(
     ("bidirectional", "merge_mode"), [(False, "concat"), *((True, mode) for mode in MERGE_MODES)]
