@@ -273,7 +273,7 @@ def _op_determinism(deterministic: bool) -> Iterator[None]:
 
 
 def _described(preprocessing: Preprocessing[Any], token_counts: np.ndarray, manifest: RunManifest) -> str:
-    from models.text import UNKNOWN_ID
+    from models.text.tokens import UNKNOWN_ID
 
     return (
         f"{manifest.examples['train']:,} training examples, "

@@ -253,7 +253,7 @@ def untrained(once: Once) -> Callable[..., Path]:
 
     from app.artifacts.preprocessing import Preprocessing
     from app.tasks import get_task
-    from models.text import SEQUENCE_TOKENS
+    from models.text.tokens import SEQUENCE_TOKENS
 
     facts = {"tagging": {"tag_scheme": "BIO"}, "generation": {"documents_end": True}}
 

@@ -20,7 +20,9 @@ from app.prediction.loading import load_keras_model, load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks.classification.task import TASK
 from models.classifier import Classifier, log_odds
-from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize
+from models.settings import ClassifierSettings
+from models.text.normalize import normalize
+from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
 Configured = Callable[..., TaskConfig]
 Process = Callable[..., subprocess.CompletedProcess[str]]
@@ -180,9 +182,8 @@ def test_kinds_of_tokens(configured: Configured, kind: str) -> None:
         vocabularies, Facts(subwords={"vocabulary": [(piece, -1.0) for piece in dict.fromkeys(pieces)]})
     )
     config = configured(*KINDS[kind])
-    model = Classifier(
-        vocabulary_size=len(vocabularies["vocabulary"]), classes=2, embedding_size=3, cell="gru", units=3
-    )
+    settings = ClassifierSettings(embedding_size=3, cell="gru", units=3, bidirectional=False, pooling="last")
+    model = Classifier(settings, vocabulary_size=len(vocabularies["vocabulary"]), classes=2)
     model.build()
     noise = np.random.default_rng(0)
     model.set_weights([noise.normal(size=weight.shape) for weight in model.get_weights()])
