@@ -143,16 +143,28 @@ def train(
     if print_config:
         click.echo(dump_config(config), nl=False)
         return 0
+    from app.terminal.signals import stop_signals
     from app.train import train as run_training
+    from app.training.display import TrainingDisplay
 
-    trained = run_training(task, data, config, run=run, resume=resume, manual_directory=manual_dir)
+    with stop_signals() as should_stop, TrainingDisplay() as display:
+        trained = run_training(
+            task,
+            data,
+            config,
+            run=run,
+            resume=resume,
+            manual_directory=manual_dir,
+            watcher=display,
+            should_stop=should_stop,
+        )
     if not trained.finished:
-        click.echo(f"{trained.run}: interrupted; give the same command with --resume to go on", err=True)
+        click.echo(f"{trained.path}: interrupted; run the same command with --resume to continue", err=True)
         return INTERRUPTED
     figures = {k: v for k, v in trained.best.items() if k == "epoch" or k.startswith("validation_")}
     shown = ", ".join(f"{k.removeprefix('validation_')} {v:.4g}" for k, v in figures.items())
-    click.echo(f"{trained.run}: done; best on the validation rows: {shown}", err=True)
-    click.echo(str(trained.run))
+    click.echo(f"{trained.path}: done; best epoch on the validation split: {shown}", err=True)
+    click.echo(str(trained.path))
     return 0
 
 
@@ -229,8 +241,7 @@ def predict(
     """
     _quiet()
     from app.predict import predict as run_prediction
-    from app.prediction.loading import load_predictor
-    from app.prediction.predictor import with_beam
+    from app.prediction.loading import load_predictor, with_beam
 
     failed = run_prediction(
         with_beam(load_predictor(model), beam),
@@ -386,8 +397,9 @@ def inspect(run: Path, text: str, output: Path) -> None:
     """
     _quiet()
     from app.inspect import draw
+    from app.prediction.loading import load_predictor
 
-    click.echo(draw(run, text, output))
+    click.echo(draw(load_predictor(run), text, output))
 
 
 @main.command()

@@ -293,6 +293,14 @@ def load_config(
         raise UserError("; ".join(_explain(e) for e in error.errors())) from None
 
 
+def config_from(task: str, values: dict[str, Any], where: str) -> Config:
+    """Return the configuration of a model from the values in a manifest."""
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+
 FREE_ON_RESUME = {"data.directory", "training.steps_per_checkpoint"}
 """Keys that do not change what a training computes."""
 

@@ -39,8 +39,8 @@ def prepare(data: str, task_name: str, config: Config, manual_directory: Path | 
     A catalogue dataset is prepared whatever its features are.
     """
     task = get_task(task_name)
-    fields = task.fields(config)
-    source = open_source(data, fields, task.formats, task.parallel(config))
+    fields = task.examples.fields(config)
+    source = open_source(data, fields, task.examples.formats, task.examples.parallel(config))
     needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
         source, needed, directory=config.data_directory(), manual_directory=manual_directory
@@ -69,8 +69,8 @@ def _value(field: Field, value: Any, dataset: Dataset) -> Value:
     return bool(value) if field.kind == "flag" else str(value.decode(errors="replace"))
 
 
-def _described(task: Task, row: Row | BadRow) -> Row | BadRow:
-    return Row(row.line, task.described(row.values)) if isinstance(row, Row) else row
+def _described(task: Task[Any, Any], row: Row | BadRow) -> Row | BadRow:
+    return Row(row.line, task.examples.described(row.values)) if isinstance(row, Row) else row
 
 
 def check(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Report:
@@ -80,8 +80,8 @@ def check(data: str, task_name: str, config: Config, manual_directory: Path | No
     from models.text import SPECIAL_TOKENS, tokenize
 
     task = get_task(task_name)
-    fields = task.fields(config)
-    source = open_source(data, fields, task.formats, task.parallel(config))
+    fields = task.examples.fields(config)
+    source = open_source(data, fields, task.examples.formats, task.examples.parallel(config))
     if isinstance(source, CatalogueName):
         dataset = prepared.prepare(
             source, fields, directory=config.data_directory(), manual_directory=manual_directory

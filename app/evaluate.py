@@ -1,4 +1,4 @@
-"""`textrnn evaluate`: figures of a finished run on a split, beside an honest baseline."""
+"""`textrnn evaluate`: metrics of a model on a split, next to those of a baseline."""
 
 from __future__ import annotations
 
@@ -9,81 +9,84 @@ from pathlib import Path
 from typing import Any
 
 from app.artifacts.files import versions, write_text
-from app.artifacts.run import Run, open_run
-from app.prediction.loading import load_predictor
-from app.prediction.predictor import with_beam
+from app.prediction.loading import load_predictor, with_beam
+from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import get_task
-from app.tasks.base import RowBatch, Task
+from app.tasks.base import ExampleBatch
 from app.terminal.progress import bar
 from data.errors import UserError
 from data.prepared import Dataset, prepare
 from data.sources import open_source
 from data.splits import training_rows
 
-ROWS_AT_ONCE = 4096
+EXAMPLES_AT_ONCE = 4096
 
 
-def open_dataset(run: Run, data: str | None, split: str, manual_directory: Path | None) -> Dataset:
-    """The dataset of a run, or another one with the same columns, whose `split` the run can answer.
+def open_dataset(info: ModelInfo, data: str | None, split: str, manual_directory: Path | None) -> Dataset:
+    """Return the dataset that a model was trained on, or another one with the same columns.
+
+    Args:
+        info: of the model.
+        data: other DATA; None: that of the training.
+        split: whose labels the model must know.
+        manual_directory: raw files of a catalogue dataset.
 
     Raises:
-        UserError: it is not there, or the run's own data has changed since.
+        UserError: the data is missing, or it has changed since the training.
     """
-    task = get_task(run.task)
-    fields = task.fields(run.config)
-    source = open_source(data or run.manifest["data"], fields, task.formats, task.parallel(run.config))
-    vocabularies = run.vocabularies()
+    if data is None and info.data is None:
+        raise UserError(f"{info.where} does not record its data; name the data to evaluate on with --data")
+    examples = get_task(info.task).examples
+    fields = examples.fields(info.config)
+    source = open_source(data or info.data or "", fields, examples.formats, examples.parallel(info.config))
     dataset = prepare(
         source,
         fields,
-        directory=run.config.data_directory(),
+        directory=info.config.data_directory(),
         manual_directory=manual_directory,
-        check=lambda found: task.check_known(found, split, vocabularies),
-        watch=task.watch(run.config),
+        check=lambda found: examples.check_known(found, split, info.preprocessing),
+        watch=examples.watch(info.config),
     )
-    if data is None and dataset.hash != run.manifest["dataset_hash"]:
+    if data is None and dataset.hash != info.dataset_hash:
         raise UserError(
-            f"{run.manifest['data']} has changed since {run.path} was trained on it; "
-            "name what to evaluate on with --data"
+            f"{info.data} has changed since {info.where} was trained on it; "
+            "name the data to evaluate on with --data"
         )
     return dataset
 
 
-def _rows(dataset: Dataset, split: str) -> Iterator[RowBatch]:
-    """The rows of a split, with a bar."""
+def _examples(dataset: Dataset, split: str) -> Iterator[ExampleBatch]:
+    """Yield the examples of a split, with a progress bar."""
     with bar("evaluating", dataset.size(split)) as advance:
-        for batch in dataset.batches(split, size=ROWS_AT_ONCE):
+        for batch in dataset.batches(split, size=EXAMPLES_AT_ONCE):
             yield batch
             advance(len(next(iter(batch.values()))))
 
 
-def baseline(run: Run, task: Task, own: Dataset, dataset: Dataset, split: str) -> dict[str, Any] | None:
-    """The baseline's figures on a split of `dataset`, learned from the training rows of `own`.
+def baseline(predictor: Predictor, own: Dataset, dataset: Dataset, split: str) -> dict[str, Any] | None:
+    """Return the metrics of the baseline on a split of `dataset`, trained on the training examples of `own`.
 
-    Computed once for the data and the split, then read from the data directory.
+    They are computed once for the data and the split, and then read from the data directory.
     """
-    config = run.config
-    identity = json.dumps(
-        [versions(), task.name, own.hash, dataset.hash, split, config.data.validation_fraction, config.seed]
-    )
+    info, task = predictor.info, get_task(predictor.info.task)
+    config = info.config
+    held_out = config.data.validation_fraction
+    identity = json.dumps([versions(), task.name, own.hash, dataset.hash, split, held_out, config.seed])
     cached = config.data_directory() / "baselines" / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
     if cached.exists():
         found: dict[str, Any] = json.loads(cached.read_text())
         return found
-    train = (
-        rows
-        for name, rows in training_rows(own, task.fields(config)[0].name, config.data.validation_fraction)
-        if name == "train"
-    )
-    figures = task.baseline((own, train), (dataset, dataset.batches(split)), run)
-    if figures is not None:
+    first = task.examples.fields(config)[0].name
+    train = (batch for name, batch in training_rows(own, first, held_out) if name == "train")
+    metrics = task.predictions.baseline((own, train), (dataset, dataset.batches(split)), predictor)
+    if metrics is not None:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        write_text(cached, json.dumps(figures))
-    return figures
+        write_text(cached, json.dumps(metrics))
+    return metrics
 
 
 def evaluate(
-    path: Path,
+    model: Path | Predictor,
     *,
     data: str | None = None,
     split: str = "test",
@@ -91,36 +94,41 @@ def evaluate(
     beam: int | None = None,
     manual_directory: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a run.
+    """Evaluate a model.
 
     Args:
-        path: a run directory.
-        data: other DATA than the run was trained on; it needs the same columns.
+        model: a run directory, an exported SavedModel, or a predictor of one.
+        data: other DATA than the model was trained on; it must have the same columns.
         split: `train`, `validation`, `test` or `all`.
-        with_baseline: also learn and evaluate the baseline.
-        beam: width of a search, if not the run's own.
+        with_baseline: also train and evaluate the baseline.
+        beam: beam width; None: as configured.
         manual_directory: raw files of a catalogue dataset.
 
     Returns:
         the JSON object of `evaluate --json`.
+
+    Raises:
+        UserError: the model or the data cannot be read, or the split is empty.
     """
-    run = open_run(path)
-    task = get_task(run.task)
-    dataset = open_dataset(run, data, split, manual_directory)
+    predictor = with_beam(model if isinstance(model, Predictor) else load_predictor(model), beam)
+    info, task = predictor.info, get_task(predictor.info.task)
+    dataset = open_dataset(info, data, split, manual_directory)
     if not dataset.size(split):
-        raise UserError(f"{dataset.name}: the {split} split has no rows")
+        raise UserError(f"{dataset.name}: the {split} split has no examples")
     result = {
         "task": task.name,
         "dataset": dataset.name,
         "split": split,
-        **task.evaluate(with_beam(load_predictor(path), beam), run, dataset, _rows(dataset, split)),
+        **task.predictions.evaluate(predictor, dataset, _examples(dataset, split)),
     }
     if with_baseline:
         try:
-            own = open_dataset(run, None, split, manual_directory) if data else dataset
-            figures = baseline(run, task, own, dataset, split)
-        except UserError as error:  # the run's own data is gone: its figures stand all the same
-            figures = {"error": str(error)}
-        if figures is not None:
-            result["baseline"] = {"name": task.baseline_name, **figures}
+            own = open_dataset(info, None, split, manual_directory) if data else dataset
+            metrics = baseline(predictor, own, dataset, split)
+        except (
+            UserError
+        ) as error:  # the training data is missing: the metrics of the model are valid all the same
+            metrics = {"error": str(error)}
+        if metrics is not None and task.predictions.baseline_name:
+            result["baseline"] = {"name": task.predictions.baseline_name, **metrics}
     return result

@@ -1,4 +1,4 @@
-"""`textrnn generate`: text from a language model, sampled or searched for."""
+"""`textrnn generate`: text from a language model, by sampling or by beam search."""
 
 from __future__ import annotations
 
@@ -13,63 +13,71 @@ import tensorflow as tf
 from app.prediction.predictor import Predictor
 from data.errors import UserError, did_you_mean
 
-STREAMED_TOKENS = 16
-"""Emitted in one call where a text is printed as it grows."""
+PIECE_TOKENS = 16
+"""Tokens that are sampled in one call where a text is produced piece by piece."""
 LARGEST_SEED = 2**31
+SIGNATURES = ("generate", "beam", "begin", "resume")
+SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
 Reason = Literal["length", "end", "stop"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How texts are made."""
+    """How texts are generated."""
 
     length: int = 500
-    """Tokens, at most."""
+    """Maximum number of tokens."""
     temperature: float = 1.0
-    """0: always the likeliest token."""
+    """0: always the most probable token."""
     top_k: int = 0
+    """0: all tokens."""
     top_p: float = 1.0
+    """1: all tokens."""
     repetition_penalty: float = 1.0
     seed: int = 0
     beam: int = 0
-    """0: no search."""
+    """Beam width; 0: sample."""
     length_penalty: float = 1.0
+    """Of beam search."""
     stop: tuple[str, ...] = ()
+    """The text ends before the first of these strings."""
     label: str | None = None
+    """The label that the text is conditioned on; None: no condition."""
 
 
 @dataclass(frozen=True)
 class Generated:
-    """A text that was made."""
+    """A generated text."""
 
     text: str
     """What follows the prompt."""
     score: float
-    """log p of it, or of a search its score."""
+    """Log-probability of the sampled tokens up to the end or the stop string; of beam search the score of the
+    hypothesis before it is truncated at a stop string."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a text that was made piece by piece came to its end."""
+    """How a text that was generated piece by piece ended."""
 
     reason: Reason
-    """Its length was reached, the model ended it, or a stop string came."""
+    """Its length was reached, the model ended it, or a stop string occurred."""
     log_probability: float
-    """log p of all tokens that were drawn, those of the stop string among them."""
+    """Log-probability of all sampled tokens, those of the stop string among them."""
 
 
 def check_model(predictor: Predictor, label: str | None) -> None:
-    """Refuses a model that does not generate, and a label that it was not trained with.
+    """Check that a model generates text, and that it knows a label.
 
     Raises:
-        UserError: says what the model has.
+        UserError: it does not.
     """
-    if predictor.task.name != "generation":
+    if not all(name in predictor.signatures for name in SIGNATURES):
         raise UserError(
-            f"a model for {predictor.task.name} does not generate; expected one that "
-            "'textrnn train generation' made (try 'textrnn predict')"
+            f"{predictor.info.where} is a {predictor.info.task} model, which does not generate text; pass a model "
+            "that was trained with 'textrnn train generation' (or use 'textrnn predict')"
         )
-    known = predictor.manifest.get("labels", [])
+    known = [name.decode() for name in predictor.info.preprocessing.labels]
     if label is not None and not known:
         raise UserError(f"--label {label}: the model was trained without labels")
     if label is not None and label not in known:
@@ -78,7 +86,7 @@ def check_model(predictor: Predictor, label: str | None) -> None:
 
 
 def _inputs(predictor: Predictor, prompts: Sequence[str], options: Options) -> dict[str, Any]:
-    """Arguments that several signatures share, by name; a row for each prompt."""
+    """Return the inputs of all signatures by name, with a row for each prompt."""
     for name in ("temperature", "repetition_penalty", "length_penalty"):
         if not math.isfinite(value := getattr(options, name)):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected a finite number")
@@ -86,7 +94,7 @@ def _inputs(predictor: Predictor, prompts: Sequence[str], options: Options) -> d
         if _bytes(stop).decode(errors="replace") != stop:
             raise UserError(f"--stop {stop!r}: expected UTF-8")
     rows = len(prompts)
-    given: dict[str, Any] = {
+    inputs: dict[str, Any] = {
         "prompt": tf.constant([_bytes(prompt) for prompt in prompts], tf.string),
         "length": tf.fill([rows], options.length),
         "temperature": tf.fill([rows], float(options.temperature)),
@@ -98,67 +106,77 @@ def _inputs(predictor: Predictor, prompts: Sequence[str], options: Options) -> d
         "width": tf.constant(options.beam),
         "length_penalty": tf.constant(float(options.length_penalty)),
     }
-    if predictor.manifest.get("labels"):
-        given["label"] = tf.fill([rows], (options.label or "").encode())
-    return given
+    if predictor.info.preprocessing.labels:
+        inputs["label"] = tf.fill([rows], (options.label or "").encode())
+    return inputs
 
 
 def _call(
-    predictor: Predictor, signature: str, given: dict[str, Any], names: Sequence[str]
+    predictor: Predictor, signature: str, inputs: dict[str, Any], names: Sequence[str]
 ) -> dict[str, Any]:
-    """Calls a signature with those of the arguments that it takes."""
-    label = ["label"] if "label" in given else []
-    return predictor.signatures[signature](**{name: given[name] for name in (*names, *label)})
-
-
-DRAWING = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
+    """Call a signature with those of the inputs that it takes."""
+    label = ["label"] if "label" in inputs else []
+    return predictor.signatures[signature](**{name: inputs[name] for name in (*names, *label)})
 
 
 def generate(predictor: Predictor, prompts: Sequence[str], options: Options) -> list[Generated]:
-    """A text for each prompt, all in one call; the i-th one with the seed plus i.
+    """Generate a text for each prompt; the i-th one uses the seed plus i.
 
     Raises:
-        UserError: the model does not generate, or lacks the label.
+        UserError: the model does not generate text, or does not know the label.
     """
     check_model(predictor, options.label)
-    given = _inputs(predictor, prompts, options)
+    inputs = _inputs(predictor, prompts, options)
     if options.beam:
-        answers = _call(predictor, "beam", given, ("prompt", "length", "width", "length_penalty", "stop"))
-        scores = answers["score"]
+        outputs = _call(predictor, "beam", inputs, ("prompt", "length", "width", "length_penalty", "stop"))
+        scores = outputs["score"]
+    elif options.stop:  # piece by piece, so that nothing is computed after a stop string
+        return [_until_stop(predictor, prompt, options, i) for i, prompt in enumerate(prompts)]
     else:
-        answers = _call(predictor, "generate", given, ("prompt", "length", *DRAWING, "stop"))
-        scores = answers["log_probability"]
+        outputs = _call(predictor, "generate", inputs, ("prompt", "length", *SAMPLING, "stop"))
+        scores = outputs["log_probability"]
     return [
         Generated(text.decode(errors="replace"), float(score))
-        for text, score in zip(answers["text"].numpy(), scores.numpy(), strict=True)
+        for text, score in zip(outputs["text"].numpy(), scores.numpy(), strict=True)
     ]
 
 
+def _until_stop(predictor: Predictor, prompt: str, options: Options, index: int) -> Generated:
+    seed = (options.seed + index) % LARGEST_SEED
+    pieces = stream(predictor, prompt, Options(**{**options.__dict__, "seed": seed}))
+    text = ""
+    while True:
+        try:
+            text += next(pieces)
+        except StopIteration as end:
+            return Generated(text, end.value.log_probability)
+
+
 def stream(
-    predictor: Predictor, prompt: str, options: Options, *, tokens: int = STREAMED_TOKENS
+    predictor: Predictor, prompt: str, options: Options, *, tokens: int = PIECE_TOKENS
 ) -> Generator[str, None, Ending]:
-    """Makes the text of `generate` piece by piece.
+    """Generate the text of `generate` piece by piece.
 
     Args:
         predictor: the model.
         prompt: what the text follows.
-        options: without a beam, which has no text before its end.
-        tokens: that are drawn for a piece.
+        options: without beam search, which has no text before its end.
+        tokens: sampled for each piece.
 
     Yields:
-        what each call of the model adds to the text: nothing where it may be the beginning of a stop string,
-        or of a character.
+        what each call of the model adds to the text; empty while it may be the beginning of a stop string, or of
+        a character.
 
     Returns:
-        how the text came to its end.
+        how the text ended.
 
     Raises:
-        UserError: the model does not generate, or lacks the label.
+        UserError: the model does not generate text, or does not know the label.
     """
     check_model(predictor, options.label)
-    given = _inputs(predictor, [prompt], options)
-    state = _call(predictor, "begin", given, ("prompt",))
-    given["ids"] = tf.zeros([1, 0], tf.int32)
+    inputs = _inputs(predictor, [prompt], options)
+    state = _call(predictor, "begin", inputs, ("prompt",))
+    inputs["ids"] = tf.zeros([1, 0], tf.int32)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     shown = b""
     stops = [_bytes(stop) for stop in options.stop if stop]
@@ -166,34 +184,38 @@ def stream(
     log_probability = 0.0
     reason: Reason | None = None
     while reason is None:
-        left = options.length - given["ids"].shape[1]
-        given["length"] = tf.constant([min(tokens, left)])
-        answers = _call(
-            predictor,
-            "resume",
-            given | state,
-            ("prompt", "ids", "logits", "length", *DRAWING, *_cells(state)),
-        )
-        state = {name: answers[name] for name in ("logits", *_cells(answers))}
-        given["ids"] = answers["ids"]
-        log_probability += float(answers["log_probability"][0])
-        text = answers["text"].numpy()[0]
+        left = options.length - inputs["ids"].shape[1]
+        outputs = _resume(predictor, inputs, state, min(tokens, left))
+        text = outputs["text"].numpy()[0]
+        if tokens > 1 and any(stop in text for stop in stops):
+            tokens = 1  # this piece once more, token by token: none is sampled after the stop string
+            continue
+        state = {name: outputs[name] for name in ("logits", *_cells(outputs))}
+        inputs["ids"] = outputs["ids"]
+        log_probability += float(outputs["log_probability"][0])
         places = [place for stop in stops if (place := text.find(stop)) >= 0]
         if places:
             text, reason = text[: min(places)], "stop"
-        elif answers["ended"][0]:
+        elif outputs["ended"][0]:
             reason = "end"
-        elif given["ids"].shape[1] >= options.length:
+        elif inputs["ids"].shape[1] >= options.length:
             reason = "length"
-        # What may become a stop string is not shown yet.
+        # What may become a stop string is held back.
         until = len(text) if reason else max(len(text) - held, len(shown))
         yield decoder.decode(text[len(shown) : until], final=reason is not None)
         shown = text[:until]
     return Ending(reason, log_probability)
 
 
+def _resume(
+    predictor: Predictor, inputs: dict[str, Any], state: dict[str, Any], tokens: int
+) -> dict[str, Any]:
+    names = ("prompt", "ids", "logits", "length", *SAMPLING, *_cells(state))
+    return _call(predictor, "resume", {**inputs, **state, "length": tf.constant([tokens])}, names)
+
+
 def _bytes(text: str) -> bytes:
-    """UTF-8; bytes of the command line that are none stay as they came."""
+    """Return UTF-8; bytes of the command line that are not UTF-8 are kept as they are."""
     return text.encode(errors="surrogateescape")
 
 

@@ -33,6 +33,12 @@ EXACT_MATCH = Metric("exact_match", "exact match")
 PERPLEXITY = Metric("perplexity", "perplexity", higher_is_better=False)
 BLEU = Metric("bleu", "BLEU")
 
+METRICS = {
+    metric.name: metric
+    for metric in (LOSS, ACCURACY, MACRO_F1, SPAN_F1, LABEL_ACCURACY, EXACT_MATCH, PERPLEXITY, BLEU)
+}
+"""All metrics by name."""
+
 
 def perplexity(loss: float) -> float:
     """Perplexity of a loss in nats per token; losses above 700 are clipped to avoid overflow."""

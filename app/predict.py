@@ -1,4 +1,4 @@
-"""`textrnn predict`: one answer for each line of the input, in order, none lost."""
+"""`textrnn predict`: one prediction for each line of the input, in order, none lost."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from app.artifacts.files import replaced
+from app.artifacts.files import open_output
 from app.prediction.predictor import Predictor
+from app.tasks import get_task
 from app.terminal.progress import bar
 from data.errors import UserError
 from data.formats import READERS, BadRow, Field, Row, format_of, read_rows
 
 TABLES = ("csv", "tsv")
 CHUNK = 4096
-"""Lines that are read, sorted by length, answered, and written at once."""
+"""Number of records that are read, sorted by length and predicted at once."""
 
 
 def _rows(source: Path | None, format_name: str, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
@@ -31,12 +32,13 @@ def _rows(source: Path | None, format_name: str, fields: Sequence[Field]) -> Ite
     return read_rows(source, fields, READERS[format_name])
 
 
-def answers(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
-    """A JSON object for each row: the task's answer, or `error` and `line` for one that can't be read."""
+def predictions(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
+    """Yield a JSON object for each record: the prediction, or `error` and `line` if it cannot be read."""
+    task = get_task(predictor.info.task)
     pending = iter(rows)
     while chunk := list(itertools.islice(pending, CHUNK)):
         good = [row for row in chunk if isinstance(row, Row)]
-        lines = iter(predictor.task.answer(predictor, good) if good else [])
+        lines = iter(task.predictions.predict(predictor, good) if good else [])
         for row in chunk:
             yield next(lines) if isinstance(row, Row) else {"error": row.reason, "line": row.line}
 
@@ -49,42 +51,47 @@ def predict(
     format_name: str | None = None,
     text_column: str | None = None,
 ) -> int:
-    """Answers every line of a file or of stdin.
+    """Predict every record of a file or of stdin.
 
     Args:
         predictor: the model.
         source: a file; None reads stdin.
-        output: where the answers go, written beside and renamed when whole; None prints them.
-        format_name: how the input is written: jsonl, csv, tsv or txt; None: by the file's name, else txt.
-        text_column: of jsonl, csv and tsv; None: the run's own.
+        output: where the predictions are written, whole or not at all; None prints them.
+        format_name: format of the input: jsonl, csv, tsv or txt; None: by the name of the file, else txt.
+        text_column: column of the text in jsonl, csv and tsv; None: as in training.
 
     Returns:
-        the number of rows that could not be read.
+        the number of records that could not be read.
+
+    Raises:
+        UserError: the input or the output cannot be opened, or the input lacks the column.
     """
     if source is not None and not source.is_file():
         raise UserError(f"{source}: no such file")
     if format_name is None:
         guess = format_of(source) if source else ""
         format_name = guess if guess in READERS else "txt"
-    fields = predictor.task.input_fields(text_column or predictor.text_column)
-    if format_name in TABLES:  # a cell holds a text, no list; a header without one is refused at once
+    task = get_task(predictor.info.task)
+    fields = task.predictions.input_fields(predictor.info.config, text_column)
+    if format_name in TABLES:  # a cell holds a text, not a list; a missing column is an error at once
         fields = tuple(replace(field, optional=False) for field in fields if field.kind == "text")
     rows = _rows(source, format_name, fields)
 
     def write(stream: TextIO) -> int:
         failed = 0
         with bar("predicting", None) as advance:
-            for answer in answers(predictor, rows):
-                failed += "error" in answer
-                stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+            for line in predictions(predictor, rows):
+                failed += "error" in line
+                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
                 advance(1)
         stream.flush()
         return failed
 
     if output is None:
         return write(sys.stdout)
-    try:
-        with replaced(output) as beside, beside.open("w", encoding="utf-8") as stream:
+    with open_output(output) as file:
+        stream = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+        try:
             return write(stream)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written: {error.strerror}") from None
+        finally:
+            stream.detach()

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import random
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from app.artifacts.files import versions
-from app.artifacts.run import CONFIG, METRICS, complete_run, create_run, read_manifest
+from app.artifacts.manifests import RunManifest
+from app.artifacts.preprocessing import Preprocessing
+from app.artifacts.run import (
+    CONFIG,
+    METRICS,
+    complete_run,
+    create_run,
+    read_run_manifest,
+)
 from app.config import Config, differences, load_config
 from app.tasks import get_task
-from app.tasks.base import Vocabularies, checked_metric
+from app.training.events import Epoch, Event, Message, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -26,33 +35,33 @@ if TYPE_CHECKING:
     import keras
 
     from app.tasks.base import Task
-    from data.encoding import Encoded
 
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """How a training ended."""
 
-    run: Path
+    path: Path
+    """The run directory."""
     finished: bool
-    """False: it was interrupted, and can be resumed."""
+    """False: training was stopped, and can be resumed."""
     best: dict[str, Any]
-    """The metrics of the epoch whose weights were kept."""
+    """Line of metrics.jsonl of the best epoch, whose weights are kept; empty before the first one."""
 
 
 def default_run(task: str, dataset: str, now: datetime) -> Path:
-    """`runs/<task>-<dataset>-<date>-<time>`."""
+    """Return `runs/<task>-<dataset>-<date>-<time>`."""
     return Path("runs", f"{task}-{dataset}-{now:%Y%m%d}-{now:%H%M%S}")
 
 
 def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config:
-    """Fills in `training.epochs` where it is 0: more passes over a short training text, fewer over a long.
+    """Set `training.epochs` if it is 0: more epochs for a short training text, fewer for a long one.
 
     Args:
         config: with or without a number of epochs.
-        tokens: of the training text.
+        tokens: number of tokens of the training text.
         to_learn_from: tokens that all epochs together should have.
     """
     if config.training.epochs:
@@ -61,64 +70,33 @@ def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config
     return config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
 
 
-def _typed(data: str) -> str:
-    """DATA as it is found again from another working directory."""
-    return str(Path(data).resolve()) if Path(data).exists() else data
+def new_model(
+    task: Task[Any, Any], config: Config, preprocessing: Preprocessing[Any], token_counts: np.ndarray
+) -> keras.Model:
+    """Return a model with random weights from the seed, and pretrained word vectors if configured.
 
-
-def _check_resume(run: Path, manifest: dict[str, Any], facts: dict[str, Any], config: Config) -> None:
-    for key in ("task", "dataset_hash"):
-        if manifest[key] != facts[key]:
-            raise UserError(
-                f"{run}: cannot be resumed: its {key} is {manifest[key]!r}, not {facts[key]!r}; "
-                "the data or the task is another one"
-            )
-    if manifest["versions"] != facts["versions"] and config.training.deterministic:
-        raise UserError(f"{run}: cannot be resumed exactly: it was begun with {manifest['versions']}")
-    changed = differences(load_config(file=run / CONFIG), config)
-    if changed:
-        raise UserError(f"{run}: cannot be resumed with another configuration: {'; '.join(changed)}")
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that fills when the process is asked to stop; asked twice, it stops at once."""
-    asked: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def new_model(task: Task, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
-    """A model with its weights drawn from the seed, and word vectors where the configuration names some."""
+    The global generators of Python and NumPy are seeded while the model is built, and restored afterwards.
+    Those of Keras and TensorFlow stay seeded.
+    """
     import keras
-    import tensorflow as tf
 
-    keras.utils.clear_session(free_memory=False)  # names of variables count from 1 again, as in a new process
-    keras.utils.set_random_seed(config.seed)
-    if config.training.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
+    keras.utils.clear_session(free_memory=False)  # names of variables count from 1, as in a new process
+    before = keras.config.dtype_policy(), random.getstate(), np.random.get_state()
     try:
-        model = task.build_model(config, encoded, vocabularies)
+        keras.utils.set_random_seed(config.seed)
+        keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
+        model = task.training.build_model(config, preprocessing, token_counts)
     finally:
-        keras.config.set_dtype_policy(before)
+        policy, state, numpy_state = before
+        keras.config.set_dtype_policy(policy)
+        random.setstate(state)
+        np.random.set_state(numpy_state)
     if config.model.embeddings:
         path = Path(config.model.embeddings).expanduser()
-        vectors = read_vectors(path, list(vocabularies["vocabulary"]), size=config.model.embedding_size)
+        vectors = read_vectors(path, list(preprocessing.vocabulary), size=config.model.embedding_size)
         if not vectors:
             raise UserError(f"{path}: none of its words is in the vocabulary of the training text")
-        embedding = task.embedding(model)
+        embedding = task.training.embedding(model)
         table = embedding.embeddings.numpy()
         for index, vector in vectors.items():
             table[index] = vector
@@ -135,104 +113,212 @@ def train(
     resume: bool = False,
     manual_directory: Path | None = None,
     now: datetime | None = None,
-) -> Trained:
-    """Trains a model.
+    watcher: Watcher = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainedRun:
+    """Train a model to the end, or until it is asked to stop.
+
+    It prints nothing, handles no signals, and works in any thread.
 
     Args:
         task_name: one of `app.tasks.TASKS`.
-        data: DATA as typed.
-        config: `training.epochs` may be 0, for a number that fits the rows.
-        run: the run directory; None names one after task, dataset and `now`.
-        resume: go on where an earlier training in `run` stopped.
+        data: DATA as given by the user.
+        config: `training.epochs` may be 0, for a number that fits the data.
+        run: the run directory; None: `default_run`.
+        resume: continue an earlier training in `run` from its last state.
         manual_directory: raw files of a catalogue dataset.
-        now: the time, for the run's name.
+        now: the time, for the name of the run.
+        watcher: called with each event.
+        should_stop: called after each event; True saves the state and stops.
 
     Raises:
-        UserError: data, configuration or run directory don't allow it; nothing was written to `run`.
+        UserError: data, configuration or run directory are not valid; nothing was written to `run`.
+    """
+    steps = training_steps(
+        task_name, data, config, run=run, resume=resume, manual_directory=manual_directory, now=now,
+        should_stop=should_stop,
+    )  # fmt: skip
+    with closing(steps):
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as end:
+                trained: TrainedRun = end.value
+                return trained
+            watcher(event)
+
+
+def training_steps(
+    task_name: str,
+    data: str,
+    config: Config,
+    *,
+    run: Path | None = None,
+    resume: bool = False,
+    manual_directory: Path | None = None,
+    now: datetime | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Generator[Event, None, TrainedRun]:
+    """Train as `train` does, and yield each event.
+
+    Closing the generator saves the state, so that training can be resumed.
     """
     task = get_task(task_name)
     if run is not None and run.exists() and not resume:
         raise UserError(f"{run} exists; continue it with --resume, or give another --run")
     if resume and run is None:
-        raise UserError("--resume needs --run: which run is to go on?")
-    if run is not None and resume and run.exists() and read_manifest(run)["complete"]:
-        return _summary(run, finished=True)
+        raise UserError("--resume needs --run, the run directory to continue")
+    if run is not None and run.exists():
+        _check_task(run, read_run_manifest(run), task_name)
     if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
-    checked_metric(task, config)
-    task.check_config(config)
-    source = open_source(data, task.fields(config), task.formats, task.parallel(config))
+    examples = task.examples
+    fields = examples.fields(config)
+    source = open_source(data, fields, examples.formats, examples.parallel(config))
     dataset = prepare(
         source,
-        task.fields(config),
+        fields,
         directory=config.data_directory(),
         manual_directory=manual_directory,
-        check=task.check,
-        watch=task.watch(config),
+        check=examples.check,
+        watch=examples.watch(config),
     )
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
         raise UserError(f"{run} exists; give another --run")
-    return _train(task, dataset, data, config, run)
+    with _op_determinism(config.training.deterministic):
+        return (yield from _train(task, dataset, data, config, run, should_stop))
 
 
-def _summary(run: Path, *, finished: bool) -> Trained:
-    lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
-    best = [line for line in lines if line.get("best")]
-    return Trained(run, finished, best[-1] if best else {})
-
-
-def _train(task: Task, dataset: Dataset, data: str, config: Config, run: Path) -> Trained:
-    from app.terminal.progress import TrainingDisplay
+def _train(
+    task: Task[Any, Any],
+    dataset: Dataset,
+    data: str,
+    config: Config,
+    run: Path,
+    should_stop: Callable[[], bool],
+) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import encode_dataset
-    from app.training.fit import Fit, Interrupted
-    from models.text import UNKNOWN_ID
+    from app.training.fit import Fit
+    from app.training.recorder import Recorder
+    from app.training.selection import selecting_metric
 
     encoded, longest = encode_dataset(dataset, task, config, config.data_directory())
-    vocabularies = task.vocabularies(encoded, dataset, config)
-    tokens, counts = vocabularies["vocabulary"], task.token_counts(encoded, vocabularies, config)
-    config = resolve_epochs(config, task.epoch_tokens(encoded), to_learn_from=task.tokens_to_learn_from)
-    model = new_model(task, config, encoded, vocabularies)
-    feeds = {split: task.feed(encoded, split, vocabularies, config) for split in encoded.splits}
-    facts = {
-        "task": task.name,
-        "dataset": dataset.name,
-        "dataset_hash": dataset.hash,
-        "data": _typed(data),
-        "versions": versions(),
-        "seed": config.seed,
-        "parameters": model.count_params(),
-        "rows": {name: len(rows) for name, rows in encoded.splits.items()},
-    }
-    display = TrainingDisplay(config.training.epochs)
-    if run.exists():
-        _check_resume(run, read_manifest(run), facts, config)
-        display.say(f"{run}: going on")
-    else:
-        create_run(run, config, facts, vocabularies=vocabularies, longest=longest)
-        display.say(
-            f"{run}: {len(encoded.splits['train']):,} rows, {len(tokens):,} tokens in the vocabulary "
-            f"({counts[UNKNOWN_ID] / max(counts.sum(), 1):.1%} of the text unknown), "
-            f"{facts['parameters']:,} parameters"
+    examples = task.examples
+    preprocessing = examples.preprocessing(encoded, dataset, config)
+    token_counts = examples.token_counts(encoded, preprocessing, config)
+    config = resolve_epochs(
+        config, examples.epoch_tokens(encoded), to_learn_from=examples.tokens_to_learn_from
+    )
+    metric = selecting_metric(task.training.metrics(preprocessing), config)
+    resumed = run.exists()
+    if resumed:
+        manifest = read_run_manifest(run)
+        _check_resume(run, manifest, dataset, config)
+        if manifest.complete:
+            return _summary(run, finished=True)
+    model = new_model(task, config, preprocessing, token_counts)
+    if not resumed:
+        manifest = RunManifest(
+            task=task.name,
+            dataset=dataset.name,
+            dataset_hash=dataset.hash,
+            data=_absolute(data),
+            versions=versions(),
+            seed=config.seed,
+            parameters=model.count_params(),
+            examples={name: len(split) for name, split in encoded.splits.items()},
         )
-    with _stop_signals() as asked:
-        fit = Fit(
-            task,
-            model,
-            config,
-            train=feeds["train"],
-            validation=feeds["validation"],
-            vocabularies=vocabularies,
-            run=run,
-            watcher=display,
-            after_epoch=task.after_epoch(model, vocabularies, config),
-            should_stop=lambda: bool(asked),
+        create_run(run, config, manifest, preprocessing, longest)
+    fit = Fit(
+        task,
+        model,
+        config,
+        metric=metric,
+        train=examples.batches(encoded, "train", preprocessing, config),
+        validation=examples.batches(encoded, "validation", preprocessing, config),
+        preprocessing=preprocessing,
+    )
+    after_epoch = task.training.after_epoch(model, preprocessing, config)
+    with Recorder(fit, run) as recorder:
+        if damage := recorder.restore():
+            yield Message(damage)
+        yield Message(
+            f"{run}: resuming at epoch {fit.state.epoch + 1}, step {fit.state.step + 1}"
+            if resumed
+            else f"{run}: {_described(preprocessing, token_counts, manifest)}"
         )
-        try:
-            fit()
-        except Interrupted:
-            return _summary(run, finished=False)
-        finally:
-            display.close()
+        for event in fit.events():
+            recorder.add(event)
+            try:
+                yield event
+                if isinstance(event, Epoch) and (text := after_epoch()):
+                    yield Message(text)
+            except GeneratorExit:
+                recorder.save()
+                raise
+            if should_stop() and not fit.state.finished:
+                recorder.save()
+                return _summary(run, finished=False)
+        recorder.finish()
     complete_run(run)
     return _summary(run, finished=True)
+
+
+@contextmanager
+def _op_determinism(deterministic: bool) -> Iterator[None]:
+    """Switch deterministic operations of TensorFlow on, and off again if they were off before."""
+    if not deterministic:
+        yield
+        return
+    import tensorflow as tf
+
+    # TensorFlow's public API can only switch them on.
+    from tensorflow.python.framework import config as framework
+
+    before = framework.is_op_determinism_enabled()
+    tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if not before:
+            framework.disable_op_determinism()
+
+
+def _described(preprocessing: Preprocessing[Any], token_counts: np.ndarray, manifest: RunManifest) -> str:
+    from models.text import UNKNOWN_ID
+
+    return (
+        f"{manifest.examples['train']:,} training examples, "
+        f"{len(preprocessing.vocabulary):,} tokens in the vocabulary "
+        f"({token_counts[UNKNOWN_ID] / max(token_counts.sum(), 1):.1%} of the text is out of vocabulary), "
+        f"{manifest.parameters:,} parameters"
+    )
+
+
+def _absolute(data: str) -> str:
+    """Return DATA so that it can be found from another working directory."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def _check_task(run: Path, manifest: RunManifest, task: str) -> None:
+    if manifest.task != task:
+        raise UserError(f"{run}: cannot be resumed: its task is {manifest.task}, not {task}")
+
+
+def _check_resume(run: Path, manifest: RunManifest, dataset: Dataset, config: Config) -> None:
+    if manifest.dataset_hash != dataset.hash:
+        raise UserError(
+            f"{run}: cannot be resumed: it was trained on other data: dataset_hash was "
+            f"{manifest.dataset_hash!r}, is {dataset.hash!r}"
+        )
+    if changed := differences(load_config(file=run / CONFIG), config):
+        raise UserError(f"{run}: cannot be resumed with another configuration: {'; '.join(changed)}")
+    if not manifest.complete and config.training.deterministic and manifest.versions != versions():
+        raise UserError(f"{run}: cannot be resumed exactly: it was started with {manifest.versions}")
+
+
+def _summary(run: Path, *, finished: bool) -> TrainedRun:
+    lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    best = [line for line in lines if line.get("best")]
+    return TrainedRun(run, finished, best[-1] if best else {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,8 @@ class Encoded:
     counts: Mapping[str, np.ndarray]
     """int64 [vocabulary]: how often each token stands in the training split; the unknown id: all others."""
     splits: Mapping[str, EncodedSplit]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that were learned from the training examples before they were encoded."""
 
 
 class _Vocabulary:
@@ -194,7 +196,7 @@ def encode(
     *,
     vocabulary_of: Mapping[str, str],
     rules: Mapping[str, VocabularyRule],
-    learned: Mapping[str, list[bytes]] | None = None,
+    facts: Mapping[str, Any] | None = None,
     directory: Path,
 ) -> None:
     """Learns vocabularies from the training rows and writes everything to a new folder.
@@ -203,7 +205,7 @@ def encode(
         rows: batches, each of one split.
         vocabulary_of: which vocabulary gives the ids of each sequence; two may share one.
         rules: of each vocabulary.
-        learned: further vocabularies, kept as they are.
+        facts: JSON values, kept as they are.
         directory: where the vocabularies and the splits are written; must exist and be empty.
     """
     growing = {name: _Vocabulary(rule) for name, rule in rules.items()}
@@ -226,8 +228,6 @@ def encode(
         write_vocabulary(directory / f"{name}.txt", tokens)
         np.save(directory / f"{name}.npy", counts)
         dtypes[name] = mappings[name].dtype.name
-    for name, known in (learned or {}).items():
-        write_vocabulary(directory / f"{name}.txt", known)
     for split, own in writers.items():
         parts = columns[split]
         arrays: dict[str, Any] = {
@@ -237,7 +237,7 @@ def encode(
             arrays[f"lengths:{name}"] = writer.close(mappings[vocabulary_of[name]])
         np.savez(directory / f"{split}.npz", **arrays)
     about: dict[str, Any] = {"dtypes": dtypes, "vocabulary_of": dict(vocabulary_of), "splits": list(writers)}
-    about["learned"] = list(learned or {})
+    about["facts"] = dict(facts or {})
     (directory / "encoded.json").write_text(json.dumps(about))
 
 
@@ -261,7 +261,8 @@ def load_encoded(directory: Path) -> Encoded:
         splits[split] = EncodedSplit(sequences, columns)
     names = list(about["dtypes"])
     return Encoded(
-        {name: read_vocabulary(directory / f"{name}.txt") for name in [*names, *about["learned"]]},
+        {name: read_vocabulary(directory / f"{name}.txt") for name in names},
         {name: np.load(directory / f"{name}.npy") for name in names},
         splits,
+        about["facts"],
     )

@@ -264,6 +264,69 @@ class LanguageModel(keras.Model):
         )
         return tf.cast(nats, tf.float32), lengths
 
+    def score_piece(
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        previous: tf.Tensor,
+        state: State,
+        labels: tf.Tensor | None = None,
+        *,
+        window: int = 128,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, State]:
+        """Compute the loss of a piece of each document, and the state after it.
+
+        Args:
+            token_ids: int32 [B, T], right-padded.
+            lengths: int32 [B], each from 0 to T.
+            previous: int32 [B], the token before the piece; `END_ID` at the start of a document.
+            state: after the token before `previous`.
+            labels: int32 [B], as in `call`.
+            window: number of steps that are read at a time.
+
+        Returns:
+            summed loss in nats float32 [B]; number of tokens with the highest probability int32 [B]; the last
+            token of each piece int32 [B]; the state after the token before it.
+        """
+        rows, steps = tf.unstack(tf.shape(token_ids))
+        inputs = tf.concat([previous[:, tf.newaxis], token_ids], axis=1)
+        last = tf.gather(inputs, lengths, axis=1, batch_dims=1)
+        pad = [[0, 0], [0, -steps % window]]
+        inputs, targets = tf.pad(inputs[:, :steps], pad), tf.pad(token_ids, pad)
+        condition = self._condition(labels, rows)
+
+        def body(start: tf.Tensor, nats: tf.Tensor, correct: tf.Tensor, state: State) -> tuple[Any, ...]:
+            left = tf.clip_by_value(lengths - start, 0, window)
+            sequences = tf.gather(self.embedding.embeddings, inputs[:, start : start + window])
+            if condition is not None:
+                sequences += condition[:, tf.newaxis]
+            after = []
+            for layer, before in zip(self.recurrent, state, strict=True):
+                sequences, own = portable.run(layer, sequences, tf.maximum(left, 1), before, wants_state=True)
+                reads = (left > 0)[:, tf.newaxis]
+                after.append(tuple(tf.where(reads, new, old) for new, old in zip(own, before, strict=True)))
+            logits = tf.cast(self.head(sequences), tf.float32)
+            own_targets = targets[:, start : start + window]
+            of_steps = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=own_targets, logits=logits)
+            real = tf.sequence_mask(left, window)
+            is_correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), own_targets) & real
+            of_window = tf.reduce_sum(tf.where(real, of_steps, 0.0), axis=1)
+            return (
+                start + window,
+                nats + tf.cast(of_window, tf.float64),
+                correct + tf.reduce_sum(tf.cast(is_correct, tf.int32), axis=1),
+                tuple(after),
+            )
+
+        shapes = tf.nest.map_structure(lambda tensor: tf.TensorShape([None, tensor.shape[1]]), state)
+        _, nats, correct, state = tf.while_loop(
+            lambda start, *_: start < tf.reduce_max(lengths),
+            body,
+            (tf.constant(0), tf.zeros([rows], tf.float64), tf.zeros([rows], tf.int32), state),
+            shape_invariants=(tf.TensorShape([]), tf.TensorShape([None]), tf.TensorShape([None]), shapes),
+        )
+        return tf.cast(nats, tf.float32), correct, last, state
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this model again."""
         return {**super().get_config(), **self.settings}

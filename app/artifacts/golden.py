@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from app.artifacts.examples import Examples, Inputs
+from app.artifacts.manifests import SignatureManifest
 from app.artifacts.replay import Arrays, difference, encoded
-from app.tasks.base import Task
 
 GOLDEN = Path("assets.extra", "golden.jsonl")
 MAIN = "serving_default"
@@ -25,7 +25,7 @@ SHORT = 100
 
 def write_golden(
     directory: Path,
-    task: Task,
+    signatures: Mapping[str, SignatureManifest],
     loaded: Any,
     examples: Mapping[str, Examples],
     texts: Mapping[str, bytes],
@@ -39,7 +39,7 @@ def write_golden(
 
     Args:
         directory: of the export.
-        task: knows which inputs are options that all rows share.
+        signatures: says which inputs apply to all rows.
         loaded: the SavedModel as it is loaded from there; its weights are not what they were afterwards.
         examples: the inputs of its signatures for a text.
         texts: by their names.
@@ -55,7 +55,9 @@ def write_golden(
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for text, name, inputs, outputs in cases:
-            shared = {key for key, value in inputs.items() if key in task.options or not value.shape}
+            shared = {
+                key for key, value in inputs.items() if key in signatures[name].shared or not value.shape
+            }
             case = {
                 "name": text,
                 "signature": name,

@@ -20,6 +20,10 @@ FORMAT = 1
 EXPORT_MANIFEST = Path("assets.extra", MANIFEST)
 
 
+class NotAManifestError(UserError):
+    """A file is not JSON, or not a manifest of this program."""
+
+
 class Manifest(BaseModel):
     """What runs and exports have in common."""
 
@@ -97,15 +101,16 @@ def read_manifest(path: Path, kind: type[_Kind]) -> _Kind:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: it is no manifest of this kind, or of a format that this version does not read.
+        NotAManifestError: the file is not JSON, or not a manifest.
+        UserError: the format is not supported, or a field is missing or wrong.
     """
     text = path.read_bytes()
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+        raise NotAManifestError(f"{path}: not JSON: {error}") from None
     if not isinstance(found, dict) or "task" not in found:
-        raise UserError(f"{path}: not a manifest of textrnn")
+        raise NotAManifestError(f"{path}: not a manifest of textrnn")
     if found.get("format") != FORMAT:
         raise UserError(
             f"{path}: format {found.get('format', 0)!r} is not supported, only format {FORMAT}; "

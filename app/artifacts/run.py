@@ -1,17 +1,22 @@
-"""The run directory: what a training leaves behind, and how it is found unchanged again."""
+"""The run directory: what training writes, and how it is opened again."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from app.artifacts.files import MANIFEST, checksums, new_directory, verify_checksums, write_text
+from app.artifacts.files import (
+    MANIFEST,
+    checksums,
+    new_directory,
+    remove_partial_files,
+    verify_checksums,
+)
+from app.artifacts.manifests import NotAManifestError, RunManifest, read_manifest, write_manifest
+from app.artifacts.preprocessing import Facts, Preprocessing, preprocessing_files, read_preprocessing
 from app.config import Config, dump_config, load_config
 from data.errors import UserError
-from data.vocabulary import read_vocabulary, write_vocabulary
 
 CONFIG = "config.toml"
 MODEL = "model.keras"
@@ -19,95 +24,92 @@ METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 LONGEST = "longest_text"
-"""Of those that were trained on, the one that takes most of a model."""
+"""The training text with the most bytes."""
 
-
-def remove_leftovers(run: Path) -> None:
-    """Deletes what a killed process was writing beside a file of a run."""
-    for path in [*run.glob(".*"), *(run / CHECKPOINTS).glob(".*")]:
-        path.unlink(missing_ok=True)
+F = TypeVar("F", bound=Facts)
 
 
 @dataclass(frozen=True)
 class Run:
-    """An open run directory."""
+    """A run directory whose training is finished and whose files are unchanged."""
 
     path: Path
     config: Config
-    manifest: dict[str, Any]
+    manifest: RunManifest
 
     @property
     def task(self) -> str:
         """Name of the task."""
-        return str(self.manifest["task"])
+        return self.manifest.task
 
-    def vocabularies(self) -> dict[str, list[bytes]]:
-        """What ids stand for: tokens, labels, …, each in the order of their ids."""
-        return {path.stem: read_vocabulary(path) for path in sorted(self.path.glob("*.txt"))}
+    def preprocessing(self, facts: type[F]) -> Preprocessing[F]:
+        """Return the preprocessing of the model; `facts` is the type of the facts of its task."""
+        return read_preprocessing(self.path, facts)
 
     def longest(self) -> bytes:
-        """The longest text that the run was trained on."""
+        """Return the longest training text."""
         return (self.path / LONGEST).read_bytes()
 
 
 def create_run(
-    path: Path,
-    config: Config,
-    manifest: dict[str, Any],
-    vocabularies: Mapping[str, Sequence[bytes]],
-    longest: bytes,
+    path: Path, config: Config, manifest: RunManifest, preprocessing: Preprocessing[Any], longest: bytes
 ) -> None:
-    """Makes a run directory whose training has yet to begin.
+    """Create a run directory before training begins.
 
     Args:
         path: must not exist.
         config: resolved.
-        manifest: what is known of the run: task, dataset, …
-        vocabularies: tokens, labels, …, each in the order of their ids; a file `NAME.txt` for each.
-        longest: of the texts to train on.
+        manifest: describes the run; not complete.
+        preprocessing: vocabularies and facts.
+        longest: the longest training text.
     """
     with new_directory(path) as directory:
         (directory / CONFIG).write_text(dump_config(config), encoding="utf-8")
-        for name, tokens in vocabularies.items():
-            write_vocabulary(directory / f"{name}.txt", tokens)
+        preprocessing.write(directory)
         (directory / LONGEST).write_bytes(longest)
         (directory / CHECKPOINTS).mkdir()
-        (directory / MANIFEST).write_text(json.dumps({**manifest, "complete": False, "files": {}}, indent=2))
+        write_manifest(directory / MANIFEST, manifest)
 
 
-def complete_run(path: Path, **facts: Any) -> None:
-    """Marks the training as finished and seals the files with their checksums."""
-    remove_leftovers(path)
-    manifest = read_manifest(path)
-    manifest |= {**facts, "complete": True, "files": checksums(path)}
-    write_text(path / MANIFEST, json.dumps(manifest, indent=2))
+def complete_run(path: Path) -> None:
+    """Mark training as finished and store the checksums of the files that the run consists of.
+
+    Checkpoints, TensorBoard logs and files of the user are not among them.
+    """
+    for directory in (path, path / CHECKPOINTS):
+        remove_partial_files(directory)
+    names = [CONFIG, *preprocessing_files(path), LONGEST, MODEL, METRICS]
+    manifest = read_run_manifest(path).with_(complete=True, files=checksums(path, sorted(names)))
+    write_manifest(path / MANIFEST, manifest)
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a run directory.
+def read_run_manifest(path: Path) -> RunManifest:
+    """Return the manifest of a run directory.
 
     Raises:
-        UserError: there is no such directory, or it is no run.
+        UserError: there is no such directory, it is not a run, or its format is not supported.
     """
     if not path.is_dir():
-        raise UserError(f"{path}: no such directory; expected a run that 'textrnn train' made")
+        raise UserError(
+            f"{path} is not a run directory: no such directory. Pass a directory created by 'textrnn train'."
+        )
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if isinstance(manifest, dict) and {"task", "complete", "files"} <= set(manifest):
-            return manifest
-    except (OSError, ValueError):
-        pass
-    raise UserError(f"{path}: no run (it has no {MANIFEST} of one); expected one that 'textrnn train' made")
+        return read_manifest(path / MANIFEST, RunManifest)
+    except (OSError, NotAManifestError):
+        raise UserError(
+            f"{path} is not a run directory: no valid {MANIFEST}. "
+            "Pass a directory created by 'textrnn train'."
+        ) from None
 
 
 def open_run(path: Path) -> Run:
-    """A finished run, its files compared with the manifest.
+    """Open a finished run and compare its files with the checksums in its manifest.
 
     Raises:
-        UserError: no run, not finished, or changed since.
+        UserError: it is not a run, its training is not finished, or a file was changed.
     """
-    manifest = read_manifest(path)
-    if not manifest["complete"]:
-        raise UserError(f"{path}: its training is not finished; give its 'train' command again with --resume")
-    verify_checksums(path, manifest["files"])
+    manifest = read_run_manifest(path)
+    if not manifest.complete:
+        raise UserError(f"{path}: training is not finished; run its 'train' command again with --resume")
+    verify_checksums(path, manifest.files)
     return Run(path, load_config(file=path / CONFIG), manifest)

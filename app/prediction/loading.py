@@ -1,10 +1,9 @@
-"""A predictor from what lies on disk: a run directory or an exported SavedModel."""
+"""Loading a predictor from a run directory or an exported SavedModel."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,21 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.files import verify_checksums
+from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, NotAManifestError, read_manifest
+from app.artifacts.operations import forbidden_operations
+from app.artifacts.preprocessing import Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
-from app.prediction.predictor import Predictor
+from app.config import config_from
+from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import get_task
+from app.tasks.signature import Signature
 from data.errors import UserError
-
-EXPORT_MANIFEST = Path("assets.extra", "manifest.json")
 
 
 def load_keras_model(run: Run) -> keras.Model:
-    """The best model of a run."""
-    get_task(run.task).register_model()
+    """Return the best model of a run."""
+    get_task(run.task).training.register_model()
     return keras.saving.load_model(run.path / MODEL, compile=False, safe_mode=True)
 
 
@@ -32,65 +34,114 @@ class Served:
     """What a SavedModel is made of."""
 
     module: tf.Module
-    """Holds the tables that the signatures read."""
-    signatures: dict[str, tf.types.experimental.PolymorphicFunction]
+    """Holds the tables of the signatures."""
+    signatures: dict[str, Signature]
     model: keras.Model
+    preprocessing: Preprocessing[Any]
 
 
 def build_served(run: Run) -> Served:
-    """Preprocessor, model and decoder of a finished run, strings in and answers out, for any host."""
-    task = get_task(run.task)
+    """Return preprocessing, network and decoding of a finished run as signatures, for any host."""
     model = load_keras_model(run)
     model.make_portable()
     module = tf.Module(name=run.task)
-    return Served(module, task.signatures(module, model, run.vocabularies(), run.config), model)
-
-
-def serving_facts(run: Run) -> dict[str, Any]:
-    """What one needs to know of a model to ask it: the labels it was trained with, how it searches."""
-    return {
-        "labels": [label.decode() for label in run.vocabularies().get("labels", [])],
-        "decoding": run.config.decoding.model_dump(),
-    }
+    task = get_task(run.task)
+    preprocessing = run.preprocessing(task.facts)
+    signatures = task.predictions.signatures(module, model, preprocessing, run.config)
+    return Served(module, signatures, model, preprocessing)
 
 
 def _from_run(path: Path) -> Predictor:
     run = open_run(path)
     served = build_served(run)
-    column = run.config.data.text_column
-    manifest = run.manifest | serving_facts(run)
-    signatures = {name: _by_name(function) for name, function in served.signatures.items()}
-    return Predictor(get_task(run.task), manifest, signatures, column, served.model)
+    info = ModelInfo(
+        where=str(path),
+        task=run.task,
+        dataset=run.manifest.dataset,
+        dataset_hash=run.manifest.dataset_hash,
+        data=run.manifest.data,
+        config=run.config,
+        preprocessing=served.preprocessing,
+    )
+    # The functions do not hold the module and the model, whose tables and weights they use: the closure does.
+    signatures = {name: _by_name(own, served) for name, own in served.signatures.items()}
+    return Predictor(info, signatures)
 
 
-def _by_name(function: Any) -> Callable[..., dict[str, tf.Tensor]]:
-    """Calls a function of a signature with the names of its inputs, as a loaded SavedModel is called."""
+def _by_name(signature: Signature, served: Served) -> Callable[..., dict[str, tf.Tensor]]:
+    """Return a function that takes the inputs by name, as a signature of a loaded SavedModel does."""
+    function: Any = signature.function
 
-    def call(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def call(*, _keep: Served = served, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs: dict[str, tf.Tensor] = function(*(inputs[spec.name] for spec in function.input_signature))
         return outputs
 
     return call
 
 
-def _from_export(path: Path) -> Predictor:
+def read_export_manifest(path: Path) -> ExportManifest:
+    """Return the manifest of an export.
+
+    Raises:
+        UserError: the directory is not an export, or of a format that this version does not read.
+    """
     try:
-        manifest = json.loads((path / EXPORT_MANIFEST).read_text(encoding="utf-8"))
-        task = get_task(manifest["task"])
-        verify_checksums(path, manifest["files"])
-    except (OSError, ValueError, KeyError):
-        raise UserError(f"{path}: no export of textrnn (it has no {EXPORT_MANIFEST} of one)") from None
+        return read_manifest(path / EXPORT_MANIFEST, ExportManifest)
+    except (OSError, NotAManifestError):
+        raise UserError(
+            f"{path} is not an export: no {EXPORT_MANIFEST}. Pass a directory created by 'textrnn export'."
+        ) from None
+
+
+def check_export(path: Path) -> ExportManifest:
+    """Return the manifest of an export that may be loaded: a SavedModel is code.
+
+    Raises:
+        UserError: files are missing or changed, or the graph could do more than compute.
+    """
+    manifest = read_export_manifest(path)
+    verify_checksums(path, manifest.files)
+    if found := forbidden_operations(path):
+        raise UserError(f"{path}: the graph has operations that are not allowed: {'; '.join(found)}")
+    return manifest
+
+
+def _from_export(path: Path) -> Predictor:
+    manifest = check_export(path)
+    task = get_task(manifest.task)
+    info = ModelInfo(
+        where=str(path),
+        task=manifest.task,
+        dataset=manifest.dataset,
+        dataset_hash=manifest.dataset_hash,
+        data=manifest.data,
+        config=config_from(manifest.task, manifest.config, str(path / EXPORT_MANIFEST)),
+        preprocessing=from_description(manifest.preprocessing, task.facts),
+    )
     loaded = tf.saved_model.load(str(path))
-    # A signature alone does not hold its variables: the default argument does.
+    # A signature does not hold its variables: the default argument does.
     signatures = {
         name: lambda _loaded=loaded, _name=name, **inputs: _loaded.signatures[_name](**inputs)
         for name in loaded.signatures
     }
-    return Predictor(task, manifest, signatures, manifest["text_column"])
+    return Predictor(info, signatures)
+
+
+def with_beam(predictor: Predictor, beam: int | None) -> Predictor:
+    """Return the same predictor with another beam width; None keeps the configured one.
+
+    Raises:
+        UserError: the model has no beam search.
+    """
+    if beam is None:
+        return predictor
+    if "search" not in predictor.signatures:
+        raise UserError(f"--beam: a {predictor.info.task} model has no beam search")
+    return replace(predictor, beam=beam)
 
 
 def find_export(path: Path) -> Path | None:
-    """The SavedModel at a path: the path itself, or the newest of the versions in it; None: neither."""
+    """Return the SavedModel at a path: the path itself, or its newest version; None if there is none."""
     if (path / SAVED_MODEL).is_file():
         return path
     versions = [p.parent for p in path.glob("*/" + SAVED_MODEL) if p.parent.name.isdecimal()]
@@ -98,10 +149,10 @@ def find_export(path: Path) -> Path | None:
 
 
 def load_predictor(path: Path) -> Predictor:
-    """A predictor from a run directory or an exported SavedModel.
+    """Return a predictor from a run directory or an exported SavedModel.
 
     Raises:
-        UserError: it is neither, not whole, or was changed.
+        UserError: it is neither, incomplete, changed, or not trusted.
     """
     export = find_export(path)
     return _from_export(export) if export else _from_run(path)

@@ -1,9 +1,9 @@
-"""The tasks, by name: what differs between them stands in their modules, everything else is written once."""
+"""The tasks by name. What differs between them is in their folders; everything else is written once."""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.tasks.base import Task
@@ -14,10 +14,10 @@ TASKS = {
     "generation": "app.tasks.generation.task",
     "translation": "app.tasks.translation.task",
 }
-"""Module of each task; it holds `TASK`. Names only, so that help is printed without TensorFlow."""
+"""Module of each task, which holds `TASK`. Names only, so that help is printed without TensorFlow."""
 
 
-def get_task(name: str) -> Task:
-    """The task of a name in `TASKS`."""
-    task: Task = importlib.import_module(TASKS[name]).TASK
+def get_task(name: str) -> Task[Any, Any]:
+    """Return the task of a name in `TASKS`."""
+    task: Task[Any, Any] = importlib.import_module(TASKS[name]).TASK
     return task

@@ -1,19 +1,25 @@
-"""What a task says: all that differs between one kind of problem and another.
+"""What a task consists of: all that differs between one kind of problem and another.
 
-A task's module imports TensorFlow inside its functions only, so that data can be found, checked and
-refused before TensorFlow is loaded.
+A task is a record of three parts. `Examples` turns the examples of a dataset into batches. `Training` builds the
+network and computes its losses and metrics. `Predictions` says what the SavedModel computes and what its outputs
+mean. Everything else is written once for all tasks.
+
+Modules of tasks import TensorFlow inside functions only, so that data can be found, checked and refused before
+TensorFlow is loaded.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from app.artifacts.preprocessing import Facts, Preprocessing
+from app.config import Config
+from app.metrics import Metric
 from data.batching import Feed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
@@ -24,152 +30,142 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from app.artifacts.run import Run
-    from app.config import Config
     from app.prediction.predictor import Predictor
+    from app.tasks.signature import Signature
 
-RowBatch = Mapping[str, np.ndarray]
-"""Rows of a dataset: an array for each field, as `Dataset.batches` gives them."""
+ExampleBatch = Mapping[str, np.ndarray]
+"""Examples of a dataset: an array for each field, as `Dataset.batches` yields them."""
 Arrays = Mapping[str, np.ndarray]
-"""By name."""
-Answers = dict[str, np.ndarray]
-"""Outputs of a signature: an array for each, a row for each text."""
-Vocabularies = Mapping[str, Sequence[bytes]]
-"""Everything that ids stand for, by name: tokens, labels, …; each is a file of the run."""
+"""Arrays by name."""
+OutputArrays = dict[str, np.ndarray]
+"""Outputs of a signature by name; each has one row for each input text."""
+Split = tuple[Dataset, Iterable[ExampleBatch]]
+"""A dataset, and batches of examples of one of its splits."""
+
+C = TypeVar("C", bound=Config)
+F = TypeVar("F", bound=Facts)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How rows become token ids."""
+    """How examples become token ids."""
 
-    cut: Callable[[RowBatch], tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]]
-    """The sequences of a batch of rows, and what is known of each row beside them."""
+    tokenize: Callable[[ExampleBatch], tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]]
+    """From a batch of examples to its token sequences by name, and to further columns, such as labels."""
     vocabulary_of: Mapping[str, str]
-    """The vocabulary of each sequence."""
+    """The name of the vocabulary of each sequence."""
     rules: Mapping[str, VocabularyRule]
-    learned: Mapping[str, list[bytes]]
-    """What had to be learned from the text before it could be cut."""
+    """How each vocabulary is learned."""
+    facts: Mapping[str, Any]
+    """JSON values that had to be learned from the training examples first, such as subword pieces."""
 
 
 class Losses(NamedTuple):
-    """How good a batch was."""
+    """Result of a training step."""
 
     loss: tf.Tensor
-    """To be made small: a scalar in nats."""
-    hits: tf.Tensor
-    """How many of `count` were right."""
+    """Mean loss in nats: the scalar to minimize."""
+    correct: tf.Tensor
+    """Number of correct predictions."""
     count: tf.Tensor
-    """Rows or tokens, that the loss is a mean over."""
+    """Number of examples or tokens that the loss is a mean over."""
 
 
-class Task(ABC):
-    """A kind of problem, from rows to answers."""
+class Examples(ABC, Generic[C, F]):
+    """From the examples of a dataset to the batches of a network."""
 
-    name: str
     formats: Mapping[str, Reader]
-    """How the file formats are read that it learns from."""
+    """Readers of the file formats that the task trains on."""
     tokens_to_learn_from = 15_000_000
-    """How many a training reads where the number of epochs is left open."""
+    """Number of tokens that training reads in all epochs together, if the number of epochs is not configured."""
     read_sequences: tuple[str, ...] = ("tokens",)
-    """Of those that rows are encoded as: what a model reads."""
-    baseline_name = ""
-    """What it is compared with."""
-    metric: str
-    """The figure shown beside the loss in training: the share of hits."""
-    signature = "serving_default"
-    """The SavedModel's signature that answers texts."""
-    batched: tuple[str, ...] = ("serving_default",)
-    """Signatures whose every input has one value for each row, and whose every answer depends on its own
-    row alone: rows of several requests may share a call."""
-    options: tuple[str, ...] = ()
-    """Inputs of rank 1 that hold for all rows alike, as many values as they may have."""
-    limited: tuple[str, ...] = ("length", "width")
-    """Inputs, where a signature has them, that make an answer long in coming: a server bounds them."""
-    follows: Mapping[str, str] = {}
-    """Signatures that go on from the outputs of another one, and take them under the names that they have
-    there, beside `examples`."""
-    validation_names: tuple[str, ...]
-    """The figures of the validation rows, that may choose the best epoch."""
-
-    # Rows
-
-    def check_config(self, config: Config) -> None:
-        """Refuses, before anything is read, a configuration that the task cannot have, with a UserError."""
-        return
+    """Names of the encoded sequences that the network reads."""
 
     @abstractmethod
-    def fields(self, config: Config) -> tuple[Field, ...]:
-        """What is read of each row; the first one says which rows are alike."""
+    def fields(self, config: C) -> tuple[Field, ...]:
+        """Return the fields of an example; equal values of the first one mark duplicates."""
 
-    def parallel(self, config: Config) -> tuple[str, ...]:
-        """Endings of files that hold one field each, line by line."""
+    def parallel(self, config: C) -> tuple[str, ...]:
+        """Return the suffixes of line-aligned files that hold one field each."""
         return ()
 
-    def watch(self, config: Config) -> Watch:
-        """Is shown each row before anything is written; may refuse one with a UserError."""
+    def watch(self, config: C) -> Watch:
+        """Return a validator that sees each example before anything is written, and may raise a UserError."""
         return Watch()
 
     def check(self, found: Scan) -> None:
-        """Refuses rows that nothing can be learned from, with a UserError."""
+        """Raise a UserError if nothing can be learned from the examples."""
         if not found.rows["train"]:
-            raise UserError("the data has no rows to train on; give a larger file, or a folder with train.*")
+            raise UserError("the data has no training examples; give a larger file, or a folder with train.*")
 
-    def check_known(self, found: Scan, split: str, vocabularies: Vocabularies) -> None:
-        """Refuses rows of a split that a model can't be right about, with a UserError."""
+    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[F]) -> None:
+        """Raise a UserError if a split has labels that a trained model does not know."""
         return
 
     def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """A row as the data check reads it: its `text`, and its `label` if it has one."""
+        """Return the fields of an example that `datasets check` examines: `text`, and `label` if there is one."""
         return {name: value for name, value in values.items() if name in ("text", "label")}
 
-    # From rows to batches
-
     @abstractmethod
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[RowBatch]]) -> Plan:
-        """How rows become token ids.
+    def plan(self, dataset: Dataset, config: C, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+        """Return how examples become token ids.
 
         Args:
             dataset: prepared.
             config: resolved.
-            training: reads the training rows.
+            training: returns an iterator over the training examples.
 
         Raises:
-            UserError: the rows can't be learned from.
+            UserError: nothing can be learned from the examples.
         """
 
     @abstractmethod
-    def vocabularies(self, encoded: Encoded, dataset: Dataset, config: Config) -> dict[str, list[bytes]]:
-        """All that the ids of texts and answers stand for."""
+    def preprocessing(self, encoded: Encoded, dataset: Dataset, config: C) -> Preprocessing[F]:
+        """Return the vocabularies and facts of a model that is to be trained on the dataset."""
 
     @abstractmethod
-    def feed(self, encoded: Encoded, split: str, vocabularies: Vocabularies, config: Config) -> Feed:
-        """The batches of a split."""
+    def batches(self, encoded: Encoded, split: str, preprocessing: Preprocessing[F], config: C) -> Feed:
+        """Return the batches of a split."""
 
-    def token_counts(self, encoded: Encoded, vocabularies: Vocabularies, config: Config) -> np.ndarray:
-        """How often each token of the vocabulary stands in the training rows: int64 [vocabulary]."""
+    def token_counts(self, encoded: Encoded, preprocessing: Preprocessing[F], config: C) -> np.ndarray:
+        """Return how often each token of the vocabulary occurs in the training examples: int64 [vocabulary]."""
         counts: np.ndarray = encoded.counts["vocabulary"]
         return counts
 
     def epoch_tokens(self, encoded: Encoded) -> int:
-        """Tokens that an epoch reads."""
+        """Return the number of tokens of an epoch."""
         return int(sum(encoded.splits["train"].sequences[name].counts.sum() for name in self.read_sequences))
 
-    # The model and its training
+
+class Training(ABC, Generic[C, F]):
+    """The network of a task, its losses and its validation metrics."""
 
     @abstractmethod
-    def build_model(self, config: Config, encoded: Encoded, vocabularies: Vocabularies) -> keras.Model:
-        """A new model, its weights drawn."""
+    def metrics(self, preprocessing: Preprocessing[F]) -> tuple[Metric, ...]:
+        """Return the validation metrics that the task has on this data, the loss among them."""
+
+    @abstractmethod
+    def build_model(
+        self, config: C, preprocessing: Preprocessing[F], token_counts: np.ndarray
+    ) -> keras.Model:
+        """Return a new network with randomly initialized weights.
+
+        Args:
+            config: resolved.
+            preprocessing: of the model.
+            token_counts: int64 [vocabulary], as `Examples.token_counts` returns them.
+        """
 
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
-        """The layer that has a vector for each token of `vocabulary`."""
+        """Return the embedding of the tokens of `vocabulary`."""
         return model.embedding
 
     @abstractmethod
     def register_model(self) -> None:
-        """Makes the model's layers known to Keras, so that it can be loaded."""
+        """Import the network's module, so that Keras can load it."""
 
-    def carried(self, model: keras.Model, feed: Feed) -> list[tf.Variable]:
-        """What a step of training leaves to the next one, beside weights: none."""
+    def carried(self, model: keras.Model, batches: Feed) -> list[tf.Variable]:
+        """Return variables, other than weights, that a training step leaves for the next one."""
         return []
 
     @abstractmethod
@@ -181,128 +177,148 @@ class Task(ABC):
         *,
         label_smoothing: float,
     ) -> Losses:
-        """Runs the model on a batch in training."""
+        """Run the network on a batch in training mode."""
 
     @abstractmethod
     def evaluator(
-        self, model: keras.Model, feed: Feed, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[F], config: C
     ) -> Callable[[], dict[str, float]]:
-        """Computes `validation_names` and `loss` on the rows of a feed, with the present weights."""
+        """Return a function that computes `metrics` on a split with the present weights."""
 
     def after_epoch(
-        self, model: keras.Model, vocabularies: Vocabularies, config: Config
+        self, model: keras.Model, preprocessing: Preprocessing[F], config: C
     ) -> Callable[[], str]:
-        """Gives what is printed after each epoch, beside its figures."""
+        """Return a function whose text is printed after each epoch; an empty text prints nothing."""
         return str
 
-    # Answers
+
+class Explanation(NamedTuple):
+    """How a prediction is explained."""
+
+    signature: str
+    """The signature that computes the explanation of a text."""
+    to_json: Callable[[Mapping[str, Any]], dict[str, Any]]
+    """From the outputs of one row to a JSON object."""
+
+
+class Predictions(ABC, Generic[C, F]):
+    """What the SavedModel of a task computes, and what its outputs mean."""
+
+    signature = "serving_default"
+    """The signature that `predict` calls with texts."""
+    described: tuple[str, ...] = ("labels",)
+    """Vocabularies that the manifest of an export repeats."""
+    baseline_name = ""
+    """The model that `evaluate` compares with."""
+    explanation: Explanation | None = None
 
     @abstractmethod
     def signatures(
-        self, module: tf.Module, model: keras.Model, vocabularies: Vocabularies, config: Config
-    ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-        """Strings in, answers out: the SavedModel's functions by the name of their signature.
+        self, module: tf.Module, model: keras.Model, preprocessing: Preprocessing[F], config: C
+    ) -> dict[str, Signature]:
+        """Return the signatures of the SavedModel by name.
 
         Args:
-            module: what the functions read beside the model's variables is to be kept there.
-            model: its weights.
-            vocabularies: of the run.
+            module: tables and other state of the functions must be attributes of it.
+            model: the network.
+            preprocessing: of the run.
             config: of the run.
         """
 
-    def input_fields(self, text_column: str) -> tuple[Field, ...]:
-        """What `predict` reads of each row."""
-        return (Field("text", "text", text_column, "--text-column NAME"),)
+    def input_fields(self, config: C, text_column: str | None) -> tuple[Field, ...]:
+        """Return the fields that `predict` reads from each record.
 
-    def answer(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """The JSON object that `predict` prints for each row."""
-        return self.lines(predictor([row.text().encode() for row in rows]))
+        Args:
+            config: of the model.
+            text_column: the column of the text; None: as in training.
+        """
+        column = text_column or str(getattr(config.data, "text_column", "text"))
+        return (Field("text", "text", column, "--text-column NAME"),)
 
-    def examples(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Inputs of a signature that ask it about texts, to try a model out with.
+    def predict(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return the JSON object that `predict` prints for each record, in order."""
+        texts = [row.text().encode() for row in rows]
+        return self.to_json(predictor.run_texts(self.signature, texts))
+
+    def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Return inputs of a signature for given texts, to try out a model.
 
         Args:
             signature: its name.
             texts: any bytes; at least one.
 
         Returns:
-            by name, [texts, …] each but for options that all rows share. There may be more than this model's
-            signature takes, and all that it takes are there but for outputs of the one that it `follows`.
+            by name, one row for each text; shared inputs have their own shape. There may be more inputs than the
+            signature takes. Outputs of the signature that it follows are not among them.
         """
         return {"text": np.array(texts, object)}
 
     @abstractmethod
-    def lines(self, answers: Answers) -> list[dict[str, Any]]:
-        """The JSON object of each row of the main signature's outputs."""
+    def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
+        """Return the JSON object of each row of the outputs of the main signature."""
 
     @abstractmethod
     def evaluate(
-        self, predictor: Predictor, run: Run, dataset: Dataset, rows: Iterable[RowBatch]
+        self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
     ) -> dict[str, Any]:
-        """The figures of `evaluate --json`, `examples` among them.
+        """Return the metrics of `evaluate --json`, `examples` among them.
 
         Args:
-            predictor: of the run.
-            run: gives vocabularies and configuration.
-            dataset: that the rows are of.
-            rows: at least one.
+            predictor: of a run or an export of the task.
+            dataset: that the examples belong to.
+            examples: batches; at least one example.
         """
 
-    def baseline(
-        self,
-        train: tuple[Dataset, Iterable[RowBatch]],
-        test: tuple[Dataset, Iterable[RowBatch]],
-        run: Run,
-    ) -> dict[str, Any] | None:
-        """The same figures for an honest simple model; None: there is none."""
+    def baseline(self, train: Split, test: Split, predictor: Predictor) -> dict[str, Any] | None:
+        """Train and evaluate the baseline.
+
+        Args:
+            train: the examples to learn from.
+            test: the examples to evaluate on.
+            predictor: gives labels and configuration.
+
+        Returns:
+            metrics by the names of `evaluate`; None: the task has no baseline.
+        """
         return None
 
 
-def perplexity(loss: float) -> float:
-    """Of a loss in nats a token; a loss beyond 700 counts as that."""
-    return math.exp(min(loss, 700.0))
+@dataclass(frozen=True)
+class Task(Generic[C, F]):
+    """A kind of problem."""
 
-
-def checked_metric(task: Task, config: Config) -> str:
-    """The validation figure that chooses the best epoch.
-
-    Raises:
-        UserError: the task has no such figure.
-    """
-    metric: str = config.training.early_stopping_metric
-    allowed = ("loss", *task.validation_names)
-    if metric not in allowed:
-        raise UserError(
-            f"training.early_stopping_metric = {metric!r}: expected one of {', '.join(allowed)}, "
-            f"which {task.name} has"
-        )
-    return metric
+    name: str
+    facts: type[F]
+    """The type of the facts of its preprocessing."""
+    examples: Examples[C, F]
+    training: Training[C, F]
+    predictions: Predictions[C, F]
 
 
 def evaluated(
     step: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]],
-    feed: Feed,
-    figures: Callable[[Sequence[Arrays], Sequence[Arrays]], dict[str, float]],
+    batches: Feed,
+    metrics: Callable[[Sequence[Arrays], Sequence[Arrays]], dict[str, float]],
 ) -> Callable[[], dict[str, float]]:
-    """An evaluator of a model that answers each batch for itself.
+    """Return an evaluator of a network whose batches are independent of each other.
 
     Args:
-        step: a batch to what the figures are made of.
-        feed: the rows.
-        figures: from all batches and what `step` gave for each.
+        step: from a batch to what the metrics are computed from.
+        batches: of the split.
+        metrics: from all batches and the results of `step` for each.
     """
     graph = None
 
     def evaluate() -> dict[str, float]:
         nonlocal graph
-        batches = []
+        arrays = []
         outputs = []
-        for entry in feed.whole():
-            arrays = feed.batch(entry).arrays
-            graph = graph or graph_of(step, arrays)
-            batches.append(arrays)
-            outputs.append({name: value.numpy() for name, value in graph(arrays).items()})
-        return figures(batches, outputs)
+        for entry in batches.whole():
+            batch = batches.batch(entry).arrays
+            graph = graph or graph_of(step, batch)
+            arrays.append(batch)
+            outputs.append({name: value.numpy() for name, value in graph(batch).items()})
+        return metrics(arrays, outputs)
 
     return evaluate
 
@@ -310,7 +326,7 @@ def evaluated(
 def graph_of(
     step: Callable[..., Any], arrays: Mapping[str, np.ndarray]
 ) -> tf.types.experimental.PolymorphicFunction:
-    """A graph of a function of a batch, traced once for batches of any size."""
+    """Return a graph of a function of a batch, traced once for batches of any size."""
     import tensorflow as tf
 
     specs = {

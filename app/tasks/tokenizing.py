@@ -1,87 +1,96 @@
-"""Splitting the texts of a dataset into tokens, exactly as the preprocessing of the model does."""
+"""Tokenization of the texts of a dataset, exactly as the preprocessing of the model does it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
+from app.artifacts.preprocessing import Facts
 from app.config import Config
 from data.encoding import Texts, UniqueTokens, VocabularyRule
 from data.subwords import learn_subwords
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize, unique_tokens
 from models.text.subwords import SubwordTokenizer
 
-PIECES, SCORES = "pieces", "piece_scores"
+VOCABULARY = "vocabulary"
+"""The vocabulary of the input texts."""
+
+Subwords = dict[str, list[tuple[str, float]]]
+"""Pieces and their log-probabilities, by the name of their vocabulary."""
 
 
 @dataclass(frozen=True)
-class TextCutter:
-    """Cuts texts into tokens as the model's preprocessing does, with what was learned for it."""
+class TextTokenizer:
+    """Tokenizes batches of texts, with what was learned for it."""
 
-    cut: Callable[[Texts], UniqueTokens]
+    tokenize: Callable[[Texts], UniqueTokens]
     rule: VocabularyRule
-    learned: dict[str, list[bytes]] = field(default_factory=dict)
+    subwords: Subwords = field(default_factory=dict)
 
 
-def cutting_options(
-    config: Config, learned: Mapping[str, Sequence[bytes]], *, prefix: str = "", collapse: bool = False
+def tokenizer_options(
+    config: Config, facts: Facts, *, vocabulary: str = VOCABULARY, collapse: bool = False
 ) -> dict[str, Any]:
-    """The options of `models.text.tokenize` for a configuration.
+    """Return the options of `models.text.tokenize` for a configuration.
 
     Args:
         config: resolved.
-        learned: holds the subword pieces, where tokens are subwords.
-        prefix: of their names there.
-        collapse: whether subwords take runs of white space for a space.
+        facts: hold the subword pieces, where tokens are subwords.
+        vocabulary: the name of the vocabulary of the tokens.
+        collapse: whether subwords treat runs of white space as one space.
     """
+    return _options(config, facts.subwords, vocabulary, collapse)
+
+
+def _options(config: Config, subwords: Subwords, vocabulary: str, collapse: bool) -> dict[str, Any]:
     options = config.tokenizing()
     if config.text.tokens == "subword":
-        scores = [float(score) for score in learned[prefix + SCORES]]
-        options["subwords"] = SubwordTokenizer(list(learned[prefix + PIECES]), scores, collapse=collapse)
+        pieces = [piece.encode() for piece, _ in subwords[vocabulary]]
+        scores = [score for _, score in subwords[vocabulary]]
+        options["subwords"] = SubwordTokenizer(pieces, scores, collapse=collapse)
     return options
 
 
-def text_cutter(
+def text_tokenizer(
     config: Config,
     texts: Callable[[], Iterable[Texts]],
     *,
     special: tuple[bytes, ...] = SPECIAL_TOKENS,
-    prefix: str = "",
+    vocabulary: str = VOCABULARY,
     collapse: bool = False,
     lines: bool = False,
-) -> TextCutter:
-    """How the texts of a dataset are cut.
+) -> TextTokenizer:
+    """Return the tokenizer of a dataset.
 
     Args:
         config: resolved.
-        texts: batches of the training texts, to learn subwords from.
+        texts: returns batches of the training texts, from which subwords are learned.
         special: the first tokens of the vocabulary.
-        prefix: of the names of what is learned.
-        collapse: as in `cutting_options`.
+        vocabulary: its name.
+        collapse: as in `tokenizer_options`.
         lines: as in `models.text.tokenize`.
     """
-    learned: dict[str, list[bytes]] = {}
+    subwords: Subwords = {}
     size = config.text.vocabulary_size
     if config.text.tokens == "subword":
         pieces = learn_subwords(
             (text for batch in texts() for text in normalize(batch, config.text.lowercase).numpy()),
             vocabulary_size=size - len(special),
         )
-        learned[prefix + PIECES] = [piece for piece, _ in pieces]
-        learned[prefix + SCORES] = [repr(score).encode() for _, score in pieces]
-    options = cutting_options(config, learned, prefix=prefix, collapse=collapse) | {"lines": lines}
+        subwords[vocabulary] = [(piece.decode(), score) for piece, score in pieces]
+    options = _options(config, subwords, vocabulary, collapse) | {"lines": lines}
     graph = tf.function(
         lambda texts: unique_tokens(texts, **options),
         input_signature=[tf.TensorSpec([None], tf.string)],
         autograph=False,
     )
 
-    def cut(texts: Texts) -> UniqueTokens:
+    def tokenize(texts: Texts) -> UniqueTokens:
         distinct, positions, lengths = (t.numpy() for t in graph(tf.constant(texts, tf.string)))
         return distinct, positions, lengths
 
     rule = VocabularyRule(special, UNKNOWN_ID, most=size, min_count=config.text.min_count)
-    return TextCutter(cut, rule, learned)
+    return TextTokenizer(tokenize, rule, subwords)

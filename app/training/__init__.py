@@ -1,1 +1,1 @@
-"""Training: the loop, its state, and the data that it reads."""
+"""Training: the loop, its state, its records on disk, and the encoded data."""

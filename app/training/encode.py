@@ -1,4 +1,4 @@
-"""A dataset as token ids on disk, made once for each dataset and way of reading text."""
+"""Datasets as token ids on disk: encoded once for each dataset and configuration of the text."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import numpy as np
 
 from app.artifacts.files import new_directory
 from app.config import Config
-from app.tasks.base import RowBatch, Task
+from app.tasks.base import ExampleBatch, Task
 from data.encoding import Encoded, Rows, encode, load_encoded
 from data.errors import UserError
 from data.prepared import Dataset, Scan
 from data.splits import training_rows
 
-ENCODING_VERSION = 5
+ENCODING_VERSION = 6
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
-"""Bytes of the longest training text that are kept: of a corpus in one piece, its beginning."""
+"""Maximum number of bytes that are kept of the longest training text."""
 
 
 def _key(dataset: Dataset, config: Config) -> str:
@@ -39,23 +39,25 @@ def _key(dataset: Dataset, config: Config) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path) -> tuple[Encoded, bytes]:
-    """The training and validation rows of a dataset as token ids, and the longest text to train on.
+def encode_dataset(
+    dataset: Dataset, task: Task[Any, Any], config: Config, directory: Path
+) -> tuple[Encoded, bytes]:
+    """Return the training and validation examples of a dataset as token ids, and the longest training text.
 
     Args:
         dataset: prepared.
-        task: says how a row is cut.
+        task: tokenizes the examples.
         config: resolved.
-        directory: keeps what was encoded, for the next run over the same data.
+        directory: caches the encoded dataset.
 
     Raises:
-        UserError: nothing can be learned from the rows.
+        UserError: nothing can be learned from the examples.
     """
     path = directory / "encoded" / f"{task.name}-{_key(dataset, config)}"
     longest = b""
-    first = task.fields(config)[0].name
+    first = task.examples.fields(config)[0].name
 
-    def read() -> Iterator[tuple[str, RowBatch]]:
+    def read() -> Iterator[tuple[str, ExampleBatch]]:
         return training_rows(dataset, first, config.data.validation_fraction)
 
     def rows() -> Iterator[Rows]:
@@ -63,41 +65,41 @@ def encode_dataset(dataset: Dataset, task: Task, config: Config, directory: Path
         for split, batch in read():
             if split == "train":
                 longest = max([longest, *map(_joined, batch[first])], key=len)
-            yield Rows(split, *plan.cut(batch))
+            yield Rows(split, *plan.tokenize(batch))
 
     if not path.exists():
-        plan = task.plan(
+        plan = task.examples.plan(
             dataset,
             config,
             lambda: (rows for split, rows in read() if split == "train"),
         )
-        # Another process may be quicker: what it encoded is the same.
-        with contextlib.suppress(FileExistsError), new_directory(path) as beside:
+        # If another process was quicker, its encoded dataset is the same.
+        with contextlib.suppress(FileExistsError), new_directory(path) as partial:
             encode(
                 rows(),
                 vocabulary_of=plan.vocabulary_of,
                 rules=plan.rules,
-                learned=plan.learned,
-                directory=beside,
+                facts=plan.facts,
+                directory=partial,
             )
-            (beside / LONGEST).write_bytes(longest[:LARGEST_TEXT])
-            found = _scan(load_encoded(beside), dataset)
-            task.check(found)
+            (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])
+            found = _scan(load_encoded(partial), dataset)
+            task.examples.check(found)
             if not found.rows["validation"]:
                 raise UserError(
-                    f"{dataset.name}: no row is left to validate with; give more rows, or a "
-                    "validation split, or a larger data.validation_fraction"
+                    f"{dataset.name}: no example is left for validation; add examples or a validation "
+                    "split, or increase data.validation_fraction"
                 )
     return load_encoded(path), (path / LONGEST).read_bytes()
 
 
 def _joined(value: Any) -> bytes:
-    """A text, or tokens as one."""
+    """Return a text, or tokens joined to one."""
     return value if isinstance(value, bytes) else b" ".join(value)
 
 
 def _scan(encoded: Encoded, dataset: Dataset) -> Scan:
-    """What a catalogue's rows, that no scan read before, turn out to be."""
+    """Return the sizes and labels of the splits, which of a catalogue dataset are not known before."""
     found = Scan()
     for name, split in encoded.splits.items():
         found.rows[name] = len(split)

@@ -1,8 +1,9 @@
-"""The state of a training: everything that it needs to go on, written and read in this one place."""
+"""The state of a training: everything that it needs to continue, written and read in this one place."""
 
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,20 +14,22 @@ import numpy as np
 
 from app.artifacts.files import replaced
 from app.artifacts.run import CHECKPOINTS
+from app.training.selection import Selection
 from data.errors import UserError
 
 STATE = f"{CHECKPOINTS}/state.npz"
+PREVIOUS = f"{CHECKPOINTS}/previous_state.npz"
 
 
 @dataclass
-class Sums:
-    """What an epoch added up so far."""
+class Totals:
+    """Sums over the steps of an epoch."""
 
     loss: float = 0.0
-    hits: float = 0.0
+    correct: float = 0.0
     count: float = 0.0
-    """What loss and hits are means over: rows, or tokens."""
-    rows: int = 0
+    """Number of examples or tokens that loss and accuracy are means over."""
+    examples: int = 0
     tokens: int = 0
     steps: int = 0
     clipped: int = 0
@@ -36,23 +39,88 @@ class Sums:
 
 
 @dataclass
-class Progress:
-    """Where a training stands; the weights, the optimizer and the seed generators are arrays beside it."""
+class TrainingState:
+    """Progress of a training. Weights, optimizer and seed generators are arrays that are saved with it."""
 
     epoch: int = 0
+    """Number of finished epochs."""
     step: int = 0
-    """Batches of this epoch that are done."""
-    sums: Sums = field(default_factory=Sums)
-    best: list[float] | None = None
-    """Of the best epoch: larger is better, compared element by element."""
-    best_epoch: int = -1
-    stale_epochs: int = 0
-    """Epochs since the best one."""
-    plateau_epochs: int = 0
-    """Epochs since the best one or the last fall of the step size."""
+    """Number of finished steps of the current epoch."""
+    totals: Totals = field(default_factory=Totals)
+    """Of the current epoch."""
+    selection: Selection = field(default_factory=Selection)
     finished: bool = False
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    """The lines of metrics.jsonl."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Lines of metrics.jsonl."""
+
+
+class DamagedStateError(UserError):
+    """A state file that is not complete."""
+
+
+def save_state(run: Path, variables: Sequence[Any], state: TrainingState) -> None:
+    """Write the state of a training atomically, and keep the state before it.
+
+    Args:
+        run: the run directory.
+        variables: of Keras or TensorFlow: model and optimizer, seed generators of dropout included.
+        state: progress.
+    """
+    arrays: dict[str, Any] = {
+        f"{i}:{_name(variable)}": _as_saved(np.asarray(variable)) for i, variable in enumerate(variables)
+    }
+    arrays["progress"] = np.array(json.dumps(asdict(state)))
+    path = run / STATE
+    path.parent.mkdir(exist_ok=True)
+    with replaced(path) as partial:
+        np.savez(partial, **arrays)
+        if path.exists():
+            os.replace(path, run / PREVIOUS)
+
+
+def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | None, str]:
+    """Read what `save_state` wrote into the variables.
+
+    Args:
+        run: the run directory.
+        variables: as they were given to `save_state`.
+
+    Returns:
+        the progress, or None if no state was written yet; and a message if the last state is damaged or
+        missing, so that the one before it is used.
+
+    Raises:
+        UserError: all states are damaged, or they do not belong to these variables.
+    """
+    path, previous = run / STATE, run / PREVIOUS
+    if not path.exists() and not previous.exists():
+        return None, ""
+    try:
+        return _restore(path, variables), ""
+    except DamagedStateError as error:
+        if not previous.exists():
+            raise
+        state = _restore(previous, variables)
+        return state, f"{error}; resuming from the state before it"
+
+
+def _restore(path: Path, variables: Sequence[Any]) -> TrainingState:
+    try:
+        with np.load(path) as saved:
+            arrays = {name: saved[name] for name in saved.files}
+        progress = json.loads(str(arrays.pop("progress")))
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise DamagedStateError(f"{path}: cannot be read ({error})") from None
+    try:
+        totals, selection = Totals(**progress.pop("totals")), Selection(**progress.pop("selection"))
+        state = TrainingState(**progress, totals=totals, selection=selection)
+        for (name, array), variable in zip(arrays.items(), variables, strict=True):
+            if name.partition(":")[2] != _name(variable):
+                raise ValueError(f"{name} where {_name(variable)} was expected")
+            variable.assign(array)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is not the state of this training ({error})") from None
+    return state
 
 
 def _as_saved(array: np.ndarray) -> np.ndarray:
@@ -60,43 +128,4 @@ def _as_saved(array: np.ndarray) -> np.ndarray:
 
 
 def _name(variable: Any) -> str:
-    """Of a variable of Keras, or of TensorFlow."""
     return str(getattr(variable, "path", variable.name))
-
-
-def save_state(run: Path, variables: Sequence[Any], progress: Progress) -> None:
-    """Writes the state of a training, whole or not at all.
-
-    Args:
-        run: the run directory.
-        variables: Keras's or TensorFlow's: of model and optimizer, the dropout seed generators among them.
-        progress: where the training stands.
-    """
-    arrays: dict[str, Any] = {
-        f"{i}:{_name(variable)}": _as_saved(np.asarray(variable)) for i, variable in enumerate(variables)
-    }
-    arrays["progress"] = np.array(json.dumps(asdict(progress)))
-    with replaced(run / STATE) as beside:
-        np.savez(beside, **arrays)
-
-
-def restore_state(run: Path, variables: Sequence[Any]) -> Progress | None:
-    """Reads what `save_state` wrote into the variables; None where nothing was written yet.
-
-    Raises:
-        UserError: the file does not belong to these variables.
-    """
-    path = run / STATE
-    if not path.exists():
-        return None
-    try:
-        with np.load(path) as saved:
-            arrays = {name: saved[name] for name in saved.files}
-        progress = json.loads(str(arrays.pop("progress")))
-        for (name, array), variable in zip(arrays.items(), variables, strict=True):
-            if name.partition(":")[2] != _name(variable):
-                raise ValueError(f"{name} where {_name(variable)} was expected")
-            variable.assign(array)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: is not the state of this training ({error})") from None
-    return Progress(**{**progress, "sums": Sums(**progress["sums"])})

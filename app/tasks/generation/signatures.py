@@ -8,35 +8,44 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from app.artifacts.preprocessing import Preprocessing
 from app.config import Config
-from app.tasks.base import Vocabularies
-from app.tasks.generation import ENDS
-from app.tasks.tokenizing import cutting_options
+from app.tasks.generation.facts import GenerationFacts
+from app.tasks.signature import Signature, signature
+from app.tasks.tokenizing import tokenizer_options
 from models.decoding import beam_search, sample, truncate_at
 from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
 
 NO_END = -1
-"""The id of an end, where texts have none."""
+"""The id of the end token if texts have none."""
 
 
 class GenerationSignatures(tf.Module):
     """The signatures of a language model, and the tables that they read."""
 
-    def __init__(self, model: keras.Model, vocabularies: Vocabularies, config: Config) -> None:
-        """Prepares the tables."""
+    def __init__(
+        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: Config
+    ) -> None:
+        """Create the lookup tables.
+
+        Args:
+            model: a `models.language_model.LanguageModel`.
+            preprocessing: of the run.
+            config: of the run.
+        """
         super().__init__(name="generation")
         # A SavedModel shall hold the model's variables, not the Keras model itself.
         self._model: Callable[[], keras.Model] = lambda: model
         self._kind = config.text.tokens
-        self._options = cutting_options(config, vocabularies) | {"lines": True}
-        self.preprocessor = Preprocessor(vocabularies["vocabulary"], **self._options)
-        self._tokens = list(vocabularies["vocabulary"])
+        self._options = tokenizer_options(config, preprocessing.facts) | {"lines": True}
+        self.preprocessor = Preprocessor(preprocessing.vocabulary, **self._options)
+        self._tokens = list(preprocessing.vocabulary)
         self._forbidden = [PADDING_ID, UNKNOWN_ID]
         self._end_id = END_ID
-        if vocabularies["ends"] != [ENDS]:
+        if not preprocessing.facts.documents_end:
             self._forbidden.append(END_ID)
             self._end_id = NO_END
-        self._labels = list(vocabularies.get("labels", ()))
+        self._labels = list(preprocessing.labels)
         if self._labels:
             self.label_table = tf.lookup.StaticHashTable(
                 tf.lookup.KeyValueTensorInitializer(
@@ -45,46 +54,60 @@ class GenerationSignatures(tf.Module):
                 default_value=len(self._labels),
             )
 
-    def all(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-        """By name."""
+    def all(self) -> dict[str, Signature]:
+        """Return all signatures by name.
 
-        def of_rows(name: str, dtype: tf.DType) -> tf.TensorSpec:
-            return tf.TensorSpec([None], dtype, name)
-
-        prompt, length, seed = (
-            of_rows("prompt", tf.string),
-            of_rows("length", tf.int32),
-            of_rows("seed", tf.int32),
-        )
-        drawing = (
-            of_rows("temperature", tf.float32),
-            of_rows("top_k", tf.int32),
-            of_rows("top_p", tf.float32),
-        )
-        penalty = of_rows("repetition_penalty", tf.float32)
-        label = (of_rows("label", tf.string),) if self._labels else ()
-        stop = tf.TensorSpec([None], tf.string, "stop")
+        `serving_default` samples texts; `generate` has all sampling options; `beam` searches; `score` computes the
+        loss of texts; `score_pieces` computes the loss of documents piece by piece; `begin` and `resume` sample
+        piece by piece, with the state in the hands of the caller.
+        """
+        prompt = _rows("prompt", tf.string)
+        length, seed = _rows("length", tf.int32), _rows("seed", tf.int32)
+        text = _rows("text", tf.string)
+        drawing = (_rows("temperature", tf.float32), _rows("top_k", tf.int32), _rows("top_p", tf.float32))
+        penalty = _rows("repetition_penalty", tf.float32)
+        label = (_rows("label", tf.string),) if self._labels else ()
+        stop = _rows("stop", tf.string)
         width = tf.TensorSpec([], tf.int32, "width")
         length_penalty = tf.TensorSpec([], tf.float32, "length_penalty")
         model = self._model()
-        rows = model.settings
         cells = [
-            tf.TensorSpec([None, rows["units"]], tf.float32, f"state_{i}")
-            for i, _ in enumerate(tf.nest.flatten(model.initial_state(1)))
+            tf.TensorSpec([None, value.shape[1]], tf.float32, f"state_{i}")
+            for i, value in enumerate(tf.nest.flatten(model.initial_state(1)))
         ]
-        logits = tf.TensorSpec([None, rows["vocabulary_size"]], tf.float32, "logits")
+        logits = tf.TensorSpec([None, len(self._tokens)], tf.float32, "logits")
         ids = tf.TensorSpec([None, None], tf.int32, "ids")
-        specs: dict[str, tuple[Any, tuple[tf.TensorSpec, ...]]] = {
-            "serving_default": (self._serving_default, (prompt, length, *drawing, seed)),
-            "generate": (self._generate, (prompt, length, *drawing, penalty, seed, stop, *label)),
-            "beam": (self._beam, (prompt, length, width, length_penalty, stop, *label)),
-            "score": (self._score, (of_rows("text", tf.string),)),
-            "begin": (self._begin, (prompt, *label)),
-            "resume": (self._resume, (prompt, ids, logits, length, *drawing, penalty, seed, *label, *cells)),
-        }
+        pieces = (_rows("begins", tf.bool), _rows("ends", tf.bool), _rows("previous", tf.int32))
+
+        def of(function: Any, *specs: tf.TensorSpec, **facts: Any) -> Signature:
+            return signature(_named(function, specs), *specs, **facts)
+
+        long = ("length",)
         return {
-            name: tf.function(_named(function, spec), input_signature=spec, autograph=False)
-            for name, (function, spec) in specs.items()
+            "serving_default": of(
+                self._serving_default, prompt, length, *drawing, seed, batched=True, limited=long
+            ),
+            "generate": of(
+                self._generate,
+                *(prompt, length, *drawing, penalty, seed, stop, *label),
+                shared=("stop",),
+                limited=long,
+            ),
+            "beam": of(
+                self._beam,
+                *(prompt, length, width, length_penalty, stop, *label),
+                shared=("stop",),
+                limited=("length", "width"),
+            ),
+            "score": of(self._score, text, batched=True),
+            "score_pieces": of(self._score_pieces, text, *pieces, *label, *cells, follows="begin"),
+            "begin": of(self._begin, prompt, *label),
+            "resume": of(
+                self._resume,
+                *(prompt, ids, logits, length, *drawing, penalty, seed, *label, *cells),
+                limited=long,
+                follows="begin",
+            ),
         }
 
     def _serving_default(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -137,17 +160,43 @@ class GenerationSignatures(tf.Module):
         nats, tokens = self._model().score(self.preprocessor.ids(pieces).to_tensor(PADDING_ID), lengths)
         return {"loss": nats / tf.maximum(tf.cast(tokens, tf.float32), 1.0), "tokens": tokens}
 
+    def _score_pieces(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Compute the loss of consecutive pieces of documents, the hidden state carried from call to call."""
+        model = self._model()
+        ends = tf.cast(a["ends"], tf.int64)
+        pieces = tokenize(a["text"], **self._options)
+        end_tokens = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(ends)], END_ID), ends)
+        ids = tf.concat([self.preprocessor.ids(pieces), end_tokens], axis=1)
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        continued = tf.logical_not(a["begins"])[:, tf.newaxis]
+        state = tf.nest.map_structure(lambda value: tf.where(continued, value, 0.0), self._state(a))
+        previous = tf.where(a["begins"], END_ID, a["previous"])
+        labels = self._label_ids(a["label"]) if self._labels else None
+        nats, correct, previous, state = model.score_piece(
+            ids.to_tensor(PADDING_ID), lengths, previous, state, labels
+        )
+        return {
+            "nats": nats,
+            "correct": correct,
+            "tokens": lengths,
+            "previous": previous,
+            **_numbered(state),
+        }
+
+    def _state(self, a: dict[str, tf.Tensor]) -> Any:
+        structure = self._model().initial_state(1)
+        numbers = range(len(tf.nest.flatten(structure)))
+        return tf.nest.pack_sequence_as(structure, [a[f"state_{i}"] for i in numbers])
+
     def _begin(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         state, logits, _ = self._read(a["prompt"], a.get("label"))
         return {"logits": logits, **_numbered(state)}
 
     def _resume(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        model = self._model()
-        structure = model.initial_state(1)
-        numbers = range(len(tf.nest.flatten(structure)))
-        state = tf.nest.pack_sequence_as(structure, [a[f"state_{i}"] for i in numbers])
         labels = self._label_ids(a["label"]) if self._labels else None
-        ids, lengths, log_probability, state, logits = self._sample(a, state, a["logits"], labels, a["ids"])
+        ids, lengths, log_probability, state, logits = self._sample(
+            a, self._state(a), a["logits"], labels, a["ids"]
+        )
         whole = tf.concat([a["ids"], ids], axis=1)
         ended = lengths < tf.maximum(a["length"], 0)
         return {
@@ -202,3 +251,7 @@ def _named(function: Any, specs: tuple[tf.TensorSpec, ...]) -> Any:
         return function({spec.name: value for spec, value in zip(specs, values, strict=True)})
 
     return positional
+
+
+def _rows(name: str, dtype: tf.DType) -> tf.TensorSpec:
+    return tf.TensorSpec([None], dtype, name)

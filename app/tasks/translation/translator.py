@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import Config
-from app.tasks.base import Vocabularies
-from app.tasks.tokenizing import cutting_options
+from app.tasks.tokenizing import tokenizer_options
+from app.tasks.translation.vocabularies import target_name, target_vocabulary
 from models.decoding import beam_search, repeat_rows
 from models.seq2seq import FIXED, State
 from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
@@ -21,19 +22,24 @@ SHORTEST_LIMIT = 10
 class Translator(tf.Module):
     """The preprocessing of both languages, the search, and the writing of its result."""
 
-    def __init__(self, model: keras.Model, vocabularies: Vocabularies, config: Config) -> None:
-        """Prepares the tables."""
+    def __init__(self, model: keras.Model, preprocessing: Preprocessing[Facts], config: Config) -> None:
+        """Create the lookup tables.
+
+        Args:
+            model: a `models.seq2seq.Seq2Seq`.
+            preprocessing: of the run.
+            config: of the run.
+        """
         super().__init__(name="translator")
-        self._model: Callable[[], keras.Model] = lambda: model  # its variables are held elsewhere
+        self._model: Callable[[], keras.Model] = lambda: model  # its variables belong to another object
         self._kind = config.text.tokens
-        prefix = "" if config.text.shared else "target_"
-        target = vocabularies["vocabulary" if config.text.shared else "target_vocabulary"]
+        self._target = list(target_vocabulary(preprocessing, config))
+        facts = preprocessing.facts
         self.source = Preprocessor(
-            vocabularies["vocabulary"], **cutting_options(config, vocabularies, collapse=True)
+            preprocessing.vocabulary, **tokenizer_options(config, facts, collapse=True)
         )
-        options = cutting_options(config, vocabularies, prefix=prefix, collapse=True) | {"max_length": 0}
-        self.target = Preprocessor(target, **options)
-        self._target = list(target)
+        options = tokenizer_options(config, facts, vocabulary=target_name(config), collapse=True)
+        self.target = Preprocessor(self._target, **(options | {"max_length": 0}))
         self._attends = config.model.attention != "none"
 
     def __call__(

@@ -1,0 +1,75 @@
+"""From texts and labels to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Facts, Preprocessing
+from app.config import Config
+from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from data.batching import Batch, Feed, RowFeed
+from data.encoding import Encoded, UniqueTokens
+from data.formats import Field, read_csv, read_jsonl, read_tsv
+from data.prepared import Dataset, Scan
+
+
+class ClassificationExamples(Examples[Config, Facts]):
+    """Texts with one label each."""
+
+    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+
+    def fields(self, config: Config) -> tuple[Field, ...]:
+        """Return the text and its label."""
+        return (
+            Field("text", "text", config.data.text_column, "--set data.text_column=NAME"),
+            Field("label", "label", config.data.label_column, "--set data.label_column=NAME"),
+        )
+
+    def check(self, found: Scan) -> None:
+        """Require training examples of at least two classes."""
+        super().check(found)
+        check_labels(found)
+
+    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[Facts]) -> None:
+        """Require labels that the model knows."""
+        check_labels_known(found, split, preprocessing.labels)
+
+    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+        """Return one sequence, `tokens`, and the column `label`."""
+        from app.tasks.tokenizing import VOCABULARY, text_tokenizer
+
+        tokenizer = text_tokenizer(config, lambda: (batch["text"] for batch in training()))
+        labels = label_names(dataset)
+
+        def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
+            return {"tokens": tokenizer.tokenize(batch["text"])}, {"label": label_ids(batch, dataset, labels)}
+
+        facts = {"subwords": tokenizer.subwords}
+        return Plan(tokenize, {"tokens": VOCABULARY}, {VOCABULARY: tokenizer.rule}, facts)
+
+    def preprocessing(self, encoded: Encoded, dataset: Dataset, config: Config) -> Preprocessing[Facts]:
+        """Return the tokens and the labels."""
+        vocabularies = {**encoded.vocabularies, "labels": label_names(dataset)}
+        return Preprocessing(vocabularies, Facts.model_validate(encoded.facts))
+
+    def batches(
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: Config
+    ) -> Feed:
+        """Return texts of similar length, each with its label and its weight in the loss."""
+        rows = encoded.splits[split]
+        tokens, labels = rows.sequences["tokens"], rows.columns["label"]
+        weights = np.ones(len(labels), np.float32)
+        if config.training.class_weights == "balanced":
+            counts = np.bincount(labels)
+            weights = np.asarray(len(labels) / (np.count_nonzero(counts) * counts[labels]), np.float32)
+
+        def make(indices: np.ndarray) -> Batch:
+            ids, lengths = tokens.batch(indices)
+            arrays = {"ids": ids, "lengths": lengths, "targets": labels[indices], "weights": weights[indices]}
+            return Batch(arrays, len(indices), int(lengths.sum()))
+
+        return RowFeed(tokens.lengths, make, batch_size=config.training.batch_size)

@@ -1,0 +1,117 @@
+"""From documents, or one text in pieces, to windows of parallel streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Preprocessing
+from app.config import Config
+from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.generation.facts import GenerationFacts
+from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from data.encoding import Encoded, UniqueTokens
+from data.errors import UserError
+from data.formats import CONTINUES, Field, read_csv, read_document, read_jsonl, read_tsv
+from data.prepared import Dataset, Scan
+from data.streams import StreamFeed, documents
+
+
+class GenerationExamples(Examples[Config, GenerationFacts]):
+    """Texts, perhaps with a label each that conditions the model."""
+
+    formats: Mapping[str, Any] = {
+        "txt": read_document,
+        "jsonl": read_jsonl,
+        "csv": read_csv,
+        "tsv": read_tsv,
+    }
+    tokens_to_learn_from = 22_000_000
+
+    def fields(self, config: Config) -> tuple[Field, ...]:
+        """Return the text, whether it continues the previous example, and the label if one is configured."""
+        data = config.data
+        fields = (
+            Field("text", "text", data.text_column, "--set data.text_column=NAME"),
+            Field(CONTINUES, "flag", CONTINUES, "", optional=True),
+        )
+        if not data.label_column:
+            return fields
+        return (*fields, Field("label", "label", data.label_column, "--set data.label_column=NAME"))
+
+    def check(self, found: Scan) -> None:
+        """Require text, and at least two labels if there are any."""
+        if not found.rows["train"]:
+            raise UserError("the data has no training text; give a larger file, or a folder with train.*")
+        if found.labels():
+            check_labels(found)
+
+    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[GenerationFacts]) -> None:
+        """Require labels that the model knows."""
+        if preprocessing.labels and found.labels():
+            check_labels_known(found, split, preprocessing.labels)
+
+    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+        """Return one sequence, `tokens`, with an end token after each document; columns `continues`, `label`."""
+        from app.tasks.tokenizing import VOCABULARY, text_tokenizer
+        from models.text import END, SEQUENCE_TOKENS
+
+        tokenizer = text_tokenizer(
+            config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
+        )
+        labels = label_names(dataset)
+        documents_end = CONTINUES not in dataset.columns
+
+        def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
+            tokens, places, lengths = tokenizer.tokenize(batch["text"])
+            if documents_end:
+                tokens = [*tokens, END]
+                places = np.insert(places, np.cumsum(lengths), len(tokens) - 1)
+                lengths = lengths + 1
+            columns = {CONTINUES: batch.get(CONTINUES, np.zeros(len(lengths), bool))}
+            if labels:
+                columns["label"] = label_ids(batch, dataset, labels)
+            return {"tokens": (tokens, places, lengths)}, columns
+
+        facts = {"subwords": tokenizer.subwords, "documents_end": documents_end}
+        return Plan(tokenize, {"tokens": VOCABULARY}, {VOCABULARY: tokenizer.rule}, facts)
+
+    def preprocessing(
+        self, encoded: Encoded, dataset: Dataset, config: Config
+    ) -> Preprocessing[GenerationFacts]:
+        """Return the tokens and the labels.
+
+        Raises:
+            UserError: a split has no tokens.
+        """
+        for name, split in encoded.splits.items():
+            if not split.sequences["tokens"].counts.sum():
+                raise UserError(f"the {name} split has no tokens, only white space; give more text")
+        found = dict(encoded.vocabularies)
+        if "label" in dataset.names:
+            found["labels"] = label_names(dataset)
+        return Preprocessing(found, GenerationFacts.model_validate(encoded.facts))
+
+    def batches(
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[GenerationFacts], config: Config
+    ) -> StreamFeed:
+        """Return windows of streams that carry the hidden state from one window to the next."""
+        from models.text import END_ID
+
+        rows = encoded.splits[split]
+        tokens, continues = rows.sequences["tokens"], rows.columns[CONTINUES]
+        bounds = documents(tokens.counts, continues)
+        labels = rows.columns.get("label")
+        if labels is not None:  # a document has the label of its first piece
+            first = np.flatnonzero(~continues)
+            labels = labels[first if len(first) == len(bounds) - 1 else [0, *first]].astype(np.int32)
+        return StreamFeed(
+            tokens,
+            bounds,
+            streams=config.training.batch_size,
+            window=config.training.sequence_length,
+            start_id=END_ID,
+            labels=labels,
+        )

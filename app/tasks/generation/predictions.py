@@ -1,0 +1,148 @@
+"""Losses of given texts: as JSON, and evaluated on whole documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Preprocessing
+from app.config import Config
+from app.metrics import perplexity
+from app.tasks.base import ExampleBatch, OutputArrays, Predictions
+from app.tasks.generation.facts import GenerationFacts
+from app.tasks.generation.scores import bits_per_character, scores
+from app.tasks.labels import label_ids
+from data.formats import CONTINUES
+from data.prepared import Dataset
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from app.prediction.predictor import Predictor
+    from app.tasks.signature import Signature
+
+EXAMPLE_LENGTH = 12
+"""Tokens that sample inputs ask for."""
+
+
+class GenerationPredictions(Predictions[Config, GenerationFacts]):
+    """Predictions of a language model."""
+
+    signature = "score"
+
+    def signatures(
+        self,
+        module: tf.Module,
+        model: keras.Model,
+        preprocessing: Preprocessing[GenerationFacts],
+        config: Config,
+    ) -> dict[str, Signature]:
+        """Return the signatures of `app.tasks.generation.signatures`."""
+        from app.tasks.generation.signatures import GenerationSignatures
+
+        module.generation = GenerationSignatures(model, preprocessing, config)
+        found: dict[str, Signature] = module.generation.all()
+        return found
+
+    def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Return the texts as prompts, continued greedily, or as texts whose loss is computed.
+
+        Labels are empty, which no model knows: the model generates without one.
+        """
+        rows = len(texts)
+        return super().sample_inputs(signature, texts) | {
+            "prompt": np.array(texts, object),
+            "length": np.full(rows, EXAMPLE_LENGTH, np.int32),
+            "temperature": np.zeros(rows, np.float32),
+            "top_k": np.full(rows, 5, np.int32),
+            "top_p": np.full(rows, 0.9, np.float32),
+            "repetition_penalty": np.full(rows, 1.1, np.float32),
+            "seed": np.arange(rows, dtype=np.int32),
+            # As many as rows: TensorFlow Serving's batching takes the first dimension of each input for them.
+            "stop": np.array([b"\n\n"] * rows, object),
+            "label": np.array([b""] * rows, object),
+            "ids": np.zeros((rows, 0), np.int32),
+            "begins": np.zeros(rows, bool),
+            "ends": np.ones(rows, bool),
+            "previous": np.zeros(rows, np.int32),
+            "width": np.array(2, np.int32),
+            "length_penalty": np.array(1, np.float32),
+        }
+
+    def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
+        """Return `loss` (nats per token), `perplexity` and `tokens` of each text."""
+        return [
+            {
+                "loss": round(float(loss), 6),
+                "perplexity": round(perplexity(float(loss)), 4),
+                "tokens": int(tokens),
+            }
+            for loss, tokens in zip(outputs["loss"], outputs["tokens"], strict=True)
+        ]
+
+    def evaluate(
+        self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
+    ) -> dict[str, Any]:
+        """Return loss, perplexity and bits per character; each document is read whole, from its start."""
+        facts, labels = predictor.info.preprocessing.facts, predictor.info.preprocessing.labels
+        assert isinstance(facts, GenerationFacts)
+        in_pieces = CONTINUES in dataset.columns
+        ends = facts.documents_end and not in_pieces
+        sums = np.zeros(3)
+        count = characters = 0
+        state: dict[str, np.ndarray] = {}
+        for batch in examples:
+            texts = batch["text"]
+            inputs: dict[str, Any] = {"text": list(texts), "ends": np.full(len(texts), ends)}
+            if labels:
+                ids = label_ids(batch, dataset, labels)
+                inputs["label"] = [labels[i] for i in ids]
+            count += len(texts)
+            characters += sum(len(text.decode(errors="replace")) for text in texts)
+            if in_pieces:
+                for i in range(len(texts)):
+                    own = {name: values[i : i + 1] for name, values in inputs.items()}
+                    begins = not state or not batch[CONTINUES][i]
+                    outputs = _score(predictor, own, state, begins=begins)
+                    state = {name: value for name, value in outputs.items() if _is_state(name)}
+                    sums += _sums(outputs)
+            else:
+                sums += _sums(_score(predictor, inputs, {}, begins=True))
+        nats, correct, tokens = (float(value) for value in sums)
+        return {
+            "examples": count,
+            "tokens": int(tokens),
+            "characters": characters,
+            **scores(nats, correct, tokens),
+            "bits_per_character": bits_per_character(nats, characters),
+        }
+
+
+def _is_state(name: str) -> bool:
+    return name == "previous" or name.startswith("state_")
+
+
+def _score(
+    predictor: Predictor, inputs: dict[str, Any], state: dict[str, np.ndarray], *, begins: bool
+) -> OutputArrays:
+    """Call `score_pieces`; without a state all rows begin a document."""
+    rows = len(inputs["text"])
+    if not state:
+        # The states of documents that begin are not read; `begin` knows their shapes.
+        prompt = {"prompt": [b""]} | ({"label": [b""]} if "label" in inputs else {})
+        shapes = predictor.run("begin", prompt, np.zeros(1))
+        state = {
+            name: np.zeros((rows, *value.shape[1:]), value.dtype)
+            for name, value in shapes.items()
+            if _is_state(name)
+        }
+        state["previous"] = np.zeros(rows, np.int32)
+    lengths = np.array([len(text) for text in inputs["text"]])
+    return predictor.run("score_pieces", {**inputs, **state, "begins": np.full(rows, begins)}, lengths)
+
+
+def _sums(outputs: OutputArrays) -> list[float]:
+    return [float(outputs[name].sum(dtype=np.float64)) for name in ("nats", "correct", "tokens")]

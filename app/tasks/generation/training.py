@@ -1,0 +1,184 @@
+"""The language model, its loss and its validation metrics."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Preprocessing
+from app.config import Config
+from app.metrics import Metric
+from app.tasks.base import Losses, Training, graph_of
+from app.tasks.generation.facts import GenerationFacts
+from app.tasks.generation.scores import METRICS, scores
+from data.batching import Feed
+from data.streams import StreamFeed
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+NO_LABEL_SHARE = 0.1
+"""Share of the training windows without their label, so that the model works without one."""
+SAMPLE_CHARACTERS, SAMPLE_WORDS = 200, 50
+SAMPLE_TEMPERATURE = 0.8
+
+
+class GenerationTraining(Training[Config, GenerationFacts]):
+    """Training of a `models.language_model.LanguageModel`."""
+
+    def metrics(self, preprocessing: Preprocessing[GenerationFacts]) -> tuple[Metric, ...]:
+        """Return the loss (nats per token), perplexity and accuracy."""
+        return METRICS
+
+    def build_model(
+        self, config: Config, preprocessing: Preprocessing[GenerationFacts], token_counts: np.ndarray
+    ) -> keras.Model:
+        """Return a `models.language_model.LanguageModel`."""
+        from models.language_model import LanguageModel
+
+        model = config.model
+        built = LanguageModel(
+            vocabulary_size=len(preprocessing.vocabulary),
+            embedding_size=model.embedding_size,
+            cell=model.cell,
+            units=model.units,
+            layers=model.layers,
+            activation=model.activation,
+            dropout=model.dropout,
+            weight_dropout=model.weight_dropout,
+            recurrent_dropout=model.recurrent_dropout,
+            word_dropout=model.word_dropout,
+            tie_embeddings=model.tie_embeddings,
+            labels=len(preprocessing.labels),
+        )
+        built.build()
+        return built
+
+    def register_model(self) -> None:
+        """Import `models.language_model`."""
+        importlib.import_module("models.language_model")
+
+    def carried(self, model: keras.Model, batches: Feed) -> list[tf.Variable]:
+        """Return the hidden state of each stream after its last window."""
+        import tensorflow as tf
+
+        assert isinstance(batches, StreamFeed)
+        state = tf.nest.flatten(model.initial_state(batches.streams))
+        return [tf.Variable(value, trainable=False, name=f"carried_{i}") for i, value in enumerate(state)]
+
+    def losses(
+        self,
+        model: keras.Model,
+        batch: Mapping[str, tf.Tensor],
+        carried: Sequence[tf.Variable],
+        *,
+        label_smoothing: float,
+    ) -> Losses:
+        """Compute the mean cross-entropy over the tokens of a window, and carry the hidden state on."""
+        import keras
+        import tensorflow as tf
+
+        labels = batch.get("labels")
+        if labels is not None:
+            chance = keras.random.uniform(tf.shape(labels), seed=model.weight_seed)
+            labels = tf.where(chance < NO_LABEL_SHARE, model.labels, labels)
+        state = tf.nest.pack_sequence_as(model.initial_state(1), [tf.convert_to_tensor(v) for v in carried])
+        nats, correct, tokens, state = _read_window(
+            model, batch, state, labels, training=True, label_smoothing=label_smoothing
+        )
+        for variable, value in zip(carried, tf.nest.flatten(state), strict=True):
+            variable.assign(tf.stop_gradient(value))
+        tokens = tf.maximum(tokens, 1.0)
+        return Losses(nats / tokens, correct, tokens)
+
+    def evaluator(
+        self,
+        model: keras.Model,
+        batches: Feed,
+        preprocessing: Preprocessing[GenerationFacts],
+        config: Config,
+    ) -> Callable[[], dict[str, float]]:
+        """Return a function that computes the metrics of a split."""
+        assert isinstance(batches, StreamFeed)
+        read = _reader(model, batches)
+        return lambda: scores(*read())
+
+    def after_epoch(
+        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: Config
+    ) -> Callable[[], str]:
+        """Return a function that generates a sample."""
+        import tensorflow as tf
+
+        from app.tasks.generation.signatures import GenerationSignatures
+
+        module = GenerationSignatures(model, preprocessing, config)
+        generate = module.all()["serving_default"].function
+        length = SAMPLE_WORDS if config.text.tokens in ("word", "subword") else SAMPLE_CHARACTERS
+
+        def show() -> str:
+            arguments = (tf.constant([v]) for v in (b"", length, SAMPLE_TEMPERATURE, 0, 1.0, config.seed))
+            text: str = generate(*arguments)["text"].numpy()[0].decode(errors="replace")
+            return "  | " + text.replace("\n", "\n  | ")
+
+        show.keep_alive = module  # type: ignore[attr-defined]  # tables are deleted with their module
+        return show
+
+
+def _read_window(
+    model: keras.Model,
+    batch: Mapping[str, tf.Tensor],
+    state: Any,
+    labels: tf.Tensor | None,
+    *,
+    training: bool,
+    label_smoothing: float = 0.0,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Any]:
+    """Return summed loss in nats, correct tokens and tokens of a window, and the state after it."""
+    import tensorflow as tf
+
+    continued = tf.logical_not(batch["fresh"])[:, tf.newaxis]
+    state = tf.nest.map_structure(lambda value: tf.where(continued, value, 0.0), state)
+    logits, state = model(batch["inputs"], state, labels, training=training)
+    logits = tf.cast(logits, tf.float32)
+    targets = batch["targets"]
+    real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1]) & batch["counted"][:, tf.newaxis]
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    if label_smoothing:
+        uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
+        nats = (1 - label_smoothing) * nats + label_smoothing * uniform
+    is_correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), targets) & real
+    correct, tokens = (tf.reduce_sum(tf.cast(value, tf.float32)) for value in (is_correct, real))
+    return tf.reduce_sum(tf.where(real, nats, 0.0)), correct, tokens, state
+
+
+def _reader(model: Any, batches: StreamFeed) -> Callable[[], tuple[float, float, float]]:
+    """Return a function that reads a whole split: summed loss in nats, correct tokens, tokens."""
+    import tensorflow as tf
+
+    entries = batches.whole()
+    streams = len(entries[0].start) if entries else 0
+    graph: Any = None
+
+    def step(batch: dict[str, tf.Tensor]) -> tuple[Any, ...]:
+        names = [name for name in batch if name.startswith("state_")]
+        state = tf.nest.pack_sequence_as(model.initial_state(1), [batch[name] for name in sorted(names)])
+        return _read_window(model, batch, state, batch.get("labels"), training=False)
+
+    def read() -> tuple[float, float, float]:
+        nonlocal graph
+        state = [value.numpy() for value in tf.nest.flatten(model.initial_state(streams))]
+        sums = np.zeros(3)
+        for entry in entries:
+            carried = {f"state_{i:03}": value for i, value in enumerate(state)}
+            arrays = {**batches.batch(entry).arrays, **carried}
+            graph = graph or graph_of(step, arrays)
+            *values, after = graph(arrays)
+            sums += [float(value) for value in values]
+            state = [value.numpy() for value in tf.nest.flatten(after)]
+        return float(sums[0]), float(sums[1]), float(sums[2])
+
+    return read

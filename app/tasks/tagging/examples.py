@@ -1,0 +1,248 @@
+"""From tokens and tags to batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Preprocessing
+from app.config import Config
+from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
+from data.batching import Batch, Feed, RowFeed
+from data.encoding import Encoded, UniqueTokens, VocabularyRule
+from data.errors import UserError
+from data.formats import Field, Row, Value, read_conll, read_conllu, read_jsonl
+from data.prepared import Dataset, Scan, Watch
+from data.tags import Scheme, SchemeDetector, SchemeError, convert
+from data.vocabulary import most_frequent
+
+if TYPE_CHECKING:
+    from models.text import FormReader
+
+DESCRIBED_AT_ONCE = 50_000
+"""Word types whose ids are looked up in one call."""
+UNLIMITED = 1 << 31
+
+
+class _SchemeWatch(Watch):
+    """Rejects tags that contradict the scheme of the others, with file and line."""
+
+    def __init__(self) -> None:
+        self._detector = SchemeDetector()
+        self._lines: list[int] = []
+        self._files: list[tuple[int, str]] = []
+
+    def row(self, where: str, row: Row) -> None:
+        if not self._files or self._files[-1][1] != where:
+            self._files.append((len(self._lines), where))
+        self._lines.append(row.line)
+        self._detector.add(row.tokens("tags"))
+
+    def finish(self) -> None:
+        try:
+            self._detector.scheme()
+        except SchemeError as error:
+            where = next(w for first, w in reversed(self._files) if first <= error.sentence)
+            line = self._lines[error.sentence]
+            raise UserError(f"{where}:{line}: token {error.token + 1}: {error.reason}") from None
+
+
+class TaggingExamples(Examples[Config, TaggingFacts]):
+    """Sentences of tokens with a tag each, and perhaps a label."""
+
+    formats: Mapping[str, Any] = {
+        "conllu": read_conllu,
+        "conll": read_conll,
+        "bio": read_conll,
+        "iob2": read_conll,
+        "jsonl": read_jsonl,
+    }
+    tokens_to_learn_from = 2_000_000
+    read_sequences = ("forms",)
+
+    def fields(self, config: Config) -> tuple[Field, ...]:
+        """Return tokens and tags, and the optional text and label."""
+        data = config.data
+        column = data.tag_column
+        others = ("tags",) if column == type(data).model_fields["tag_column"].default else ()
+        return (
+            Field("tokens", "tokens", "tokens", "a column 'tokens'"),
+            Field("tags", "tags", column, "--set data.tag_column=NAME", others),
+            Field("text", "text", data.text_column, "--set data.text_column=NAME", optional=True),
+            Field("label", "label", data.label_column, "--set data.label_column=NAME", optional=True),
+        )
+
+    def watch(self, config: Config) -> Watch:
+        """Return a validator of the tag scheme."""
+        return _SchemeWatch()
+
+    def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the tokens as one text."""
+        tokens = values["tokens"]
+        assert isinstance(tokens, tuple)
+        return {**super().described(values), "text": " ".join(tokens)}
+
+    def check(self, found: Scan) -> None:
+        """Require at least two tags, and at least two labels if there are any."""
+        super().check(found)
+        tags = found.labels("tags")
+        if tags and len(tags.get("train", ())) < 2:
+            raise UserError(f"only one tag in the training examples ({next(iter(tags['train']), None)!r})")
+        if found.labels():
+            check_labels(found)
+
+    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[TaggingFacts]) -> None:
+        """Require labels that the model knows; tags that it does not know count as errors."""
+        if preprocessing.labels and found.labels():
+            check_labels_known(found, split, preprocessing.labels)
+
+    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+        """Return two sequences: `forms`, the tokens as written, and `tags`, in BIO if they encode spans."""
+        detector = SchemeDetector()
+        for batch in training():
+            for row in tag_names(batch, dataset):
+                detector.add(row)
+        try:
+            scheme = detector.scheme()
+        except SchemeError as error:
+            raise UserError(f"{dataset.name}: training {error}") from None
+        labels = label_names(dataset)
+
+        def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
+            tags = [[tag.encode() for tag in learned(row, scheme)] for row in tag_names(batch, dataset)]
+            columns = {"label": label_ids(batch, dataset, labels)} if labels else {}
+            return {"forms": _unique(batch["tokens"]), "tags": _unique(tags)}, columns
+
+        rules = {
+            "forms": VocabularyRule((), 0, UNLIMITED, training_only=False),
+            "tags": VocabularyRule((), 0, UNLIMITED, training_only=False),
+        }
+        facts = {"tag_scheme": "plain" if scheme == "plain" else LEARNED_SCHEME}
+        return Plan(tokenize, {"forms": "forms", "tags": "tags"}, rules, facts)
+
+    def preprocessing(
+        self, encoded: Encoded, dataset: Dataset, config: Config
+    ) -> Preprocessing[TaggingFacts]:
+        """Return words and characters of the training examples, the tags and the labels."""
+        import tensorflow as tf
+
+        from models.text import as_word
+
+        forms, counts = encoded.vocabularies["forms"], encoded.counts["forms"]
+        words: Counter[bytes] = Counter()
+        characters: Counter[bytes] = Counter()
+        seen = np.flatnonzero(counts)
+        for form, count in zip((forms[i] for i in seen), counts[seen], strict=True):
+            for character in form.decode(errors="replace"):
+                characters[character.encode()] += int(count)
+        looked_up = as_word(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
+        for word, count in zip(looked_up.numpy(), counts[seen], strict=True):
+            words[word] += int(count)
+        found = {
+            "vocabulary": _vocabulary(words, config.text.vocabulary_size, config.text.min_count),
+            "characters": _vocabulary(characters, UNLIMITED, 1),
+            "tags": encoded.vocabularies["tags"],
+        }
+        if "label" in dataset.names:
+            found["labels"] = label_names(dataset)
+        return Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
+
+    def batches(
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: Config
+    ) -> Feed:
+        """Return sentences of similar length, with the characters of each word type of a batch once."""
+        import tensorflow as tf
+
+        rows = encoded.splits[split]
+        forms, tags = rows.sequences["forms"], rows.sequences["tags"]
+        labels = rows.columns.get("label")
+        spelled = encoded.vocabularies["forms"]
+        reader = word_reader(preprocessing, config)
+        parts = [
+            [array.numpy() for array in reader.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
+            for i in range(0, len(spelled), DESCRIBED_AT_ONCE)
+        ]
+        width = max(characters.shape[1] for _, characters, _ in parts)
+        word_ids = np.concatenate([words for words, _, _ in parts])
+        character_lengths = np.concatenate([lengths for _, _, lengths in parts])
+        characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
+        kept = np.flatnonzero(forms.counts)  # an example without tokens has no loss
+
+        def make(indices: np.ndarray) -> Batch:
+            ids, lengths = forms.batch(kept[indices])
+            real = np.arange(ids.shape[1]) < lengths[:, None]
+            distinct, places = np.unique(ids, return_inverse=True)
+            spelled_lengths = character_lengths[distinct]
+            arrays = {
+                "token_ids": np.where(real, word_ids[ids], 0),
+                "lengths": lengths,
+                "forms": places.reshape(ids.shape).astype(np.int32),
+                "characters": characters[distinct, : spelled_lengths.max()],
+                "character_lengths": spelled_lengths,
+                "tags": tags.batch(kept[indices])[0],
+            }
+            if labels is not None:
+                arrays["labels"] = labels[kept[indices]]
+            return Batch(arrays, len(indices), int(lengths.sum()))
+
+        return RowFeed(forms.lengths[kept], make, batch_size=config.training.batch_size)
+
+    def token_counts(
+        self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: Config
+    ) -> np.ndarray:
+        """Return how often each word of the vocabulary occurs in the training examples."""
+        import tensorflow as tf
+
+        forms = tf.constant(encoded.vocabularies["forms"], tf.string)
+        words = word_reader(preprocessing, config).describe(forms)[0].numpy()
+        counts = np.bincount(words, encoded.counts["forms"], len(preprocessing.vocabulary))
+        return counts.astype(np.int64)
+
+
+def learned(tags: Sequence[str], scheme: Scheme) -> list[str]:
+    """Return tags as the model learns them: in BIO if they encode spans."""
+    return list(tags) if scheme == "plain" else convert(tags, LEARNED_SCHEME)
+
+
+def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
+    """Yield the tags of each example.
+
+    Raises:
+        UserError: an example of the catalogue has another number of tags than of tokens.
+    """
+    names = dataset.names["tags"]
+    for row, tokens in zip(batch["tags"], batch["tokens"], strict=True):
+        if len(row) != len(tokens):
+            raise UserError(
+                f"{dataset.name}: misaligned: an example has {len(tokens)} tokens, {len(row)} tags"
+            )
+        yield [names[i] for i in row]
+
+
+def word_reader(preprocessing: Preprocessing[TaggingFacts], config: Config) -> FormReader:
+    """Return what looks up the ids of words and of their characters."""
+    from models.text import FormReader
+
+    characters = preprocessing.vocabularies["characters"]
+    return FormReader(preprocessing.vocabulary, characters, lowercase=config.text.lowercase)
+
+
+def _vocabulary(tokens: Counter[bytes], size: int, min_count: int) -> list[bytes]:
+    from models.text import SPECIAL_TOKENS
+
+    names = [name for name in tokens if name not in SPECIAL_TOKENS]
+    counts = np.array([tokens[name] for name in names], np.int64)
+    best = most_frequent(names, counts, most=size - len(SPECIAL_TOKENS), min_count=min_count)
+    return [*SPECIAL_TOKENS, *(names[i] for i in best)]
+
+
+def _unique(rows: Sequence[Sequence[bytes]] | np.ndarray) -> UniqueTokens:
+    lengths = np.array([len(row) for row in rows], np.int64)
+    distinct: dict[bytes, int] = {}
+    places = [distinct.setdefault(token, len(distinct)) for row in rows for token in row]
+    return list(distinct), np.array(places, np.int64), lengths

@@ -1,0 +1,207 @@
+"""Predicted tags: as JSON with character offsets, evaluated, and compared with the most frequent tags."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Preprocessing
+from app.config import Config
+from app.tasks.base import ExampleBatch, OutputArrays, Predictions, Split
+from app.tasks.labels import label_ids
+from app.tasks.tagging.baseline import most_frequent_tags
+from app.tasks.tagging.examples import learned, tag_names
+from app.tasks.tagging.facts import TaggingFacts
+from app.tasks.tagging.scores import RawScore, TagScore
+from data.formats import Field, Row
+from data.prepared import Dataset
+from data.tags import spans
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from app.prediction.predictor import Predictor
+    from app.tasks.signature import Signature
+
+DIGITS = 6
+NOTHING_TO_TAG = "neither a text nor 'tokens'; name the column of the text with --text-column NAME"
+
+
+class TaggingPredictions(Predictions[Config, TaggingFacts]):
+    """Predictions of a tagger."""
+
+    described = ("labels", "tags")
+    baseline_name = "most frequent tag"
+
+    def signatures(
+        self,
+        module: tf.Module,
+        model: keras.Model,
+        preprocessing: Preprocessing[TaggingFacts],
+        config: Config,
+    ) -> dict[str, Signature]:
+        """Return `serving_default`, `tokens` and `score`."""
+        from app.tasks.tagging.signatures import signatures
+
+        return signatures(module, model, preprocessing, config)
+
+    def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Return the texts, or their parts between white space as `tokens`, with `O` as each tag."""
+        if signature == self.signature:
+            return super().sample_inputs(signature, texts)
+        rows = [text.split() for text in texts]
+        tokens = np.full((len(rows), max(map(len, rows))), b"", object)
+        for i, row in enumerate(rows):
+            tokens[i, : len(row)] = row
+        return {"tokens": tokens, "tags": np.where(tokens == b"", b"", b"O").astype(object)}
+
+    def input_fields(self, config: Config, text_column: str | None) -> tuple[Field, ...]:
+        """Return a text and tokens; `predict` rejects a record that has neither."""
+        (text,) = super().input_fields(config, text_column)
+        return (
+            Field("text", "text", text.column, text.option, optional=True),
+            Field("tokens", "tokens", "tokens", "a column 'tokens'", optional=True),
+        )
+
+    def predict(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return tokens with their tags, and spans; given tokens are joined by single spaces."""
+        lines: dict[int, dict[str, Any]] = {
+            i: {"error": NOTHING_TO_TAG, "line": row.line} for i, row in enumerate(rows) if not row.values
+        }
+        given = [i for i, row in enumerate(rows) if "tokens" in row.values]
+        texts = [i for i, row in enumerate(rows) if "text" in row.values and "tokens" not in row.values]
+        if texts:
+            outputs = predictor.run_texts(self.signature, [rows[i].text().encode() for i in texts])
+            for i, line in zip(texts, self.to_json(outputs), strict=True):
+                for span in line["spans"]:  # with the white space of the text
+                    span["text"] = rows[i].text()[span["start"] : span["end"]]
+                lines[i] = line
+        if given:
+            tokens = [rows[i].tokens() for i in given]
+            outputs = _tag(predictor, [[token.encode() for token in row] for row in tokens])
+            for place, row in enumerate(tokens):
+                ends = list(itertools.accumulate((len(token) + 1 for token in row), initial=-1))[1:]
+                starts = [end - len(token) for end, token in zip(ends, row, strict=True)]
+                tags = [tag.decode() for tag in outputs["tags"][place][: len(row)]]
+                own = {name: values[place] for name, values in outputs.items()}
+                lines[given[place]] = _line(row, starts, ends, tags, own)
+        return [lines[i] for i in range(len(rows))]
+
+    def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
+        """Return `tokens` with `text`, `start`, `end` and `tag`; `spans`; with labels `label` and `score`."""
+        found = []
+        for i, length in enumerate(outputs["length"]):
+            own = {name: values[i] for name, values in outputs.items()}
+            tokens, tags = ([t.decode() for t in own[name][:length]] for name in ("tokens", "tags"))
+            starts, ends = (own[name][:length].tolist() for name in ("start", "end"))
+            found.append(_line(tokens, starts, ends, tags, own))
+        return found
+
+    def evaluate(
+        self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
+    ) -> dict[str, Any]:
+        """Return metrics on the given tokens, and under `raw_text` those on the raw texts, if there are any."""
+        facts, labels = predictor.info.preprocessing.facts, predictor.info.preprocessing.labels
+        assert isinstance(facts, TaggingFacts)
+        given, raw = TagScore(has_spans=facts.has_spans), RawScore(has_spans=facts.has_spans)
+        for batch in examples:
+            outputs = _tag(predictor, batch["tokens"])
+            gold = [learned(row, facts.tag_scheme) for row in tag_names(batch, dataset)]
+            truth = None
+            if labels and "label" in batch:
+                truth = [labels[i] for i in label_ids(batch, dataset, labels)]
+            given.add_loss(*_loss(predictor, batch["tokens"], gold))
+            for i, tags in enumerate(gold):
+                correct = None if truth is None else outputs["label"][i] == truth[i]
+                given.add(tags, [tag.decode() for tag in outputs["tags"][i][: len(tags)]], correct)
+            if "text" in batch:
+                self._add_raw(predictor, batch, gold, raw)
+        result: dict[str, Any] = {"examples": given.examples, "tokens": given.tokens, **given.metrics()}
+        if raw.examples:
+            result["raw_text"] = raw.metrics()
+            name, raw_name = ("span_f1", "span_f1") if facts.has_spans else ("accuracy", "tag_f1")
+            result["raw_text"]["gap"] = result[name] - result["raw_text"][raw_name]
+        return result
+
+    def _add_raw(
+        self, predictor: Predictor, batch: ExampleBatch, gold: Sequence[Sequence[str]], raw: RawScore
+    ) -> None:
+        own = np.flatnonzero([bool(text) for text in batch["text"]])
+        if not len(own):
+            return
+        found = self.to_json(predictor.run_texts(self.signature, batch["text"][own]))
+        for i, line in zip(own.tolist(), found, strict=True):
+            tokens = [token.decode(errors="replace") for token in batch["tokens"][i]]
+            raw.add(batch["text"][i].decode(errors="replace"), tokens, gold[i], line)
+
+    def baseline(self, train: Split, test: Split, predictor: Predictor) -> dict[str, Any] | None:
+        """Evaluate the most frequent tag of each word."""
+        facts = predictor.info.preprocessing.facts
+        assert isinstance(facts, TaggingFacts)
+        return most_frequent_tags(train, test, facts)
+
+
+def _tag(predictor: Predictor, tokens: Sequence[Sequence[bytes]] | np.ndarray) -> OutputArrays:
+    return predictor.run("tokens", {"tokens": tokens}, np.array([len(row) for row in tokens]))
+
+
+def _loss(
+    predictor: Predictor, tokens: Sequence[Sequence[bytes]] | np.ndarray, gold: Sequence[Sequence[str]]
+) -> tuple[float, int]:
+    """Return the summed loss in nats of given tags, and the number of tokens that it is a sum over.
+
+    The loss of a tag that the model does not know is infinite: examples with one are left out of both.
+    """
+    kept = [i for i, row in enumerate(gold) if row]
+    if not kept:
+        return 0.0, 0
+    inputs = {
+        "tokens": [list(tokens[i]) for i in kept],
+        "tags": [[tag.encode() for tag in gold[i]] for i in kept],
+    }
+    outputs = predictor.run("score", inputs, np.array([len(gold[i]) for i in kept]))
+    return float(outputs["loss"].sum(dtype=np.float64)), int(outputs["scored"].sum())
+
+
+def _line(
+    tokens: Sequence[str],
+    starts: Sequence[int],
+    ends: Sequence[int],
+    tags: Sequence[str],
+    outputs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the JSON object of one text."""
+    found: dict[str, Any] = {
+        "tokens": [
+            {"text": text, "start": start, "end": end, "tag": tag}
+            for text, start, end, tag in zip(tokens, starts, ends, tags, strict=True)
+        ],
+        "spans": [
+            {
+                "label": span.label,
+                "start": starts[span.start],
+                "end": ends[span.end - 1],
+                "text": _covered(tokens, starts, span.start, span.end),
+            }
+            for span in (spans(tags) if _encode_spans(tags) else ())
+        ],
+    }
+    if "label" in outputs:
+        found |= {"label": outputs["label"].decode(), "score": round(float(outputs["score"]), DIGITS)}
+    return found
+
+
+def _covered(tokens: Sequence[str], starts: Sequence[int], first: int, last: int) -> str:
+    """Return the text that tokens cover; white space between them becomes spaces."""
+    text = ""
+    for i in range(first, last):
+        text = text.ljust(starts[i] - starts[first]) + tokens[i]
+    return text
+
+
+def _encode_spans(tags: Sequence[str]) -> bool:
+    return all(tag == "O" or tag.startswith(("B-", "I-")) or tag in ("B", "I") for tag in tags)

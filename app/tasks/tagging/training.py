@@ -1,0 +1,139 @@
+"""The tagger, its loss and its validation metrics."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.artifacts.preprocessing import Preprocessing
+from app.config import Config
+from app.metrics import Metric
+from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
+from app.tasks.tagging.scores import TagScore, metrics
+from data.batching import Feed
+from data.tags import transitions
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+ARGUMENTS = ("token_ids", "lengths", "forms", "characters", "character_lengths")
+"""Inputs of the network, in order."""
+
+
+class TaggingTraining(Training[Config, TaggingFacts]):
+    """Training of a `models.tagger.Tagger`."""
+
+    def metrics(self, preprocessing: Preprocessing[TaggingFacts]) -> tuple[Metric, ...]:
+        """Return the loss (nats per token) and accuracy; span F1 for span tags; label metrics for labels."""
+        return metrics(has_spans=preprocessing.facts.has_spans, has_labels=bool(preprocessing.labels))
+
+    def build_model(
+        self, config: Config, preprocessing: Preprocessing[TaggingFacts], token_counts: np.ndarray
+    ) -> keras.Model:
+        """Return a `models.tagger.Tagger`."""
+        from models.tagger import Tagger
+
+        model = config.model
+        tags = preprocessing.vocabularies["tags"]
+        allowed = None
+        if preprocessing.facts.has_spans:
+            allowed = transitions([tag.decode() for tag in tags], LEARNED_SCHEME)
+        tagger = Tagger(
+            vocabulary_size=len(preprocessing.vocabulary),
+            tags=len(tags),
+            labels=len(preprocessing.labels),
+            character_features=model.character_features,
+            character_vocabulary_size=len(preprocessing.vocabularies["characters"]),
+            character_embedding_size=model.character_embedding_size,
+            character_units=model.character_units,
+            embedding_size=model.embedding_size,
+            cell=model.cell,
+            units=model.units,
+            layers=model.layers,
+            bidirectional=model.bidirectional,
+            merge_mode=model.merge_mode,
+            dropout=model.dropout,
+            recurrent_dropout=model.recurrent_dropout,
+            word_dropout=model.word_dropout,
+            activation=model.activation,
+            crf=model.crf,
+            allowed=allowed,
+        )
+        tagger.build()
+        tagger.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
+        return tagger
+
+    def register_model(self) -> None:
+        """Import `models.tagger`."""
+        importlib.import_module("models.tagger")
+
+    def losses(
+        self,
+        model: keras.Model,
+        batch: Mapping[str, tf.Tensor],
+        carried: Sequence[tf.Variable],
+        *,
+        label_smoothing: float,
+    ) -> Losses:
+        """Compute the mean loss over tokens, plus the cross-entropy of the labels if there are any."""
+        import tensorflow as tf
+
+        from models.losses import label_cross_entropy
+
+        outputs = run_tagger(model, batch, training=True)
+        lengths = batch["lengths"]
+        tokens = tf.cast(tf.reduce_sum(lengths), tf.float32)
+        loss = tf.reduce_sum(model.tag_losses(outputs, batch["tags"], lengths)) / tokens
+        if "labels" in batch:
+            of_labels = label_cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing)
+            loss += tf.reduce_mean(of_labels)
+        best = tf.argmax(outputs["emissions"], axis=-1, output_type=tf.int32)
+        real = tf.sequence_mask(lengths, tf.shape(best)[1])
+        correct = tf.reduce_sum(tf.cast(tf.equal(best, batch["tags"]) & real, tf.float32))
+        return Losses(loss, correct, tokens)
+
+    def evaluator(
+        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[TaggingFacts], config: Config
+    ) -> Callable[[], dict[str, float]]:
+        """Return a function that computes the metrics of a split."""
+        names = [tag.decode() for tag in preprocessing.vocabularies["tags"]]
+        wanted = [metric.name for metric in self.metrics(preprocessing)]
+
+        def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            import tensorflow as tf
+
+            outputs = run_tagger(model, batch, training=False)
+            found = {
+                "loss": model.tag_losses(outputs, batch["tags"], batch["lengths"]),
+                "tags": model.decode(outputs, batch["lengths"]),
+            }
+            if "label_logits" in outputs:
+                found["label"] = tf.argmax(outputs["label_logits"], axis=-1, output_type=tf.int32)
+            return found
+
+        def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
+            score = TagScore(has_spans=preprocessing.facts.has_spans)
+            for batch, output in zip(arrays, outputs, strict=True):
+                score.add_loss(float(output["loss"].sum()), int(batch["lengths"].sum()))
+                for i, length in enumerate(batch["lengths"]):
+                    gold, found = (
+                        [names[t] for t in tags[i, :length]] for tags in (batch["tags"], output["tags"])
+                    )
+                    correct = output["label"][i] == batch["labels"][i] if "labels" in batch else None
+                    score.add(gold, found, correct)
+            return {name: value for name, value in score.metrics().items() if name in wanted}
+
+        return evaluated(step, batches, of_split)
+
+
+def run_tagger(
+    model: keras.Model, arrays: Mapping[str, tf.Tensor], *, training: bool
+) -> dict[str, tf.Tensor]:
+    """Run a tagger on its inputs by name."""
+    outputs: dict[str, tf.Tensor] = model(*(arrays[name] for name in ARGUMENTS), training=training)
+    return outputs

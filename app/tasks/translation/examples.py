@@ -1,0 +1,119 @@
+"""From pairs of texts to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Facts, Preprocessing
+from app.config import Config
+from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.translation.vocabularies import target_name
+from data.batching import Batch, Feed, RowFeed
+from data.encoding import Encoded, UniqueTokens
+from data.errors import UserError
+from data.formats import Field, Value, read_csv, read_jsonl, read_tsv
+from data.prepared import Dataset
+
+if TYPE_CHECKING:
+    from app.tasks.tokenizing import TextTokenizer
+
+
+class TranslationExamples(Examples[Config, Facts]):
+    """A source text and a target text."""
+
+    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+    tokens_to_learn_from = 9_000_000
+    read_sequences = ("source", "target")
+
+    def fields(self, config: Config) -> tuple[Field, ...]:
+        """Return the texts of both languages."""
+        data = config.data
+        return (
+            Field("source", "text", data.source, "--set data.source=NAME"),
+            Field("target", "text", data.target, "--set data.target=NAME"),
+        )
+
+    def parallel(self, config: Config) -> tuple[str, ...]:
+        """Return the suffixes of the files of both languages."""
+        return (config.data.source, config.data.target)
+
+    def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the source."""
+        return {"text": values["source"]}
+
+    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+        """Return two sequences, `source` and `target`, of one shared vocabulary or of two."""
+        from app.tasks.tokenizing import VOCABULARY, text_tokenizer
+        from models.text import SEQUENCE_TOKENS
+
+        def tokenizer(names: Sequence[str], vocabulary: str) -> TextTokenizer:
+            def texts() -> Iterator[np.ndarray]:
+                for batch in training():
+                    yield from (batch[name] for name in names)
+
+            return text_tokenizer(
+                config, texts, special=SEQUENCE_TOKENS, vocabulary=vocabulary, collapse=True
+            )
+
+        target_vocabulary = target_name(config)
+        if config.text.shared:
+            source = target = tokenizer(["source", "target"], VOCABULARY)
+        else:
+            source, target = tokenizer(["source"], VOCABULARY), tokenizer(["target"], target_vocabulary)
+
+        def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
+            pair = {"source": source.tokenize(batch["source"]), "target": target.tokenize(batch["target"])}
+            return pair, {}
+
+        return Plan(
+            tokenize,
+            {"source": VOCABULARY, "target": target_vocabulary},
+            {VOCABULARY: source.rule, target_vocabulary: target.rule},
+            {"subwords": source.subwords | target.subwords},
+        )
+
+    def preprocessing(self, encoded: Encoded, dataset: Dataset, config: Config) -> Preprocessing[Facts]:
+        """Return the vocabularies of both languages."""
+        return Preprocessing(dict(encoded.vocabularies), Facts.model_validate(encoded.facts))
+
+    def batches(
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: Config
+    ) -> Feed:
+        """Return pairs of similar length; truncated pairs are left out, since their targets would be wrong."""
+        from models.text import END_ID
+
+        rows = encoded.splits[split]
+        source, target = rows.sequences["source"], rows.sequences["target"]
+        most = config.text.max_length or np.iinfo(np.int64).max
+        # A text of exactly the maximum length may have been longer.
+        kept = np.flatnonzero((source.counts < most) & (target.counts < most))
+        if not len(kept):
+            raise UserError(
+                f"text.max_length = {most}: every {split} pair has a side of at least as many tokens; "
+                "give a larger value, or 0 for no limit"
+            )
+
+        def make(indices: np.ndarray) -> Batch:
+            own = kept[indices]
+            ids, lengths = source.batch(own)
+            counts = target.counts[own]
+            following = np.zeros((len(own), int(counts.max()) + 1), np.int32)
+            for place, (index, count) in enumerate(zip(own, counts, strict=True)):
+                following[place, :count] = target.row(int(index))
+                following[place, count] = END_ID
+            before = np.pad(following[:, :-1], [(0, 0), (1, 0)], constant_values=END_ID)
+            arrays = {
+                "source": ids,
+                "source_lengths": lengths,
+                "before": before,
+                "following": following,
+                "lengths": (counts + 1).astype(np.int32),
+            }
+            return Batch(arrays, len(own), int(lengths.sum() + counts.sum()))
+
+        return RowFeed(
+            target.lengths[kept] + source.lengths[kept], make, batch_size=config.training.batch_size
+        )

@@ -1,0 +1,122 @@
+"""Translations: as JSON, evaluated and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Facts, Preprocessing
+from app.config import Config
+from app.metrics import perplexity
+from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions
+from app.tasks.translation.scores import corpus_scores
+from data.formats import Field, Row
+from data.prepared import Dataset
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from app.prediction.predictor import Predictor
+    from app.tasks.signature import Signature
+
+DIGITS = 6
+
+
+def _attention(row: Mapping[str, Any]) -> dict[str, Any]:
+    source, target = int(row["source_length"]), max(int(row["target_length"]) - 1, 0)  # without the end token
+    return {
+        "source": [token.decode(errors="replace") for token in row["source"][:source]],
+        "target": [token.decode(errors="replace") for token in row["target"][:target]],
+        "attention": [
+            [round(float(weight), DIGITS) for weight in weights[:source]]
+            for weights in row["attention"][:target]
+        ],
+    }
+
+
+class TranslationPredictions(Predictions[Config, Facts]):
+    """Predictions of a translator."""
+
+    explanation = Explanation("attention", _attention)
+
+    def signatures(
+        self, module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: Config
+    ) -> dict[str, Signature]:
+        """Return `serving_default`, `search`, `score`, and with attention `attention`."""
+        from app.tasks.translation.signatures import signatures
+
+        return signatures(module, model, preprocessing, config)
+
+    def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Return the texts, themselves as targets too, and the options of a search with two beams."""
+        return super().sample_inputs(signature, texts) | {
+            "target": np.array(texts, object),
+            "width": np.array(2, np.int32),
+            "length_penalty": np.array(1, np.float32),
+            "coverage_penalty": np.array(0.2, np.float32),
+        }
+
+    def input_fields(self, config: Config, text_column: str | None) -> tuple[Field, ...]:
+        """Return the source text."""
+        return (Field("text", "text", text_column or config.data.source, "--text-column NAME", ("text",)),)
+
+    def predict(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return the translations, with the beam width of the predictor if it has one."""
+        return self.to_json(_translate(predictor, [row.text().encode() for row in rows]))
+
+    def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
+        """Return `text` and `score` of each row."""
+        return [
+            {"text": text.decode(errors="replace"), "score": round(float(score), DIGITS)}
+            for text, score in zip(outputs["text"], outputs["score"], strict=True)
+        ]
+
+    def evaluate(
+        self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
+    ) -> dict[str, Any]:
+        """Return BLEU and chrF of the translations, their mean score, and the loss of the references."""
+        loss = tokens = correct = 0.0
+        predicted: list[str] = []
+        references: list[str] = []
+        scores: list[float] = []
+        for batch in examples:
+            for line in self.to_json(_translate(predictor, batch["source"])):
+                predicted.append(line["text"])
+                scores.append(line["score"])
+            references += [text.decode(errors="replace") for text in batch["target"]]
+            lengths = np.array(
+                [len(a) + len(b) for a, b in zip(batch["source"], batch["target"], strict=True)]
+            )
+            outputs = predictor.run("score", {"text": batch["source"], "target": batch["target"]}, lengths)
+            loss += float(outputs["loss"].sum(dtype=np.float64))
+            tokens += float(outputs["tokens"].sum())
+            correct += float(outputs["correct"].sum())
+        loss /= max(tokens, 1)
+        return {
+            "examples": len(predicted),
+            "loss": loss,
+            "perplexity": perplexity(loss),
+            "accuracy": correct / max(tokens, 1),
+            **corpus_scores(predicted, references),
+            "exact_match": float(np.mean([a == b for a, b in zip(predicted, references, strict=True)])),
+            "mean_score": float(np.mean(scores)),
+            "beam": predictor.beam or predictor.info.config.decoding.beam,
+        }
+
+
+def _translate(predictor: Predictor, texts: Sequence[bytes] | np.ndarray) -> OutputArrays:
+    """Translate texts with the search options of the run, or with the beam width of the predictor."""
+    if predictor.beam is None:
+        return predictor.run_texts(TranslationPredictions.signature, texts)
+    import tensorflow as tf
+
+    decoding = predictor.info.config.decoding
+    options = {
+        "width": tf.constant(predictor.beam),
+        "length_penalty": tf.constant(float(decoding.length_penalty)),
+        "coverage_penalty": tf.constant(float(decoding.coverage_penalty)),
+    }
+    return predictor.run("search", {"text": texts}, np.array([len(text) for text in texts]), shared=options)

@@ -1,0 +1,157 @@
+"""The encoder-decoder, its loss and its validation metrics."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.artifacts.preprocessing import Facts, Preprocessing
+from app.config import Config
+from app.metrics import Metric, perplexity
+from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.translation.scores import METRICS, validation_bleu
+from app.tasks.translation.vocabularies import target_vocabulary
+from data.batching import Feed
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+MOST_TRANSLATED = 1000
+"""Approximate number of validation examples that are translated after an epoch."""
+
+
+class TranslationTraining(Training[Config, Facts]):
+    """Training of a `models.seq2seq.Seq2Seq`."""
+
+    def metrics(self, preprocessing: Preprocessing[Facts]) -> tuple[Metric, ...]:
+        """Return the loss (nats per token), perplexity, accuracy and BLEU."""
+        return METRICS
+
+    def build_model(
+        self, config: Config, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
+    ) -> keras.Model:
+        """Return a `models.seq2seq.Seq2Seq`."""
+        from models.seq2seq import Seq2Seq
+
+        model = config.model
+        built = Seq2Seq(
+            source_vocabulary_size=len(preprocessing.vocabulary),
+            target_vocabulary_size=len(target_vocabulary(preprocessing, config)),
+            embedding_size=model.embedding_size,
+            cell=model.cell,
+            units=model.units,
+            layers=model.layers,
+            bidirectional=model.bidirectional,
+            merge_mode=model.merge_mode,
+            attention=model.attention,
+            input_feeding=model.input_feeding,
+            shared=config.text.shared,
+            tie_embeddings=model.tie_embeddings,
+            dropout=model.dropout,
+            recurrent_dropout=model.recurrent_dropout,
+            word_dropout=model.word_dropout,
+            activation=model.activation,
+        )
+        built.build()
+        return built
+
+    def embedding(self, model: keras.Model) -> keras.layers.Embedding:
+        """Return the source embedding."""
+        return model.source_embedding
+
+    def register_model(self) -> None:
+        """Import `models.seq2seq`."""
+        importlib.import_module("models.seq2seq")
+
+    def losses(
+        self,
+        model: keras.Model,
+        batch: Mapping[str, tf.Tensor],
+        carried: Sequence[tf.Variable],
+        *,
+        label_smoothing: float,
+    ) -> Losses:
+        """Compute the mean cross-entropy over the target tokens, the end tokens among them."""
+        import tensorflow as tf
+
+        nats, correct, tokens = score_pairs(model, batch, training=True, label_smoothing=label_smoothing)
+        tokens = tf.reduce_sum(tokens)
+        return Losses(tf.reduce_sum(nats) / tokens, tf.reduce_sum(correct), tokens)
+
+    def evaluator(
+        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[Facts], config: Config
+    ) -> Callable[[], dict[str, float]]:
+        """Return a function that computes the metrics of a split; BLEU of greedy translations of a part of it."""
+        import tensorflow as tf
+
+        from app.tasks.translation.translator import Translator
+
+        translator = Translator(model, preprocessing, config)
+
+        def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            nats, correct, tokens = score_pairs(model, batch, training=False)
+            ids, lengths, _ = translator.search(batch["source"], batch["source_lengths"], width=1)
+            return {
+                "nats": tf.reduce_sum(nats),
+                "correct": tf.reduce_sum(correct),
+                "tokens": tf.reduce_sum(tokens),
+                "predicted": translator.write(ids[:, 0], lengths[:, 0]),
+                "references": translator.write(batch["following"], batch["lengths"] - 1),
+            }
+
+        def of_split(_: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
+            nats, correct, tokens = (
+                sum(float(o[name]) for o in outputs) for name in ("nats", "correct", "tokens")
+            )
+            predicted, references = (
+                [text.decode() for o in outputs for text in o[name]] for name in ("predicted", "references")
+            )
+            loss = nats / tokens
+            return {
+                "loss": loss,
+                "perplexity": perplexity(loss),
+                "accuracy": correct / tokens,
+                "bleu": validation_bleu(predicted, references),
+            }
+
+        return evaluated(step, _Subset(batches), of_split)
+
+
+class _Subset:
+    """Batches of which only some are used in evaluation."""
+
+    def __init__(self, batches: Feed) -> None:
+        self.batches = batches
+        self.batch = batches.batch
+        self.epoch = batches.epoch
+
+    def whole(self) -> Sequence[Any]:
+        """Return evenly spaced batches, of short examples and of long ones."""
+        entries = self.batches.whole()
+        examples = sum(len(entry) for entry in entries)
+        return entries[:: max(round(examples / MOST_TRANSLATED), 1)]
+
+
+def score_pairs(
+    model: keras.Model, batch: Mapping[str, tf.Tensor], *, training: bool, label_smoothing: float = 0.0
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Compute the loss of target texts, given their source texts.
+
+    Returns:
+        summed loss in nats, number of correct tokens, and number of tokens of each pair: float [B] each.
+    """
+    import tensorflow as tf
+
+    from models.seq2seq import losses
+
+    logits = model(batch["source"], batch["source_lengths"], batch["before"], training=training)
+    logits = tf.cast(logits, tf.float32)
+    nats, tokens = losses(logits, batch["following"], batch["lengths"], label_smoothing)
+    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    real = tf.sequence_mask(batch["lengths"], tf.shape(best)[1])
+    correct = tf.reduce_sum(tf.cast(tf.equal(best, batch["following"]) & real, tf.float32), axis=1)
+    return nats, correct, tokens

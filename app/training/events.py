@@ -1,0 +1,49 @@
+"""Events of a training, for whoever follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished training step."""
+
+    epoch: int
+    """Number of the epoch, from 1."""
+    step: int
+    """Number of the step in its epoch, from 1."""
+    steps: int
+    """Steps of an epoch."""
+    metrics: Mapping[str, float]
+    """Means over the steps of this epoch: loss, accuracy, examples per second."""
+    record: Mapping[str, Any] | None = None
+    """Line of metrics.jsonl; None for most steps."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A finished epoch, validation included."""
+
+    number: int
+    """From 1."""
+    epochs: int
+    """Maximum number of epochs."""
+    record: Mapping[str, Any]
+    """Line of metrics.jsonl: metrics of training, and of validation as `validation_NAME`."""
+    best: bool
+    """Whether it is the best epoch so far, so that its weights are kept."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A text for the user."""
+
+    text: str
+
+
+Event = Step | Epoch | Message
+Watcher = Callable[[Event], object]
+"""Receives each event."""

@@ -1,0 +1,84 @@
+"""What training writes to the run directory: metrics, state, best model, TensorBoard logs."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+import tensorflow as tf
+
+from app.artifacts.files import remove_partial_files, replaced, write_text
+from app.artifacts.run import CHECKPOINTS, METRICS, MODEL, TENSORBOARD
+from app.training.events import Epoch, Step
+from app.training.fit import Fit
+from app.training.state import PREVIOUS, restore_state, save_state
+
+
+class Recorder:
+    """Writes the course of a training to its run directory."""
+
+    def __init__(self, fit: Fit, run: Path) -> None:
+        """Prepare; nothing is written yet."""
+        self.fit = fit
+        self.run = run
+        self._summaries: Any = None
+
+    def __enter__(self) -> Self:
+        if find_spec("tensorboard"):
+            self._summaries = tf.summary.create_file_writer(str(self.run / TENSORBOARD))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._summaries is not None:
+            self._summaries.close()
+
+    def restore(self) -> str:
+        """Continue from the last state in the run directory, if there is one.
+
+        Returns:
+            a message if the last state is damaged, so that the one before it is used.
+
+        Raises:
+            UserError: no state can be read, or it does not belong to this training.
+        """
+        for directory in (self.run, self.run / CHECKPOINTS):
+            remove_partial_files(directory)
+        state, message = restore_state(self.run, self.fit.variables)
+        if state is not None:
+            self.fit.state = state
+        self._write_metrics()
+        return message
+
+    def save(self) -> None:
+        """Write the state, so that training can be resumed here."""
+        save_state(self.run, self.fit.variables, self.fit.state)
+
+    def finish(self) -> None:
+        """Delete the state before the last one: a finished training does not need it."""
+        (self.run / PREVIOUS).unlink(missing_ok=True)
+
+    def add(self, event: Step | Epoch) -> None:
+        """Write what an event has to be recorded, if anything."""
+        if event.record is None:
+            return
+        if isinstance(event, Epoch) and event.best:
+            with replaced(self.run / MODEL) as partial:
+                self.fit.model.save(partial)
+        self._write_metrics()
+        if isinstance(event, Epoch):
+            self._write_summaries(event.record)
+        self.save()
+
+    def _write_metrics(self) -> None:
+        lines = (f"{json.dumps(line)}\n" for line in self.fit.state.history)
+        write_text(self.run / METRICS, "".join(lines))
+
+    def _write_summaries(self, record: Any) -> None:
+        if self._summaries is None:
+            return
+        with self._summaries.as_default():
+            for name, value in record.items():
+                if name not in ("epoch", "step"):
+                    tf.summary.scalar(name, value, step=record["step"])

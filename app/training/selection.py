@@ -1,0 +1,79 @@
+"""The best epoch, early stopping, and when the `plateau` schedule lowers the learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.config import Config
+from app.metrics import Metric
+from data.errors import UserError
+
+PLATEAU_PATIENCE = 1
+"""Epochs without improvement that the `plateau` schedule accepts before it lowers the learning rate."""
+
+
+def selecting_metric(available: Sequence[Metric], config: Config) -> Metric:
+    """Return the validation metric that selects the best epoch.
+
+    Args:
+        available: metrics that the task has on this data.
+        config: names the metric.
+
+    Raises:
+        UserError: the metric is not available.
+    """
+    name = config.training.early_stopping_metric
+    for metric in available:
+        if metric.name == name:
+            return metric
+    names = ", ".join(metric.name for metric in available)
+    raise UserError(
+        f"training.early_stopping_metric = {name!r}: expected one of {names}, "
+        "the metrics that this task has on this data"
+    )
+
+
+@dataclass
+class Selection:
+    """Which epoch was the best, and how long ago."""
+
+    best: list[float] | None = None
+    """Score of the best epoch: larger is better, compared element by element."""
+    best_epoch: int = -1
+    """From 0."""
+    stale_epochs: int = 0
+    """Epochs since the best one."""
+    plateau_epochs: int = 0
+    """Epochs since the best one, or since the learning rate was lowered."""
+
+    def add(self, epoch: int, metric: Metric, validation: Mapping[str, float]) -> bool:
+        """Take the validation metrics of an epoch into account.
+
+        Args:
+            epoch: its number, from 0.
+            metric: selects the best epoch; of equal epochs the one with the lower loss is better.
+            validation: by name, `loss` included.
+
+        Returns:
+            whether it is the best epoch so far.
+        """
+        score = [metric.score(validation[metric.name]), -validation["loss"]]
+        if self.best is None or score > self.best:
+            self.best, self.best_epoch = score, epoch
+            self.stale_epochs = self.plateau_epochs = 0
+            return True
+        self.stale_epochs += 1
+        self.plateau_epochs += 1
+        return False
+
+    def stops(self, patience: int) -> bool:
+        """Return whether training stops early; a patience of 0 never stops."""
+        return bool(patience) and self.stale_epochs >= patience
+
+    def reached_plateau(self) -> bool:
+        """Return whether the learning rate must be lowered now, and count anew if so."""
+        if self.plateau_epochs <= PLATEAU_PATIENCE:
+            return False
+        self.plateau_epochs = 0
+        return True
