@@ -446,9 +446,6 @@ def export(run: Path, output: Path | None, version: int | None) -> None:
     click.echo(str(run_export(run, output=output, version=version)))
 
 
-SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
-
-
 @main.command()
 @click.argument("exports", metavar="EXPORT...", nargs=-1, required=True)
 @click.option("--name", metavar="NAME", help="Of the only EXPORT [default: that of its directory].")
@@ -563,13 +560,11 @@ def serve(
       curl localhost:8501/v1/models/reviews:predict -d '{"instances": ["What a film!"]}'
     """
     _quiet()
-    try:
+    from app.extras import extra
+
+    with extra("serve", "serve"):
         from app.serve import labels_of, models_of
         from app.serve import serve as run_server
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in SERVING_PACKAGES:
-            raise
-        raise UserError(f"serve needs {error.name}; pip install 'textrnn[serve]'") from None
     from app.serving.batching import Batching
     from app.serving.servables import Limits
 
