@@ -13,17 +13,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
+from app.training.events import Step
 from data.samples import reviews as sample_reviews
 
 Command = Callable[..., Result]
 Snapshot = Callable[..., dict[str, str]]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 SIZES = {"train": 40, "validation": 12, "test": 14}
@@ -61,7 +63,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured() -> Configured:
     """Return a function from `key=value` overrides to the configuration of a tiny model."""
 
-    def configure(*overrides: str) -> Config:
+    def configure(*overrides: str) -> TaskConfig:
         return load_config(overrides=[*(f"{key}={value}" for key, value in TINY.items()), *overrides])
 
     return configure
@@ -131,6 +133,22 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         return folder
 
     return made
+
+
+@pytest.fixture(scope="session")
+def stop_at() -> Callable[..., dict[str, Any]]:
+    """Return a function that gives the arguments with which `train` stops after a step; both count from 1."""
+
+    def arguments(*, epoch: int, step: int) -> dict[str, Any]:
+        stops: list[bool] = []
+
+        def watcher(event: object) -> None:
+            if isinstance(event, Step) and (event.epoch, event.step) == (epoch, step):
+                stops.append(True)
+
+        return {"watcher": watcher, "should_stop": lambda: bool(stops)}
+
+    return arguments
 
 
 @pytest.fixture(scope="session")

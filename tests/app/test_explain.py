@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app.config import Config
+from app.config import TaskConfig
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks.classification.task import TASK
 from models.classifier import Classifier, log_odds
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize
 
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Process = Callable[..., subprocess.CompletedProcess[str]]
 
 TEXTS = [

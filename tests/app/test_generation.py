@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,14 +19,13 @@ from click.testing import Result
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.artifacts.run import open_run
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
 from app.evaluate import evaluate
 from app.export import export
 from app.generate import STREAMED_TOKENS, Ending, Options, generate, stream
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
-from app.terminal.progress import TrainingDisplay
 from app.train import train
 from data.prepared import prepare
 from data.sources import open_source
@@ -63,7 +61,7 @@ HARD = {
 }
 
 
-def configured(*overrides: str) -> Config:
+def configured(*overrides: str) -> TaskConfig:
     """Return the configuration of a tiny model."""
     return load_config(
         "generation", overrides=[*(f"{key}={value}" for key, value in SMALL.items()), *overrides]
@@ -671,10 +669,10 @@ def test_samples(command: Command, char: Model) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (("--prompt", ""), 1, "--prompt is empty; give some text, or leave it out to begin a document"),
-        (("--stream", "--beam", 2), 2, "--stream goes with one sampled text"),
-        (("--stream", "--samples", 2), 2, "--stream goes with one sampled text"),
-        (("--stream", "--json"), 2, "--stream goes with one sampled text"),
+        (("--prompt", ""), 1, "--prompt is empty; give a text, or leave the option out to start a document"),
+        (("--stream", "--beam", 2), 2, "--stream prints one sampled text"),
+        (("--stream", "--samples", 2), 2, "--stream prints one sampled text"),
+        (("--stream", "--json"), 2, "--stream prints one sampled text"),
         (("--length", 0), 2, "--length"),
         (("--length", 2**31), 2, "--length"),
         (("--temperature", -1), 2, "--temperature"),
@@ -763,7 +761,7 @@ def test_evaluate_documents(word: Model) -> None:
     """Of documents each one's end counts too, and each is read with its label."""
     run = open_run(word.path)
     task = get_task("generation")
-    source = open_source(str(word.data), task.fields(run.config), task.formats)
+    source = open_source(str(word.data), task.fields(run.config), task.examples.shapes)
     dataset = prepare(source, task.fields(run.config), directory=run.config.data_directory())
     (rows,) = dataset.batches("test")
     nats = []
@@ -807,7 +805,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Return the text of each split, and of what a training learns from and is validated with."""
     config = configured(f"data.directory={cache}")
     task = get_task("generation")
-    source = open_source(str(data), task.fields(config), task.formats)
+    source = open_source(str(data), task.fields(config), task.examples.shapes)
     dataset = prepare(source, task.fields(config), directory=cache)
     seen: dict[str, list[Any]] = {}
     for split, batch in training_rows(dataset, task, config):
@@ -818,7 +816,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
 @pytest.mark.parametrize("piece", [1 << 16, 100])
 def test_a_text_is_cut_by_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     """The first 90 % of a text are learned from, the next 5 % validate, the last 5 % test."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", piece)
     text = play()
     (tmp_path / "play.txt").write_text(text)
 
@@ -834,7 +832,7 @@ def test_the_end_of_a_training_text_is_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """Of a folder with a training text alone, the text's end validates, however short the text is."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", piece)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/train.txt").write_text(play())
 
@@ -881,7 +879,7 @@ def test_windows_of_any_length(tmp_path: Path, options: tuple[str, ...]) -> None
         (b"", "play.txt: no rows; expected at least one"),
         (b"\xef\xbb\xbf", "play.txt: no rows; expected at least one"),
         (b"One.\nTwo \xff.\n", "play.txt:2: not UTF-8: byte 0xff at character 5"),
-        (b"a", "no row is left to validate with"),
+        (b"a", "no example is left for validation"),
     ],
 )
 def test_texts_that_cannot_be_learned_from(
@@ -902,7 +900,7 @@ def test_texts_that_cannot_be_learned_from(
 @pytest.mark.parametrize(
     ("option", "content", "message"),
     [
-        ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected at least 1 for generation"),
+        ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected greater than or equal to 1"),
         ("text.tokens=word", "   \t " * 50, "the train split has no tokens, only white space"),
     ],
 )
@@ -937,7 +935,7 @@ def state(run: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.usefixtures("no_lasting_determinism")
-def test_exact_resume(char: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_resume(char: Model, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
     """Stopped in an epoch and resumed, a training ends at the same state bit for bit, the carried one too."""
     config = configured(
         "training.deterministic=true",
@@ -948,19 +946,14 @@ def test_exact_resume(char: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "training.early_stopping_patience=0",
     )
 
-    def stop(self: TrainingDisplay, progress: Any, steps: int, figures: dict[str, float]) -> None:
-        if (progress.epoch, progress.step) == (1, 3):
-            signal.raise_signal(signal.SIGINT)
-
     whole = train("generation", str(char.data), config, run=tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingDisplay, "step", stop)
-        assert not train("generation", str(char.data), config, run=tmp_path / "run").finished
+    stopped = train("generation", str(char.data), config, run=tmp_path / "run", **stop_at(epoch=2, step=3))
+    assert not stopped.finished
     middle = state(tmp_path / "run")
     carried = [name for name in middle if "carried" in name]
     resumed = train("generation", str(char.data), config, run=tmp_path / "run", resume=True)
 
-    expected, found = state(whole.run), state(resumed.run)
+    expected, found = state(whole.path), state(resumed.path)
     assert whole.finished
     assert resumed.finished
     assert len(carried) == 1

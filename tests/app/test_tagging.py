@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import json
 import random
-import signal
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,6 @@ from app.config import load_config
 from app.export import export
 from app.prediction.loading import load_keras_model, load_predictor
 from app.tasks import get_task
-from app.terminal.progress import TrainingDisplay
 from app.train import train
 from app.training.encode import encode_dataset
 from data.prepared import prepare
@@ -660,7 +658,7 @@ def test_every_scheme_is_learnt_as_bio(schemes: Path, tmp_path: Path, scheme: st
     config = load_config("tagging", overrides=TINY)
     task = get_task("tagging")
     fields = task.fields(config)
-    source = open_source(str(schemes / scheme), fields, task.formats)
+    source = open_source(str(schemes / scheme), fields, task.examples.shapes)
     dataset = prepare(source, fields, directory=tmp_path, watch=task.watch(config))
 
     encoded, _ = encode_dataset(dataset, task, config, tmp_path)
@@ -729,7 +727,7 @@ def no_lasting_determinism() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_lasting_determinism")
-def test_resumed(jsonl: Jsonl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed(jsonl: Jsonl, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
     """A training that stops in its second epoch and goes on ends at the same weights, bit for bit."""
     jsonl(tmp_path / "data/train.jsonl", sample_rows("train", 24))
     jsonl(tmp_path / "data/validation.jsonl", sample_rows("validation", 4))
@@ -739,20 +737,15 @@ def test_resumed(jsonl: Jsonl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ]
     config = load_config("tagging", overrides=[*TINY, *overrides])
 
-    def stop(self: TrainingDisplay, progress: Any, steps: int, figures: dict[str, float]) -> None:
-        if (progress.epoch, progress.step) == (1, 2):
-            signal.raise_signal(signal.SIGINT)
-
     data = str(tmp_path / "data")
     whole = train("tagging", data, config, run=tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingDisplay, "step", stop)
-        assert not train("tagging", data, config, run=tmp_path / "run").finished
+    stopped = train("tagging", data, config, run=tmp_path / "run", **stop_at(epoch=2, step=2))
+    assert not stopped.finished
     again = train("tagging", data, config, run=tmp_path / "run", resume=True)
 
     assert whole.finished
     assert again.finished
-    first, second = (load_keras_model(open_run(trained.run)).get_weights() for trained in (whole, again))
+    first, second = (load_keras_model(open_run(trained.path)).get_weights() for trained in (whole, again))
     assert len(first) == len(second) > 0
     assert all(map(np.array_equal, first, second))
 
@@ -917,11 +910,11 @@ MISTAKES = {
     ),
     "contradicting": (
         TAGGED * 8 + '{"tokens": ["a", "b"], "tags": ["B-X", "I-Y"]}\n' + TAGGED,
-        "{path}:9: token 2: 'I-Y' behind 'B-X': in BIO, a span begins with 'B-Y'",
+        "{path}:9: token 2: 'I-Y' after 'B-X': in BIO, a span begins with 'B-Y'",
     ),
     "neither": (
         TAGGED * 3 + '{"tokens": ["a"], "tags": ["PERSON"]}\n' + TAGGED,
-        "{path}:4: token 1: 'PERSON' is neither O nor a letter and a type, as B-PER and I-PER are",
+        "{path}:4: token 1: 'PERSON' is neither O nor a letter and a type, such as B-PER or I-PER",
     ),
     "some labels": (
         LABELLED * 3 + TAGGED * 2,
@@ -929,7 +922,7 @@ MISTAKES = {
     ),
     "one tag": (
         '{"tokens": ["a", "b"], "tags": ["O", "O"]}\n' * 4,
-        "only one tag in the training rows ('O')",
+        "the training examples have only one tag ('O'); expected at least 2",
     ),
     "one label": (LABELLED * 4, "only one class in the training rows ('x'); expected at least two"),
     "no tokens": (
@@ -942,7 +935,10 @@ MISTAKES = {
         "{path}:1: no column 'upos'; there is 'tokens', 'ner'; name it with --set data.tag_column=NAME; "
         "'textrnn datasets check' lists all such rows",
     ),
-    "nothing": ('{"tokens": [], "tags": []}\n' * 20, "only one tag in the training rows (None)"),
+    "nothing": (
+        '{"tokens": [], "tags": []}\n' * 20,
+        "the train split has no tokens, only empty examples; give examples with tokens and tags",
+    ),
 }
 
 
@@ -959,6 +955,26 @@ def test_mistakes(command: Command, tmp_path: Path, name: str) -> None:
     assert result.exit_code == 1
     assert result.stderr == f"Error: {message.format(path=path)}\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_empty_validation_examples_are_refused(command: Command, tmp_path: Path, held_out: bool) -> None:
+    """A split without a token has no loss; be it a file or what is held out."""
+    empty = '{"tokens": [], "tags": []}\n'
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.jsonl").write_text(TAGGED + (empty * 9 if held_out else ""))
+    if not held_out:
+        (data / "validation.jsonl").write_text(empty * 3)
+    # All empty examples have one hash; where it is not held out, the example with tokens is.
+    options = settings("data.validation_fraction=0.5")
+    result = command("train", "tagging", data, "--run", tmp_path / "run", *options)
+
+    assert result.exit_code == 1
+    assert (
+        "has no tokens, only empty examples" in result.stderr or "no row is left to validate" in result.stderr
+    )
+    assert result.stderr.count("\n") == 1
 
 
 def test_an_unknown_column(command: Command, treebank: Path, tmp_path: Path) -> None:

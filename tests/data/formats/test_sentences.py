@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.formats import (
-    EMPTY_LINE,
-    BadRow,
-    Field,
-    Reader,
-    Row,
-    read_conll,
-    read_conllu,
-    read_jsonl,
-    read_rows,
-)
+from data.formats import EMPTY_LINE, BadRow, Field, Reader, Row, read_rows
+from data.formats.conll import read_conll
+from data.formats.conllu import read_conllu
+from data.formats.jsonl import read_jsonl
 
 TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME")
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME", ("tags",))
@@ -149,12 +142,12 @@ def test_an_unknown_column_of_conllu(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("2\tb\tb\tY", "columns: 4; in CoNLL-U: 10, tabs between"),
-        ("2 b b Y _ _ _ _ _ _", "columns: 1; in CoNLL-U: 10, tabs between"),
-        ("2\tb\tb\tY" + "\t_" * 7, "columns: 11; in CoNLL-U: 10, tabs between"),
+        ("2\tb\tb\tY", "columns: 4; in CoNLL-U: 10, separated by tabs"),
+        ("2 b b Y _ _ _ _ _ _", "columns: 1; in CoNLL-U: 10, separated by tabs"),
+        ("2\tb\tb\tY" + "\t_" * 7, "columns: 11; in CoNLL-U: 10, separated by tabs"),
         ("b\tb\tb\tY" + "\t_" * 6, "the id is 'b'; expected a number such as 1, 1-2 or 1.1"),
         ("2-\tb\tb\tY" + "\t_" * 6, "the id is '2-'; expected a number such as 1, 1-2 or 1.1"),
-        ("2\tb\t\tY" + "\t_" * 5, "columns: 9; in CoNLL-U: 10, tabs between"),
+        ("2\tb\t\tY" + "\t_" * 5, "columns: 9; in CoNLL-U: 10, separated by tabs"),
     ],
 )
 def test_a_broken_line_of_conllu_spoils_its_sentence_alone(tmp_path: Path, line: str, reason: str) -> None:
@@ -339,7 +332,7 @@ def test_values_are_asked_for_by_their_kind() -> None:
     found = row(1, "a b", "X Y", text="a b")
 
     assert (found.text(), found.tokens("tags")) == ("a b", ("X", "Y"))
-    with pytest.raises(TypeError, match="tokens is no text"):
+    with pytest.raises(TypeError, match="tokens is not a text"):
         found.text("tokens")
-    with pytest.raises(TypeError, match="text is no sequence"):
+    with pytest.raises(TypeError, match="text is not a sequence"):
         found.tokens("text")

@@ -12,18 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.formats import (
-    CONTINUES,
-    PIECE_CHARACTERS,
-    BadRow,
-    Field,
-    Row,
-    read_document,
-    read_pairs,
-    read_rows,
-)
-from data.prepared import prepare, rows_by_split
+from data.formats import CONTINUES, BadRow, Field, Row, read_rows
+from data.formats.documents import PIECE_CHARACTERS, read_document
+from data.formats.parallel import read_parallel
+from data.prepared import prepare
 from data.sources import Source, open_source
+from data.splits import rows_by_split
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 FLAG = Field(CONTINUES, "flag", CONTINUES, "", optional=True)
@@ -37,7 +31,7 @@ SIDES = (
 def pieces(content: str | bytes) -> list[Row | BadRow]:
     """Return the pieces of a document."""
     raw = io.BytesIO(content if isinstance(content, bytes) else content.encode())
-    return list(read_document(io.TextIOWrapper(raw, "utf-8", errors="surrogateescape", newline="\n"), FIELDS))
+    return list(read_document(raw, FIELDS))
 
 
 def good(rows: list[Row | BadRow]) -> list[Row]:
@@ -53,7 +47,7 @@ def joined(rows: list[Row | BadRow]) -> str:
 @pytest.fixture
 def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a piece have 10 characters or so."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", 10)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", 10)
 
 
 def test_a_short_document_is_one_piece() -> None:
@@ -124,7 +118,7 @@ def test_bytes_of_a_document_that_are_not_utf8(line: str) -> None:
 def test_joined_pieces_are_the_document(text: str) -> None:
     """Whatever it holds, not a sign is lost, doubled or changed, and each piece begins on its line."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data.formats.PIECE_CHARACTERS", 7)
+        patch.setattr("data.formats.documents.PIECE_CHARACTERS", 7)
         rows = good(pieces(text))
 
     assert joined([*rows]) == text
@@ -153,7 +147,7 @@ def document(folder: Path, text: str, name: str = "book.txt") -> Source:
     """Write a document, and return it as a source."""
     path = folder / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    source = open_source(str(path), FIELDS, {"txt": read_document})
+    source = open_source(str(path), FIELDS, ("document",))
     assert isinstance(source, Source)
     return source
 
@@ -173,7 +167,7 @@ def test_one_text_is_split_by_position(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, piece: int
 ) -> None:
     """The first 90 % of its characters train, 5 % each are for validation and test; none is lost."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", piece)
     text = "".join("é\n 中x"[i * i % 5] for i in range(length))
 
     found = split(document(tmp_path, text))
@@ -205,7 +199,7 @@ def test_documents_in_a_folder_are_not_split(tmp_path: Path) -> None:
     """Each file is a split as it stands."""
     for name in ("train", "valid"):
         (tmp_path / f"{name}.txt").write_text(f"The {name} text.\n" * 10)
-    source = open_source(str(tmp_path), FIELDS, {"txt": read_document})
+    source = open_source(str(tmp_path), FIELDS, ("document",))
     assert isinstance(source, Source)
 
     found = split(source)
@@ -217,7 +211,7 @@ def test_documents_in_a_folder_are_not_split(tmp_path: Path) -> None:
 
 def test_a_prepared_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text and flags come back from disk as they were read."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", 100)
     text = "A line of some words, é.\r\n" * 100
     source = document(tmp_path, text)
 
@@ -252,15 +246,15 @@ def test_lines_of_two_files_belong_together(tmp_path: Path) -> None:
     paths = write_pair(tmp_path, "A dog.\n\nA cat.", "Ein Hund.\r\n\r\nEine Katze.\r\n")
 
     expected = [pair(1, "A dog.", "Ein Hund."), pair(2, "", ""), pair(3, "A cat.", "Eine Katze.")]
-    assert list(read_pairs(paths, SIDES)) == expected
-    assert next(read_pairs(paths[::-1], SIDES)) == pair(1, "Ein Hund.", "A dog.")
+    assert list(read_parallel(paths, SIDES)) == expected
+    assert next(read_parallel(paths[::-1], SIDES)) == pair(1, "Ein Hund.", "A dog.")
 
 
 def test_packed_files_belong_together(tmp_path: Path) -> None:
     """One may be packed and the other not."""
     paths = write_pair(tmp_path, b"a\nb\n", "x\ny\n")
 
-    assert list(read_pairs(paths, SIDES)) == [pair(1, "a", "x"), pair(2, "b", "y")]
+    assert list(read_parallel(paths, SIDES)) == [pair(1, "a", "x"), pair(2, "b", "y")]
 
 
 @pytest.mark.parametrize("longer", ["en", "de"])
@@ -272,10 +266,11 @@ def test_files_of_unequal_length_are_refused(tmp_path: Path, longer: str) -> Non
     shorter = german if longer == "en" else english
 
     with pytest.raises(UserError) as caught:
-        list(read_pairs([english, german], SIDES))
+        list(read_parallel([english, german], SIDES))
     assert str(caught.value) == (
-        f"{shorter}: no line 1,205 to go with the other file's: "
-        f"{english} has {counts[0]:,} and {german} has {counts[1]:,} lines"
+        f"{shorter}: line 1,205 is missing: "
+        f"{english} has {counts[0]:,} and {german} has {counts[1]:,} lines; "
+        "expected the same number in each"
     )
 
 
@@ -284,7 +279,7 @@ def test_bytes_of_a_pair_that_are_not_utf8(tmp_path: Path) -> None:
     english, german = write_pair(tmp_path, "a\nb\nc\n", "x\n")
     german.write_bytes("x\né\nz\n".encode("latin-1"))
 
-    assert list(read_pairs([english, german], SIDES)) == [
+    assert list(read_parallel([english, german], SIDES)) == [
         pair(1, "a", "x"),
         BadRow(2, "train.de is not UTF-8: byte 0xe9 at character 1"),
         pair(3, "c", "z"),
@@ -297,7 +292,7 @@ def test_a_missing_file_of_a_pair(tmp_path: Path) -> None:
     paths[1].unlink()
 
     with pytest.raises(UserError, match=r"train\.de: cannot be read: No such file"):
-        list(read_pairs(paths, SIDES))
+        list(read_parallel(paths, SIDES))
 
 
 def test_a_document_of_rows(tmp_path: Path) -> None:
@@ -309,7 +304,7 @@ def test_a_document_of_rows(tmp_path: Path) -> None:
 
 
 def find_pairs(data: Path) -> Source:
-    source = open_source(str(data), SIDES, {"jsonl": read_document}, ("en", "de"))
+    source = open_source(str(data), SIDES, ("records",), ("en", "de"))
     assert isinstance(source, Source)
     return source
 
@@ -345,7 +340,8 @@ def test_a_folder_without_parallel_files(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         find_pairs(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: no training file; expected one of train.jsonl, or train.en and train.de (or .gz); "
+        f"{tmp_path}: no training file; expected one of "
+        "train.jsonl, train.csv, train.tsv, or train.en and train.de (or .gz); "
         "there is nothing"
     )
 

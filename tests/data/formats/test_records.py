@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.formats import EMPTY_LINE, READERS, BadRow, Field, Row, format_of, read_rows
+from data.formats import EMPTY_LINE, BadRow, Field, Row, formats_of, read_rows, suffix_of
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
 FIELDS = (TEXT, LABEL)
+FORMATS = formats_of(("records", "lines"))
 
 
 def read(path: Path, content: str | bytes, *fields: Field) -> list[Row | BadRow]:
     """Write a file, and return its rows for the fields, or for a text and a label."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, fields or FIELDS, READERS[format_of(path)]))
+    return list(read_rows(path, fields or FIELDS, FORMATS[suffix_of(path)].read))
 
 
 def row(line: int, text: str, label: str) -> Row:
@@ -41,7 +42,7 @@ SEPARATOR = {"csv": ",", "tsv": "\t"}
 
 def test_every_format_with_labels_is_covered() -> None:
     """The tests below go through all formats; `txt` alone has no labels."""
-    assert set(READERS) == {*CONTENT, "txt"}
+    assert set(FORMATS) == {*CONTENT, "txt"}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_every_format_with_labels_is_covered() -> None:
 )
 def test_a_name_tells_the_format(name: str, expected: str) -> None:
     """The last suffix decides, in either case, the one before it if the last is `.gz`."""
-    assert format_of(Path(name)) == expected
+    assert suffix_of(Path(name)) == expected
 
 
 @pytest.mark.parametrize("kind", CONTENT)
@@ -139,7 +140,7 @@ def test_an_empty_file_has_no_rows(tmp_path: Path, kind: str) -> None:
 def test_a_missing_file_names_its_path(tmp_path: Path) -> None:
     """What can't be opened is the user's mistake, not a traceback."""
     with pytest.raises(UserError, match=r"rows\.csv: cannot be read: No such file"):
-        list(read_rows(tmp_path / "rows.csv", FIELDS, READERS["csv"]))
+        list(read_rows(tmp_path / "rows.csv", FIELDS, FORMATS["csv"].read))
 
 
 @pytest.mark.parametrize("kind", CONTENT)
@@ -293,7 +294,7 @@ def test_a_table_with_two_such_columns_is_refused(tmp_path: Path, kind: str) -> 
     header = SEPARATOR[kind].join(["text", "label", "id", "label", "id"])
     cells = SEPARATOR[kind].join("axybz")
 
-    with pytest.raises(UserError, match=rf"rows\.{kind}: two columns 'label'"):
+    with pytest.raises(UserError, match=rf"rows\.{kind}: two columns are named 'label'"):
         read(tmp_path / f"rows.{kind}", f"{header}\n{cells}\n")
     assert read(tmp_path / f"rows.{kind}", f"{header}\n{cells}\n", TEXT) == [Row(2, {"text": "a"})]
 
@@ -464,7 +465,7 @@ def test_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
     lines = "".join(f'{{"text": "{i * 7919 % 100_003}", "label": "x"}}\n' for i in range(100_000))
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(lines.encode(), 1)[:-100])
-    rows = read_rows(path, FIELDS, READERS["jsonl"])
+    rows = read_rows(path, FIELDS, FORMATS["jsonl"].read)
 
     assert next(rows) == row(1, "0", "x")
     with pytest.raises(UserError):

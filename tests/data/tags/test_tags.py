@@ -68,18 +68,18 @@ def test_scheme(sentences: list[str], scheme: str) -> None:
     ("sentences", "place", "reason"),
     [
         # Two spans begin with B-, one does not: BIO with one fault.
-        (["B-PER O B-LOC", "O I-LOC"], (1, 1), "'I-LOC' behind 'O': in BIO, a span begins with 'B-LOC'"),
+        (["B-PER O B-LOC", "O I-LOC"], (1, 1), "'I-LOC' after 'O': in BIO, a span begins with 'B-LOC'"),
         (["B-PER O B-LOC", "I-LOC"], (1, 0), "'I-LOC' at the start of a sentence: in BIO"),
-        (["B-PER O B-LOC I-PER"], (0, 3), "'I-PER' behind 'B-LOC': in BIO, a span begins with 'B-PER'"),
+        (["B-PER O B-LOC I-PER"], (0, 3), "'I-PER' after 'B-LOC': in BIO, a span begins with 'B-PER'"),
         # Two spans begin with I-, and one B- parts nothing: IOB1 with one fault.
-        (["I-PER O I-LOC", "I-PER B-LOC"], (1, 1), "'B-LOC' behind 'I-PER': in IOB1, B- only parts"),
-        (["I-PER O I-LOC", "O B-LOC"], (1, 1), "'B-LOC' behind 'O': in IOB1"),
+        (["I-PER O I-LOC", "I-PER B-LOC"], (1, 1), "'B-LOC' after 'I-PER': in IOB1, B- only begins a span"),
+        (["I-PER O I-LOC", "O B-LOC"], (1, 1), "'B-LOC' after 'O': in IOB1"),
         (["B-PER I-PER O", "O I O"], (1, 1), "'I' has no type, but others have one, as 'B-PER'"),
         (["B-PER O", "O Bper O"], (1, 1), "'Bper' is neither O nor a letter and a type"),
         (["S-PER O", "B-PER I-PER O"], (1, 1), "'I-PER' before 'O': in BIOES, it is followed by 'I-PER' or"),
         (["S-PER O", "B-PER"], (1, 0), "'B-PER' before the end of the sentence: in BIOES"),
-        (["S-PER O", "B-PER I-LOC E-LOC"], (1, 1), "'I-LOC' behind 'B-PER': in BIOES, a span begins with"),
-        (["S-PER O", "B-PER E-PER E-PER"], (1, 2), "'E-PER' behind 'E-PER': in BIOES"),
+        (["S-PER O", "B-PER I-LOC E-LOC"], (1, 1), "'I-LOC' after 'B-PER': in BIOES, a span begins with"),
+        (["S-PER O", "B-PER E-PER E-PER"], (1, 2), "'E-PER' after 'E-PER': in BIOES"),
         (
             ["U-PER O", "B-PER U-PER"],
             (1, 0),
@@ -113,7 +113,9 @@ def test_given_scheme_is_checked() -> None:
     assert (
         refused("O B-PER E-PER", scheme="BIO").reason == "BIO has no tag 'E-PER'; its letters are B, I and O"
     )
-    assert refused("O NOUN", scheme="BIO").reason == "'NOUN' is no tag of BIO; those are O, B-TYPE, I-TYPE"
+    assert (
+        refused("O NOUN", scheme="BIO").reason == "'NOUN' is not a tag of BIO; allowed are O, B-TYPE, I-TYPE"
+    )
 
 
 @pytest.mark.parametrize(
@@ -295,5 +297,5 @@ def test_spans_end_with_their_sentence() -> None:
 
 def test_scores_need_a_tag_for_each_token() -> None:
     """Sentences of two lengths are refused."""
-    with pytest.raises(ValueError, match="2 gold tags, 1 predicted"):
+    with pytest.raises(ValueError, match="2 gold, 1 predicted"):
         scores(("O O", "O"))
