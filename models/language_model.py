@@ -51,11 +51,6 @@ class LanguageModel(Network):
         super().__init__(settings, {"vocabulary_size": vocabulary_size, "labels": labels}, **options)
         units, dropout = settings.units, settings.dropout
         self.cell = get_cell(settings.cell)
-        if settings.weight_dropout and not self.cell.has_recurrent_kernel:
-            raise ValueError(
-                f"weight_dropout = {settings.weight_dropout}: expected 0 for the cell {settings.cell!r}, "
-                "which has no recurrent weights"
-            )
         self.vocabulary_size = vocabulary_size
         self.labels = labels
         self.portable = False

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from models.layers.cells import CELLS
@@ -63,6 +63,13 @@ class RecurrentSettings(Settings):
     )
     dropout: Share = Field(0.5, description="dropout rate of embeddings and of layer outputs")
     recurrent_dropout: Share = Field(0.0, description="dropout rate of the hidden state between time steps")
+
+    @model_validator(mode="after")
+    def _supported_by_the_cell(self) -> Self:
+        refusal = CELLS[self.cell].refusal(self)
+        if refusal:
+            raise ValueError(f"the cell {self.cell!r} does not support {refusal}")
+        return self
 
 
 class BidirectionalSettings(RecurrentSettings):

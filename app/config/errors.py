@@ -29,6 +29,9 @@ def _lines(error: Any, task: str, config_class: type[TaskConfig]) -> Iterator[st
         for leaf in _leaves(path, value):
             yield _unknown_key(leaf, task, config_class)
         return
+    if error["type"] == "value_error" and path in sections_of(config_class):
+        yield f"{path}: {error['ctx']['error']}"  # of several keys
+        return
     key = keys_of(config_class).get(path)
     message = error["msg"].removeprefix("Input should be ")
     if error["type"] == "model_type":

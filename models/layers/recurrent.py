@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from models.kernels import portable
-from models.layers.cells import get_cell
+from models.layers.cells import CELLS, get_cell
 from models.settings import BidirectionalSettings, RecurrentSettings
 
 
@@ -52,15 +52,18 @@ def recurrent_layer(settings: RecurrentSettings, **options: Any) -> keras.layers
 
     Args:
         settings: of the stack that the layer is part of.
-        options: of the Keras layer, in addition to those of the settings or instead of them.
+        options: arguments of the Keras layer; they replace those of the settings.
     """
     arguments = {
         "units": settings.units,
         "activation": settings.activation,
         "recurrent_dropout": settings.recurrent_dropout,
         "return_sequences": True,
+        **options,
     }
-    return get_cell(settings.cell).layer(**{**arguments, **options})
+    for name in CELLS[settings.cell].fixed:
+        arguments.pop(name, None)
+    return get_cell(settings.cell).layer(**arguments)
 
 
 @keras.saving.register_keras_serializable("textrnn")

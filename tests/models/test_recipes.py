@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from models.classifier import Classifier
 from models.language_model import LanguageModel
-from models.layers.cells import CELLS
+from models.layers.cells import CELLS, CellEntry
 from models.layers.cells.base import Cell
 from models.layers.poolings import POOLINGS
 from models.layers.poolings.base import PoolingFunction, real_steps
@@ -52,7 +52,7 @@ class PairCell(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tests")
 class Pair(keras.layers.RNN):
-    def __init__(self, units: int, activation: str, recurrent_dropout: float, **options: Any) -> None:
+    def __init__(self, units: int, activation: str, **options: Any) -> None:
         super().__init__(PairCell(units), **options)
 
     @property
@@ -66,12 +66,13 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     pooling, cell = ModuleType("outside_pooling"), ModuleType("outside_cell")
     pooling.POOLING = PoolingFunction(min_and_max, output_size=lambda size: 2 * size)  # type: ignore[attr-defined]
     cell.CELL = Cell(  # type: ignore[attr-defined]
-        Pair, states=2, step=lambda cell, x, state: tuple(cell(x, list(state))[1]), has_recurrent_kernel=False
+        Pair, states=2, step=lambda cell, x, state: tuple(cell(x, list(state))[1])
     )
     monkeypatch.setitem(sys.modules, "outside_pooling", pooling)
     monkeypatch.setitem(sys.modules, "outside_cell", cell)
     monkeypatch.setitem(POOLINGS, "min_max", "outside_pooling")
-    monkeypatch.setitem(CELLS, "pair", "outside_cell")
+    entry = CellEntry("outside_cell", fixed={"recurrent_dropout": 0.0, "weight_dropout": 0.0})
+    monkeypatch.setitem(CELLS, "pair", entry)
 
 
 def test_added_pooling_and_cell(outside: None, tmp_path: Path) -> None:
@@ -118,5 +119,5 @@ def test_unknown_names() -> None:
     """Without the entries, their names are refused with those that there are."""
     with pytest.raises(ValueError, match="one of simple, gru, lstm, mingru"):
         ClassifierSettings(cell="pair")
-    with pytest.raises(ValueError, match=r"one of last, .*; did you mean 'max_mean'"):
+    with pytest.raises(ValueError, match=r"one of attention, .*; did you mean 'max_mean'"):
         ClassifierSettings(pooling="maxmean")

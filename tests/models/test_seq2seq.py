@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +8,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy.typing import NDArray
+from each_cell import each_cell
+from numpy_cells import Array, step_cell
 
 from models.layers.attention import Attention
-from models.layers.cells import get_cell
+from models.layers.cells import CELLS, get_cell
 from models.losses import token_cross_entropy
 from models.seq2seq import FIXED, Seq2Seq, State
 from models.settings import Seq2SeqSettings
 from models.text.tokens import END_ID, UNKNOWN_ID
-
-Array = NDArray[np.float64]
 
 SOURCE_SIZE = 11
 TARGET_SIZE = 13
@@ -30,9 +29,6 @@ ATTENTIONS = ("additive", "multiplicative", "none")
 # Digits to be written backwards; 0 and 1 are special ids and 2 is the end.
 TOY = ["34567", "76543", "5", "354", "4536", "77"]
 
-# Cells of Keras; `mingru` has tests of its own in layers/cells and in test_mingru_networks.
-KERAS_CELLS = ("simple", "gru", "lstm")
-each_cell = pytest.mark.parametrize("cell", KERAS_CELLS)
 each_attention = pytest.mark.parametrize("attention", ATTENTIONS)
 each_feeding = pytest.mark.parametrize("input_feeding", [False, True])
 
@@ -87,26 +83,6 @@ def stepwise(model: Seq2Seq, source: tf.Tensor, lengths: tf.Tensor, target: tf.T
     return steps
 
 
-def sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
-
-
-def cell_step(cell: str, weights: list[Array], x: Array, states: list[Array]) -> list[Array]:
-    """Run one step of a cell, the hidden state first among its states."""
-    kernel, recurrent, bias = weights
-    h = states[0]
-    if cell == "simple":
-        return [np.tanh(x @ kernel + h @ recurrent + bias)]
-    if cell == "lstm":
-        i, f, candidate, o = np.split(x @ kernel + h @ recurrent + bias, 4)
-        c = sigmoid(f) * states[1] + sigmoid(i) * np.tanh(candidate)
-        return [sigmoid(o) * np.tanh(c), c]
-    x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3)
-    h_z, h_r, h_h = np.split(h @ recurrent + bias[1], 3)
-    z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-    return [z * h + (1 - z) * np.tanh(x_h + r * h_h)]
-
-
 def attend(model: Seq2Seq, query: Array, memory: Array) -> Array:
     """Return the weights of a source's steps [S]."""
     keys = memory @ model.attention.of_memory.get_weights()[0]
@@ -124,7 +100,7 @@ def expected(model: Seq2Seq, source: list[int], target: list[int]) -> Array:
     embedded = model.source_embedding(tf.constant([source]))
     memory, final = (x.numpy()[0] for x in model.encoder(embedded, tf.constant([len(source)])))
     kernel, bias = model.bridge.get_weights()
-    each = np.split(np.tanh(final @ kernel + bias), layers * (2 if cell == "lstm" else 1))
+    each = np.split(np.tanh(final @ kernel + bias), layers * get_cell(cell).states)
     hidden = [each[2 * i : 2 * i + 2] if cell == "lstm" else [each[i]] for i in range(layers)]
     table = model.target_embedding.get_weights()[0]
     fed = np.zeros(model.attentional_size)
@@ -136,7 +112,7 @@ def expected(model: Seq2Seq, source: list[int], target: list[int]) -> Array:
         if model.input_feeding:
             x = np.concatenate([x, fed])
         for i, layer in enumerate(model.decoder):
-            hidden[i] = cell_step(cell, layer.get_weights(), x, hidden[i])
+            hidden[i] = step_cell(cell, layer.get_weights(), x, hidden[i])
             x = hidden[i][0]
         context = attend(model, x, memory) @ memory if model.attention else final
         fed = np.tanh(np.concatenate([context, x]) @ model.attentional.get_weights()[0])
@@ -291,6 +267,7 @@ def greedy(model: Seq2Seq, source: tf.Tensor, lengths: tf.Tensor, most: int = 10
         ("lstm", "multiplicative", True),
         ("gru", "additive", False),
         ("gru", "none", False),
+        ("mingru", "additive", True),
     ],
 )
 def test_learns_to_reverse(cell: str, attention: str, input_feeding: bool) -> None:
@@ -331,7 +308,7 @@ def test_learns_to_reverse(cell: str, attention: str, input_feeding: bool) -> No
     assert greedy(model, source, lengths) == [text[::-1] for text in TOY]
 
 
-@pytest.mark.parametrize(("cell", "attention"), list(zip(KERAS_CELLS, ATTENTIONS, strict=True)))
+@pytest.mark.parametrize(("cell", "attention"), list(zip(CELLS, cycle(ATTENTIONS))))
 def test_saved_and_loaded(cell: str, attention: str, tmp_path: Path) -> None:
     """A loaded model gives the same numbers and has the same settings."""
     model = randomized(cell=cell, attention=attention, layers=2, tie_embeddings=False)
@@ -434,14 +411,15 @@ def test_word_dropout_on_both_sides() -> None:
     np.testing.assert_allclose(model(source, lengths, target, training=True), unknown, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", KERAS_CELLS)
+@each_cell
 def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portable model's encoder gives the same numbers, and runs no layer of Keras."""
+    """A portable model's encoder gives the same numbers, without the layer of a cell with kernels."""
     model = model_of(layers=2, cell=cell)
     source, lengths, _ = batch()
     before = model.encode(source, lengths)
     model.make_portable()
-    monkeypatch.delattr(get_cell(cell).layer, "call")
+    if get_cell(cell).kernels:
+        monkeypatch.delattr(get_cell(cell).layer, "call")
     after = model.encode(source, lengths)
 
     real = np.arange(source.shape[1]) < np.array(lengths)[:, None]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,18 +12,41 @@ if TYPE_CHECKING:
 
     from models.layers.cells.base import Cell
 
-CELLS: dict[str, str] = {
-    "simple": "models.layers.cells.simple",
-    "gru": "models.layers.cells.gru",
-    "lstm": "models.layers.cells.lstm",
-    "mingru": "models.layers.cells.mingru",
+
+@dataclass(frozen=True)
+class CellEntry:
+    """What is known of a cell without importing its module."""
+
+    module: str
+    """The module, which defines `CELL`."""
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    """Settings that have only one value with this cell; its Keras layer does not get them as arguments."""
+
+    def refusal(self, settings: object) -> str:
+        """Return which of these settings have another value and what is expected; empty if none has."""
+        return ", ".join(
+            f"{name} = {getattr(settings, name)!r} (expected {value!r})"
+            for name, value in self.fixed.items()
+            if getattr(settings, name, value) != value
+        )
+
+
+CELLS: dict[str, CellEntry] = {
+    "simple": CellEntry("models.layers.cells.simple"),
+    "gru": CellEntry("models.layers.cells.gru"),
+    "lstm": CellEntry("models.layers.cells.lstm"),
+    # Its candidate has an activation of its own definition, and no weights lead from state to state.
+    "mingru": CellEntry(
+        "models.layers.cells.mingru",
+        fixed={"activation": "tanh", "recurrent_dropout": 0.0, "weight_dropout": 0.0},
+    ),
 }
-"""The module of each cell, which defines `CELL`. A new cell is a module and an entry here."""
+"""A new cell is a module and an entry here."""
 
 
 def get_cell(name: str) -> Cell:
     """Return the record of a cell in `CELLS`."""
-    cell: Cell = importlib.import_module(CELLS[name]).CELL
+    cell: Cell = importlib.import_module(CELLS[name].module).CELL
     return cell
 
 

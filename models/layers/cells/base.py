@@ -44,5 +44,3 @@ class Cell:
     """One step of decoding, without dropout: `layer.cell`, inputs float [N, D], state → state."""
     kernels: Kernels | None = None
     """For portable inference; None: the Keras layer has only operations that run on every host."""
-    has_recurrent_kernel: bool = True
-    """Whether one matrix of weights, `layer.cell.recurrent_kernel`, leads from a state to the next one."""

@@ -114,31 +114,13 @@ class MinGRUCell(keras.layers.Layer):
 class MinGRU(keras.layers.RNN):
     """A minimal GRU with the interface of `keras.layers.GRU`, which computes all steps at once."""
 
-    def __init__(
-        self, units: int, activation: str = "tanh", recurrent_dropout: float = 0.0, **options: Any
-    ) -> None:
+    def __init__(self, units: int, **options: Any) -> None:
         """Create the layer.
 
         Args:
             units: size of the hidden state.
-            activation: must be `tanh`, the default of other cells: the candidate has the activation g of the
-                paper, which no other replaces.
-            recurrent_dropout: must be 0: no weights lead from the hidden state to the gates.
             options: of `keras.layers.RNN`: `return_sequences`, `return_state`, `name` and `dtype`.
-
-        Raises:
-            ValueError: another activation, or recurrent dropout.
         """
-        if activation != "tanh":
-            raise ValueError(
-                f"activation = {activation!r}: expected 'tanh' (the default) for the cell 'mingru', whose "
-                "activation is fixed"
-            )
-        if recurrent_dropout:
-            raise ValueError(
-                f"recurrent_dropout = {recurrent_dropout}: expected 0 for the cell 'mingru', in which the "
-                "hidden state enters no gate"
-            )
         super().__init__(MinGRUCell(units, name="cell", dtype=options.get("dtype")), **options)
 
     @property
@@ -196,4 +178,4 @@ def _step(cell: MinGRUCell, inputs: tf.Tensor, state: State) -> State:
     return ((1 - z) * state[0] + z * _candidate(candidates),)
 
 
-CELL = Cell(MinGRU, states=1, step=_step, has_recurrent_kernel=False)
+CELL = Cell(MinGRU, states=1, step=_step)

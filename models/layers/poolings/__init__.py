@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from models.layers.poolings.base import PoolingFunction
 
 POOLINGS: dict[str, str] = {
-    "last": "models.layers.poolings.last",
-    "max": "models.layers.poolings.max",
-    "mean": "models.layers.poolings.mean",
-    "max_mean": "models.layers.poolings.max_mean",
-    "attention": "models.layers.poolings.attention",
+    module.name: f"{__name__}.{module.name}"
+    for module in sorted(pkgutil.iter_modules(__path__))
+    if module.name != "base"
 }
-"""The module of each pooling, which defines `POOLING`. A new pooling is a module and an entry here."""
+"""The module of each pooling, which defines `POOLING`. A new pooling is a new module of this package."""
 
 
 def get_pooling(name: str) -> PoolingFunction:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from each_cell import each_cell, each_cell_with_kernels
 
 from models.kernels.block import BLOCK_ROWS
 from models.kernels.dense import FEW_OUTPUTS, dense
@@ -35,11 +36,9 @@ each_layer = pytest.mark.parametrize(
         ("lstm", {"activation": "sigmoid"}, False),
         ("lstm", {"recurrent_activation": "hard_sigmoid"}, False),
         ("lstm", {"use_bias": False}, False),
+        ("mingru", {}, False),
     ],
 )
-# Cells of Keras; `mingru` has tests of its own in layers/cells and in test_mingru_networks.
-KERAS_CELLS = ("simple", "gru", "lstm")
-each_cell = pytest.mark.parametrize("cell", KERAS_CELLS)
 
 
 LARGEST = 9
@@ -72,7 +71,7 @@ def batch(rows: int, steps: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 def states(cell: str, rows: int) -> list[tf.Tensor]:
     """Return a state to start with that is not zeros."""
-    count = 2 if cell == "lstm" else 1
+    count = get_cell(cell).states
     return [
         tf.constant(np.random.default_rng(i).normal(size=(rows, UNITS)), tf.float32) for i in range(count)
     ]
@@ -113,7 +112,7 @@ def test_as_keras(
     alone, nothing = run(made, sequences, lengths, state)
 
     assert nothing == ()
-    assert len(after) == (2 if cell == "lstm" else 1)
+    assert len(after) == get_cell(cell).states
     for row, (of_row, *state_of_row) in enumerate(expected):
         np.testing.assert_allclose(outputs[row, : len(of_row)], of_row, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(alone[row, : len(of_row)], of_row, rtol=1e-5, atol=1e-6)
@@ -186,7 +185,7 @@ def test_padding_does_not_count(cell: str, rows: int) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
-@each_cell
+@each_cell_with_kernels
 def test_cudnn_parameters(cell: str) -> None:
     """Weights go to cuDNN with the bytes in the order that its documentation gives.
 
@@ -227,7 +226,7 @@ def test_cudnn_parameters(cell: str) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-@each_cell
+@each_cell_with_kernels
 def test_both_implementations_are_in_the_graph(cell: str, tmp_path: Path) -> None:
     """A graph holds a function for each kind of device under one name, and calls the CPU's."""
     made = layer(cell)

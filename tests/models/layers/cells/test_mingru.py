@@ -128,19 +128,6 @@ def test_later_steps_change_nothing() -> None:
     assert not np.any(gradient[:, 70:])
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"activation": "relu"}, "expected 'tanh' \\(the default\\) for the cell 'mingru'"),
-        ({"recurrent_dropout": 0.2}, "recurrent_dropout = 0.2: expected 0 for the cell 'mingru'"),
-    ],
-)
-def test_refused_options(options: dict[str, Any], message: str) -> None:
-    """Options that the cell does not have are refused, with the value and what is allowed."""
-    with pytest.raises(ValueError, match=message):
-        MinGRU(UNITS, **options)
-
-
 def test_config() -> None:
     """The configuration makes the same layer again."""
     made = layer(name="scan")
