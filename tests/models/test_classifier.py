@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from classifier_models import LENGTHS, batch, classifier, each_pooling, randomized
 from each_cell import each_cell
 from keras import losses, optimizers, utils
-from numpy_cells import Array, run_cell
+from numpy_cells import run_cell
 
-from models.classifier import Classifier, log_odds
+from models.classifier import Classifier
 from models.layers.cells import CELLS
 from models.layers.poolings import POOLINGS
-from models.settings import ClassifierSettings
 from models.text.tokens import UNKNOWN_ID
 
 # Pairs of the same words, with the same first and last ones: what tells them apart is order, remembered.
@@ -39,40 +37,7 @@ TOY_IDS = tf.ragged.constant(
 ).to_tensor()
 TOY_LABELS = tf.constant(list(TOY.values()))
 
-LENGTHS = [5, 1, 3, 2]
-
-DEFAULTS: dict[str, Any] = {
-    **{"embedding_size": 4, "units": 3, "bidirectional": False, "pooling": "last"},
-    **dict.fromkeys(("dropout", "recurrent_dropout", "word_dropout"), 0.0),
-}
-
 each_direction = pytest.mark.parametrize("bidirectional", [False, True])
-each_pooling = pytest.mark.parametrize("pooling", POOLINGS)
-
-
-def classifier(**settings: Any) -> Classifier:
-    """Return a tiny built model."""
-    values = {**DEFAULTS, "vocabulary_size": 20, "classes": 2, **settings}
-    own = {name: values.pop(name) for name in list(values) if name in ClassifierSettings.model_fields}
-    model = Classifier(ClassifierSettings(**own), **values)
-    model.build()
-    return model
-
-
-def randomized(**settings: Any) -> Classifier:
-    """Return a tiny model whose weights are all random, biases too; the same ones in each model."""
-    model = classifier(**settings)
-    generator = np.random.default_rng(0)
-    model.set_weights([generator.normal(scale=0.7, size=weight.shape) for weight in model.get_weights()])
-    return model
-
-
-def batch(padding: int = 0, padding_id: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return rows of random known tokens, the same with any padding."""
-    token_ids = np.full((len(LENGTHS), max(LENGTHS) + padding), padding_id)
-    for row, length in enumerate(LENGTHS):
-        token_ids[row, :length] = np.random.default_rng([1, row]).integers(2, 20, length)
-    return tf.constant(token_ids, tf.int32), tf.constant(LENGTHS, tf.int32)
 
 
 def train(model: Classifier, steps: int = 60) -> None:
@@ -324,136 +289,3 @@ def test_word_dropout_reads_tokens_as_unknown() -> None:
 
     np.testing.assert_allclose(model(token_ids, lengths, training=True), unknown, rtol=1e-5)
     assert np.abs(model(token_ids, lengths) - unknown).max() > 1e-3
-
-
-# What tokens do for a class
-
-
-def importances(model: Classifier, padding: int = 0, classes: Sequence[int] = (0, 1, 0, 1)) -> Array:
-    found: Array = model.importances(*batch(padding), tf.constant(classes)).numpy()
-    return found
-
-
-def test_log_odds() -> None:
-    """The log-odds of a class are those of its softmax, also where it has no doubt."""
-    logits = tf.constant([[2.0, 1.0, 0.5], [2.0, 1.0, 0.5], [90.0, -90.0, 0.0]])
-    shares = np.exp(logits[:2].numpy())
-    shares /= shares.sum(axis=1, keepdims=True)
-    found = log_odds(logits, tf.constant([0, 2, 0]))
-
-    own = shares[[0, 1], [0, 2]]
-    np.testing.assert_allclose(found, [*np.log(own / (1 - own)), 90], rtol=1e-5)
-    np.testing.assert_allclose(log_odds(tf.constant([[2.0, 1.0]]), tf.constant([0])), [1], rtol=1e-5)
-
-
-@each_pooling
-@each_cell
-def test_importances_add_up(pooling: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The importances of a row's tokens add up to what the text is above one of unknown tokens."""
-    model = randomized(pooling=pooling, cell=cell, bidirectional=True, classes=3)
-    token_ids, lengths = batch()
-    classes = tf.constant([0, 1, 2, 1])
-    unknown = tf.fill(token_ids.shape, UNKNOWN_ID)
-    rise = log_odds(model(token_ids, lengths), classes) - log_odds(model(unknown, lengths), classes)
-
-    assert np.abs(rise).max() > 0.05
-    found = importances(model, classes=[0, 1, 2, 1]).sum(axis=1)
-    kinks = "max" in pooling or cell == "mingru"  # a gradient that jumps takes more points
-    np.testing.assert_allclose(found, rise, atol=0.1 if kinks else 1e-4)
-    if kinks:
-        monkeypatch.setattr("models.classifier.INTEGRATION_POINTS", 500)
-        found = importances(model, classes=[0, 1, 2, 1]).sum(axis=1)
-        np.testing.assert_allclose(found, rise, atol=0.003)
-
-
-def test_importances_of_a_linear_model() -> None:
-    """Where a score is a sum over tokens, each one's importance is its own part of it."""
-    model = randomized(layers=0, pooling="mean")
-    embedding, kernel, _ = model.get_weights()
-    token_ids, lengths = batch()
-    of_token = (embedding - embedding[UNKNOWN_ID]) @ (kernel[:, 1] - kernel[:, 0])
-    found = model.importances(token_ids, lengths, tf.ones(len(LENGTHS), tf.int32))
-
-    for row, length in enumerate(LENGTHS):
-        expected = of_token[token_ids[row, :length].numpy()] / length
-        np.testing.assert_allclose(found[row, :length], expected, rtol=1e-4, atol=1e-6)
-
-
-def test_unknown_tokens_have_no_importance() -> None:
-    """What all tokens are compared with has none itself, and changes nothing of its neighbours' sign."""
-    model = randomized(cell="gru", pooling="max_mean")
-    token_ids = tf.constant([[5, UNKNOWN_ID, 7]])
-    found = model.importances(token_ids, tf.constant([3]), tf.constant([0])).numpy()[0]
-
-    assert found[1] == 0
-    assert np.abs(found[[0, 2]]).min() > 1e-3
-
-
-@each_pooling
-def test_importances_and_padding(pooling: str) -> None:
-    """Neither padding nor neighbours change importances; padding has none."""
-    model = randomized(pooling=pooling, bidirectional=True)
-    found, padded = importances(model), importances(model, padding=3)
-    token_ids, lengths = batch()
-
-    np.testing.assert_allclose(padded[:, : found.shape[1]], found, rtol=1e-4, atol=1e-6)
-    for row, length in enumerate(LENGTHS):
-        alone = model.importances(token_ids[row : row + 1], lengths[row : row + 1], tf.constant([row % 2]))
-        np.testing.assert_allclose(alone[0], found[row], rtol=1e-4, atol=1e-6)
-        assert np.abs(found[row, :length]).min() > 0
-        assert not padded[row, length:].any()
-
-
-def test_importances_of_two_classes() -> None:
-    """Of two classes, what speaks for the one speaks as much against the other."""
-    model = randomized(pooling="attention")
-    np.testing.assert_allclose(
-        importances(model, classes=[0] * 4), -importances(model, classes=[1] * 4), rtol=1e-3, atol=1e-6
-    )
-
-
-def test_the_word_that_decides() -> None:
-    """In a trained model the words that two sentences of one class share do less than those that differ."""
-    utils.set_random_seed(1)
-    model = classifier(cell="gru", layers=0, pooling="mean")
-    words = {"good": 1, "fine": 1, "bad": 0, "dull": 0}
-    token_ids = tf.constant([[2, 3, 4 + i] for i in range(4)])
-    labels = tf.constant(list(words.values()))
-    optimizer = optimizers.Adam(0.1)
-    for _ in range(30):
-        with tf.GradientTape() as tape:
-            logits = model(token_ids, tf.fill([4], 3))
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-    found = model.importances(token_ids, tf.fill([4], 3), labels).numpy()
-
-    assert (found.argmax(axis=1) == 2).all()
-    assert (found[:, 2] > 0.5).all()
-
-
-def test_importances_of_a_portable_model() -> None:
-    """A model made portable has the same importances: it does not ask its kernels for gradients."""
-    settings: dict[str, Any] = {"cell": "lstm", "bidirectional": True, "layers": 2}
-    expected = importances(randomized(**settings))
-    model = randomized(**settings)
-    model.make_portable()
-    found = tf.function(model.importances, autograph=False)(*batch(), tf.constant([0, 1, 0, 1]))
-
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("portable", [False, True])
-def test_importances_on_any_host(portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a portable model, a machine with cuDNN makes no graph that a machine without could not run."""
-    keras_backend = importlib.import_module("keras.src.backend.tensorflow.rnn")
-    monkeypatch.setattr(keras_backend, "cudnn_ok", lambda *_, **__: True)
-    model = randomized(bidirectional=True)
-    if portable:
-        model.make_portable()
-    specs = [tf.TensorSpec(shape, tf.int32) for shape in ([None, None], [None], [None])]
-    graph = tf.function(model.importances, specs, autograph=False).get_concrete_function().graph
-    kinds = {node.op for node in graph.as_graph_def().node}
-    kinds |= {node.op for each in graph.as_graph_def().library.function for node in each.node_def}
-
-    assert any("Cudnn" in kind for kind in kinds) is not portable

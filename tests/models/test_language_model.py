@@ -8,74 +8,29 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from each_cell import each_cell, each_cell_with
-from numpy.typing import NDArray
+from language_models import (
+    LABELS,
+    LENGTHS,
+    SHAPES,
+    VOCABULARY,
+    assert_close,
+    batch,
+    each_shape,
+    labels_of,
+    model,
+    random_state,
+)
 
-from models.decoding.beam import beam_search
 from models.decoding.sampling import sample
-from models.language_model import LanguageModel, State
-from models.layers.cells import CELLS, get_cell
-from models.settings import LanguageModelSettings
+from models.language_model import LanguageModel
+from models.layers.cells import get_cell
 from models.text.tokens import END_ID
-
-Array = NDArray[Any]
-
-VOCABULARY = 11
-LENGTHS = [7, 1, 4, 6]
-LABELS = np.array([2, 0, 1, 2], np.int32)
-
-# What changes the way from a token to the logits.
-SHAPES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "deep, labels": {"layers": 2, "labels": 3},
-    "tied": {"tie_embeddings": True, "embedding_size": 5, "layers": 2},
-    "tied, projected": {"tie_embeddings": True},
-}
-each_shape = pytest.mark.parametrize("settings", SHAPES.values(), ids=SHAPES)
 
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
     """Make what is drawn the same in each run."""
     keras.utils.set_random_seed(1)
-
-
-def model(**settings: Any) -> LanguageModel:
-    """Return a built model whose weights are all random: Keras's own biases are zeros and ones."""
-    defaults = {"embedding_size": 4, "units": 5, "dropout": 0.0, "word_dropout": 0.0, "tie_embeddings": False}
-    labels = settings.pop("labels", 0)
-    made = LanguageModel(
-        LanguageModelSettings(**{**defaults, **settings}), vocabulary_size=VOCABULARY, labels=labels
-    )
-    made.build()
-    generator = np.random.default_rng(0)
-    for variable in made.trainable_variables:
-        variable.assign(generator.normal(scale=0.7, size=variable.shape))
-    return made
-
-
-def batch(padding: int = 0, fill: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return rows of random tokens, the same with any padding."""
-    token_ids = np.full([len(LENGTHS), max(LENGTHS) + padding], fill)
-    for row, length in enumerate(LENGTHS):
-        token_ids[row, :length] = np.random.default_rng(row).integers(2, VOCABULARY, length)
-    return tf.constant(token_ids, tf.int32), tf.constant(LENGTHS)
-
-
-def labels_of(made: LanguageModel) -> tf.Tensor | None:
-    return tf.constant(LABELS) if made.labels else None
-
-
-def random_state(made: LanguageModel, rows: int) -> State:
-    generator = np.random.default_rng(9)
-    return tf.nest.map_structure(
-        lambda zeros: tf.constant(generator.uniform(-1, 1, zeros.shape), tf.float32), made.initial_state(rows)
-    )
-
-
-def assert_close(got: Any, wanted: Any) -> None:
-    tf.nest.assert_same_structure(got, wanted)
-    for one, other in zip(tf.nest.flatten(got), tf.nest.flatten(wanted), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @each_cell
@@ -197,67 +152,6 @@ def test_order_of_rows_does_not_matter() -> None:
     assert_close(made.read(*mixed[:2], labels=mixed[2])[0], tf.gather(logits, order))
 
 
-def train(made: LanguageModel, rows: Array, labels: Any = None, steps: int = 120) -> float:
-    """Train on rows that all start a document; return the last loss in nats a token."""
-    optimizer = keras.optimizers.Adam(0.02)
-    read = np.concatenate([np.full([len(rows), 1], END_ID), rows[:, :-1]], axis=1)
-
-    @tf.function
-    def step() -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits, _ = made(read, None, labels, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=rows, logits=logits))
-        variables = made.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        assert all(gradient is not None for gradient in gradients)
-        optimizer.apply(gradients, variables)
-        return loss
-
-    for _ in range(steps):
-        loss = step()
-    return float(loss)
-
-
-@pytest.mark.parametrize(
-    ("cell", "tie_embeddings"),
-    [*((cell, False) for cell in CELLS), ("lstm", True)],
-)
-def test_learns_a_text(cell: str, tie_embeddings: bool) -> None:
-    """A text that needs its past is learned by heart, and then written."""
-    text = np.array([[3, 4, 5, 3, 4, 6, 3, 4, 7, 3, 8, END_ID]], np.int32)
-    made = model(cell=cell, units=16, embedding_size=8, tie_embeddings=tie_embeddings)
-
-    assert train(made, text) < 0.05
-    nats = float(made.score(text, np.array([12]))[0][0])
-    assert nats < 12 * 0.05
-    logits, state = made.read([[END_ID, 3], [END_ID, 0]], [2, 1])
-    ids, lengths, log_p, *_ = sample(made.step, state, logits, length=30, temperature=0.0, end_id=END_ID)
-    assert ids.numpy().tolist() == [[4, 5, 3, 4, 6, 3, 4, 7, 3, 8, 0], text[0, :-1].tolist()]
-    assert lengths.numpy().tolist() == [10, 11]
-    assert float(log_p[1]) == pytest.approx(-nats, abs=1e-4)
-    found, _, scores = beam_search(made.step, state, logits, end_id=END_ID, max_length=30, width=3)
-    assert found[1, 0, :11].numpy().tolist() == text[0, :-1].tolist()
-    assert float(scores[1, 0]) == pytest.approx(-nats, abs=1e-4)
-
-
-def test_learns_what_labels_mean() -> None:
-    """Texts differ by their label alone; "none given" is a label of its own."""
-    made = model(cell="gru", units=16, embedding_size=8, labels=2)
-    rows = np.array([[3, 4, 5], [6, 7, 8], [9, 10, 9]], np.int32)
-
-    assert train(made, rows, np.array([0, 1, 2])) < 0.05
-    for label, text in zip(([0], [1], None), rows, strict=True):
-        logits, state = made.read([[END_ID]], [1], labels=label)
-        ids, *_ = sample(
-            lambda ids, state, label=label: made.step(ids, state, label),
-            state,
-            logits,
-            length=3,
-            temperature=0.0,
-        )
-        assert ids[0].numpy().tolist() == text.tolist()
-
-
 def test_labels_where_there_are_none() -> None:
     """A model without labels refuses them."""
     made = model()
@@ -293,71 +187,6 @@ def test_tied_embeddings_are_one_variable() -> None:
     assert_close(logits, state[-1][0].numpy() @ table.numpy().T + tied.head.bias.numpy())
     table.assign(table + 1.0)
     assert_close(tied.head(state[-1][0]), state[-1][0].numpy() @ table.numpy().T + tied.head.bias.numpy())
-
-
-@each_cell_with("weight_dropout")
-def test_weight_dropout(cell: str) -> None:
-    """In training, one choice of recurrent weights is dropped for all rows and steps, and the others grow."""
-    made = model(cell=cell, units=40, weight_dropout=0.4)
-    kernel = made.recurrent[0].cell.recurrent_kernel
-    before = kernel.numpy()
-    rows = tf.constant([[3, 4, 5, 6, 7]] * 6)
-    with tf.GradientTape() as tape:
-        logits, _ = made(rows, training=True)
-    gradient = tape.gradient(logits, kernel).numpy()
-    dropped = gradient == 0
-
-    assert abs(dropped.mean() - 0.4) < 0.06
-    for row in logits[1:]:
-        np.testing.assert_allclose(row, logits[0], rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(kernel, before)
-    # What is left grows so that the mean stays: with just these weights, a model out of training is the same.
-    thinned = model(cell=cell, units=40)
-    for variable, other in zip(thinned.trainable_variables, made.trainable_variables, strict=True):
-        variable.assign(other)
-    thinned.recurrent[0].cell.recurrent_kernel.assign(np.where(dropped, 0, before / 0.6))
-    assert_close(logits, thinned(rows)[0])
-
-
-@each_cell_with("weight_dropout", "recurrent_dropout")
-def test_training_alone_drops(cell: str) -> None:
-    """Out of training, dropout of any kind changes nothing; in training, each one does."""
-    kinds = ("dropout", "weight_dropout", "recurrent_dropout", "word_dropout")
-    plain = model(cell=cell, layers=2)
-    token_ids, lengths = batch()
-    expected = plain(token_ids)
-    assert_close(plain(token_ids, training=True), expected)
-
-    dropping = model(cell=cell, layers=2, **dict.fromkeys(kinds, 0.5))
-    assert_close(dropping(token_ids), expected)
-    assert_close(dropping.read(token_ids, lengths), plain.read(token_ids, lengths))
-    for kind in kinds:
-        logits, _ = model(cell=cell, layers=2, **{kind: 0.5})(token_ids, training=True)
-        assert np.abs(logits - expected[0]).max() > 0.1
-
-
-def test_dropout_starts_where_it_was_left() -> None:
-    """All that is random is in the model's variables: set back, training drops the same again."""
-    made = model(layers=2, dropout=0.3, weight_dropout=0.4, recurrent_dropout=0.2, word_dropout=0.2)
-    step = tf.function(lambda: made(batch()[0], training=True)[0])
-    step()
-    left = [variable.numpy() for variable in made.variables]
-    after = [step().numpy() for _ in range(3)]
-    for variable, value in zip(made.variables, left, strict=True):
-        variable.assign(value)
-
-    for logits in after:
-        np.testing.assert_array_equal(step(), logits)
-    assert np.abs(after[0] - after[1]).max() > 0.01
-
-
-@pytest.mark.parametrize("kind", ["weight_dropout", "recurrent_dropout"])
-def test_each_step_drops_anew(kind: str) -> None:
-    """A graph traced once draws another choice at each call, also of layers under a choice of weights."""
-    made = model(**{"weight_dropout": 1e-9, kind: 0.5})
-    step = tf.function(lambda: made(batch()[0], training=True)[0])
-
-    assert np.abs(step() - step()).max() > 0.01
 
 
 @each_shape

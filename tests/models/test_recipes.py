@@ -1,7 +1,10 @@
-"""A pooling and a cell are added from outside: one module and one entry in a dictionary each."""
+"""A pooling is added as a file; a cell is added from outside, as a module and an entry in a dictionary."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import models
 from models.classifier import Classifier
 from models.language_model import LanguageModel
 from models.layers.cells import CELLS, CellEntry
@@ -108,11 +112,44 @@ def test_added_cell_generates(outside: None) -> None:
 
 
 def test_added_cell_translates(outside: None) -> None:
-    """A translator reads and writes with it."""
+    """A translator encodes and decodes with it."""
     settings = Seq2SeqSettings(cell="pair", units=3, embedding_size=4)
     model = Seq2Seq(settings, source_vocabulary_size=9, target_vocabulary_size=9)
     model.build()
     assert model(IDS, LENGTHS, IDS).shape == [2, 4, 9]
+
+
+POOLING_FILE = """
+from models.layers.poolings.base import PoolingFunction
+
+POOLING = PoolingFunction(lambda layer, sequences, final, lengths: sequences[:, 0])
+"""
+
+WITH_THE_FILE = """
+import tensorflow as tf
+from models.classifier import Classifier
+from models.settings import ClassifierSettings
+
+settings = ClassifierSettings(pooling="first", layers=0, embedding_size=4)
+model = Classifier(settings, vocabulary_size=9, classes=2)
+first, second, other = model(tf.constant([[3, 4], [3, 5], [4, 3]]), tf.constant([2, 2, 2])).numpy().tolist()
+assert first == second != other
+"""
+
+
+def test_pooling_is_one_file(tmp_path: Path) -> None:
+    """A file in the package of poolings adds a pooling: its name is a setting, and a classifier uses it."""
+    shutil.copytree(Path(models.__path__[0]), tmp_path / "models")
+    (tmp_path / "models/layers/poolings/first.py").write_text(POOLING_FILE)
+    result = subprocess.run(
+        [sys.executable, "-c", WITH_THE_FILE],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_unknown_names() -> None:

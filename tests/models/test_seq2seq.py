@@ -10,67 +10,22 @@ import pytest
 import tensorflow as tf
 from each_cell import each_cell
 from numpy_cells import Array, step_cell
+from seq2seq_models import (
+    ATTENTIONS,
+    SOURCE_LENGTHS,
+    TARGET_LENGTHS,
+    TARGET_SIZE,
+    UNITS,
+    batch,
+    each_attention,
+    each_feeding,
+    model_of,
+    randomized,
+)
 
 from models.layers.attention import Attention
 from models.layers.cells import CELLS, get_cell
-from models.losses import token_cross_entropy
 from models.seq2seq import FIXED, Seq2Seq, State
-from models.settings import Seq2SeqSettings
-from models.text.tokens import END_ID, UNKNOWN_ID
-
-SOURCE_SIZE = 11
-TARGET_SIZE = 13
-UNITS = 3
-WIDTH = 4
-SOURCE_LENGTHS = [4, 1, 5, 2]
-TARGET_LENGTHS = [3, 5, 1, 2]
-ATTENTIONS = ("additive", "multiplicative", "none")
-
-# Digits to be written backwards; 0 and 1 are special ids and 2 is the end.
-TOY = ["34567", "76543", "5", "354", "4536", "77"]
-
-each_attention = pytest.mark.parametrize("attention", ATTENTIONS)
-each_feeding = pytest.mark.parametrize("input_feeding", [False, True])
-
-
-def model_of(**settings: Any) -> Seq2Seq:
-    """Return a tiny built model."""
-    defaults: dict[str, Any] = {
-        "source_vocabulary_size": SOURCE_SIZE,
-        "target_vocabulary_size": TARGET_SIZE,
-        **{"embedding_size": WIDTH, "units": UNITS, "attention": "multiplicative"},
-        **{"dropout": 0.0, "word_dropout": 0.0},
-    }
-    arguments = {**defaults, **settings}
-    own = {name: arguments.pop(name) for name in list(arguments) if name in Seq2SeqSettings.model_fields}
-    model = Seq2Seq(Seq2SeqSettings(**own), **arguments)
-    model.build()
-    return model
-
-
-def randomized(**settings: Any) -> Seq2Seq:
-    """Return a tiny model whose weights are all random, biases too; the same ones in each model."""
-    model = model_of(**settings)
-    generator = np.random.default_rng(0)
-    model.set_weights([generator.normal(scale=0.7, size=weight.shape) for weight in model.get_weights()])
-    return model
-
-
-def rows(lengths: list[int], size: int, padding: int = 0, padding_id: int = 0) -> tf.Tensor:
-    """Return rows of random known tokens, the same with any padding."""
-    ids = np.full((len(lengths), max(lengths) + padding), padding_id)
-    for row, length in enumerate(lengths):
-        ids[row, :length] = np.random.default_rng([size, row]).integers(3, size, length)
-    return tf.constant(ids, tf.int32)
-
-
-def batch(padding: int = 0, padding_id: int = 0) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return source ids, their lengths, and what the decoder reads."""
-    return (
-        rows(SOURCE_LENGTHS, SOURCE_SIZE, padding, padding_id),
-        tf.constant(SOURCE_LENGTHS, tf.int32),
-        rows(TARGET_LENGTHS, TARGET_SIZE, padding, padding_id),
-    )
 
 
 def stepwise(model: Seq2Seq, source: tf.Tensor, lengths: tf.Tensor, target: tf.Tensor) -> list[Any]:
@@ -144,31 +99,6 @@ def test_forward_pass(cell: str, attention: str, input_feeding: bool) -> None:
         np.testing.assert_allclose(logits[row, :t], alone, rtol=1e-4, atol=1e-5)
 
 
-def nats_and_gradients(model: Seq2Seq, padding: int, padding_id: int = 0) -> tuple[Array, list[Array]]:
-    """Return each row's loss, and the gradients of their sum for all weights."""
-    source, lengths, target = batch(padding, padding_id)
-    with tf.GradientTape() as tape:
-        real = tf.sequence_mask(TARGET_LENGTHS, target.shape[1])
-        nats = tf.reduce_sum(token_cross_entropy(model(source, lengths, target), target, real, 0.1), axis=1)
-        loss = tf.reduce_sum(nats)
-    gradients = tape.gradient(loss, model.trainable_variables)
-    return nats.numpy(), [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
-
-
-@each_attention
-@each_feeding
-def test_padding_changes_nothing(attention: str, input_feeding: bool) -> None:
-    """Neither more padding on both sides nor what it holds changes a row's loss or any gradient."""
-    model = randomized(attention=attention, input_feeding=input_feeding, layers=2)
-    nats, gradients = nats_and_gradients(model, padding=0)
-    padded_nats, padded_gradients = nats_and_gradients(model, padding=3, padding_id=7)
-
-    np.testing.assert_allclose(padded_nats, nats, rtol=1e-5)
-    for weight, padded, plain in zip(model.trainable_variables, padded_gradients, gradients, strict=True):
-        assert np.any(plain), weight.path
-        np.testing.assert_allclose(padded, plain, rtol=1e-4, atol=1e-5, err_msg=weight.path)
-
-
 @each_attention
 @each_feeding
 def test_order_of_rows_does_not_matter(attention: str, input_feeding: bool) -> None:
@@ -229,83 +159,6 @@ def test_attention_in_the_state(attention: str, input_feeding: bool) -> None:
 def test_no_attention_in_the_state() -> None:
     """Without attention there is nothing to see of it, and the source's steps are not held."""
     assert model_of(attention="none").encode(*batch()[:2]).keys() == {"hidden", "attentional", "context"}
-
-
-@pytest.mark.parametrize("attention", ["additive", "none"])
-def test_one_graph_for_all_shapes(attention: str) -> None:
-    """A training step of unknown sizes can be compiled, and gives the gradients of eager steps."""
-    model = randomized(cell="gru", attention=attention, bidirectional=False)
-    ids, lengths = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
-
-    def gradients(source: tf.Tensor, lengths: tf.Tensor, target: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(model(source, lengths, target, training=True) ** 2)
-        found = tape.gradient(loss, model.trainable_variables)
-        return [tf.convert_to_tensor(gradient) for gradient in found]
-
-    graph = tf.function(gradients, input_signature=[ids, lengths, ids])
-    graph(*(each[:1] for each in batch(padding=1)))
-    for got, wanted in zip(graph(*batch()), gradients(*batch()), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
-
-
-def greedy(model: Seq2Seq, source: tf.Tensor, lengths: tf.Tensor, most: int = 10) -> list[str]:
-    """Return the digits that the model writes."""
-    state = model.encode(source, lengths)
-    ids = tf.fill([source.shape[0]], END_ID)
-    written = []
-    for _ in range(most):
-        logits, state = model.step(ids, state)
-        ids = tf.argmax(logits, axis=1, output_type=tf.int32)
-        written.append(ids.numpy())
-    return ["".join(map(str, row)).split(str(END_ID))[0] for row in np.transpose(written)]
-
-
-@pytest.mark.parametrize(
-    ("cell", "attention", "input_feeding"),
-    [
-        ("lstm", "multiplicative", True),
-        ("gru", "additive", False),
-        ("gru", "none", False),
-        ("mingru", "additive", True),
-    ],
-)
-def test_learns_to_reverse(cell: str, attention: str, input_feeding: bool) -> None:
-    """Six rows of digits are written backwards to the last one, and ended."""
-    keras.utils.set_random_seed(0)
-    model = model_of(
-        source_vocabulary_size=8,
-        target_vocabulary_size=8,
-        embedding_size=16,
-        units=16,
-        cell=cell,
-        bidirectional=input_feeding,
-        attention=attention,
-        input_feeding=input_feeding,
-        shared=True,
-    )
-    source = tf.ragged.constant([[int(d) for d in text] for text in TOY], dtype=tf.int32)
-    target = tf.ragged.constant(
-        [[END_ID, *(int(d) for d in reversed(text)), END_ID] for text in TOY], dtype=tf.int32
-    ).to_tensor()
-    source, lengths = source.to_tensor(), tf.cast(source.row_lengths(), tf.int32)
-    optimizer = keras.optimizers.Adam(0.02)
-
-    @tf.function
-    def step() -> None:
-        with tf.GradientTape() as tape:
-            logits = model(source, lengths, target[:, :-1], training=True)
-            real = tf.sequence_mask(lengths + 1, target.shape[1] - 1)
-            nats = token_cross_entropy(logits, target[:, 1:], real, 0.1)
-            loss = tf.reduce_sum(nats) / tf.reduce_sum(tf.cast(lengths + 1, tf.float32))
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-
-    optimizer.build(model.trainable_variables)
-    for _ in range(120):
-        step()
-
-    assert greedy(model, source, lengths) == [text[::-1] for text in TOY]
 
 
 @pytest.mark.parametrize(("cell", "attention"), list(zip(CELLS, cycle(ATTENTIONS))))
@@ -380,35 +233,6 @@ def test_tables_of_embeddings() -> None:
 def test_memory(settings: dict[str, Any], memory: int) -> None:
     """What is attended to has the width that the encoder's directions are joined to."""
     assert model_of(**settings).encode(*batch()[:2])["memory"].shape == [4, 5, memory]
-
-
-def test_inference_drops_nothing() -> None:
-    """Out of training, dropout of no kind changes anything."""
-    dropping = {"dropout": 0.5, "recurrent_dropout": 0.5, "word_dropout": 0.5}
-
-    np.testing.assert_allclose(randomized(**dropping)(*batch()), randomized()(*batch()), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("attention", "input_feeding"), [("multiplicative", True), ("none", False)])
-@pytest.mark.parametrize("dropped", ["dropout", "recurrent_dropout", "word_dropout"])
-def test_training_drops(dropped: str, attention: str, input_feeding: bool) -> None:
-    """In training, each kind of dropout changes the logits, another way each time."""
-    model = randomized(**{dropped: 0.5}, attention=attention, input_feeding=input_feeding, layers=2)
-    plain = model(*batch())
-    first, second = (model(*batch(), training=True) for _ in range(2))
-
-    assert np.abs(first - plain).max() > 0.01
-    assert np.abs(first - second).max() > 0.01
-
-
-def test_word_dropout_on_both_sides() -> None:
-    """All words dropped, a model reads nothing but unknown tokens."""
-    model = randomized()
-    model.source_word_dropout.rate = model.target_word_dropout.rate = 1.0
-    source, lengths, target = batch()
-    unknown = model(tf.fill(source.shape, UNKNOWN_ID), lengths, tf.fill(target.shape, UNKNOWN_ID))
-
-    np.testing.assert_allclose(model(source, lengths, target, training=True), unknown, rtol=1e-5, atol=1e-6)
 
 
 @each_cell

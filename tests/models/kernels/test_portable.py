@@ -10,11 +10,9 @@ import tensorflow as tf
 from each_cell import each_cell, each_cell_with_kernels
 
 from models.kernels.block import BLOCK_ROWS
-from models.kernels.dense import FEW_OUTPUTS, dense
 from models.kernels.loop import STEPS_A_TURN
 from models.kernels.portable import has_cudnn_kernel, run
 from models.layers.cells import cell_of, get_cell
-from models.layers.embedding import Embedding
 
 WIDTH = 3
 UNITS = 5
@@ -256,41 +254,3 @@ def test_both_implementations_are_in_the_graph(cell: str, tmp_path: Path) -> Non
         assert pair[b"GPU"] not in called
         operations = [node.op for node in library[pair[b"GPU"]].node_def]
         assert operations.count("CudnnRNNV3") == 1
-
-
-@pytest.mark.parametrize("units", [1, FEW_OUTPUTS, FEW_OUTPUTS + 1])
-@pytest.mark.parametrize("rows", [0, 1, 3])
-def test_a_dense_layer_is_keras_own(units: int, rows: int) -> None:
-    """Few outputs, which are computed another way, and more."""
-    layer = keras.layers.Dense(units, bias_initializer="normal")
-    inputs = tf.random.stateless_normal([rows, 7], [1, 2])
-    layer.build(inputs.shape)
-    np.testing.assert_allclose(dense(layer, inputs), layer(inputs), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("shape", [[2, 3], [0, 1], [4]])
-def test_tokens_are_looked_up_as_keras_does(shape: list[int], policy: str) -> None:
-    """Vectors, their dtype, and the gradient of those that were looked up."""
-    own, stock = Embedding(6, 4, dtype=policy), keras.layers.Embedding(6, 4, dtype=policy)
-    for layer in (own, stock):
-        layer.build((None,))
-    stock.set_weights(own.get_weights())
-    ids = tf.random.stateless_uniform(shape, [1, 2], 0, 6, tf.int32)
-    gradients = []
-    for layer in (own, stock):
-        with tf.GradientTape() as tape:
-            found = layer(ids)
-            loss = tf.reduce_sum(tf.cast(found, tf.float32) ** 2)
-        gradients.append(tf.convert_to_tensor(tape.gradient(loss, layer.embeddings.value)))
-    assert own(ids).dtype == stock(ids).dtype
-    np.testing.assert_array_equal(own(ids), stock(ids))
-    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-6)
-
-
-def test_an_unknown_id_is_refused() -> None:
-    """No vector of another token is read in its place."""
-    layer = Embedding(6, 4)
-    for outside in (6, -1):
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            layer(tf.constant([outside]))

@@ -1,23 +1,15 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import unicodedata
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.text.normalize import lower
-from models.text.preprocessor import Preprocessor
 from models.text.tokenize import tokenize, unique_tokens
-from models.text.tokens import SPECIAL_TOKENS, TokenKind
+from models.text.tokens import TokenKind
 
 KINDS: tuple[TokenKind, ...] = ("word", "char", "byte")
 FAMILY = "👨‍👩‍👧"
@@ -284,30 +276,6 @@ def test_truncation(kind: TokenKind) -> None:
     assert kept(5, "middle") == ["abcef", "ab", "", "abc"]
 
 
-def test_every_character_is_lowered() -> None:
-    """Each upper-case letter of the first 65,536 characters is lowered as Unicode says.
-
-    But for letters younger than the Unicode that TensorFlow knows, of 2021: two of Latin, one of
-    Glagolitic and some of Vithkuqi and Latin Extended-D are left as they are.
-    """
-    capitals = [chr(c) for c in range(1, 0x10000) if not 0xD800 <= c < 0xE000 and chr(c).lower() != chr(c)]
-    lowered = [text.decode() for text in lower(tf.constant(capitals)).numpy()]
-    wrong = {before for before, after in zip(capitals, lowered, strict=True) if after != before.lower()}
-
-    assert len(capitals) > 1100
-    assert wrong <= set("ⰯꟀꟐꟖꟘ")
-
-
-def test_lower_keeps_the_shape() -> None:
-    """Strings of any shape are lowered, none included."""
-    assert lower(tf.constant([["É", "SS"], ["ẞ", "i"]])).numpy().tolist() == [
-        ["é".encode(), b"ss"],
-        ["ß".encode(), b"i"],
-    ]
-    assert lower(tf.constant("ÀB")).numpy().decode() == "àb"
-    assert lower(tf.zeros([0], tf.string)).shape == [0]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("max_length", [0, 2])
 def test_unique_tokens_are_the_tokens(kind: TokenKind, max_length: int) -> None:
@@ -329,161 +297,3 @@ def test_unique_tokens_of_nothing() -> None:
 
         assert len(distinct) == len(positions) == 0
         assert lengths.numpy().tolist() == [0] * len(texts)
-
-
-VOCABULARY = [*SPECIAL_TOKENS, b"good", b"film", b"not", b",", "中".encode()]
-
-
-def test_ids() -> None:
-    """A known token's id is its position, an unknown one's is 1, and rows are right-padded with 0."""
-    ids, lengths = Preprocessor(VOCABULARY)(tf.constant(["Good film", "not 中, bad good", "film"]))
-
-    assert ids.dtype == lengths.dtype == tf.int32
-    assert ids.numpy().tolist() == [[2, 3, 0, 0, 0], [4, 6, 5, 1, 2], [3, 0, 0, 0, 0]]
-    assert lengths.numpy().tolist() == [2, 5, 1]
-
-
-@pytest.mark.parametrize("texts", [["", "good film"], ["", ""], [" \n"], ["<br />"]])
-def test_text_without_tokens_is_one_step_of_padding(texts: list[str]) -> None:
-    """An empty text counts as one step of padding, next to others and alone."""
-    ids, lengths = Preprocessor(VOCABULARY)(tf.constant(texts))
-
-    assert ids.shape == [len(texts), 2 if "good film" in texts else 1]
-    assert ids.numpy()[0].tolist() == [0] * ids.shape[1]
-    assert lengths.numpy().tolist() == [2 if text == "good film" else 1 for text in texts]
-
-
-def test_no_texts() -> None:
-    """An empty batch has no rows, but a step."""
-    ids, lengths = Preprocessor(VOCABULARY)(tf.zeros([0], tf.string))
-
-    assert ids.shape == [0, 1]
-    assert lengths.shape == [0]
-
-
-def test_preprocessor_passes_all_options_on() -> None:
-    """Kind of token, case, and how a long text is cut are those of `tokenize`."""
-    text = tf.constant(["Good film"])
-    letters = [*SPECIAL_TOKENS, b"g", b"m", b"G"]
-
-    def ids(**options: Any) -> list[list[int]]:
-        return Preprocessor(letters, tokens="char", **options)(text)[0].numpy().tolist()
-
-    assert ids() == [[2, 1, 1, 1, 1, 1, 1, 1, 3]]
-    assert ids(lowercase=False) == [[4, 1, 1, 1, 1, 1, 1, 1, 3]]
-    assert ids(max_length=4) == [[2, 1, 1, 1]]
-    assert ids(max_length=4, truncate="middle") == [[2, 1, 1, 3]]
-
-
-def test_longest_kept_text_is_the_width() -> None:
-    """After truncation the width is that of the longest text, not `max_length`."""
-    preprocessor = Preprocessor(VOCABULARY, max_length=3)
-
-    assert preprocessor(tf.constant(["good film good film", "film"]))[1].numpy().tolist() == [3, 1]
-    assert preprocessor(tf.constant(["good film", "film"]))[0].shape == [2, 2]
-
-
-@pytest.mark.parametrize(
-    "vocabulary", [[], [b"good", b"film"], list(reversed(SPECIAL_TOKENS)), [SPECIAL_TOKENS[0], b"good"]]
-)
-def test_vocabulary_starts_with_special_tokens(vocabulary: list[bytes]) -> None:
-    """A vocabulary without the special tokens at its start is refused."""
-    with pytest.raises(ValueError, match="starts with"):
-        Preprocessor(vocabulary)
-
-
-def test_vocabulary_of_special_tokens_only() -> None:
-    """With no other tokens every token is unknown, even one spelt like a special one."""
-    ids, lengths = Preprocessor(SPECIAL_TOKENS)(tf.constant(["good [UNK]"]))
-
-    assert ids.numpy().tolist() == [[1, 1, 1, 1]]
-    assert lengths.numpy().tolist() == [4]
-
-
-def test_order_of_a_batch_does_not_matter() -> None:
-    """A text has the same ids in any place and next to any other text, but for padding."""
-    preprocessor = Preprocessor(VOCABULARY)
-    texts = ["good", "", "not good, film film", "中 中", "good bad"]
-    alone = [preprocessor(tf.constant([text])) for text in texts]
-
-    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [1, 0]):
-        ids, lengths = preprocessor(tf.constant([texts[i] for i in order]))
-        for row, i in enumerate(order):
-            width = alone[i][0].shape[1]
-            assert lengths[row] == alone[i][1][0]
-            assert ids[row, :width].numpy().tolist() == alone[i][0][0].numpy().tolist()
-            assert not np.any(ids[row, width:])
-
-
-# What some language lowers in its own way.
-CAPITALS = ["I", "İ", "ISPARTA", "I\u0301", "I\u0307", "Ì", "Í", "Ĩ", "J\u0301", "Į\u0301", "Ĳ", "ΟΔΟΣ", "É"]
-LOWERED = list(dict.fromkeys(text.lower().encode() for text in CAPITALS))
-LOCALES = ["C", "POSIX", "C.UTF-8", "tr_TR.UTF-8", "lt_LT.UTF-8"]
-
-# One process a locale, forked where TensorFlow is imported but has not yet looked at the locale.
-IN_EACH_LOCALE = """
-import json, os, sys
-import tensorflow as tf
-
-path, texts, locales = json.loads(sys.argv[1])
-for locale in locales:
-    if os.fork() == 0:
-        os.environ["LC_ALL"] = locale
-        exported = tf.saved_model.load(path)
-        ids, lengths = exported.ids(tf.constant(texts))
-        print(json.dumps({
-            "plain": [text.decode() for text in tf.strings.lower(texts, encoding="utf-8").numpy()],
-            "lower": [text.decode() for text in exported.lower(tf.constant(texts)).numpy()],
-            "ids": ids.numpy().tolist(),
-            "lengths": lengths.numpy().tolist(),
-        }), flush=True)
-        os._exit(0)
-    os.wait()
-"""
-
-
-@pytest.fixture(scope="module")
-def in_each_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what `lower` and a preprocessor give in fresh processes that know TensorFlow only."""
-    path = str(tmp_path_factory.mktemp("text") / "exported")
-    signature = [tf.TensorSpec([None], tf.string)]
-    exported = tf.Module()
-    exported.preprocessor = Preprocessor([*SPECIAL_TOKENS, *LOWERED])
-    exported.ids = tf.function(exported.preprocessor.__call__, input_signature=signature)
-    exported.lower = tf.function(lower, input_signature=signature)
-    tf.saved_model.save(exported, path)
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", IN_EACH_LOCALE, json.dumps([path, CAPITALS, LOCALES])],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        cwd=Path(path).parent,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return dict(zip(LOCALES, map(json.loads, result.stdout.splitlines()), strict=True))
-
-
-def test_locales_differ(in_each_locale: dict[str, Any]) -> None:
-    """Left to itself, TensorFlow lowers as the host's language does: the tests below test something."""
-    plain = {locale: result["plain"][0] for locale, result in in_each_locale.items()}
-
-    assert plain["C"] == "i"
-    assert plain["tr_TR.UTF-8"] == "ı"
-    assert in_each_locale["lt_LT.UTF-8"]["plain"] != in_each_locale["C"]["plain"]
-
-
-@pytest.mark.parametrize("locale", LOCALES)
-def test_locale_does_not_matter(in_each_locale: dict[str, Any], locale: str) -> None:
-    """Text is lowered as Unicode says, in any locale."""
-    result = in_each_locale[locale]
-
-    assert result["lower"] == [text.lower() for text in CAPITALS]
-
-
-@pytest.mark.parametrize("locale", LOCALES)
-def test_exported_preprocessor(in_each_locale: dict[str, Any], locale: str) -> None:
-    """A SavedModel gives the same ids without this package, in any locale."""
-    ids = [len(SPECIAL_TOKENS) + LOWERED.index(text.lower().encode()) for text in CAPITALS]
-
-    assert in_each_locale[locale]["ids"] == [[i] for i in ids]
-    assert in_each_locale[locale]["lengths"] == [1] * len(CAPITALS)
