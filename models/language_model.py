@@ -153,7 +153,7 @@ class LanguageModel(Network):
         state = self._advance(token_ids, state, self._condition(labels, tf.shape(token_ids)[0]))
         return self._logits(state[-1][0]), state
 
-    def read(
+    def prefill(
         self,
         token_ids: tf.Tensor,
         lengths: tf.Tensor,
@@ -208,10 +208,10 @@ class LanguageModel(Network):
         token_ids, lengths = tf.cast(token_ids, tf.int32), tf.cast(lengths, tf.int32)
         rows, steps = tf.unstack(tf.shape(token_ids))
         token_ids = tf.pad(token_ids, [[0, 0], [0, -steps % window]])
-        read = tf.concat([tf.fill([rows, 1], END_ID), token_ids[:, :-1]], axis=1)
+        inputs = tf.concat([tf.fill([rows, 1], END_ID), token_ids[:, :-1]], axis=1)
 
         def body(start: tf.Tensor, nats: tf.Tensor, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
-            logits, state = self(read[:, start : start + window], state, labels)
+            logits, state = self(inputs[:, start : start + window], state, labels)
             of_steps = tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels=token_ids[:, start : start + window], logits=logits
             )

@@ -21,7 +21,7 @@ _FILTER_WIDTHS = (2, 3, 4)
 
 @keras.saving.register_keras_serializable("textrnn")
 class CharacterEncoder(keras.layers.Layer):
-    """Encodes each word from its characters.
+    """Encoder of words from their characters.
 
     `recurrent`: the final states of a bidirectional LSTM (Ling et al. 2015; Lample et al. 2016).
     `convolution`: the maxima of filters over 2, 3 and 4 characters (Ma and Hovy 2016).

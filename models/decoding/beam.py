@@ -42,7 +42,7 @@ def beam_search(
         state: after the prompt, of B rows.
         logits: of the first token to emit, float [B, V].
         end_id: the token that ends a text.
-        max_length: the most tokens of a text, at least 1, int32 [B] or one for all rows.
+        max_length: maximum number of tokens of a text, at least 1, int32 [B] or one for all rows.
         width: number of texts. A Python 1 is faster than a tensor that holds 1.
         length_penalty: α; 0 for none, more for longer texts.
         coverage_penalty: β, at least 0.

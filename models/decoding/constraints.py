@@ -43,7 +43,7 @@ def keep_likely(scores: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tuple[
 
     Args:
         scores: logits float [B, V].
-        top_k: the most tokens to keep, int32 [B]; all for 0 or less.
+        top_k: maximum number of tokens to keep, int32 [B]; all for 0 or less.
         top_p: the share of the mass that the kept tokens reach, float [B]; all for 1 or more.
 
     Returns:

@@ -31,13 +31,13 @@ def sample(
     In this order: the repetition penalty changes the logits, forbidden tokens are removed, the logits are
     divided by the temperature, top-k and then top-p (of the mass that top-k left) remove tokens, and one of
     the remaining tokens is drawn by the Gumbel-max trick with the noise of
-    `gumbel_noise`. A row's text is a function of its own arguments alone.
+    `gumbel_noise`. A row's text depends only on the arguments of this row.
 
     Args:
         step: the model's step.
         state: after the prompt, of B rows.
         logits: of the first token to emit, float [B, V].
-        length: the most tokens to emit, int32 [B]. This and the following may also be one value for all rows.
+        length: maximum number of tokens to emit, int32 [B]. This and the following may also be one value for all rows.
         temperature: float [B]; 0 takes the likeliest token (the lowest id among equals).
         top_k: only so many of the likeliest tokens are drawn from, int32 [B] (Fan et al. 2018); 0 for all.
             Among equals, lower ids stay.

@@ -13,7 +13,7 @@ from models.text.tokens import UNKNOWN_ID
 
 @keras.saving.register_keras_serializable("textrnn")
 class WordDropout(keras.layers.Layer):
-    """Replaces random tokens by [UNK], in training only.
+    """Replacement of random tokens by [UNK], in training only.
 
     It reduces overfitting and trains the embedding of [UNK]. Every token is dropped at one rate (Iyyer et al.
     2015, section 3), and rare tokens more often (Kiperwasser and Goldberg 2016, section 4.1): a token that

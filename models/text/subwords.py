@@ -23,13 +23,13 @@ _NOWHERE = -1
 
 
 class SubwordTokenizer(tf.Module):
-    """Splits texts into the pieces whose probabilities have the greatest product (Kudo 2018, section 3.2).
+    """Tokenizer into the pieces whose probabilities have the greatest product (Kudo 2018, section 3.2).
 
     A space is added at the start of a text, a space is encoded as U+2581, and no piece crosses the
     start of a word: a word is its space and what follows up to the next white space, and any
-    other white space is a word of its own. Within a word the pieces are those of SentencePiece's own
+    other white space is a separate word. Within a word the pieces are those of SentencePiece's own
     search, in the same arithmetic. A character that no piece holds is penalised, and a run of such
-    characters in a word is one piece, which no vocabulary knows: it counts as one unknown token.
+    characters in a word is one piece, which is in no vocabulary: it counts as one unknown token.
     """
 
     def __init__(self, pieces: Sequence[bytes], scores: Sequence[float], *, collapse: bool = False) -> None:
@@ -192,7 +192,7 @@ def _best_lengths(scores: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
     Of equally good ways it takes the one whose last piece is the longest, as SentencePiece does.
 
     Args:
-        scores: float [C, L], as `SubwordTokenizer._scores` gives them.
+        scores: float [C, L], as `SubwordTokenizer._scores` returns them.
         active: int64 [N], how many words have an i-th character.
 
     Returns:

@@ -29,7 +29,7 @@ _TOKEN = "|".join(
         r"\p{So}[\p{Sk}\p{M}]*(?:\x{200D}\p{So}[\p{Sk}\p{M}]*)*",  # emoji, skin tones, joined families
         r"\.\.+",
         r"--+",
-        r"\S",  # any other sign is a token of its own: nothing is lost
+        r"\S",  # any other character is a separate token: nothing is lost
     )
 )
 MARKUP = (
@@ -56,15 +56,15 @@ def tokenize(
     is a separator, in scripts without spaces each letter is a token. `char`: Unicode code points.
     `byte`: the bytes, unchanged. `subword`: pieces of words, as learned from a training text.
 
-    Invalid UTF-8 becomes U+FFFD, but in `byte`.
+    Invalid UTF-8 is replaced by U+FFFD, except with `byte`.
 
     Args:
         texts: string [B].
         tokens: the kind of token.
         lowercase: whether case is dropped (for bytes: of ASCII letters only).
-        max_length: the most tokens of a text that are kept; 0 keeps all.
-        truncate: what a longer text loses: its `end`, or its `middle` (a review's verdict often
-            stands at its end).
+        max_length: maximum number of tokens of a text; 0: no limit.
+        truncate: the part that is removed from a longer text: its `end`, or its `middle` (the verdict of a review is
+            often at its end).
         subwords: the tokenizer of `subword` tokens.
         lines: whether a line break is a token, `NEWLINE`, of `word` tokens too.
 
@@ -122,7 +122,7 @@ def _truncated(
     max_length: int,
     truncate: Truncation,
 ) -> tf.RaggedTensor:
-    """Rows of at most `max_length` tokens, of all tokens, their rows and their places there.
+    """Return at most `max_length` tokens of each row, from all tokens, their rows and positions there.
 
     A text takes little of a model's time; slices of ragged tensors would take more than the model.
     """

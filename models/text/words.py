@@ -15,7 +15,7 @@ MOST_CHARACTERS = 32
 
 
 class WordEncoder(tf.Module):
-    """Encodes words as a tagger needs them: the id of the word, and those of its characters."""
+    """Encoder of words for a tagger: the id of each word, and those of its characters."""
 
     def __init__(
         self, vocabulary: Sequence[bytes], characters: Sequence[bytes], *, lowercase: bool = True

@@ -95,7 +95,7 @@ def test_prompts_end_where_they_end(cell: str, settings: dict[str, Any]) -> None
     made = model(cell=cell, **settings)
     labels = labels_of(made)
     state = random_state(made, len(LENGTHS))
-    read = tf.function(made.read)
+    read = tf.function(made.prefill)
 
     for padding, fill in ((0, 0), (3, 5)):
         token_ids, lengths = batch(padding, fill)
@@ -114,7 +114,7 @@ def test_prompts_end_where_they_end(cell: str, settings: dict[str, Any]) -> None
 def test_a_prompt_starts_from_zeros() -> None:
     """Without a state, the stream is a new one."""
     made = model()
-    assert_close(made.read(*batch()), made.read(*batch(), made.initial_state(4)))
+    assert_close(made.prefill(*batch()), made.prefill(*batch(), made.initial_state(4)))
     assert all(not np.any(tensor) for tensor in tf.nest.flatten(made.initial_state(4)))
 
 
@@ -148,8 +148,8 @@ def test_order_of_rows_does_not_matter() -> None:
 
     nats, _ = made.score(token_ids, lengths, LABELS)
     assert_close(made.score(*mixed)[0], tf.gather(nats, order))
-    logits, _ = made.read(token_ids, lengths, labels=LABELS)
-    assert_close(made.read(*mixed[:2], labels=mixed[2])[0], tf.gather(logits, order))
+    logits, _ = made.prefill(token_ids, lengths, labels=LABELS)
+    assert_close(made.prefill(*mixed[:2], labels=mixed[2])[0], tf.gather(logits, order))
 
 
 def test_labels_where_there_are_none() -> None:
@@ -157,7 +157,7 @@ def test_labels_where_there_are_none() -> None:
     made = model()
     for call in (
         lambda: made.step([3], made.initial_state(1), [0]),
-        lambda: made.read([[3]], [1], None, [0]),
+        lambda: made.prefill([[3]], [1], None, [0]),
     ):
         with pytest.raises(ValueError, match="made without any"):
             call()
@@ -183,7 +183,7 @@ def test_tied_embeddings_are_one_variable() -> None:
     assert shapes(tied) == [(VOCABULARY,), (VOCABULARY, 4)]
     assert shapes(projected) == [(5, 4), (VOCABULARY,), (VOCABULARY, 4)]
     assert shapes(model(units=4)) == [(4, VOCABULARY), (VOCABULARY,), (VOCABULARY, 4)]
-    logits, state = tied.read([[3]], [1])
+    logits, state = tied.prefill([[3]], [1])
     assert_close(logits, state[-1][0].numpy() @ table.numpy().T + tied.head.bias.numpy())
     table.assign(table + 1.0)
     assert_close(tied.head(state[-1][0]), state[-1][0].numpy() @ table.numpy().T + tied.head.bias.numpy())
@@ -231,7 +231,7 @@ def test_in_a_saved_model(tmp_path: Path) -> None:
         input_signature=[tf.TensorSpec([None, None], tf.int32)] + [tf.TensorSpec([None], tf.int32)] * 2
     )
     def decode(token_ids: tf.Tensor, lengths: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits, state = made.read(token_ids, lengths, labels=labels)
+        logits, state = made.prefill(token_ids, lengths, labels=labels)
         ids, *_ = sample(lambda ids, state: made.step(ids, state, labels), state, logits, length=9)
         return {"ids": ids, "logits": logits, "nats": made.score(token_ids, lengths, labels)[0]}
 

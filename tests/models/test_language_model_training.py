@@ -60,7 +60,7 @@ def test_learns_a_text(cell: str, tie_embeddings: bool) -> None:
     assert train(made, text) < 0.05
     nats = float(made.score(text, np.array([12]))[0][0])
     assert nats < 12 * 0.05
-    logits, state = made.read([[END_ID, 3], [END_ID, 0]], [2, 1])
+    logits, state = made.prefill([[END_ID, 3], [END_ID, 0]], [2, 1])
     ids, lengths, log_p, *_ = sample(made.step, state, logits, length=30, temperature=0.0, end_id=END_ID)
     assert ids.numpy().tolist() == [[4, 5, 3, 4, 6, 3, 4, 7, 3, 8, 0], text[0, :-1].tolist()]
     assert lengths.numpy().tolist() == [10, 11]
@@ -77,7 +77,7 @@ def test_learns_what_labels_mean() -> None:
 
     assert train(made, rows, np.array([0, 1, 2])) < 0.05
     for label, text in zip(([0], [1], None), rows, strict=True):
-        logits, state = made.read([[END_ID]], [1], labels=label)
+        logits, state = made.prefill([[END_ID]], [1], labels=label)
         ids, *_ = sample(
             lambda ids, state, label=label: made.step(ids, state, label),
             state,
@@ -123,7 +123,7 @@ def test_training_alone_drops(cell: str) -> None:
 
     dropping = model(cell=cell, layers=2, **dict.fromkeys(kinds, 0.5))
     assert_close(dropping(token_ids), expected)
-    assert_close(dropping.read(token_ids, lengths), plain.read(token_ids, lengths))
+    assert_close(dropping.prefill(token_ids, lengths), plain.prefill(token_ids, lengths))
     for kind in kinds:
         logits, _ = model(cell=cell, layers=2, **{kind: 0.5})(token_ids, training=True)
         assert np.abs(logits - expected[0]).max() > 0.1

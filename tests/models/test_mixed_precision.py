@@ -131,9 +131,9 @@ def test_text_is_generated_in_mixed_precision(cell: str, mixed: None) -> None:
     precise.set_weights(model.get_weights())
 
     for each in (model, precise):
-        logits, state = each.read(IDS, LENGTHS)
+        logits, state = each.prefill(IDS, LENGTHS)
         assert {value.dtype for value in tf.nest.flatten((logits, state))} == {tf.float32}
         ids, *_ = sample(each.step, state, logits, length=3)
         assert ids.shape == [2, 3]
-    np.testing.assert_allclose(model.read(IDS, LENGTHS)[0], precise.read(IDS, LENGTHS)[0], atol=0.05)
+    np.testing.assert_allclose(model.prefill(IDS, LENGTHS)[0], precise.prefill(IDS, LENGTHS)[0], atol=0.05)
     np.testing.assert_allclose(model.score(IDS, LENGTHS)[0], precise.score(IDS, LENGTHS)[0], rtol=0.02)

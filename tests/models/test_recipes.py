@@ -103,7 +103,7 @@ def test_added_cell_generates(outside: None) -> None:
     model = LanguageModel(settings, vocabulary_size=9)
     model.build()
     logits, _ = model(IDS)
-    found, state = model.read(IDS, LENGTHS)
+    found, state = model.prefill(IDS, LENGTHS)
 
     assert len(tf.nest.flatten(state)) == 4
     np.testing.assert_allclose(found, [logits[0, 3], logits[1, 1]], rtol=1e-5, atol=1e-6)

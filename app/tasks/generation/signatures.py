@@ -227,7 +227,7 @@ class GenerationSignatures(tf.Module):
             none = tf.fill([tf.shape(prompt)[0]], len(self._labels))
             labels = none if label is None else self._label_ids(label)
         lengths = tf.cast(pieces.row_lengths(), tf.int32) + 1
-        logits, state = self._model().read(dense, lengths, labels=labels)
+        logits, state = self._model().prefill(dense, lengths, labels=labels)
         return state, logits, labels
 
     def _write(self, ids: tf.Tensor, lengths: tf.Tensor, prompt: tf.Tensor) -> tf.Tensor:

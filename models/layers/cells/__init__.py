@@ -35,7 +35,7 @@ CELLS: dict[str, CellEntry] = {
     "simple": CellEntry("models.layers.cells.simple"),
     "gru": CellEntry("models.layers.cells.gru"),
     "lstm": CellEntry("models.layers.cells.lstm"),
-    # Its candidate has an activation of its own definition, and no weights lead from state to state.
+    # The activation of the candidate is part of its definition; no weights lead from state to state.
     "mingru": CellEntry(
         "models.layers.cells.mingru",
         fixed={"activation": "tanh", "recurrent_dropout": 0.0, "weight_dropout": 0.0},

@@ -413,6 +413,12 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
         assert part in message
 
 
+def test_settings_that_exclude_each_other() -> None:
+    """Settings that the cell does not support are refused under the name of their section."""
+    with pytest.raises(UserError, match="model: the cell 'mingru' does not support activation = 'relu'"):
+        load_config(overrides=["model.cell=mingru", "model.activation=relu"])
+
+
 def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     """A file that is not UTF-8 is refused by its name."""
     (tmp_path / "my.toml").write_bytes(b'[data]\ntext_column = "Gr\xf6\xdfe"\n')
