@@ -37,7 +37,8 @@ def sample(
         step: the model's step.
         state: after the prompt, of B rows.
         logits: of the first token to emit, float [B, V].
-        length: maximum number of tokens to emit, int32 [B]. This and the following may also be one value for all rows.
+        length: maximum number of tokens to emit, int32 [B]. This and the following may
+            also be one value for all rows.
         temperature: float [B]; 0 takes the likeliest token (the lowest id among equals).
         top_k: only so many of the likeliest tokens are drawn from, int32 [B] (Fan et al. 2018); 0 for all.
             Among equals, lower ids stay.

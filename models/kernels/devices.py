@@ -6,8 +6,8 @@ the same thing, and for which device. The graph calls the one for the CPU. On a 
 implementation selector replaces the call by the other one, before the graph first runs: in Python, in a TF1
 session and in TensorFlow Serving alike.
 
-The selector replaces nothing unless every output of such a function is used, none of its arguments is a constant, and
-no two calls share a name.
+The selector replaces nothing unless every output of such a function is used, none of its arguments is a
+constant, and no two calls share a name.
 """
 
 from __future__ import annotations

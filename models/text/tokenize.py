@@ -63,8 +63,8 @@ def tokenize(
         tokens: the kind of token.
         lowercase: whether case is dropped (for bytes: of ASCII letters only).
         max_length: maximum number of tokens of a text; 0: no limit.
-        truncate: the part that is removed from a longer text: its `end`, or its `middle` (the verdict of a review is
-            often at its end).
+        truncate: the part that is removed from a longer text: its `end`, or its `middle` (the verdict of a
+            review is often at its end).
         subwords: the tokenizer of `subword` tokens.
         lines: whether a line break is a token, `NEWLINE`, of `word` tokens too.
 
