@@ -13,12 +13,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.config import Config, load_config
+from app.training.events import Step
 from data.samples import reviews as sample_reviews
 
 Command = Callable[..., Result]
@@ -131,6 +133,22 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         return folder
 
     return made
+
+
+@pytest.fixture(scope="session")
+def stop_at() -> Callable[..., dict[str, Any]]:
+    """Return a function that gives the arguments with which `train` stops after a step; both count from 1."""
+
+    def arguments(*, epoch: int, step: int) -> dict[str, Any]:
+        stops: list[bool] = []
+
+        def watcher(event: object) -> None:
+            if isinstance(event, Step) and (event.epoch, event.step) == (epoch, step):
+                stops.append(True)
+
+        return {"watcher": watcher, "should_stop": lambda: bool(stops)}
+
+    return arguments
 
 
 @pytest.fixture(scope="session")
@@ -258,7 +276,7 @@ def untrained(once: Once) -> Callable[..., Path]:
         if labels or task_name == "classification":
             vocabularies["labels"] = [b"negative", b"positive"]
         pieces = [(piece, -1.0) for piece in (*(chr(c) for c in range(97, 123)), " g", " good")]
-        subwords = {name: pieces for name in ("vocabulary", "target_vocabulary")}
+        subwords = dict.fromkeys(("vocabulary", "target_vocabulary"), pieces)
         facts = task.facts.model_validate({"subwords": subwords, **FACTS.get(task_name, {})})
         preprocessing = Preprocessing(vocabularies, facts)
         keras.utils.set_random_seed(0)
