@@ -27,6 +27,7 @@ import app.evaluate
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import Config
 from app.evaluate import evaluate
+from app.export import export
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
@@ -357,3 +358,55 @@ def test_tables_show_labels_as_they_are(capsys: pytest.CaptureFixture[str]) -> N
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1].split() == ["[bold]x[/bold]", "[/]", "5"]
     assert "[/]  " in printed
+
+
+# Exports
+
+
+def test_an_export_has_the_metrics_of_its_run(
+    command: Command, run: Path, exported: Path, reviews: Path
+) -> None:
+    """An export and its parent directory have the same metrics as the run on the same data."""
+    of_run, of_export, of_parent = (
+        evaluated(command, model, "--data", reviews, "--no-baseline")
+        for model in (run, exported, exported.parent)
+    )
+
+    assert of_run.keys() == of_export.keys()
+    assert of_export == of_parent
+    assert of_export["loss"] == pytest.approx(of_run["loss"], rel=1e-5)
+    assert {**of_export, "loss": 0} == {**of_run, "loss": 0}
+
+
+def test_an_export_of_other_data_asks_for_data(command: Command, exported: Path) -> None:
+    """An export does not record a path; the error names the option to give the data."""
+    result = command("evaluate", exported)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {exported} ")
+    assert "--data" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_baseline_of_an_export(command: Command, exported: Path, reviews: Path) -> None:
+    """An export without its training data has metrics; the baseline has an error entry that names --data."""
+    found = evaluated(command, exported, "--data", reviews)
+
+    assert found["examples"] == 14
+    assert found["baseline"].keys() == {"name", "error"}
+    assert "--data" in found["baseline"]["error"]
+
+
+def test_an_export_finds_its_sample(command: Command, configured: Configured, tmp_path: Path) -> None:
+    """An export of a model that was trained on a sample is evaluated on it, with the baseline of the run."""
+    options = (*PLAIN, "training.batch_size=500", "text.max_length=20")
+    train("classification", "sample:reviews", configured(*options), run=tmp_path / "run")
+    path = export(tmp_path / "run", output=tmp_path / "export")
+
+    of_run, of_export = (evaluated(command, model) for model in (tmp_path / "run", path))
+
+    assert of_export["dataset"] == of_run["dataset"] == "reviews"
+    assert of_export["examples"] == of_run["examples"] > 100
+    assert of_export["accuracy"] == of_run["accuracy"]
+    assert of_export["baseline"] == of_run["baseline"]
+    assert of_export["baseline"]["accuracy"] > 0.5
