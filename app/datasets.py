@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.config import Config
+from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.base import Task
 from data import prepared
@@ -18,7 +18,7 @@ from data.sources import CatalogueName, open_source
 from data.splits import SPLITS
 
 
-def list_all(config: Config, match: str) -> list[str]:
+def list_all(config: TaskConfig, match: str) -> list[str]:
     """Names for DATA that hold `match`: samples, prepared folders and files, the catalogue."""
     import tensorflow_datasets as tfds
 
@@ -33,7 +33,7 @@ def list_all(config: Config, match: str) -> list[str]:
     return [name for name in names if match.lower() in name.lower()]
 
 
-def prepare(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Dataset:
+def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Dataset:
     """The dataset of DATA on disk, whether or not a model could be trained on it.
 
     A catalogue dataset is prepared whatever its features are.
@@ -73,7 +73,7 @@ def _described(task: Task[Any, Any], row: Row | BadRow) -> Row | BadRow:
     return Row(row.line, task.examples.described(row.values)) if isinstance(row, Row) else row
 
 
-def check(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Report:
+def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Report:
     """What a data doctor finds in DATA; nothing is written, but a catalogue dataset is prepared."""
     import tensorflow as tf
 
@@ -92,7 +92,7 @@ def check(data: str, task_name: str, config: Config, manual_directory: Path | No
         splits = tuple(split for split in source.parts if split in SPLITS)
     text = config.text
     options = config.tokenizing() | {"max_length": 0}
-    if text.tokens == "subword":  # not learned yet: what is to be cut into them is counted
+    if options["tokens"] == "subword":  # not learned yet: what is to be cut into them is counted
         options["tokens"] = "word"
     graph = tf.function(
         lambda texts: tokenize(texts, **options),

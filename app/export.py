@@ -55,7 +55,7 @@ def export(run_path: Path, *, output: Path | None = None, version: int | None = 
     with new_directory(target) as directory:
         tf.saved_model.save(served.module, str(directory), signatures=traced)
         loaded = tf.saved_model.load(str(directory))
-        texts = hard_texts(run.config.text.tokens, run.longest())
+        texts = hard_texts(run.config.tokenizing()["tokens"], run.longest())
         layers = served.model.cudnn_layers()
         signatures = {
             name: SignatureManifest(

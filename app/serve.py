@@ -17,12 +17,12 @@ import uvloop
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.artifacts.saved_model import SAVED_MODEL
-from app.serving.batching import Batching
 from app.serving.grpc_api import grpc_server
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
+from app.serving.options import Batching, Limits
 from app.serving.rest import application
-from app.serving.servables import Limits, Repository, read_manifest, versions_of
+from app.serving.servables import Repository, read_manifest, versions_of
 from data.errors import UserError, did_you_mean
 
 KEEP_ALIVE = 75

@@ -23,7 +23,7 @@ from app.artifacts.run import (
     create_run,
     read_run_manifest,
 )
-from app.config import Config, differences, load_config
+from app.config import TaskConfig, differences, load_config
 from app.tasks import get_task
 from app.training.events import Epoch, Event, Message, Watcher
 from data.embeddings import read_vectors
@@ -56,7 +56,7 @@ def default_run(task: str, dataset: str, now: datetime) -> Path:
     return Path("runs", f"{task}-{dataset}-{now:%Y%m%d}-{now:%H%M%S}")
 
 
-def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config:
+def resolve_epochs(config: TaskConfig, tokens: int, *, to_learn_from: int) -> TaskConfig:
     """Set `training.epochs` if it is 0: more epochs for a short training text, fewer for a long one.
 
     Args:
@@ -71,7 +71,7 @@ def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config
 
 
 def new_model(
-    task: Task[Any, Any], config: Config, preprocessing: Preprocessing[Any], token_counts: np.ndarray
+    task: Task[Any, Any], config: TaskConfig, preprocessing: Preprocessing[Any], token_counts: np.ndarray
 ) -> keras.Model:
     """Return a model with random weights from the seed, and pretrained word vectors if configured.
 
@@ -107,7 +107,7 @@ def new_model(
 def train(
     task_name: str,
     data: str,
-    config: Config,
+    config: TaskConfig,
     *,
     run: Path | None = None,
     resume: bool = False,
@@ -151,7 +151,7 @@ def train(
 def training_steps(
     task_name: str,
     data: str,
-    config: Config,
+    config: TaskConfig,
     *,
     run: Path | None = None,
     resume: bool = False,
@@ -194,7 +194,7 @@ def _train(
     task: Task[Any, Any],
     dataset: Dataset,
     data: str,
-    config: Config,
+    config: TaskConfig,
     run: Path,
     should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
@@ -306,13 +306,13 @@ def _check_task(run: Path, manifest: RunManifest, task: str) -> None:
         raise UserError(f"{run}: cannot be resumed: its task is {manifest.task}, not {task}")
 
 
-def _check_resume(run: Path, manifest: RunManifest, dataset: Dataset, config: Config) -> None:
+def _check_resume(run: Path, manifest: RunManifest, dataset: Dataset, config: TaskConfig) -> None:
     if manifest.dataset_hash != dataset.hash:
         raise UserError(
             f"{run}: cannot be resumed: it was trained on other data: dataset_hash was "
             f"{manifest.dataset_hash!r}, is {dataset.hash!r}"
         )
-    if changed := differences(load_config(file=run / CONFIG), config):
+    if changed := differences(load_config(file=run / CONFIG, require_format=True), config):
         raise UserError(f"{run}: cannot be resumed with another configuration: {'; '.join(changed)}")
     if not manifest.complete and config.training.deterministic and manifest.versions != versions():
         raise UserError(f"{run}: cannot be resumed exactly: it was started with {manifest.versions}")

@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from app.artifacts.warmup import BATCH_SIZES
-from app.serving.batching import Batching
+from app.serving.options import Batching
 from app.tasks import TASKS, get_task
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import threading
 import time
 from collections import deque
@@ -29,6 +28,7 @@ import tensorflow as tf
 from tensorflow.python.eager.cancellation import CancellationManager
 
 from app.serving.errors import Code, Refused
+from app.serving.options import Batching
 from data.batching import in_order
 
 Arrays = dict[str, np.ndarray]
@@ -44,25 +44,6 @@ _ERRORS = {
     tf.errors.OUT_OF_RANGE: Code.INVALID_ARGUMENT,
     tf.errors.RESOURCE_EXHAUSTED: Code.RESOURCE_EXHAUSTED,
 }
-
-
-@dataclass(frozen=True)
-class Batching:
-    """How requests share calls of a model."""
-
-    max_batch_size: int = 64
-    """Rows of one call."""
-    threads: int = os.cpu_count() or 1
-    """Calls of a signature at a time; by default as many as there are cores, as in TensorFlow Serving."""
-    timeout: float = 0.0
-    """Seconds that a row waits for others while a thread is free."""
-    max_queue: int = 1024
-    """Rows of a signature that may be accepted and not yet answered; beyond, requests are refused."""
-    boundaries: tuple[int, ...] = (512,)
-    """Bytes of text that part the short rows from the long ones, which are not called together: each row is
-    padded to the longest one of its call."""
-    direct_calls: int = 4
-    """Calls at a time of a signature whose rows can't share one."""
 
 
 class Queue:

@@ -29,11 +29,11 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log, request_id
 from app.serving.metrics import Metrics
+from app.serving.options import Limits
 from app.serving.servables import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
     TEXT_FEATURE,
-    Limits,
     Repository,
     Servable,
     Signature,

@@ -19,7 +19,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.serving.errors import Code, Refused
-from app.serving.servables import Limits, Repository, Servable
+from app.serving.options import Limits
+from app.serving.servables import Repository, Servable
 from app.serving.tensors import parse
 
 FILES = {

@@ -47,7 +47,8 @@ from app.serving.tensors import (
 if TYPE_CHECKING:
     from app.serving.logs import Log
     from app.serving.metrics import Metrics
-    from app.serving.servables import Limits, Repository, Servable, Signature
+    from app.serving.options import Limits
+    from app.serving.servables import Repository, Servable, Signature
 
 LARGE = 2**14
 """Bytes of a body that is read in a thread: the event loop would stand still for more than about 1 ms."""

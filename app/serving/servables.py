@@ -27,10 +27,11 @@ from app.artifacts.saved_model import SAVED_MODEL
 from app.artifacts.warmup import read_warmup
 from app.prediction.loading import EXPORT_MANIFEST, load_predictor
 from app.prediction.predictor import Predictor
-from app.serving.batching import Batcher, Batching, Direct, Pending
+from app.serving.batching import Batcher, Direct, Pending
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
 from app.serving.metrics import Metrics, QueueLength
+from app.serving.options import Batching, Limits
 from app.tasks.base import Task
 from data.errors import UserError
 
@@ -44,24 +45,6 @@ WARMUP_SECONDS = 600
 INITIALIZER = "__saved_model_init_op"
 """Stands among the signatures of a SavedModel and is none."""
 _repository_numbers = itertools.count()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may ask for; more is refused with INVALID_ARGUMENT."""
-
-    rows: int = 1024
-    """Of one request."""
-    text_bytes: int = 1_000_000
-    """Of one string."""
-    body_bytes: int = 64 * 2**20
-    """Of one HTTP body, and of one gRPC message."""
-    length: int = 10_000
-    """Tokens that one row may ask to be written."""
-    width: int = 100
-    """Texts that a search may follow."""
-    timeout: float = 60.0
-    """Seconds for a request that names no deadline itself."""
 
 
 class TensorInfo(NamedTuple):
@@ -86,7 +69,7 @@ class Signature:
     """
 
     def __init__(
-        self, name: str, definition: SignatureDef, answerer: Batcher | Direct, task: Task, limits: Limits
+        self, name: str, definition: SignatureDef, answerer: Batcher | Direct, task: Task[Any], limits: Limits
     ) -> None:
         self.name = name
         self.method_name: str = definition.method_name

@@ -20,7 +20,8 @@ from starlette.types import Receive, Send
 from app.generate import LARGEST_SEED, Ending, Options, stream
 from app.prediction.predictor import Predictor
 from app.serving.errors import Code, Refused
-from app.serving.servables import Limits, Repository, Servable
+from app.serving.options import Limits
+from app.serving.servables import Repository, Servable
 from app.serving.tensors import parse
 from data.errors import did_you_mean
 

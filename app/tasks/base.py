@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
+from app.config import TaskConfig
 from app.metrics import Metric
 from data.batching import Feed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -42,7 +42,7 @@ OutputArrays = dict[str, np.ndarray]
 Split = tuple[Dataset, Iterable[ExampleBatch]]
 """A dataset, and batches of examples of one of its splits."""
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound=TaskConfig)
 F = TypeVar("F", bound=Facts)
 
 

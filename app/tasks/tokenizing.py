@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts
-from app.config import Config
+from app.config import TaskConfig
 from data.encoding import Texts, UniqueTokens, VocabularyRule
 from data.subwords import learn_subwords
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize, unique_tokens
@@ -32,7 +32,7 @@ class TextTokenizer:
 
 
 def tokenizer_options(
-    config: Config, facts: Facts, *, vocabulary: str = VOCABULARY, collapse: bool = False
+    config: TaskConfig, facts: Facts, *, vocabulary: str = VOCABULARY, collapse: bool = False
 ) -> dict[str, Any]:
     """Return the options of `models.text.tokenize` for a configuration.
 
@@ -45,9 +45,9 @@ def tokenizer_options(
     return _options(config, facts.subwords, vocabulary, collapse)
 
 
-def _options(config: Config, subwords: Subwords, vocabulary: str, collapse: bool) -> dict[str, Any]:
+def _options(config: TaskConfig, subwords: Subwords, vocabulary: str, collapse: bool) -> dict[str, Any]:
     options = config.tokenizing()
-    if config.text.tokens == "subword":
+    if config.tokenizing()["tokens"] == "subword":
         pieces = [piece.encode() for piece, _ in subwords[vocabulary]]
         scores = [score for _, score in subwords[vocabulary]]
         options["subwords"] = SubwordTokenizer(pieces, scores, collapse=collapse)
@@ -55,7 +55,7 @@ def _options(config: Config, subwords: Subwords, vocabulary: str, collapse: bool
 
 
 def text_tokenizer(
-    config: Config,
+    config: TaskConfig,
     texts: Callable[[], Iterable[Texts]],
     *,
     special: tuple[bytes, ...] = SPECIAL_TOKENS,
@@ -75,7 +75,7 @@ def text_tokenizer(
     """
     subwords: Subwords = {}
     size = config.text.vocabulary_size
-    if config.text.tokens == "subword":
+    if config.tokenizing()["tokens"] == "subword":
         pieces = learn_subwords(
             (text for batch in texts() for text in normalize(batch, config.text.lowercase).numpy()),
             vocabulary_size=size - len(special),

@@ -19,13 +19,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
 from app.training.events import Step
 from data.samples import reviews as sample_reviews
 
 Command = Callable[..., Result]
 Snapshot = Callable[..., dict[str, str]]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 SIZES = {"train": 40, "validation": 12, "test": 14}
@@ -63,7 +63,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured() -> Configured:
     """Return a function from `key=value` overrides to the configuration of a tiny model."""
 
-    def configure(*overrides: str) -> Config:
+    def configure(*overrides: str) -> TaskConfig:
         return load_config(overrides=[*(f"{key}={value}" for key, value in TINY.items()), *overrides])
 
     return configure

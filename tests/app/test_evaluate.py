@@ -25,7 +25,7 @@ from sklearn.metrics import (
 
 import app.evaluate
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
+from app.config import TaskConfig
 from app.evaluate import evaluate
 from app.export import export
 from app.prediction.loading import load_predictor
@@ -37,7 +37,7 @@ from data.prepared import FILE_SHARES
 from data.splits import row_hash, split_of
 
 Command = Callable[..., Result]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Jsonl = Callable[..., None]
 
 PLAIN = ("model.layers=0", "model.dropout=0", "model.word_dropout=0")

@@ -13,13 +13,13 @@ import pytest
 import tensorflow as tf
 from click.testing import Result
 
-from app.config import Config
+from app.config import TaskConfig
 from app.export import export, next_version
 from app.prediction.loading import load_predictor
 from app.train import train
 
 Command = Callable[..., Result]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Process = Callable[..., subprocess.CompletedProcess[str]]
 
 HARD = {

@@ -20,7 +20,7 @@ from click.testing import Result
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.artifacts.run import open_run
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
 from app.evaluate import evaluate
 from app.export import export
 from app.generate import STREAMED_TOKENS, Ending, Options, generate, stream
@@ -63,7 +63,7 @@ HARD = {
 }
 
 
-def configured(*overrides: str) -> Config:
+def configured(*overrides: str) -> TaskConfig:
     """Return the configuration of a tiny model."""
     return load_config(
         "generation", overrides=[*(f"{key}={value}" for key, value in SMALL.items()), *overrides]
@@ -671,10 +671,10 @@ def test_samples(command: Command, char: Model) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (("--prompt", ""), 1, "--prompt is empty; give some text, or leave it out to begin a document"),
-        (("--stream", "--beam", 2), 2, "--stream goes with one sampled text"),
-        (("--stream", "--samples", 2), 2, "--stream goes with one sampled text"),
-        (("--stream", "--json"), 2, "--stream goes with one sampled text"),
+        (("--prompt", ""), 1, "--prompt is empty; give a text, or leave the option out to start a document"),
+        (("--stream", "--beam", 2), 2, "--stream prints one sampled text"),
+        (("--stream", "--samples", 2), 2, "--stream prints one sampled text"),
+        (("--stream", "--json"), 2, "--stream prints one sampled text"),
         (("--length", 0), 2, "--length"),
         (("--length", 2**31), 2, "--length"),
         (("--temperature", -1), 2, "--temperature"),
@@ -902,7 +902,7 @@ def test_texts_that_cannot_be_learned_from(
 @pytest.mark.parametrize(
     ("option", "content", "message"),
     [
-        ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected at least 1 for generation"),
+        ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected greater than or equal to 1"),
         ("text.tokens=word", "   \t " * 50, "the train split has no tokens, only white space"),
     ],
 )

@@ -18,13 +18,13 @@ from click.testing import Result
 
 import app.predict
 import app.prediction.loading
-from app.config import Config
+from app.config import TaskConfig
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.train import train
 
 Command = Callable[..., Result]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Snapshot = Callable[..., dict[str, str]]
 
 GOOD = '{"text": "The plot is charming."}'

@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.artifacts.run import open_run
-from app.config import Config, TrainingConfig
+from app.config import TaskConfig, TrainingConfig
 from app.prediction.loading import load_keras_model
 from app.tasks import get_task
 from app.terminal.progress import TrainingDisplay
@@ -33,7 +33,7 @@ from data.errors import UserError
 from models.text import Preprocessor
 
 Command = Callable[..., Result]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Process = Callable[..., subprocess.CompletedProcess[str]]
 Snapshot = Callable[..., dict[str, str]]
 Weights = list[np.ndarray]
@@ -620,7 +620,7 @@ ROWS = [
 ]
 
 
-def first_step(config: Config, initial: Weights, run: Path) -> tuple[list[np.ndarray], float]:
+def first_step(config: TaskConfig, initial: Weights, run: Path) -> tuple[list[np.ndarray], float]:
     """Compute the gradients and the loss of one step over all `ROWS` in NumPy.
 
     The network is: the mean of a row's embeddings, a dense layer, softmax and cross-entropy.
@@ -723,7 +723,7 @@ def test_one_step(
         np.testing.assert_allclose(before - after, 0.5 * gradient, atol=2e-7)
 
 
-def row_weights(folder: Path, targets: list[int], config: Config) -> np.ndarray:
+def row_weights(folder: Path, targets: list[int], config: TaskConfig) -> np.ndarray:
     """Return the weight in the loss of rows with these labels, each of one token."""
     path = folder / "ids"
     np.ones(len(targets), np.uint16).tofile(path)

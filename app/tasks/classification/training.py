@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.metrics import Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.scores import metrics, scores
 from data.batching import Feed
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-class ClassificationTraining(Training[Config, Facts]):
+class ClassificationTraining(Training[ClassificationConfig, Facts]):
     """Training of a `models.classifier.Classifier`."""
 
     def metrics(self, preprocessing: Preprocessing[Facts]) -> tuple[Metric, ...]:
@@ -28,7 +28,7 @@ class ClassificationTraining(Training[Config, Facts]):
         return metrics()
 
     def build_model(
-        self, config: Config, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
+        self, config: ClassificationConfig, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
     ) -> keras.Model:
         """Return a `models.classifier.Classifier`."""
         from models.classifier import Classifier
@@ -38,12 +38,12 @@ class ClassificationTraining(Training[Config, Facts]):
             vocabulary_size=len(preprocessing.vocabulary),
             classes=len(preprocessing.labels),
             embedding_size=model.embedding_size,
-            cell=model.cell,
+            cell=model.cell,  # type: ignore[arg-type]
             units=model.units,
             layers=model.layers,
             bidirectional=model.bidirectional,
             merge_mode=model.merge_mode,
-            pooling=model.pooling,
+            pooling=model.pooling,  # type: ignore[arg-type]
             dropout=model.dropout,
             recurrent_dropout=model.recurrent_dropout,
             word_dropout=model.word_dropout,
@@ -80,7 +80,11 @@ class ClassificationTraining(Training[Config, Facts]):
         )
 
     def evaluator(
-        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[Facts], config: Config
+        self,
+        model: keras.Model,
+        batches: Feed,
+        preprocessing: Preprocessing[Facts],
+        config: ClassificationConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split."""
         from models.losses import label_cross_entropy

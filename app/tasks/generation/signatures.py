@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
+from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.signature import Signature, signature
 from app.tasks.tokenizing import tokenizer_options
@@ -24,7 +24,7 @@ class GenerationSignatures(tf.Module):
     """The signatures of a language model, and the tables that they read."""
 
     def __init__(
-        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: Config
+        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
     ) -> None:
         """Create the lookup tables.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
 from app.metrics import Metric
 from app.tasks.base import Losses, Training, graph_of
+from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import METRICS, scores
 from data.batching import Feed
@@ -27,7 +27,7 @@ SAMPLE_CHARACTERS, SAMPLE_WORDS = 200, 50
 SAMPLE_TEMPERATURE = 0.8
 
 
-class GenerationTraining(Training[Config, GenerationFacts]):
+class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
     """Training of a `models.language_model.LanguageModel`."""
 
     def metrics(self, preprocessing: Preprocessing[GenerationFacts]) -> tuple[Metric, ...]:
@@ -35,7 +35,10 @@ class GenerationTraining(Training[Config, GenerationFacts]):
         return METRICS
 
     def build_model(
-        self, config: Config, preprocessing: Preprocessing[GenerationFacts], token_counts: np.ndarray
+        self,
+        config: GenerationConfig,
+        preprocessing: Preprocessing[GenerationFacts],
+        token_counts: np.ndarray,
     ) -> keras.Model:
         """Return a `models.language_model.LanguageModel`."""
         from models.language_model import LanguageModel
@@ -44,7 +47,7 @@ class GenerationTraining(Training[Config, GenerationFacts]):
         built = LanguageModel(
             vocabulary_size=len(preprocessing.vocabulary),
             embedding_size=model.embedding_size,
-            cell=model.cell,
+            cell=model.cell,  # type: ignore[arg-type]
             units=model.units,
             layers=model.layers,
             activation=model.activation,
@@ -100,7 +103,7 @@ class GenerationTraining(Training[Config, GenerationFacts]):
         model: keras.Model,
         batches: Feed,
         preprocessing: Preprocessing[GenerationFacts],
-        config: Config,
+        config: GenerationConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split."""
         assert isinstance(batches, StreamFeed)
@@ -108,7 +111,7 @@ class GenerationTraining(Training[Config, GenerationFacts]):
         return lambda: scores(*read())
 
     def after_epoch(
-        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: Config
+        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
     ) -> Callable[[], str]:
         """Return a function that generates a sample."""
         import tensorflow as tf

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -52,7 +52,7 @@ class _SchemeWatch(Watch):
             raise UserError(f"{where}:{line}: token {error.token + 1}: {error.reason}") from None
 
 
-class TaggingExamples(Examples[Config, TaggingFacts]):
+class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     """Sentences of tokens with a tag each, and perhaps a label."""
 
     formats: Mapping[str, Any] = {
@@ -65,7 +65,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
     tokens_to_learn_from = 2_000_000
     read_sequences = ("forms",)
 
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: TaggingConfig) -> tuple[Field, ...]:
         """Return tokens and tags, and the optional text and label."""
         data = config.data
         column = data.tag_column
@@ -77,7 +77,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
             Field("label", "label", data.label_column, "--set data.label_column=NAME", optional=True),
         )
 
-    def watch(self, config: Config) -> Watch:
+    def watch(self, config: TaggingConfig) -> Watch:
         """Return a validator of the tag scheme."""
         return _SchemeWatch()
 
@@ -101,7 +101,9 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         if preprocessing.labels and found.labels():
             check_labels_known(found, split, preprocessing.labels)
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[ExampleBatch]]
+    ) -> Plan:
         """Return two sequences: `forms`, the tokens as written, and `tags`, in BIO if they encode spans."""
         detector = SchemeDetector()
         for batch in training():
@@ -126,7 +128,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         return Plan(tokenize, {"forms": "forms", "tags": "tags"}, rules, facts)
 
     def preprocessing(
-        self, encoded: Encoded, dataset: Dataset, config: Config
+        self, encoded: Encoded, dataset: Dataset, config: TaggingConfig
     ) -> Preprocessing[TaggingFacts]:
         """Return words and characters of the training examples, the tags and the labels."""
         import tensorflow as tf
@@ -153,7 +155,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         return Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
 
     def batches(
-        self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: Config
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
     ) -> Feed:
         """Return sentences of similar length, with the characters of each word type of a batch once."""
         import tensorflow as tf
@@ -193,7 +195,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         return RowFeed(forms.lengths[kept], make, batch_size=config.training.batch_size)
 
     def token_counts(
-        self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: Config
+        self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
     ) -> np.ndarray:
         """Return how often each word of the vocabulary occurs in the training examples."""
         import tensorflow as tf
@@ -224,7 +226,7 @@ def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
         yield [names[i] for i in row]
 
 
-def word_reader(preprocessing: Preprocessing[TaggingFacts], config: Config) -> FormReader:
+def word_reader(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> FormReader:
     """Return what looks up the ids of words and of their characters."""
     from models.text import FormReader
 

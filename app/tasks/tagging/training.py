@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
 from app.metrics import Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.scores import TagScore, metrics
 from data.batching import Feed
@@ -25,7 +25,7 @@ ARGUMENTS = ("token_ids", "lengths", "forms", "characters", "character_lengths")
 """Inputs of the network, in order."""
 
 
-class TaggingTraining(Training[Config, TaggingFacts]):
+class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
     """Training of a `models.tagger.Tagger`."""
 
     def metrics(self, preprocessing: Preprocessing[TaggingFacts]) -> tuple[Metric, ...]:
@@ -33,7 +33,7 @@ class TaggingTraining(Training[Config, TaggingFacts]):
         return metrics(has_spans=preprocessing.facts.has_spans, has_labels=bool(preprocessing.labels))
 
     def build_model(
-        self, config: Config, preprocessing: Preprocessing[TaggingFacts], token_counts: np.ndarray
+        self, config: TaggingConfig, preprocessing: Preprocessing[TaggingFacts], token_counts: np.ndarray
     ) -> keras.Model:
         """Return a `models.tagger.Tagger`."""
         from models.tagger import Tagger
@@ -52,7 +52,7 @@ class TaggingTraining(Training[Config, TaggingFacts]):
             character_embedding_size=model.character_embedding_size,
             character_units=model.character_units,
             embedding_size=model.embedding_size,
-            cell=model.cell,
+            cell=model.cell,  # type: ignore[arg-type]
             units=model.units,
             layers=model.layers,
             bidirectional=model.bidirectional,
@@ -98,7 +98,11 @@ class TaggingTraining(Training[Config, TaggingFacts]):
         return Losses(loss, correct, tokens)
 
     def evaluator(
-        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[TaggingFacts], config: Config
+        self,
+        model: keras.Model,
+        batches: Feed,
+        preprocessing: Preprocessing[TaggingFacts],
+        config: TaggingConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split."""
         names = [tag.decode() for tag in preprocessing.vocabularies["tags"]]

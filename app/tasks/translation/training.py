@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.metrics import Metric, perplexity
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.scores import METRICS, validation_bleu
 from app.tasks.translation.vocabularies import target_vocabulary
 from data.batching import Feed
@@ -24,7 +24,7 @@ MOST_TRANSLATED = 1000
 """Approximate number of validation examples that are translated after an epoch."""
 
 
-class TranslationTraining(Training[Config, Facts]):
+class TranslationTraining(Training[TranslationConfig, Facts]):
     """Training of a `models.seq2seq.Seq2Seq`."""
 
     def metrics(self, preprocessing: Preprocessing[Facts]) -> tuple[Metric, ...]:
@@ -32,7 +32,7 @@ class TranslationTraining(Training[Config, Facts]):
         return METRICS
 
     def build_model(
-        self, config: Config, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
+        self, config: TranslationConfig, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
     ) -> keras.Model:
         """Return a `models.seq2seq.Seq2Seq`."""
         from models.seq2seq import Seq2Seq
@@ -42,7 +42,7 @@ class TranslationTraining(Training[Config, Facts]):
             source_vocabulary_size=len(preprocessing.vocabulary),
             target_vocabulary_size=len(target_vocabulary(preprocessing, config)),
             embedding_size=model.embedding_size,
-            cell=model.cell,
+            cell=model.cell,  # type: ignore[arg-type]
             units=model.units,
             layers=model.layers,
             bidirectional=model.bidirectional,
@@ -83,7 +83,11 @@ class TranslationTraining(Training[Config, Facts]):
         return Losses(tf.reduce_sum(nats) / tokens, tf.reduce_sum(correct), tokens)
 
     def evaluator(
-        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[Facts], config: Config
+        self,
+        model: keras.Model,
+        batches: Feed,
+        preprocessing: Preprocessing[Facts],
+        config: TranslationConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split; BLEU of greedy translations of a part of it."""
         import tensorflow as tf

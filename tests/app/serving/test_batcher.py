@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app.serving.batching import Batcher, Batching, Direct, Pending, refusal
+from app.serving.batching import Batcher, Direct, Pending, refusal
 from app.serving.errors import Code, Refused
+from app.serving.options import Batching
 
 TEXT = {"text": tf.TensorSpec([None], tf.string)}
 NUMBERS = {"number": tf.TensorSpec([None], tf.int32)}

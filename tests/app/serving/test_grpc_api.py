@@ -25,7 +25,8 @@ from toy_exports import FOREVER, write_version
 from app.serving.grpc_api import grpc_server
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
-from app.serving.servables import Limits, Repository
+from app.serving.options import Limits
+from app.serving.servables import Repository
 
 Predict = Callable[..., predict_pb2.PredictResponse]
 

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
+from app.serving.options import Limits
 from app.serving.rest import application
-from app.serving.servables import Limits, Repository
+from app.serving.servables import Repository
 
 Ask = Callable[..., Answer]
 Case = tuple[str, str, bytes | str | list[dict[str, Any]], dict[str, str], int]

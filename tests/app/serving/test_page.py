@@ -23,8 +23,9 @@ from app.generate import Options, generate
 from app.predict import answers as predicted
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
+from app.serving.options import Limits
 from app.serving.rest import application
-from app.serving.servables import Limits, Repository, Servable
+from app.serving.servables import Repository, Servable
 from data.formats import Row
 
 Json = dict[str, Any]

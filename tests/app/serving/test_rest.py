@@ -22,7 +22,8 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 from app.serving import rest
 from app.serving.errors import Code, Refused
-from app.serving.servables import Limits, State, TensorInfo, VersionStatus
+from app.serving.options import Limits
+from app.serving.servables import State, TensorInfo, VersionStatus
 from app.serving.streaming import Streamed
 
 PREDICT = "tensorflow/serving/predict"

@@ -18,11 +18,11 @@ from toy_exports import FOREVER, ROWS, seal, write_version
 
 from app.artifacts.warmup import write_warmup
 from app.prediction.loading import load_predictor
-from app.serving.batching import Batching
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
-from app.serving.servables import Limits, Repository, State, versions_of
+from app.serving.options import Batching, Limits
+from app.serving.servables import Repository, State, versions_of
 
 Make = Callable[..., Repository]
 

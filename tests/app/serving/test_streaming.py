@@ -18,8 +18,9 @@ from app.prediction.predictor import Predictor
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
+from app.serving.options import Limits
 from app.serving.rest import application
-from app.serving.servables import Limits, Repository
+from app.serving.servables import Repository
 from app.serving.streaming import MOST_STOPS, Streamed, Streaming
 
 Message = dict[str, Any]

@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.artifacts.run import open_run
-from app.config import Config
+from app.config import TaskConfig
 from app.prediction.loading import load_keras_model, load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks.classification.task import TASK
 from models.classifier import log_odds
 from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize
 
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Process = Callable[..., subprocess.CompletedProcess[str]]
 
 TEXTS = [

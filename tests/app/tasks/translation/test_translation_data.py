@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from translators import Command, Pair, eagerly, pairs_of, refused, settings, tiny, trained
 
-from app.config import Config
+from app.config import TaskConfig
 from app.datasets import prepare
 from app.tasks.translation.task import TASK
 from app.training.encode import encode_dataset
@@ -21,7 +21,7 @@ from models.text import END_ID
 SIDES = ("data.source=en", "data.target=de")
 
 
-def prepared(data: Path, config: Config) -> Dataset:
+def prepared(data: Path, config: TaskConfig) -> Dataset:
     """Return DATA as it is prepared for training."""
     dataset: Dataset = prepare(str(data), "translation", config, None)
     return dataset

@@ -15,7 +15,7 @@ import tensorflow as tf
 from click.testing import Result
 
 from app.artifacts.run import Run, open_run
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
 from app.prediction.loading import load_keras_model
 from app.prediction.predictor import Predictor
 from app.tasks.translation.task import TASK
@@ -81,7 +81,7 @@ HARD = {
 SHORT = [text for name, text in HARD.items() if name != "long"]
 
 
-def tiny(*overrides: str) -> Config:
+def tiny(*overrides: str) -> TaskConfig:
     """Return the configuration of a tiny translator."""
     return load_config("translation", overrides=[*TINY, *overrides])
 
