@@ -6,6 +6,7 @@ A task lists the metrics that it has; whatever selects the best epoch, prints or
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -24,6 +25,22 @@ class Metric:
         return value if self.higher_is_better else -value
 
 
+@dataclass(frozen=True)
+class MetricsByName(Mapping[str, Metric]):
+    """The metrics that a function returns at each access, by name."""
+
+    metrics: Callable[[], Sequence[Metric]]
+
+    def __getitem__(self, name: str) -> Metric:
+        return {metric.name: metric for metric in self.metrics()}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([metric.name for metric in self.metrics()])
+
+    def __len__(self) -> int:
+        return len(self.metrics())
+
+
 LOSS = Metric("loss", "loss", higher_is_better=False)
 ACCURACY = Metric("accuracy", "accuracy")
 MACRO_F1 = Metric("macro_f1", "macro F1")
@@ -32,12 +49,6 @@ LABEL_ACCURACY = Metric("label_accuracy", "label accuracy")
 EXACT_MATCH = Metric("exact_match", "exact match")
 PERPLEXITY = Metric("perplexity", "perplexity", higher_is_better=False)
 BLEU = Metric("bleu", "BLEU")
-
-METRICS = {
-    metric.name: metric
-    for metric in (LOSS, ACCURACY, MACRO_F1, SPAN_F1, LABEL_ACCURACY, EXACT_MATCH, PERPLEXITY, BLEU)
-}
-"""All metrics by name."""
 
 
 def perplexity(loss: float) -> float:

@@ -1,11 +1,11 @@
 """What a task consists of: all that differs between one kind of problem and another.
 
-A task is a record of three parts. `Examples` turns the examples of a dataset into batches. `Training` builds the
-network and computes its losses and metrics. `Predictions` says what the SavedModel computes and what its outputs
-mean. Everything else is written once for all tasks.
+A task is a record of three parts. `Examples` turns the examples of a dataset into batches. `Training` builds
+the network and computes its losses and metrics. `Predictions` says what the SavedModel computes and what its
+outputs mean. Everything else is written once for all tasks.
 
-Modules of tasks import TensorFlow inside functions only, so that data can be found, checked and refused before
-TensorFlow is loaded.
+Modules of tasks import TensorFlow inside functions only, so that data can be found, checked and refused
+before TensorFlow is loaded.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Examples(ABC, Generic[C, F]):
     formats: Mapping[str, Reader]
     """Readers of the file formats that the task trains on."""
     tokens_to_learn_from = 15_000_000
-    """Number of tokens that training reads in all epochs together, if the number of epochs is not configured."""
+    """Number of tokens in all epochs together, if the number of epochs is not configured."""
     read_sequences: tuple[str, ...] = ("tokens",)
     """Names of the encoded sequences that the network reads."""
 
@@ -103,7 +103,7 @@ class Examples(ABC, Generic[C, F]):
         return
 
     def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the fields of an example that `datasets check` examines: `text`, and `label` if there is one."""
+        """Return the fields that `datasets check` examines: `text`, and `label` if there is one."""
         return {name: value for name, value in values.items() if name in ("text", "label")}
 
     @abstractmethod
@@ -128,7 +128,7 @@ class Examples(ABC, Generic[C, F]):
         """Return the batches of a split."""
 
     def token_counts(self, encoded: Encoded, preprocessing: Preprocessing[F], config: C) -> np.ndarray:
-        """Return how often each token of the vocabulary occurs in the training examples: int64 [vocabulary]."""
+        """Return the number of occurrences of each token in the training examples: int64 [vocabulary]."""
         counts: np.ndarray = encoded.counts["vocabulary"]
         return counts
 
@@ -248,8 +248,8 @@ class Predictions(ABC, Generic[C, F]):
             texts: any bytes; at least one.
 
         Returns:
-            by name, one row for each text; shared inputs have their own shape. There may be more inputs than the
-            signature takes. Outputs of the signature that it follows are not among them.
+            by name, one row for each text; shared inputs have their own shape. There may be more inputs than
+            the signature takes. Outputs of the signature that it follows are not among them.
         """
         return {"text": np.array(texts, object)}
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.metrics import Metric
+
 
 @dataclass(frozen=True)
 class Step:
@@ -35,6 +37,8 @@ class Epoch:
     """Line of metrics.jsonl: metrics of training, and of validation as `validation_NAME`."""
     best: bool
     """Whether it is the best epoch so far, so that its weights are kept."""
+    metrics: tuple[Metric, ...] = ()
+    """Validation metrics of the task on this data."""
 
 
 @dataclass(frozen=True)

@@ -405,7 +405,7 @@ def test_an_export_finds_its_sample(command: Command, configured: Configured, tm
 
     of_run, of_export = (evaluated(command, model) for model in (tmp_path / "run", path))
 
-    assert of_export["dataset"] == of_run["dataset"] == "reviews"
+    assert of_export["dataset"] == of_run["dataset"] == "sample_reviews"
     assert of_export["examples"] == of_run["examples"] > 100
     assert of_export["accuracy"] == of_run["accuracy"]
     assert of_export["baseline"] == of_run["baseline"]

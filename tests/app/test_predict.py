@@ -285,7 +285,7 @@ def test_output(command: Command, run: Path, texts: list[str], tmp_path: Path) -
 
     assert (written.exit_code, written.stdout, written.stderr) == (0, "", "")
     assert (tmp_path / "predictions.jsonl").read_text() == printed.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.jsonl", "in.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "predictions.jsonl"]
 
 
 def test_output_with_broken_lines(command: Command, run: Path, tmp_path: Path) -> None:

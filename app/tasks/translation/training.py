@@ -89,7 +89,7 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
         preprocessing: Preprocessing[Facts],
         config: TranslationConfig,
     ) -> Callable[[], dict[str, float]]:
-        """Return a function that computes the metrics of a split; BLEU of greedy translations of a part of it."""
+        """Return a function that computes the metrics of a split, BLEU from greedy translations."""
         import tensorflow as tf
 
         from app.tasks.translation.translator import Translator
