@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from app.artifacts.run import (
 )
 from app.config import TaskConfig, differences, load_config
 from app.tasks import get_task
-from app.training.events import Epoch, Event, Message, Watcher
+from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -37,18 +36,6 @@ if TYPE_CHECKING:
     from app.tasks.base import Task
 
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """How a training ended."""
-
-    path: Path
-    """The run directory."""
-    finished: bool
-    """False: training was stopped, and can be resumed."""
-    best: dict[str, Any]
-    """Line of metrics.jsonl of the best epoch, whose weights are kept; empty before the first one."""
 
 
 def default_run(task: str, dataset: str, now: datetime) -> Path:

@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
     config = load_config(overrides=own(folder, *SMALL))
-    return train("classification", str(DATA / "sst2"), config, run=folder / "sst2").run
+    return train("classification", str(DATA / "sst2"), config, run=folder / "sst2").path
 
 
 def test_run_and_export_agree_on_every_test_row_and_on_hard_texts(run: Path, folder: Path) -> None:

@@ -237,13 +237,13 @@ MISTAKES = [
     (f"{TRAIN} good --run run", 1, ["run exists", "--resume", "another --run"]),
     (f"{TRAIN} good --run no_run", 1, ["no_run exists"]),
     (f"{TRAIN} good --resume", 1, ["--resume", "--run"]),
-    (f"{TRAIN} good --resume --run no_run", 1, ["no_run", "no run"]),
+    (f"{TRAIN} good --resume --run no_run", 1, ["no_run", "not a run directory"]),
     *(
         (f"{verb} {path}", 1, said)
         for verb in ("evaluate", "export", "predict")
         for path, said in (
             ("missing", ["missing", "no such directory"]),
-            ("no_run", ["no_run", "no run", "manifest.json"]),
+            ("no_run", ["no_run", "not a run directory", "manifest.json"]),
             ("changed_model", ["changed_model", "model.keras", "changed"]),
             ("changed_vocabulary", ["changed_vocabulary", "vocabulary.txt", "changed"]),
             ("changed_config", ["changed_config", "config.toml", "changed"]),
@@ -307,7 +307,7 @@ def test_too_few_rows_to_validate_with(
     result = command(*shlex.split(f"{TRAIN} few --run few_run"))
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: few: no row is left to validate with")
+    assert result.stderr.startswith("Error: few: no example is left for validation")
     assert result.stderr.count("\n") == 1
     assert not Path("few_run").exists()
 

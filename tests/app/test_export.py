@@ -209,7 +209,7 @@ def networks(
             "training.batch_size=64", "training.learning_rate=0.05", "text.max_length=24", *options
         )
         tf.config.run_functions_eagerly(True)  # no graph is needed for one batch, and tracing takes its time
-        run = train("classification", str(reviews), config, run=folder / "runs" / name).run
+        run = train("classification", str(reviews), config, run=folder / "runs" / name).path
         found[name] = load_predictor(run)(SHORT)["probabilities"], _parameters(run)
         tf.config.run_functions_eagerly(False)
         exports[name] = export(run, output=folder / "exports" / name)

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from app.generate import STREAMED_TOKENS, Ending, Options, generate, stream
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
-from app.terminal.progress import TrainingDisplay
 from app.train import train
 from data.prepared import prepare
 from data.sources import open_source
@@ -881,7 +879,7 @@ def test_windows_of_any_length(tmp_path: Path, options: tuple[str, ...]) -> None
         (b"", "play.txt: no rows; expected at least one"),
         (b"\xef\xbb\xbf", "play.txt: no rows; expected at least one"),
         (b"One.\nTwo \xff.\n", "play.txt:2: not UTF-8: byte 0xff at character 5"),
-        (b"a", "no row is left to validate with"),
+        (b"a", "no example is left for validation"),
     ],
 )
 def test_texts_that_cannot_be_learned_from(
@@ -937,7 +935,7 @@ def state(run: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.usefixtures("no_lasting_determinism")
-def test_exact_resume(char: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_resume(char: Model, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
     """Stopped in an epoch and resumed, a training ends at the same state bit for bit, the carried one too."""
     config = configured(
         "training.deterministic=true",
@@ -948,19 +946,14 @@ def test_exact_resume(char: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "training.early_stopping_patience=0",
     )
 
-    def stop(self: TrainingDisplay, progress: Any, steps: int, figures: dict[str, float]) -> None:
-        if (progress.epoch, progress.step) == (1, 3):
-            signal.raise_signal(signal.SIGINT)
-
     whole = train("generation", str(char.data), config, run=tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingDisplay, "step", stop)
-        assert not train("generation", str(char.data), config, run=tmp_path / "run").finished
+    stopped = train("generation", str(char.data), config, run=tmp_path / "run", **stop_at(epoch=2, step=3))
+    assert not stopped.finished
     middle = state(tmp_path / "run")
     carried = [name for name in middle if "carried" in name]
     resumed = train("generation", str(char.data), config, run=tmp_path / "run", resume=True)
 
-    expected, found = state(whole.run), state(resumed.run)
+    expected, found = state(whole.path), state(resumed.path)
     assert whole.finished
     assert resumed.finished
     assert len(carried) == 1

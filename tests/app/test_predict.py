@@ -7,6 +7,7 @@ import gzip
 import json
 import random
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -338,3 +339,18 @@ def test_a_savedmodel_of_others(command: Command, exported: Path, tmp_path: Path
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {tmp_path / 'model'} is not an export: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_output_is_a_link(command: Command, run: Path, tmp_path: Path) -> None:
+    """`--output` follows a symbolic link and keeps the mode of its target."""
+    (tmp_path / "in.txt").write_text("good\n")
+    target, link = tmp_path / "target.jsonl", tmp_path / "link.jsonl"
+    target.touch(mode=0o600)
+    link.symlink_to(target.name)
+
+    result = command("predict", run, tmp_path / "in.txt", "--output", link)
+
+    assert result.exit_code == 0
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["label"] in ("negative", "positive")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600

@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import json
 import random
-import signal
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,6 @@ from app.config import load_config
 from app.export import export
 from app.prediction.loading import load_keras_model, load_predictor
 from app.tasks import get_task
-from app.terminal.progress import TrainingDisplay
 from app.train import train
 from app.training.encode import encode_dataset
 from data.prepared import prepare
@@ -729,7 +727,7 @@ def no_lasting_determinism() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_lasting_determinism")
-def test_resumed(jsonl: Jsonl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed(jsonl: Jsonl, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
     """A training that stops in its second epoch and goes on ends at the same weights, bit for bit."""
     jsonl(tmp_path / "data/train.jsonl", sample_rows("train", 24))
     jsonl(tmp_path / "data/validation.jsonl", sample_rows("validation", 4))
@@ -739,20 +737,15 @@ def test_resumed(jsonl: Jsonl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ]
     config = load_config("tagging", overrides=[*TINY, *overrides])
 
-    def stop(self: TrainingDisplay, progress: Any, steps: int, figures: dict[str, float]) -> None:
-        if (progress.epoch, progress.step) == (1, 2):
-            signal.raise_signal(signal.SIGINT)
-
     data = str(tmp_path / "data")
     whole = train("tagging", data, config, run=tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingDisplay, "step", stop)
-        assert not train("tagging", data, config, run=tmp_path / "run").finished
+    stopped = train("tagging", data, config, run=tmp_path / "run", **stop_at(epoch=2, step=2))
+    assert not stopped.finished
     again = train("tagging", data, config, run=tmp_path / "run", resume=True)
 
     assert whole.finished
     assert again.finished
-    first, second = (load_keras_model(open_run(trained.run)).get_weights() for trained in (whole, again))
+    first, second = (load_keras_model(open_run(trained.path)).get_weights() for trained in (whole, again))
     assert len(first) == len(second) > 0
     assert all(map(np.array_equal, first, second))
 
