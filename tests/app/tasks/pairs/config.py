@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.config.sections import DataConfig, TaskConfig, TruncatedText
-from app.tasks.classification.config import ClassificationModel, ClassificationTraining
 from pydantic import Field as Key
 
+from app.config.sections import DataConfig, TaskConfig, TruncatedText
+from app.tasks.classification.config import ClassificationModelConfig, ClassificationTrainingConfig
 
-class PairData(DataConfig):
+
+class PairDataConfig(DataConfig):
     """Two texts and a label."""
 
     first_column: str = Key("first", description="column of the first text")
@@ -21,10 +22,10 @@ class PairConfig(TaskConfig):
     """Everything that a classifier of sentence pairs depends on."""
 
     task: Literal["pairs"] = "pairs"
-    data: PairData = PairData()
+    data: PairDataConfig = PairDataConfig()
     text: TruncatedText = TruncatedText()
-    model: ClassificationModel = ClassificationModel()
-    training: ClassificationTraining = ClassificationTraining()
+    model: ClassificationModelConfig = ClassificationModelConfig()
+    training: ClassificationTrainingConfig = ClassificationTrainingConfig()
 
 
 CONFIG = PairConfig

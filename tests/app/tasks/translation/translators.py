@@ -20,7 +20,8 @@ from app.prediction.loading import load_keras_model
 from app.prediction.predictor import Predictor
 from app.tasks.translation.task import TASK
 from app.tasks.translation.translator import Translator
-from app.train import TrainedRun, train
+from app.train import train
+from app.training.events import TrainedRun
 from models.text import END_ID, PADDING_ID, UNKNOWN_ID, tokenize
 
 Command = Callable[..., Result]
