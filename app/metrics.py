@@ -21,7 +21,7 @@ class Metric:
     higher_is_better: bool = True
 
     def score(self, value: float) -> float:
-        """The value, negated where lower is better, so that larger scores are always better."""
+        """Return the value, negated if lower is better: larger scores are always better."""
         return value if self.higher_is_better else -value
 
 
@@ -52,5 +52,5 @@ BLEU = Metric("bleu", "BLEU")
 
 
 def perplexity(loss: float) -> float:
-    """Perplexity of a loss in nats per token; losses above 700 are clipped to avoid overflow."""
+    """Compute the perplexity of a loss in nats per token; losses above 700 are clipped to avoid overflow."""
     return math.exp(min(loss, 700.0))

@@ -103,8 +103,8 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
                 "nats": tf.reduce_sum(nats),
                 "correct": tf.reduce_sum(correct),
                 "tokens": tf.reduce_sum(tokens),
-                "predicted": translator.write(ids[:, 0], lengths[:, 0]),
-                "references": translator.write(batch["following"], batch["lengths"] - 1),
+                "predicted": translator.decode(ids[:, 0], lengths[:, 0]),
+                "references": translator.decode(batch["following"], batch["lengths"] - 1),
             }
 
         def of_split(_: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:

@@ -94,6 +94,6 @@ def test_bytes_that_are_not_utf_8() -> None:
     vocabulary = [b"", b"[UNK]", b"[END]", b"a", *(bytes([i]) for i in "ü".encode())]
     config = tiny("text.tokens=byte", "text.shared=true")
     translator = Translator(keras.Model(), Preprocessing({"vocabulary": vocabulary}, Facts()), config)
-    texts = translator.write(tf.constant([[3, 4, 5], [3, 4, 3]]), tf.constant([3, 2]))
+    texts = translator.decode(tf.constant([[3, 4, 5], [3, 4, 3]]), tf.constant([3, 2]))
 
     assert [text.decode() for text in texts.numpy()] == ["aü", "a\ufffd"]

@@ -22,7 +22,7 @@ def test_a_width_of_one_is_greedy(predictor: Predictor, opened: Opened, pairs: P
     found = searched(predictor, texts, 1)["text"]
 
     expected = [opened.greedy(text) for text in texts]
-    decoded = [opened.translator.write(tf.constant([ids]), tf.constant([len(ids) - 1])) for ids in expected]
+    decoded = [opened.translator.decode(tf.constant([ids]), tf.constant([len(ids) - 1])) for ids in expected]
     assert all(ids[-1] == END_ID for ids in expected)
     assert found.tolist() == [text.numpy()[0] for text in decoded]
     assert len(set(found)) >= 5
@@ -56,7 +56,7 @@ def test_scores(predictor: Predictor, opened: Opened, pairs: Path, alpha: float,
 
         expected = log_p / ((5 + len(best)) / 6) ** alpha + beta * coverage
 
-        assert opened.translator.write(ids[:, 0], lengths[:, 0]).numpy()[0] == translation
+        assert opened.translator.decode(ids[:, 0], lengths[:, 0]).numpy()[0] == translation
         assert score == pytest.approx(expected, abs=1e-5)
         assert float(scores[0, 0]) == pytest.approx(expected, abs=1e-5)
         assert not beta or coverage < -0.01
