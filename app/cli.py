@@ -529,7 +529,12 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
     metavar="N",
     help="Number of the version. [default: the next one]",
 )
-def export(run: Path, output: Path | None, version: int | None) -> None:
+@click.option(
+    "--with-training-text",
+    is_flag=True,
+    help="Include the longest training text, verbatim, in the test inputs that 'verify' replays.",
+)
+def export(run: Path, output: Path | None, version: int | None, with_training_text: bool) -> None:
     """Export a run as a SavedModel that takes raw strings, to OUTPUT/VERSION/.
 
     The export contains preprocessing, model and decoding, and loads without this program.
@@ -541,7 +546,8 @@ def export(run: Path, output: Path | None, version: int | None) -> None:
     _quiet()
     from app.export import export as run_export
 
-    click.echo(str(run_export(run, output=output, version=version)))
+    path = run_export(run, output=output, version=version, with_training_text=with_training_text)
+    click.echo(str(path))
 
 
 SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
@@ -725,11 +731,8 @@ def datasets() -> None:
 
 @datasets.command("list")
 @click.argument("match", metavar="[MATCH]", default="")
-@config_options
-def list_datasets(
-    match: str, config_file: Path | None, preset: str | None, overrides: tuple[str, ...]
-) -> None:
-    """List the names of samples, prepared datasets and TensorFlow Datasets that contain MATCH.
+def list_datasets(match: str) -> None:
+    """List the names of samples and of TensorFlow Datasets that contain MATCH.
 
     Without MATCH, all names are listed.
 
@@ -738,11 +741,9 @@ def list_datasets(
       textrnn datasets list imdb
     """
     _quiet()
-    from app.config import load_config
     from app.datasets import list_all
 
-    config = load_config(file=config_file, preset=preset, overrides=overrides)
-    for name in list_all(config, match):
+    for name in list_all(match):
         click.echo(name)
 
 

@@ -161,7 +161,7 @@ def training_steps(
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     examples = task.examples
     fields = examples.fields(config)
-    source = open_source(data, fields, examples.formats, examples.parallel(config))
+    source = open_source(data, fields, examples.shapes, examples.parallel(config))
     dataset = prepare(
         source,
         fields,
@@ -273,7 +273,7 @@ def _op_determinism(deterministic: bool) -> Iterator[None]:
 
 
 def _described(preprocessing: Preprocessing[Any], token_counts: np.ndarray, manifest: RunManifest) -> str:
-    from models.text import UNKNOWN_ID
+    from models.text.tokens import UNKNOWN_ID
 
     return (
         f"{manifest.examples['train']:,} training examples, "

@@ -23,7 +23,7 @@ from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.train import train
 from data.prepared import Dataset
-from models.text import locate
+from models.text.locate import locate
 
 DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 

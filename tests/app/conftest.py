@@ -260,7 +260,7 @@ def untrained(once: Once) -> Callable[..., Path]:
 
     from app.artifacts.preprocessing import Preprocessing
     from app.tasks import get_task
-    from models.text import SEQUENCE_TOKENS
+    from models.text.tokens import SEQUENCE_TOKENS
 
     def export(path: Path, task_name: str, overrides: Sequence[str], *, labels: bool) -> None:
         sizes = [f"model.{name}=4" for name in ("units", "embedding_size")]

@@ -30,7 +30,8 @@ from app.train import train
 from data.prepared import prepare
 from data.sources import open_source
 from data.splits import training_rows
-from models.text import END_ID, tokenize
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID
 
 Command = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]
@@ -761,7 +762,7 @@ def test_evaluate_documents(word: Model) -> None:
     """Of documents each one's end counts too, and each is read with its label."""
     run = open_run(word.path)
     task = get_task("generation")
-    source = open_source(str(word.data), task.fields(run.config), task.formats)
+    source = open_source(str(word.data), task.fields(run.config), task.examples.shapes)
     dataset = prepare(source, task.fields(run.config), directory=run.config.data_directory())
     (rows,) = dataset.batches("test")
     nats = []
@@ -805,7 +806,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Return the text of each split, and of what a training learns from and is validated with."""
     config = configured(f"data.directory={cache}")
     task = get_task("generation")
-    source = open_source(str(data), task.fields(config), task.formats)
+    source = open_source(str(data), task.fields(config), task.examples.shapes)
     dataset = prepare(source, task.fields(config), directory=cache)
     seen: dict[str, list[Any]] = {}
     for split, batch in training_rows(dataset, task, config):
@@ -816,7 +817,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
 @pytest.mark.parametrize("piece", [1 << 16, 100])
 def test_a_text_is_cut_by_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     """The first 90 % of a text are learned from, the next 5 % validate, the last 5 % test."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", piece)
     text = play()
     (tmp_path / "play.txt").write_text(text)
 
@@ -832,7 +833,7 @@ def test_the_end_of_a_training_text_is_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """Of a folder with a training text alone, the text's end validates, however short the text is."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", piece)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/train.txt").write_text(play())
 

@@ -28,7 +28,7 @@ from app.training.encode import encode_dataset
 from data.prepared import prepare
 from data.samples import tags as sample_tags
 from data.sources import open_source
-from models.text import FormReader
+from models.text.words import WordEncoder
 
 Command = Callable[..., Result]
 Jsonl = Callable[..., None]
@@ -338,7 +338,7 @@ def test_spans_begin_with_b(name: str, request: pytest.FixtureRequest) -> None:
     for weight in model.trainable_variables:
         weight.assign(noise.normal(size=weight.shape))
     model.make_portable()  # of these weights
-    arrays = FormReader(vocabularies["vocabulary"], vocabularies["characters"])(tf.ragged.constant(texts))
+    arrays = WordEncoder(vocabularies["vocabulary"], vocabularies["characters"])(tf.ragged.constant(texts))
     order = ("token_ids", "lengths", "forms", "characters", "character_lengths")
     emissions = model(*(arrays[name] for name in order))["emissions"].numpy()
     free = [
@@ -658,7 +658,7 @@ def test_every_scheme_is_learnt_as_bio(schemes: Path, tmp_path: Path, scheme: st
     config = load_config("tagging", overrides=TINY)
     task = get_task("tagging")
     fields = task.fields(config)
-    source = open_source(str(schemes / scheme), fields, task.formats)
+    source = open_source(str(schemes / scheme), fields, task.examples.shapes)
     dataset = prepare(source, fields, directory=tmp_path, watch=task.watch(config))
 
     encoded, _ = encode_dataset(dataset, task, config, tmp_path)
@@ -910,11 +910,11 @@ MISTAKES = {
     ),
     "contradicting": (
         TAGGED * 8 + '{"tokens": ["a", "b"], "tags": ["B-X", "I-Y"]}\n' + TAGGED,
-        "{path}:9: token 2: 'I-Y' behind 'B-X': in BIO, a span begins with 'B-Y'",
+        "{path}:9: token 2: 'I-Y' after 'B-X': in BIO, a span begins with 'B-Y'",
     ),
     "neither": (
         TAGGED * 3 + '{"tokens": ["a"], "tags": ["PERSON"]}\n' + TAGGED,
-        "{path}:4: token 1: 'PERSON' is neither O nor a letter and a type, as B-PER and I-PER are",
+        "{path}:4: token 1: 'PERSON' is neither O nor a letter and a type, such as B-PER or I-PER",
     ),
     "some labels": (
         LABELLED * 3 + TAGGED * 2,
@@ -922,7 +922,7 @@ MISTAKES = {
     ),
     "one tag": (
         '{"tokens": ["a", "b"], "tags": ["O", "O"]}\n' * 4,
-        "only one tag in the training rows ('O')",
+        "the training examples have only one tag ('O'); expected at least 2",
     ),
     "one label": (LABELLED * 4, "only one class in the training rows ('x'); expected at least two"),
     "no tokens": (
@@ -935,7 +935,10 @@ MISTAKES = {
         "{path}:1: no column 'upos'; there is 'tokens', 'ner'; name it with --set data.tag_column=NAME; "
         "'textrnn datasets check' lists all such rows",
     ),
-    "nothing": ('{"tokens": [], "tags": []}\n' * 20, "only one tag in the training rows (None)"),
+    "nothing": (
+        '{"tokens": [], "tags": []}\n' * 20,
+        "the train split has no tokens, only empty examples; give examples with tokens and tags",
+    ),
 }
 
 
@@ -952,6 +955,26 @@ def test_mistakes(command: Command, tmp_path: Path, name: str) -> None:
     assert result.exit_code == 1
     assert result.stderr == f"Error: {message.format(path=path)}\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_empty_validation_examples_are_refused(command: Command, tmp_path: Path, held_out: bool) -> None:
+    """A split without a token has no loss; be it a file or what is held out."""
+    empty = '{"tokens": [], "tags": []}\n'
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.jsonl").write_text(TAGGED + (empty * 9 if held_out else ""))
+    if not held_out:
+        (data / "validation.jsonl").write_text(empty * 3)
+    # All empty examples have one hash; where it is not held out, the example with tokens is.
+    options = settings("data.validation_fraction=0.5")
+    result = command("train", "tagging", data, "--run", tmp_path / "run", *options)
+
+    assert result.exit_code == 1
+    assert (
+        "has no tokens, only empty examples" in result.stderr or "no row is left to validate" in result.stderr
+    )
+    assert result.stderr.count("\n") == 1
 
 
 def test_an_unknown_column(command: Command, treebank: Path, tmp_path: Path) -> None:

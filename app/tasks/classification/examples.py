@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,14 +12,14 @@ from app.tasks.classification.config import ClassificationConfig
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
-from data.formats import Field, read_csv, read_jsonl, read_tsv
+from data.formats import Field
 from data.prepared import Dataset, Scan
 
 
 class ClassificationExamples(Examples[ClassificationConfig, Facts]):
     """Texts with one label each."""
 
-    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+    shapes = ("records",)
 
     def fields(self, config: ClassificationConfig) -> tuple[Field, ...]:
         """Return the text and its label."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from app.tasks.generation.facts import GenerationFacts
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.formats import CONTINUES, Field, read_csv, read_document, read_jsonl, read_tsv
+from data.formats import CONTINUES, Field
 from data.prepared import Dataset, Scan
 from data.streams import StreamFeed, documents
 
@@ -22,12 +21,7 @@ from data.streams import StreamFeed, documents
 class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
     """Texts, perhaps with a label each that conditions the model."""
 
-    formats: Mapping[str, Any] = {
-        "txt": read_document,
-        "jsonl": read_jsonl,
-        "csv": read_csv,
-        "tsv": read_tsv,
-    }
+    shapes = ("document", "records")
     tokens_to_learn_from = 22_000_000
 
     def fields(self, config: GenerationConfig) -> tuple[Field, ...]:
@@ -58,7 +52,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
     ) -> Plan:
         """Return one sequence, `tokens`, with an end token after each document; columns `continues`, `label`."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
-        from models.text import END, SEQUENCE_TOKENS
+        from models.text.tokens import END, SEQUENCE_TOKENS
 
         tokenizer = text_tokenizer(
             config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
@@ -104,7 +98,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         config: GenerationConfig,
     ) -> StreamFeed:
         """Return windows of streams that carry the hidden state from one window to the next."""
-        from models.text import END_ID
+        from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         tokens, continues = rows.sequences["tokens"], rows.columns[CONTINUES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,17 +16,18 @@ from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
-from data.formats import Field, Row, Value, read_conll, read_conllu, read_jsonl
+from data.formats import Field, Row, Value
 from data.prepared import Dataset, Scan, Watch
 from data.tags import Scheme, SchemeDetector, SchemeError, convert
 from data.vocabulary import most_frequent
 
 if TYPE_CHECKING:
-    from models.text import FormReader
+    from models.text.words import WordEncoder
 
 DESCRIBED_AT_ONCE = 50_000
 """Word types whose ids are looked up in one call."""
 UNLIMITED = 1 << 31
+NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
 
 
 class _SchemeWatch(Watch):
@@ -55,13 +56,7 @@ class _SchemeWatch(Watch):
 class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     """Sentences of tokens with a tag each, and perhaps a label."""
 
-    formats: Mapping[str, Any] = {
-        "conllu": read_conllu,
-        "conll": read_conll,
-        "bio": read_conll,
-        "iob2": read_conll,
-        "jsonl": read_jsonl,
-    }
+    shapes = ("sentences", "records")
     tokens_to_learn_from = 2_000_000
     read_sequences = ("forms",)
 
@@ -91,8 +86,12 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """Require at least two tags, and at least two labels if there are any."""
         super().check(found)
         tags = found.labels("tags")
-        if tags and len(tags.get("train", ())) < 2:
-            raise UserError(f"only one tag in the training examples ({next(iter(tags['train']), None)!r})")
+        for split in ("train", "validation"):
+            if tags and found.rows[split] and not tags.get(split):
+                raise UserError(NO_TOKENS.format(split=split))
+        if tags and len(tags.get("train", ())) == 1:
+            only = next(iter(tags["train"]))
+            raise UserError(f"the training examples have only one tag ({only!r}); expected at least 2")
         if found.labels():
             check_labels(found)
 
@@ -133,7 +132,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """Return words and characters of the training examples, the tags and the labels."""
         import tensorflow as tf
 
-        from models.text import as_word
+        from models.text.words import lookup_key
 
         forms, counts = encoded.vocabularies["forms"], encoded.counts["forms"]
         words: Counter[bytes] = Counter()
@@ -142,7 +141,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         for form, count in zip((forms[i] for i in seen), counts[seen], strict=True):
             for character in form.decode(errors="replace"):
                 characters[character.encode()] += int(count)
-        looked_up = as_word(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
+        looked_up = lookup_key(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
         for word, count in zip(looked_up.numpy(), counts[seen], strict=True):
             words[word] += int(count)
         found = {
@@ -174,6 +173,8 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         character_lengths = np.concatenate([lengths for _, _, lengths in parts])
         characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
         kept = np.flatnonzero(forms.counts)  # an example without tokens has no loss
+        if not len(kept):
+            raise UserError(NO_TOKENS.format(split=split))
 
         def make(indices: np.ndarray) -> Batch:
             ids, lengths = forms.batch(kept[indices])
@@ -226,16 +227,16 @@ def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
         yield [names[i] for i in row]
 
 
-def word_reader(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> FormReader:
+def word_reader(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> WordEncoder:
     """Return what looks up the ids of words and of their characters."""
-    from models.text import FormReader
+    from models.text.words import WordEncoder
 
     characters = preprocessing.vocabularies["characters"]
-    return FormReader(preprocessing.vocabulary, characters, lowercase=config.text.lowercase)
+    return WordEncoder(preprocessing.vocabulary, characters, lowercase=config.text.lowercase)
 
 
 def _vocabulary(tokens: Counter[bytes], size: int, min_count: int) -> list[bytes]:
-    from models.text import SPECIAL_TOKENS
+    from models.text.tokens import SPECIAL_TOKENS
 
     names = [name for name in tokens if name not in SPECIAL_TOKENS]
     counts = np.array([tokens[name] for name in names], np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from app.tasks.translation.vocabularies import target_name
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.formats import Field, Value, read_csv, read_jsonl, read_tsv
+from data.formats import Field, Value
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class TranslationExamples(Examples[TranslationConfig, Facts]):
     """A source text and a target text."""
 
-    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+    shapes = ("records",)
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
 
@@ -49,7 +49,7 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
     ) -> Plan:
         """Return two sequences, `source` and `target`, of one shared vocabulary or of two."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
-        from models.text import SEQUENCE_TOKENS
+        from models.text.tokens import SEQUENCE_TOKENS
 
         def tokenizer(names: Sequence[str], vocabulary: str) -> TextTokenizer:
             def texts() -> Iterator[np.ndarray]:
@@ -87,7 +87,7 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
         self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: TranslationConfig
     ) -> Feed:
         """Return pairs of similar length; pairs with a truncated side are left out, as the sides differ."""
-        from models.text import END_ID
+        from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         source, target = rows.sequences["source"], rows.sequences["target"]

@@ -20,7 +20,8 @@ from app.prediction.loading import load_keras_model, load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks.classification.task import TASK
 from models.classifier import log_odds
-from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize
+from models.text.normalize import normalize
+from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
 Configured = Callable[..., TaskConfig]
 Process = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,7 +20,7 @@ from data.prepared import Dataset, Scan
 class PairExamples(Examples[Any, Facts]):
     """Two texts and a label."""
 
-    formats = CLASSIFICATION.examples.formats
+    shapes = CLASSIFICATION.examples.shapes
     read_sequences = ("first", "second")
 
     def fields(self, config: Any) -> tuple[Field, ...]:
@@ -44,7 +44,7 @@ class PairExamples(Examples[Any, Facts]):
     def plan(self, dataset: Dataset, config: Any, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
         """Return two sequences of one vocabulary, and the column `label`."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
-        from models.text import SEQUENCE_TOKENS
+        from models.text.tokens import SEQUENCE_TOKENS
 
         def texts() -> Iterator[np.ndarray]:
             for batch in training():
@@ -71,7 +71,7 @@ class PairExamples(Examples[Any, Facts]):
 
     def batches(self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: Any) -> Feed:
         """Return pairs of similar length: the first text, a separator, and the second text."""
-        from models.text import END_ID
+        from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         first, second = rows.sequences["first"], rows.sequences["second"]

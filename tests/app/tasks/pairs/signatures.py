@@ -10,7 +10,9 @@ import tensorflow as tf
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.tasks.signature import Signature, signature
 from app.tasks.tokenizing import tokenizer_options
-from models.text import END_ID, Preprocessor, tokenize
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID
 
 
 def signatures(

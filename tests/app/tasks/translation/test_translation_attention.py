@@ -12,7 +12,8 @@ from translators import SHORT, Networks, Opened, translated
 
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
-from models.text import END_ID, tokenize
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID
 
 Attend = Callable[..., dict[str, np.ndarray]]
 

@@ -23,7 +23,7 @@ from translators import (
 )
 
 from app.prediction.predictor import Predictor
-from models.text import END_ID
+from models.text.tokens import END_ID
 
 
 def lines_of(output: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from app.tasks.translation.task import TASK
 from app.training.encode import encode_dataset
 from data.errors import UserError
 from data.prepared import Dataset, Scan
-from models.text import END_ID
+from models.text.tokens import END_ID
 
 SIDES = ("data.source=en", "data.target=de")
 

@@ -12,7 +12,7 @@ from translators import HARD, NETWORKS, Networks, Opened, pairs_of
 
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
-from models.text import END_ID
+from models.text.tokens import END_ID
 
 
 def scored(predictor: Predictor, pairs: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from translators import Opened, pairs_of, searched, translated
 
 from app.prediction.predictor import Predictor
-from models.text import END_ID
+from models.text.tokens import END_ID
 
 
 def test_a_width_of_one_is_greedy(predictor: Predictor, opened: Opened, pairs: Path) -> None:

@@ -19,7 +19,7 @@ from app.prediction.predictor import Predictor
 from app.tasks.translation.scores import validation_bleu
 from app.tasks.translation.task import TASK
 from app.train import new_model
-from models.text import END_ID
+from models.text.tokens import END_ID
 
 
 def test_it_learns(translator: Path, pairs: Path, predictor: Predictor) -> None:

@@ -22,7 +22,8 @@ from app.tasks.translation.task import TASK
 from app.tasks.translation.translator import Translator
 from app.train import train
 from app.training.events import TrainedRun
-from models.text import END_ID, PADDING_ID, UNKNOWN_ID, tokenize
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID, PADDING_ID, UNKNOWN_ID
 
 Command = Callable[..., Result]
 Pair = tuple[str, str]
