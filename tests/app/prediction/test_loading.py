@@ -118,8 +118,8 @@ def no_weights(export: Path) -> None:
     ("damage", "parts"),
     [
         (remove, ("is not an export", "manifest.json")),
-        (not_json, ("is not an export", "manifest.json")),
-        (foreign, ("is not an export", "manifest.json")),
+        (not_json, ("manifest.json", "not JSON")),
+        (foreign, ("manifest.json", "not a manifest of textrnn")),
         (older, ("manifest.json", "format 0 is not supported")),
         (newer, ("manifest.json", "format 99 is not supported")),
         (incomplete, ("manifest.json", "signatures")),

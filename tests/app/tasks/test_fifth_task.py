@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from collections.abc import Callable
@@ -16,6 +17,9 @@ import app.tasks
 from app.config import load_config
 from app.export import export
 from app.prediction.loading import load_predictor
+from app.serving.logs import Log
+from app.serving.metrics import Metrics
+from app.serving.repository import Repository
 from app.train import train
 
 Command = Callable[..., Result]
@@ -128,7 +132,26 @@ def test_verify(command: Command, exported: Path) -> None:
     assert result.exit_code == 0, result.stderr
 
 
-def test_neighbours_change_nothing(run: Path) -> None:
+def test_the_server_loads_it(run: Path, exported: Path) -> None:
+    """The server loads the export and computes what the run computes."""
+    inputs = {
+        "first": np.array([b"it is red", b"it is blue"], object),
+        "second": np.array([b"a red one", b"a black one"], object),
+    }
+    expected = load_predictor(run).run("serving_default", inputs, np.array([1, 1]))
+    repository = Repository({"colours": exported.parent}, metrics=Metrics(), log=Log(io.StringIO()))
+    repository.poll()
+    try:
+        with repository.acquire("colours") as servable:
+            found = servable.signatures["serving_default"](inputs)
+    finally:
+        repository.stop()
+
+    assert found["label"].tolist() == expected["label"].tolist()
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-5)
+
+
+def test_padding_changes_nothing(run: Path) -> None:
     """A pair has the same prediction alone and in a batch with longer ones."""
     predictor = load_predictor(run)
     first, second = [b"it is red", b"", b"it is blue"], [b"a red one", b"a black one " * 5, b""]

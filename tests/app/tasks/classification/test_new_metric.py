@@ -12,8 +12,11 @@ import pytest
 from click.testing import Result
 from sklearn.metrics import balanced_accuracy_score
 
+from app.config import load_config
 from app.metrics import Metric
 from app.tasks.classification.scores import SCORES
+from app.tasks.classification.task import TASK
+from app.train import train
 
 Command = Callable[..., Result]
 
@@ -70,18 +73,24 @@ def test_it_is_shown(trained: tuple[Path, Result]) -> None:
     assert f"val {TITLE} " in line
 
 
-def test_it_may_select_the_best_epoch(command: Command, trained: tuple[Path, Result], reviews: Path) -> None:
-    """The metric is accepted as `training.early_stopping_metric`, and offered if the name is misspelt."""
-    assert f'early_stopping_metric = "{NAME}"' in (trained[0] / "config.toml").read_text()
+def test_it_selects_the_best_epoch(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `training.early_stopping_metric` it keeps the epoch with the highest value."""
+    script = [
+        {"loss": 1.0, "accuracy": 0.5, "macro_f1": 0.5, NAME: 0.6},
+        {"loss": 0.5, "accuracy": 0.9, "macro_f1": 0.9, NAME: 0.7},
+        {"loss": 0.1, "accuracy": 0.9, "macro_f1": 0.9, NAME: 0.1},
+    ]
+    metrics = iter(script)
+    monkeypatch.setattr(type(TASK.training), "evaluator", lambda *_: lambda: next(metrics))
+    config = load_config("classification", overrides=[*SETTINGS, "training.epochs=3"])
 
-    setting = "training.early_stopping_metric=balance_accuracy"
-    result = command("train", "classification", reviews, "--set", setting)
+    result = train("classification", str(reviews), config, run=tmp_path / "run")
 
-    assert result.exit_code == 1
-    assert f"did you mean '{NAME}'?" in result.stderr
+    assert result.best["epoch"] == 2
+    assert f'early_stopping_metric = "{NAME}"' in (tmp_path / "run/config.toml").read_text()
 
 
-def test_it_is_evaluated(command: Command, evaluated: dict[str, Any]) -> None:
+def test_it_is_evaluated(evaluated: dict[str, Any]) -> None:
     """`evaluate` reports the metric of the model, as computed from the confusion matrix."""
     confusion = np.array(evaluated["confusion"])
 
