@@ -161,7 +161,7 @@ def test_broken_lines_have_an_error_in_place(
 
     found = predictions_of(result)
     assert result.exit_code == 1
-    assert result.stderr == "6 of the lines could not be read; each has an 'error' in its place\n"
+    assert result.stderr == "6 of the lines could not be parsed; their output is an 'error'\n"
     assert [prediction.get("line") for prediction in found] == [None, 2, 3, 4, 5, 6, 7, None]
     assert all(prediction.keys() == {"error", "line"} for prediction in found[1:-1])
     assert found[0] == found[-1] == predictions_of(command("predict", run, stdin=GOOD[10:-2]))[0]

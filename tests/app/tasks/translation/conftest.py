@@ -59,10 +59,10 @@ for path in job["exports"]:
         "tf2": listed(numbers(answer(text=tf.constant(texts)))),
         "search": listed(numbers(search(text=tf.constant(texts), **options))),
     }
+    short = [text for text in texts if len(text) < 1000]
     score = loaded.signatures["score"]
     result["score"] = {name: value.numpy().tolist()
-                       for name, value in score(text=tf.constant(texts), target=tf.constant(texts)).items()}
-    short = [text for text in texts if len(text) < 1000]
+                       for name, value in score(text=tf.constant(short), target=tf.constant(short)).items()}
     if "attention" in loaded.signatures:
         result["attended tf2"] = attended(numbers(loaded.signatures["attention"](text=tf.constant(short))))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
