@@ -284,20 +284,27 @@ def evaluate(
     )
 
 
-def export(run: PathName, *, output: PathName | None = None, version: int | None = None) -> Path:
+def export(
+    run: PathName,
+    *,
+    output: PathName | None = None,
+    version: int | None = None,
+    with_training_text: bool = False,
+) -> Path:
     """Export a run as a SavedModel that takes strings.
 
     Args:
         run: a finished run.
         output: directory of the model; None: `exports/NAME`.
         version: version to create; None: the next one.
+        with_training_text: include the longest training text in the test inputs of the export.
 
     Returns:
         the new directory, `OUTPUT/VERSION`.
     """
     from app.export import export as run_export
 
-    return run_export(Path(run), output=_path(output), version=version)
+    return run_export(Path(run), output=_path(output), version=version, with_training_text=with_training_text)
 
 
 def serve(
@@ -318,20 +325,14 @@ def serve(
     Raises:
         UserError: a package of `textrnn[serve]` is missing, a directory is not an export, or a port is used.
     """
-    try:
+    from app.extras import extra
+
+    with extra("serve", "serve"):
         from app.serve import labels_of, models_of
         from app.serve import serve as run_server
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in SERVING_PACKAGES:
-            raise
-        raise UserError(f"serve needs {error.name}; pip install 'textrnn[serve]'") from None
     given = [exports] if isinstance(exports, str | PathLike) else exports
     models = models_of([str(export) for export in given], name)
     run_server(models, labels=labels_of(labels, list(models)), **options)
-
-
-SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
-"""Packages of the extra `serve`."""
 
 
 def _config(
