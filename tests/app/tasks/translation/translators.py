@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +94,9 @@ def eagerly() -> Iterator[None]:
     """Run functions step by step: tracing a graph takes longer than a handful of steps."""
     tf.config.run_functions_eagerly(True)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Even though the `tf.config")  # of tf.data, which traces anyway
+            yield
     finally:
         tf.config.run_functions_eagerly(False)
 
