@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,21 @@ from translators import (
     translated,
 )
 
+import app.evaluate
+import app.prediction.loading
+from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from models.text.tokens import END_ID
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once() -> Iterator[None]:
+    """Load each model once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        load = functools.cache(load_predictor)
+        patch.setattr(app.prediction.loading, "load_predictor", load)
+        patch.setattr(app.evaluate, "load_predictor", load)
+        yield
 
 
 def lines_of(output: str) -> list[dict[str, Any]]:
