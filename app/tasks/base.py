@@ -240,6 +240,21 @@ class Predictions(ABC, Generic[C, F]):
         texts = [row.text().encode() for row in rows]
         return self.to_json(predictor.run_texts(self.signature, texts))
 
+    def score(
+        self, predictor: Predictor, texts: Sequence[str], targets: Sequence[str] | None
+    ) -> list[dict[str, float]]:
+        """Return the loss of texts, or of target texts, by name for each text.
+
+        Args:
+            predictor: of the task.
+            texts: at least one.
+            targets: a target for each text; None: the texts themselves are scored.
+
+        Raises:
+            UserError: the task does not score texts, or needs targets, or takes none.
+        """
+        raise UserError(f"a {predictor.info.task} model does not score texts")
+
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return inputs of a signature for given texts, to try out a model.
 
@@ -334,3 +349,9 @@ def graph_of(
         for name, array in arrays.items()
     }
     return tf.function(step, input_signature=[specs], autograph=False)
+
+
+def by_row(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return the outputs of a signature, one value per row each, as a dictionary for each row."""
+    columns = [values.tolist() for values in outputs.values()]
+    return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
