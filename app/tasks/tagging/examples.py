@@ -18,6 +18,7 @@ from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.formats import Field, Row, Value, read_conll, read_conllu, read_jsonl
 from data.prepared import Dataset, Scan, Watch
+from data.splits import TRAINING_SPLITS
 from data.tags import Scheme, SchemeDetector, SchemeError, convert
 from data.vocabulary import most_frequent
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 DESCRIBED_AT_ONCE = 50_000
 """Word types whose ids are looked up in one call."""
 UNLIMITED = 1 << 31
+NO_TOKENS = "the {split} examples have no tokens; add examples with tokens"
 
 
 class _SchemeWatch(Watch):
@@ -91,6 +93,9 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         """Require at least two tags, and at least two labels if there are any."""
         super().check(found)
         tags = found.labels("tags")
+        for split, counts in tags.items():
+            if split in TRAINING_SPLITS and not counts:
+                raise UserError(NO_TOKENS.format(split=split))
         if tags and len(tags.get("train", ())) < 2:
             raise UserError(f"only one tag in the training examples ({next(iter(tags['train']), None)!r})")
         if found.labels():
@@ -128,11 +133,18 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
     def preprocessing(
         self, encoded: Encoded, dataset: Dataset, config: Config
     ) -> Preprocessing[TaggingFacts]:
-        """Return words and characters of the training examples, the tags and the labels."""
+        """Return words and characters of the training examples, the tags and the labels.
+
+        Raises:
+            UserError: the examples of a split have no tokens.
+        """
         import tensorflow as tf
 
         from models.text import as_word
 
+        for split, rows in encoded.splits.items():
+            if not rows.sequences["forms"].counts.sum():
+                raise UserError(NO_TOKENS.format(split=split))
         forms, counts = encoded.vocabularies["forms"], encoded.counts["forms"]
         words: Counter[bytes] = Counter()
         characters: Counter[bytes] = Counter()
