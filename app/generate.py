@@ -74,8 +74,8 @@ def check_model(predictor: Predictor, label: str | None) -> None:
     """
     if not all(name in predictor.signatures for name in SIGNATURES):
         raise UserError(
-            f"{predictor.info.where} is a {predictor.info.task} model, which does not generate text; pass a model "
-            "that was trained with 'textrnn train generation' (or use 'textrnn predict')"
+            f"{predictor.info.where} is a {predictor.info.task} model, which does not generate text; pass a "
+            "model that was trained with 'textrnn train generation' (or use 'textrnn predict')"
         )
     known = [name.decode() for name in predictor.info.preprocessing.labels]
     if label is not None and not known:
@@ -164,8 +164,8 @@ def stream(
         tokens: sampled for each piece.
 
     Yields:
-        what each call of the model adds to the text; empty while it may be the beginning of a stop string, or of
-        a character.
+        what each call of the model adds to the text; empty while it may be the beginning of a stop string, or
+        of a character.
 
     Returns:
         how the text ended.

@@ -54,7 +54,7 @@ class GenerationExamples(Examples[Config, GenerationFacts]):
             check_labels_known(found, split, preprocessing.labels)
 
     def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
-        """Return one sequence, `tokens`, with an end token after each document; columns `continues`, `label`."""
+        """Return the sequence `tokens`, with an end token after each document, and two columns."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
         from models.text import END, SEQUENCE_TOKENS
 

@@ -21,14 +21,15 @@ def signatures(
 ) -> dict[str, Signature]:
     """Return `serving_default`, `tokens` and `score`.
 
-    `serving_default`: `text` string [B] → `tokens`, `tags` string [B, T], `start`, `end` int32 [B, T] in characters,
-    `length` int32 [B]; with labels `label` string [B] and `score` float [B].
+    `serving_default`: `text` string [B] → `tokens`, `tags` string [B, T], `start`, `end` int32 [B, T] in
+    characters, `length` int32 [B]; with labels `label` string [B] and `score` float [B].
 
-    `tokens`: `tokens` string [B, T], empty strings after the end of a row → `tags` string [B, T], `length` int32
-    [B]; with labels as above.
+    `tokens`: `tokens` string [B, T], empty strings after the end of a row → `tags` string [B, T], `length`
+    int32 [B]; with labels as above.
 
-    `score`: `tokens`, `tags` string [B, T] → `loss` float [B], the sum over the tokens of a row in nats; `scored`
-    int32 [B], the number of these tokens. Both are 0 for a row with a tag that the model does not know.
+    `score`: `tokens`, `tags` string [B, T] → `loss` float [B], the sum over the tokens of a row in nats;
+    `scored` int32 [B], the number of these tokens. Both are 0 for a row with a tag that the model does not
+    know.
     """
     reader = module.reader = word_reader(preprocessing, config)
     tags = list(preprocessing.vocabularies["tags"])

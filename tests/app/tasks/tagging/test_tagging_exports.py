@@ -190,7 +190,7 @@ def test_evaluate_an_export(command: Command, joint: Path, exported: Path) -> No
 def test_evaluate_an_export_of_other_data(
     command: Command, crf: Path, crf_export: Path, jsonl: Jsonl, tmp_path: Path
 ) -> None:
-    """An export does not record the path of its data: it needs --data, and then has the metrics of its run."""
+    """An export does not record the path of its data; with --data it has the metrics of its run."""
     jsonl(tmp_path / "rows.jsonl", sample_rows("test", 12))
     options = ("--data", tmp_path / "rows.jsonl", "--split", "all")
 

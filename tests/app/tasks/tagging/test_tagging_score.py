@@ -69,23 +69,22 @@ def test_loss_of_a_softmax(joint: Path) -> None:
 
 def test_loss_of_a_crf(crf: Path) -> None:
     """With a CRF the loss is log of the sum over all sequences of tags, minus the score of the given."""
-    row = min(sample_rows("test", 40), key=lambda row: len(row["tokens"]))
-    network, scores, names = emissions(crf, row["tokens"])
+    (row,) = sample_rows("test", 1)
+    tokens, tags = row["tokens"][:3], row["tags"][:3]
+    network, scores, names = emissions(crf, tokens)
     moves, first, last = (
         weight.numpy().astype(np.float64)
-        for weight in (network.crf.transitions, network.crf.first, network.crf.last)
+        for weight in (network.crf.transitions, network.crf.start, network.crf.end)
     )
-    length = len(row["tokens"])
-    assert length <= 5
 
     def total(ids: tuple[int, ...]) -> float:
         value = first[ids[0]] + last[ids[-1]] + sum(scores[i, tag] for i, tag in enumerate(ids))
         return float(value + sum(moves[a, b] for a, b in itertools.pairwise(ids)))
 
-    every = np.array([total(ids) for ids in itertools.product(range(len(names)), repeat=length)])
-    given = total(tuple(names.index(tag) for tag in row["tags"]))
+    every = np.array([total(ids) for ids in itertools.product(range(len(names)), repeat=3)])
+    given = total(tuple(names.index(tag) for tag in tags))
 
-    found = score(crf, [row["tokens"]], [row["tags"]])
+    found = score(crf, [tokens], [tags])
     assert found["loss"][0] == pytest.approx(log_sum(every) - given, rel=1e-4)
 
 

@@ -121,7 +121,8 @@ def test_metrics_of_plain_tags(
 ) -> None:
     """A metric that plain tags do not have is refused before training, with the metrics that they have."""
     rows = [{"tokens": ["a", word], "tags": ["DET", tag], "label": tag} for word, tag in WORDS * 4]
-    jsonl(tmp_path / "data" / "train.jsonl", rows)
+    for split in ("train", "validation"):
+        jsonl(tmp_path / "data" / f"{split}.jsonl", rows)
     data = tmp_path / "data" if labels else treebank
 
     _refused(command, data, tmp_path / "run", metric, available)
