@@ -57,9 +57,9 @@ class GenerationSignatures(tf.Module):
     def all(self) -> dict[str, Signature]:
         """Return all signatures by name.
 
-        `serving_default` samples texts; `generate` has all sampling options; `beam` searches; `score` computes
-        the loss of texts; `score_pieces` that of documents piece by piece; `begin` and `resume` sample texts
-        piece by piece. The caller keeps the state between two pieces.
+        `serving_default` samples texts; `generate` has all sampling options; `beam` searches.
+        `score` computes the loss of texts; `score_pieces` that of documents piece by piece.
+        `begin` and `resume` sample texts piece by piece. The caller keeps the state between two pieces.
         """
         prompt = _rows("prompt", tf.string)
         length, seed = _rows("length", tf.int32), _rows("seed", tf.int32)

@@ -38,10 +38,11 @@ def loaded_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def joint(once: Once, command: Command) -> Path:
-    """Return a run on the sample, with slots and intents."""
+    """Return a run without a CRF on the sample, with slots and intents."""
 
     def make(folder: Path) -> None:
-        options = settings(*TINY, *NO_DROPOUT, "training.batch_size=16", "model.units=12")
+        own = ("training.batch_size=16", "model.units=12", "model.crf=false")
+        options = settings(*TINY, *NO_DROPOUT, *own)
         result = command(
             "train", "tagging", "sample:tags", "--preset", "fast", *options, "--run", folder / "run"
         )
