@@ -1,6 +1,6 @@
-"""The command line: it parses, calls one function, and prints.
+"""The command line: each command parses its options, calls one function and prints the result.
 
-TensorFlow is imported inside the commands, so that help is printed at once.
+TensorFlow is imported inside the commands, so that help is printed immediately.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from app.serving.options import Batching, Limits
 from app.tasks import TASKS
 from data.errors import UserError
 
@@ -21,10 +22,10 @@ INTERRUPTED = 130
 
 
 class OneLineErrors(click.Group):
-    """Ends a user's mistake in one line, `Error: …`: status 2 for the command line, 1 for anything else."""
+    """A group that reports user errors in one line, `Error: …`, with status 2 for usage errors and 1 else."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Runs the command line and exits."""
+        """Run the command line and exit."""
         try:
             result = super().main(*args, **(options | {"standalone_mode": False}))
         except click.exceptions.NoArgsIsHelpError as error:
@@ -39,10 +40,10 @@ class OneLineErrors(click.Group):
         except (click.Abort, KeyboardInterrupt):
             click.echo("Error: interrupted", err=True)
             status = INTERRUPTED
-        except BrokenPipeError:  # the reader of a pipe has gone: there is no one left to tell
+        except BrokenPipeError:  # the reader of a pipe has exited: nobody reads an error message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 1
-        except OSError as error:  # a full disk, a directory that may not be written
+        except OSError as error:  # e.g. a full disk, or a directory without write permission
             click.echo(f"Error: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
             status = 1
         else:
@@ -57,16 +58,26 @@ def _quiet() -> None:
 
 
 def config_options(command: Any) -> Any:
-    """The options that make a configuration."""
+    """Add the options that select a configuration."""
     for option in (
-        click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Set a key."),
-        click.option("--preset", metavar="NAME", help="Start from a named configuration, e.g. fast."),
+        click.option(
+            "--set",
+            "overrides",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Set a configuration key; may be repeated.",
+        ),
+        click.option(
+            "--preset",
+            metavar="NAME",
+            help="Use the values of a named configuration, e.g. fast.",
+        ),
         click.option(
             "--config",
             "config_file",
             type=DIRECTORY,
             metavar="FILE.toml",
-            help="Read a configuration, e.g. that of a run.",
+            help="Read keys from a TOML file, e.g. the config.toml of a run; --set overrides it.",
         ),
     ):
         command = option(command)
@@ -77,23 +88,25 @@ manual_dir_option = click.option(
     "--manual-dir",
     type=DIRECTORY,
     metavar="DIR",
-    help="Raw files of a tfds: dataset, so that they need not be downloaded.",
+    help="Directory of raw files of a tfds: dataset, which are then not downloaded.",
 )
 beam_option = click.option(
     "--beam",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Translation: texts followed in the search; 1: greedy [default: decoding.beam of the run].",
+    help="Beam width of translation; 1: greedy decoding. [default: decoding.beam of the model]",
 )
 task_option = click.option(
-    "--task", default="classification", type=click.Choice(list(TASKS)), help="How rows are read."
+    "--task", default="classification", type=click.Choice(list(TASKS)), help="Task that DATA is for."
 )
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(package_name="textrnn", prog_name="textrnn")
 def main() -> None:
-    """Trains, evaluates, exports and applies recurrent text models.
+    """Train, evaluate, export and serve recurrent text models.
 
     \b
     Example, from a table of texts and labels to a SavedModel:
@@ -108,12 +121,21 @@ def main() -> None:
 @click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
 @click.argument("data", metavar="DATA")
 @click.option(
-    "--run", type=DIRECTORY, metavar="DIR", help="Run directory [default: runs/TASK-NAME-DATE-TIME]."
+    "--run",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="Run directory to create. [default: runs/TASK-NAME-DATE-TIME]",
 )
 @config_options
-@click.option("--resume", is_flag=True, help="Go on where an interrupted training stopped.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Resume an interrupted training in the run directory --run.",
+)
 @manual_dir_option
-@click.option("--print-config", is_flag=True, help="Print the configuration, each key with its meaning.")
+@click.option(
+    "--print-config", is_flag=True, help="Print the configuration with a description of each key, and exit."
+)
 def train(
     task: str,
     data: str,
@@ -125,7 +147,11 @@ def train(
     manual_dir: Path | None,
     print_config: bool,
 ) -> int:
-    """Train a model on DATA: sample:NAME, tfds:NAME, a folder or a file.
+    """Train a model for TASK on DATA and write a run directory.
+
+    TASK is classification, tagging, generation or translation. DATA is sample:NAME (generated), tfds:NAME
+    (TensorFlow Datasets), a folder with train.EXT and perhaps validation.EXT and test.EXT, or a single file.
+    Keys of the configuration are set with --set SECTION.KEY=VALUE; --print-config lists them.
 
     \b
     Examples:
@@ -143,15 +169,15 @@ def train(
     if print_config:
         click.echo(dump_config(config), nl=False)
         return 0
+    from app import api
     from app.terminal.signals import stop_signals
-    from app.train import train as run_training
     from app.training.display import TrainingDisplay
 
     with stop_signals() as should_stop, TrainingDisplay() as display:
-        trained = run_training(
+        trained = api.train(
             task,
             data,
-            config,
+            config=config,
             run=run,
             resume=resume,
             manual_directory=manual_dir,
@@ -161,23 +187,29 @@ def train(
     if not trained.finished:
         click.echo(f"{trained.path}: interrupted; run the same command with --resume to continue", err=True)
         return INTERRUPTED
-    figures = {k: v for k, v in trained.best.items() if k == "epoch" or k.startswith("validation_")}
-    shown = ", ".join(f"{k.removeprefix('validation_')} {v:.4g}" for k, v in figures.items())
+    metrics = {k: v for k, v in trained.best.items() if k == "epoch" or k.startswith("validation_")}
+    shown = ", ".join(f"{k.removeprefix('validation_')} {v:.4g}" for k, v in metrics.items())
     click.echo(f"{trained.path}: done; best epoch on the validation split: {shown}", err=True)
     click.echo(str(trained.path))
     return 0
 
 
 @main.command()
-@click.argument("run", metavar="RUN", type=DIRECTORY)
-@click.option("--data", metavar="DATA", help="Other data than the run was trained on.")
-@click.option("--split", default="test", show_default=True, help="train, validation, test or all.")
+@click.argument("model", metavar="MODEL", type=DIRECTORY)
+@click.option(
+    "--data", metavar="DATA", help="DATA to evaluate on. [default: the data that the model was trained on]"
+)
+@click.option(
+    "--split", default="test", metavar="NAME", help="Split to evaluate on: train, validation, test or all."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--baseline/--no-baseline", default=True, help="Compare with an honest simple model.")
+@click.option(
+    "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
+)
 @beam_option
 @manual_dir_option
 def evaluate(
-    run: Path,
+    model: Path,
     data: str | None,
     split: str,
     as_json: bool,
@@ -185,7 +217,9 @@ def evaluate(
     beam: int | None,
     manual_dir: Path | None,
 ) -> None:
-    """Evaluate a run on a split of its data, or of other data.
+    """Compute metrics of a model on a split of its data, or of other data.
+
+    MODEL is a run directory or an export.
 
     \b
     Examples:
@@ -193,10 +227,10 @@ def evaluate(
       textrnn evaluate runs/reviews --data newer.csv --split all --json
     """
     _quiet()
-    from app.evaluate import evaluate as run_evaluation
+    from app import api
 
-    result = run_evaluation(
-        run, data=data, split=split, with_baseline=baseline, beam=beam, manual_directory=manual_dir
+    result = api.evaluate(
+        model, data=data, split=split, baseline=baseline, beam=beam, manual_directory=manual_dir
     )
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
@@ -210,15 +244,19 @@ def evaluate(
 @click.argument("model", metavar="MODEL", type=DIRECTORY)
 @click.argument("input_file", metavar="[INPUT|-]", default="-")
 @click.option(
-    "--output", type=DIRECTORY, metavar="FILE", help="Write the answers there, whole or not at all."
+    "--output", type=DIRECTORY, metavar="FILE", help="Write the predictions to FILE. [default: stdout]"
 )
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(["jsonl", "csv", "tsv", "txt"]),
-    help="How INPUT is written [default: by its name; txt for stdin]. Answers are JSON lines.",
+    help="Format of INPUT. [default: by the file name; txt for stdin]",
 )
-@click.option("--text-column", metavar="NAME", help="Column of the text [default: as in training].")
+@click.option(
+    "--text-column",
+    metavar="NAME",
+    help="Column of the text in INPUT. [default: as in training]",
+)
 @beam_option
 def predict(
     model: Path,
@@ -228,15 +266,15 @@ def predict(
     text_column: str | None,
     beam: int | None,
 ) -> int:
-    """Answer each line of INPUT with a run or an exported SavedModel.
+    """Predict for each line of INPUT, or of stdin, and print one JSON object for each, in the same order.
 
-    One line of JSON comes out for each text that goes in, in the same order. A text that can't be read
-    gives {"error", "line"} in its place, and the exit status is 1 at the end.
+    MODEL is a run directory or an export. For a line that can't be parsed, {"error", "line"} is printed, and
+    the exit status is 1.
 
     \b
     Examples:
       textrnn predict runs/reviews new_reviews.txt
-      textrnn predict exports/reviews/1 new.csv --text-column review --output answers.jsonl
+      textrnn predict exports/reviews/1 new.csv --text-column review --output predictions.jsonl
       echo "What a film!" | textrnn predict exports/reviews
     """
     _quiet()
@@ -251,75 +289,94 @@ def predict(
         text_column=text_column,
     )
     if failed:
-        click.echo(f"{failed} of the lines could not be read; each has an 'error' in its place", err=True)
+        click.echo(f"{failed} of the lines could not be parsed; their output is an 'error'", err=True)
     return 1 if failed else 0
 
 
 @main.command()
 @click.argument("model", metavar="MODEL", type=DIRECTORY)
-@click.option("--prompt", metavar="TEXT", help="What the text follows [default: the start of a document].")
-@click.option("--label", metavar="NAME", help="Of a model that was trained with labels: which one.")
+@click.option("--prompt", metavar="TEXT", help="Text to continue. [default: the start of a document]")
+@click.option(
+    "--label",
+    metavar="NAME",
+    help="Label to condition on, if the model was trained with labels. [default: no label]",
+)
 @click.option(
     "--length",
     type=click.IntRange(min=1, max=2**31 - 1),
     metavar="N",
     default=500,
-    show_default=True,
-    help="Most tokens.",
+    help="Maximum number of tokens to generate.",
 )
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0),
     metavar="F",
     default=1.0,
-    show_default=True,
-    help="Below 1: safer, above: wilder; 0: always the likeliest token.",
+    help="Sampling temperature: logits are divided by it; 0: greedy decoding.",
 )
 @click.option(
     "--top-k",
     type=click.IntRange(min=0, max=2**31 - 1),
     metavar="N",
     default=0,
-    help="Draw from the N likeliest tokens; 0: all.",
+    help="Sample from the N most probable tokens; 0: all.",
 )
 @click.option(
     "--top-p",
     type=click.FloatRange(min=0, max=1, min_open=True),
     metavar="F",
     default=1.0,
-    help="Draw from the likeliest tokens that hold this share of probability; 1: all.",
+    help="Sample from the most probable tokens whose probabilities sum to F (nucleus sampling); 1: all.",
 )
 @click.option(
     "--repetition-penalty",
     type=click.FloatRange(min=0, min_open=True),
     metavar="F",
     default=1.0,
-    help="Above 1: tokens of the last 64 are less likely.",
+    help="Penalty on tokens that are among the last 64; 1: none, larger values repeat less.",
 )
-@click.option("--beam", type=click.IntRange(min=1), metavar="N", help="Search with N beams, draw nothing.")
+@click.option(
+    "--beam", type=click.IntRange(min=1), metavar="N", help="Beam search of width N instead of sampling."
+)
 @click.option(
     "--length-penalty",
     type=float,
     metavar="F",
     default=1.0,
-    show_default=True,
-    help="Of a search: more for longer texts.",
+    help="Length-penalty exponent of --beam; larger values favour longer texts.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0, max=2**31 - 1),
     metavar="N",
     default=0,
-    show_default=True,
-    help="The same seed gives the same text.",
+    help="Random seed of sampling.",
 )
 @click.option(
-    "--samples", type=click.IntRange(min=1), metavar="N", default=1, help="Texts, with seeds N, N+1, …"
+    "--samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    help="Number of texts to generate; the i-th one, from 0, uses seed SEED + i.",
 )
-@click.option("--stop", "stops", metavar="TEXT", multiple=True, help="End the text before this string.")
-@click.option("--stream", "streams", is_flag=True, help="Print the text as it grows.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line: prompt, text, score.")
+@click.option(
+    "--stop",
+    "stops",
+    metavar="TEXT",
+    multiple=True,
+    help="Stop at this string, which is not printed; may be repeated.",
+)
+@click.option("--stream", "streams", is_flag=True, help="Print the text while it is generated.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object for each text: prompt, text, score (log probability).",
+)
+@click.pass_context
 def generate(
+    context: click.Context,
     model: Path,
     prompt: str | None,
     label: str | None,
@@ -336,7 +393,9 @@ def generate(
     streams: bool,
     as_json: bool,
 ) -> None:
-    """Write text with a language model: a run or an exported SavedModel.
+    """Generate text with a language model.
+
+    MODEL is a run directory or an export. Text is sampled from the model, or searched for with --beam.
 
     \b
     Examples:
@@ -345,9 +404,10 @@ def generate(
       textrnn generate exports/plays/1 --prompt "To be" --stream
     """
     if prompt == "":
-        raise UserError("--prompt is empty; give some text, or leave it out to begin a document")
+        raise UserError("--prompt is empty; give a text, or leave the option out to start a document")
     if streams and (beam or samples > 1 or as_json):
-        raise click.UsageError("--stream goes with one sampled text, not with --beam, --samples or --json")
+        raise click.UsageError("--stream prints one sampled text; it excludes --beam, --samples and --json")
+    _check_beam_options(context, beam, samples)
     _quiet()
     from app.generate import Options, stream
     from app.generate import generate as run_generation
@@ -367,29 +427,54 @@ def generate(
     )
     predictor = load_predictor(model)
     prompt = prompt or ""
-    begin = prompt.encode(errors="surrogateescape").decode(errors="replace")  # bytes that are no text
+    begin = prompt.encode(errors="surrogateescape").decode(errors="replace")  # invalid UTF-8
     if streams:
         click.echo(begin, nl=False)
         for piece in stream(predictor, prompt, options):
             click.echo(piece, nl=False)
         click.echo()
         return
-    for i, made in enumerate(run_generation(predictor, [prompt] * samples, options)):
+    for i, generated in enumerate(run_generation(predictor, [prompt] * samples, options)):
         if as_json:
-            line = {"prompt": begin, "text": made.text, "score": round(made.score, 6)}
+            line = {"prompt": begin, "text": generated.text, "score": round(generated.score, 6)}
             click.echo(json.dumps(line, ensure_ascii=False))
         else:
-            click.echo("\n---\n" * (i > 0) + begin + made.text)
+            click.echo("\n---\n" * (i > 0) + begin + generated.text)
+
+
+SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
+
+
+def _check_beam_options(context: click.Context, beam: int | None, samples: int) -> None:
+    """Refuse options that have no effect with or without beam search."""
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+    if beam is None:
+        if given("length_penalty"):
+            raise click.UsageError("--length-penalty applies to beam search; add --beam N, or leave it out")
+        return
+    ignored = [name for name in SAMPLING_OPTIONS if given(name)] + ["samples"] * (samples > 1)
+    if ignored:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        raise click.UsageError(f"{names}: not used by beam search; leave out either --beam or {names}")
 
 
 @main.command()
-@click.argument("run", metavar="RUN", type=DIRECTORY)
+@click.argument("model", metavar="MODEL", type=DIRECTORY)
 @click.argument("text", metavar="TEXT")
 @click.option(
-    "--output", type=DIRECTORY, metavar="FILE", default="attention.png", show_default=True, help="PNG or SVG."
+    "--output",
+    type=DIRECTORY,
+    metavar="FILE",
+    default="attention.png",
+    help="Image file to write, PNG or SVG.",
 )
-def inspect(run: Path, text: str, output: Path) -> None:
-    """Draw which words a translator looked at while it wrote each word of its answer.
+def inspect(model: Path, text: str, output: Path) -> None:
+    """Plot the attention weights of a translation model for one sentence, and print the translation.
+
+    MODEL is a run directory or an export.
 
     \b
     Example:
@@ -399,17 +484,18 @@ def inspect(run: Path, text: str, output: Path) -> None:
     from app.inspect import draw
     from app.prediction.loading import load_predictor
 
-    click.echo(draw(load_predictor(run), text, output))
+    click.echo(draw(load_predictor(model), text, output))
 
 
 @main.command()
 @click.argument("export", metavar="EXPORT", type=DIRECTORY)
-@click.option("--no-replay", is_flag=True, help="Look at files and graph alone, and run nothing.")
+@click.option("--no-replay", is_flag=True, help="Check files and graph only; do not run the model.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify(export: Path, no_replay: bool, as_json: bool) -> None:
-    """Let an export prove itself: its files, operations, kernels and answers, on this machine.
+    """Check an export on this machine.
 
-    The exit status is 0 if it can be shipped, else 1.
+    It checks file checksums, graph operations and kernels for each device, and it replays the golden outputs
+    that were recorded at export. The exit status is 0 if all checks pass, else 1.
 
     \b
     Examples:
@@ -417,9 +503,9 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
       textrnn verify exports/reviews/3 --json
     """
     _quiet()
-    from app.verify import verify as look
+    from app.verify import verify as run_verification
 
-    report = look(export, replay=not no_replay)
+    report = run_verification(export, replay=not no_replay)
     if as_json:
         click.echo(json.dumps(report.as_json(), ensure_ascii=False))
     else:
@@ -431,107 +517,146 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
 
 @main.command()
 @click.argument("run", metavar="RUN", type=DIRECTORY)
-@click.option("--output", type=DIRECTORY, metavar="DIR", help="Model directory [default: exports/NAME].")
-@click.option("--version", type=click.IntRange(min=1), metavar="N", help="[default: the next one]")
-def export(run: Path, output: Path | None, version: int | None) -> None:
-    """Write a run as a SavedModel that takes raw strings, to OUTPUT/<version>/.
+@click.option(
+    "--output",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="Directory of the model's versions. [default: exports/NAME]",
+)
+@click.option(
+    "--version",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of the version. [default: the next one]",
+)
+@click.option(
+    "--with-training-text",
+    is_flag=True,
+    help="Include the longest training text, verbatim, in the test inputs that 'verify' replays.",
+)
+def export(run: Path, output: Path | None, version: int | None, with_training_text: bool) -> None:
+    """Export a run as a SavedModel that takes raw strings, to OUTPUT/VERSION/.
+
+    The export contains preprocessing, model and decoding, and loads without this program.
 
     \b
     Example:
       textrnn export runs/reviews --output exports/reviews
     """
     _quiet()
-    from app.export import export as run_export
+    from app import api
 
-    click.echo(str(run_export(run, output=output, version=version)))
-
-
-SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
+    path = api.export(run, output=output, version=version, with_training_text=with_training_text)
+    click.echo(str(path))
 
 
 @main.command()
 @click.argument("exports", metavar="EXPORT...", nargs=-1, required=True)
-@click.option("--name", metavar="NAME", help="Of the only EXPORT [default: that of its directory].")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all.")
 @click.option(
-    "--rest-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: a free one."
+    "--name", metavar="NAME", help="Model name, if there is one EXPORT. [default: the directory name]"
 )
 @click.option(
-    "--grpc-port", type=click.IntRange(0, 65535), default=8500, show_default=True, help="0: a free one."
+    "--host", metavar="ADDRESS", default="127.0.0.1", help="Address to listen on; 0.0.0.0: all interfaces."
+)
+@click.option(
+    "--rest-port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=8501,
+    help="REST port; 0: any free port.",
+)
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=8500,
+    help="gRPC port; 0: any free port.",
 )
 @click.option(
     "--label",
     "labels",
     metavar="[NAME:]LABEL=VERSION",
     multiple=True,
-    help="A name for a version, e.g. stable=3; that version is served, too.",
+    help="Label of a version, e.g. stable=3. That version is also served. May be repeated.",
 )
 @click.option(
-    "--keep", type=click.IntRange(min=1), default=1, show_default=True, help="Newest versions to serve."
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    help="Number of newest versions to serve of each model.",
 )
 @click.option(
     "--poll",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
     default=1.0,
-    show_default=True,
-    help="Seconds between looks for new versions.",
+    help="Seconds between scans of the directories for new versions.",
 )
 @click.option(
     "--grace",
     type=click.FloatRange(min=0),
+    metavar="SECONDS",
     default=30.0,
-    show_default=True,
-    help="Seconds that accepted requests have when the server is told to stop.",
+    help="Seconds to finish in-flight requests after SIGTERM.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds for an answer.",
+    metavar="SECONDS",
+    default=Limits.timeout,
+    help="Request timeout in seconds, for requests without a deadline.",
 )
 @click.option(
     "--max-batch-size",
     type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Rows of several requests in one call of a model.",
+    metavar="N",
+    default=Batching.max_batch_size,
+    help="Maximum number of rows in a batch.",
 )
 @click.option(
     "--batch-timeout",
     type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="Milliseconds that a row waits for others.",
+    metavar="MS",
+    default=Batching.timeout * 1000,
+    help="Milliseconds that a row waits for further rows of its batch.",
 )
 @click.option(
     "--max-queue",
     type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    help="Rows that may wait; beyond, requests are refused.",
+    metavar="N",
+    default=Batching.max_queue,
+    help="Maximum number of queued rows of a signature; further requests are refused.",
 )
 @click.option(
-    "--max-rows", type=click.IntRange(min=1), default=1024, show_default=True, help="Rows of a request."
+    "--max-rows",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=Limits.rows,
+    help="Maximum number of rows in a request.",
 )
 @click.option(
-    "--max-text", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Bytes of a text."
+    "--max-text",
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    default=Limits.text_bytes,
+    help="Maximum size of one input string, in bytes.",
 )
 @click.option(
     "--max-body",
     type=click.IntRange(min=1),
-    default=64 * 2**20,
-    show_default=True,
-    help="Bytes of an HTTP body or a gRPC message.",
+    metavar="BYTES",
+    default=Limits.body_bytes,
+    help="Maximum size of an HTTP body or a gRPC message, in bytes.",
 )
 @click.option(
     "--max-length",
     type=click.IntRange(min=1),
-    default=10_000,
-    show_default=True,
-    help="Tokens to generate for a row.",
+    metavar="N",
+    default=Limits.length,
+    help="Maximum number of tokens to generate for a row.",
 )
-@click.option("--log-text", is_flag=True, help="Users' texts may stand in the log.")
+@click.option("--log-text", is_flag=True, help="Include request texts in the logs.")
 def serve(
     exports: tuple[str, ...],
     name: str | None,
@@ -552,9 +677,11 @@ def serve(
     max_length: int,
     log_text: bool,
 ) -> None:
-    """Answer TensorFlow Serving's REST and gRPC from exports: each a DIR, or NAME=DIR.
+    """Serve exports over TensorFlow Serving's REST and gRPC interfaces.
 
-    New versions in a model's directory are loaded, old ones retired. Logs are JSON lines on stderr.
+    EXPORT is the directory of a model or of one of its versions, or NAME=DIR to give it another name. New
+    versions in a model's directory are loaded while the server runs, and old ones are unloaded. Logs are JSON
+    lines on stderr.
 
     \b
     Examples:
@@ -563,23 +690,15 @@ def serve(
       curl localhost:8501/v1/models/reviews:predict -d '{"instances": ["What a film!"]}'
     """
     _quiet()
-    try:
-        from app.serve import labels_of, models_of
-        from app.serve import serve as run_server
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in SERVING_PACKAGES:
-            raise
-        raise UserError(f"serve needs {error.name}; pip install 'textrnn[serve]'") from None
-    from app.serving.batching import Batching
-    from app.serving.servables import Limits
+    from app import api
 
-    models = models_of(exports, name)
-    run_server(
-        models,
+    api.serve(
+        exports,
+        name=name,
         host=host,
         rest_port=rest_port,
         grpc_port=grpc_port,
-        labels=labels_of(labels, list(models)),
+        labels=labels,
         keep=keep,
         poll=poll,
         grace=grace,
@@ -593,7 +712,7 @@ def serve(
 
 @main.group()
 def datasets() -> None:
-    """List, check and prepare data.
+    """List, check and prepare datasets.
 
     \b
     Example:
@@ -603,22 +722,19 @@ def datasets() -> None:
 
 @datasets.command("list")
 @click.argument("match", metavar="[MATCH]", default="")
-@config_options
-def list_datasets(
-    match: str, config_file: Path | None, preset: str | None, overrides: tuple[str, ...]
-) -> None:
-    """List samples, prepared datasets and the catalogue's names, all or those with MATCH inside.
+def list_datasets(match: str) -> None:
+    """List the names of samples and of TensorFlow Datasets that contain MATCH.
+
+    Without MATCH, all names are listed.
 
     \b
     Example:
       textrnn datasets list imdb
     """
     _quiet()
-    from app.config import load_config
     from app.datasets import list_all
 
-    config = load_config(file=config_file, preset=preset, overrides=overrides)
-    for name in list_all(config, match):
+    for name in list_all(match):
         click.echo(name)
 
 
@@ -637,9 +753,9 @@ def check_dataset(
     manual_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Examine DATA as a doctor would: labels, duplicates, leaks between splits, lengths, broken rows.
+    """Check DATA for invalid rows, duplicates, leaks between splits, label and length problems.
 
-    The exit status is 1 when something must be mended.
+    The exit status is 1 if there are errors, and 0 if there are only warnings.
 
     \b
     Example:
@@ -673,7 +789,9 @@ def prepare_dataset(
     overrides: tuple[str, ...],
     manual_dir: Path | None,
 ) -> None:
-    """Make DATA ready for training: shards on disk, keyed by the hash of their content.
+    """Convert DATA to a prepared dataset on disk, as train does.
+
+    It is stored under the hash of its content, in data.directory. The path is printed.
 
     \b
     Examples:

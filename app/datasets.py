@@ -6,41 +6,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.config import Config
+from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.base import Task
 from data import prepared
 from data.doctor import Report, examine
 from data.formats import BadRow, Field, Row, Value
-from data.prepared import Dataset, rows_by_split
+from data.prepared import Dataset
 from data.samples import SAMPLES
 from data.sources import CatalogueName, open_source
-from data.splits import SPLITS
+from data.splits import SPLITS, rows_by_split
 
 
-def list_all(config: Config, match: str) -> list[str]:
-    """Names for DATA that hold `match`: samples, prepared folders and files, the catalogue."""
+def list_all(match: str) -> list[str]:
+    """Return names for DATA that contain `match`: samples, then the catalogue."""
     import tensorflow_datasets as tfds
 
-    directory = config.data_directory()
-    own = sorted(
-        f"{path.parent} (prepared)"
-        for path in directory.glob("*/*/*/dataset_info.json")
-        if len(path.parent.parent.name) == 64
-    )
-    names = [f"sample:{name}" for name in SAMPLES] + own
+    names = [f"sample:{name}" for name in SAMPLES]
     names += [f"tfds:{name}" for name in tfds.list_builders(with_community_datasets=False)]
     return [name for name in names if match.lower() in name.lower()]
 
 
-def prepare(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Dataset:
+def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Dataset:
     """The dataset of DATA on disk, whether or not a model could be trained on it.
 
     A catalogue dataset is prepared whatever its features are.
     """
     task = get_task(task_name)
     fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.formats, task.examples.parallel(config))
+    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config))
     needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
         source, needed, directory=config.data_directory(), manual_directory=manual_directory
@@ -73,15 +67,16 @@ def _described(task: Task[Any, Any], row: Row | BadRow) -> Row | BadRow:
     return Row(row.line, task.examples.described(row.values)) if isinstance(row, Row) else row
 
 
-def check(data: str, task_name: str, config: Config, manual_directory: Path | None) -> Report:
+def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Report:
     """What a data doctor finds in DATA; nothing is written, but a catalogue dataset is prepared."""
     import tensorflow as tf
 
-    from models.text import SPECIAL_TOKENS, tokenize
+    from models.text.tokenize import tokenize
+    from models.text.tokens import SPECIAL_TOKENS
 
     task = get_task(task_name)
     fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.formats, task.examples.parallel(config))
+    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config))
     if isinstance(source, CatalogueName):
         dataset = prepared.prepare(
             source, fields, directory=config.data_directory(), manual_directory=manual_directory
@@ -92,7 +87,7 @@ def check(data: str, task_name: str, config: Config, manual_directory: Path | No
         splits = tuple(split for split in source.parts if split in SPLITS)
     text = config.text
     options = config.tokenizing() | {"max_length": 0}
-    if text.tokens == "subword":  # not learned yet: what is to be cut into them is counted
+    if options["tokens"] == "subword":  # not learned yet: what is to be cut into them is counted
         options["tokens"] = "word"
     graph = tf.function(
         lambda texts: tokenize(texts, **options),

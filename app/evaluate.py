@@ -38,7 +38,7 @@ def open_dataset(info: ModelInfo, data: str | None, split: str, manual_directory
         raise UserError(f"{info.where} does not record its data; name the data to evaluate on with --data")
     examples = get_task(info.task).examples
     fields = examples.fields(info.config)
-    source = open_source(data or info.data or "", fields, examples.formats, examples.parallel(info.config))
+    source = open_source(data or info.data or "", fields, examples.shapes, examples.parallel(info.config))
     dataset = prepare(
         source,
         fields,

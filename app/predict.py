@@ -16,20 +16,17 @@ from app.prediction.predictor import Predictor
 from app.tasks import get_task
 from app.terminal.progress import bar
 from data.errors import UserError
-from data.formats import READERS, BadRow, Field, Row, format_of, read_rows
+from data.formats import BadRow, Field, Format, Row, Shape, find_format, formats_of, read_rows
 
-TABLES = ("csv", "tsv")
+SHAPES: tuple[Shape, ...] = ("records", "lines")
 CHUNK = 4096
 """Number of records that are read, sorted by length and predicted at once."""
 
 
-def _rows(source: Path | None, format_name: str, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
+def _rows(source: Path | None, format: Format, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
     if source is None:
-        lines = io.TextIOWrapper(
-            sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
-        )
-        return READERS[format_name](lines, fields)
-    return read_rows(source, fields, READERS[format_name])
+        return format.read(sys.stdin.buffer, fields)
+    return read_rows(source, fields, format.read)
 
 
 def predictions(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
@@ -68,14 +65,15 @@ def predict(
     """
     if source is not None and not source.is_file():
         raise UserError(f"{source}: no such file")
-    if format_name is None:
-        guess = format_of(source) if source else ""
-        format_name = guess if guess in READERS else "txt"
+    known = formats_of(SHAPES)
+    format = known.get(format_name or "") or (source and find_format(source, SHAPES)) or known["txt"]
     task = get_task(predictor.info.task)
     fields = task.predictions.input_fields(predictor.info.config, text_column)
-    if format_name in TABLES:  # a cell holds a text, not a list; a missing column is an error at once
+    if (
+        format.shape == "records" and "tokens" not in format.kinds
+    ):  # a cell holds a text, not a list; a missing column is an error at once
         fields = tuple(replace(field, optional=False) for field in fields if field.kind == "text")
-    rows = _rows(source, format_name, fields)
+    rows = _rows(source, format, fields)
 
     def write(stream: TextIO) -> int:
         failed = 0

@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,9 @@ from app.artifacts.run import (
     create_run,
     read_run_manifest,
 )
-from app.config import Config, differences, load_config
+from app.config import TaskConfig, differences, load_config
 from app.tasks import get_task
-from app.training.events import Epoch, Event, Message, Watcher
+from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -39,24 +38,12 @@ if TYPE_CHECKING:
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """How a training ended."""
-
-    path: Path
-    """The run directory."""
-    finished: bool
-    """False: training was stopped, and can be resumed."""
-    best: dict[str, Any]
-    """Line of metrics.jsonl of the best epoch, whose weights are kept; empty before the first one."""
-
-
 def default_run(task: str, dataset: str, now: datetime) -> Path:
     """Return `runs/<task>-<dataset>-<date>-<time>`."""
     return Path("runs", f"{task}-{dataset}-{now:%Y%m%d}-{now:%H%M%S}")
 
 
-def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config:
+def resolve_epochs(config: TaskConfig, tokens: int, *, to_learn_from: int) -> TaskConfig:
     """Set `training.epochs` if it is 0: more epochs for a short training text, fewer for a long one.
 
     Args:
@@ -71,7 +58,7 @@ def resolve_epochs(config: Config, tokens: int, *, to_learn_from: int) -> Config
 
 
 def new_model(
-    task: Task[Any, Any], config: Config, preprocessing: Preprocessing[Any], token_counts: np.ndarray
+    task: Task[Any, Any], config: TaskConfig, preprocessing: Preprocessing[Any], token_counts: np.ndarray
 ) -> keras.Model:
     """Return a model with random weights from the seed, and pretrained word vectors if configured.
 
@@ -86,6 +73,8 @@ def new_model(
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
         model = task.training.build_model(config, preprocessing, token_counts)
+    except ValueError as error:  # settings that a cell or a layer does not support together
+        raise UserError(f"[model]: {error}") from None
     finally:
         policy, state, numpy_state = before
         keras.config.set_dtype_policy(policy)
@@ -107,7 +96,7 @@ def new_model(
 def train(
     task_name: str,
     data: str,
-    config: Config,
+    config: TaskConfig,
     *,
     run: Path | None = None,
     resume: bool = False,
@@ -151,7 +140,7 @@ def train(
 def training_steps(
     task_name: str,
     data: str,
-    config: Config,
+    config: TaskConfig,
     *,
     run: Path | None = None,
     resume: bool = False,
@@ -174,7 +163,7 @@ def training_steps(
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     examples = task.examples
     fields = examples.fields(config)
-    source = open_source(data, fields, examples.formats, examples.parallel(config))
+    source = open_source(data, fields, examples.shapes, examples.parallel(config))
     dataset = prepare(
         source,
         fields,
@@ -194,7 +183,7 @@ def _train(
     task: Task[Any, Any],
     dataset: Dataset,
     data: str,
-    config: Config,
+    config: TaskConfig,
     run: Path,
     should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
@@ -286,7 +275,7 @@ def _op_determinism(deterministic: bool) -> Iterator[None]:
 
 
 def _described(preprocessing: Preprocessing[Any], token_counts: np.ndarray, manifest: RunManifest) -> str:
-    from models.text import UNKNOWN_ID
+    from models.text.tokens import UNKNOWN_ID
 
     return (
         f"{manifest.examples['train']:,} training examples, "
@@ -306,13 +295,13 @@ def _check_task(run: Path, manifest: RunManifest, task: str) -> None:
         raise UserError(f"{run}: cannot be resumed: its task is {manifest.task}, not {task}")
 
 
-def _check_resume(run: Path, manifest: RunManifest, dataset: Dataset, config: Config) -> None:
+def _check_resume(run: Path, manifest: RunManifest, dataset: Dataset, config: TaskConfig) -> None:
     if manifest.dataset_hash != dataset.hash:
         raise UserError(
             f"{run}: cannot be resumed: it was trained on other data: dataset_hash was "
             f"{manifest.dataset_hash!r}, is {dataset.hash!r}"
         )
-    if changed := differences(load_config(file=run / CONFIG), config):
+    if changed := differences(load_config(file=run / CONFIG, require_format=True), config):
         raise UserError(f"{run}: cannot be resumed with another configuration: {'; '.join(changed)}")
     if not manifest.complete and config.training.deterministic and manifest.versions != versions():
         raise UserError(f"{run}: cannot be resumed exactly: it was started with {manifest.versions}")

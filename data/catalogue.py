@@ -1,19 +1,21 @@
-"""Datasets of the TensorFlow Datasets catalogue: found, downloaded or read from raw files, and mapped."""
+"""Datasets of the TensorFlow Datasets catalogue: lookup, download, and the columns of their features."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
+import socket
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from data.errors import UserError, did_you_mean
 from data.formats import Field, FieldKind
 
 
 def _is(feature: Any, kind: FieldKind) -> bool:
-    """Whether a feature holds values of a kind."""
+    """Return whether a feature holds values of a kind."""
     import tensorflow_datasets as tfds
 
     text, label = tfds.features.Text, tfds.features.ClassLabel
@@ -34,7 +36,7 @@ def _describe(features: Any) -> str:
 def map_columns(
     name: str, features: Any, fields: Sequence[Field], supervised: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Which feature gives each field: the one the user named, or the only one of its kind.
+    """Return the feature of each field: the one that the user named, or the only one of its kind.
 
     Args:
         name: of the dataset, for messages.
@@ -43,7 +45,7 @@ def map_columns(
         supervised: the features that the catalogue itself calls input and target, in this order.
 
     Raises:
-        UserError: a field's feature is not there or not clear; lists the features and the option.
+        UserError: a field's feature does not exist or is ambiguous; lists the features and the option.
     """
     columns = {}
     for field in fields:
@@ -72,14 +74,48 @@ def _supervised(builder: Any) -> tuple[str, ...]:
     return tuple(keys) if keys and all(isinstance(key, str) for key in keys) else ()
 
 
-@contextlib.contextmanager
-def _no_waiting_for_a_network() -> Iterator[None]:
-    """Without a network TensorFlow Datasets retries for minutes; a person wants to know at once."""
+ATTEMPTS = 3
+CONNECTION_SECONDS = 5.0
+"""How long the first connection may take."""
+
+
+def _reachable(urls: Sequence[str]) -> bool:
+    """Return whether a server accepts connections, or whether a proxy is set."""
+    if not urls or urllib.request.getproxies():
+        return True
+    for url in list({(u.scheme, u.hostname, u.port): u for u in map(urlsplit, urls)}.values())[:2]:
+        port = url.port or {"https": 443, "ftp": 21}.get(url.scheme, 80)
+        try:
+            with socket.create_connection((url.hostname or "", port), timeout=CONNECTION_SECONDS):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _download(builder: Any, config: Any) -> None:
+    """Download and prepare a dataset.
+
+    With a network, a failed connection is tried again: complete files are not downloaded twice.
+    Without one it fails at once: the retries of TensorFlow Datasets would take minutes.
+    """
+    import requests
     from tensorflow_datasets.core.download import downloader
 
-    retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, 0
+    broken = requests.exceptions.ChunkedEncodingError
+    transient = (requests.ConnectionError, requests.Timeout, ConnectionError, broken)
+    retries = downloader.MAX_RETRIES
+    attempts = ATTEMPTS if _reachable(list(builder.url_infos or ())) else 1
+    # Pauses of 0.4 s and 0.8 s, see `urllib3.util.Retry`.
+    downloader.MAX_RETRIES = min(retries, attempts - 1)
     try:
-        yield
+        for attempt in range(1, attempts + 1):
+            try:
+                builder.download_and_prepare(download_config=config)
+                return
+            except transient:
+                if attempt == attempts:
+                    raise
     finally:
         downloader.MAX_RETRIES = retries
 
@@ -105,7 +141,7 @@ def _builder(name: str, directory: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What TensorFlow Datasets says, on one line, without the arguments that it was called with."""
+    """Return the message of TensorFlow Datasets on one line, without the arguments of the call."""
     text = re.sub(
         r'^Failed to construct dataset .*?, builder_kwargs "\{.*?\}": ', "", str(error), flags=re.DOTALL
     )
@@ -113,7 +149,7 @@ def _reason(error: Exception) -> str:
 
 
 def _raw_files(builder: Any) -> str:
-    """What would be downloaded: file, URL and checksum of each, the first three."""
+    """Return name, URL and checksum of the first three files that would be downloaded."""
     files = [
         f"{info.filename or url.rsplit('/', 1)[-1]} from {url} (sha256 {info.checksum})"
         for url, info in builder.url_infos.items()
@@ -125,7 +161,7 @@ def _raw_files(builder: Any) -> str:
 def prepare_catalogue(
     name: str, fields: Sequence[Field], directory: Path, manual_directory: Path | None
 ) -> tuple[Any, dict[str, str]]:
-    """The builder of a catalogue dataset, prepared, and its columns.
+    """Return the prepared builder of a catalogue dataset, and its columns.
 
     Args:
         name: `NAME[/CONFIG][:VERSION]`.
@@ -134,7 +170,7 @@ def prepare_catalogue(
         manual_directory: raw files that need not be downloaded, under the names of their downloads.
 
     Raises:
-        UserError: unknown, not to be had, or without features of the right kinds.
+        UserError: the dataset is unknown, cannot be downloaded, or has no features of the right kinds.
     """
     import requests
     import tensorflow_datasets as tfds
@@ -148,12 +184,11 @@ def prepare_catalogue(
         manual_dir=manual_directory and str(manual_directory.resolve()), try_download_gcs=False
     )
     try:
-        with _no_waiting_for_a_network():
-            builder.download_and_prepare(download_config=config)
+        _download(builder, config)
     except (requests.RequestException, ConnectionError, tfds.download.DownloadError) as error:
         raise UserError(
-            f"tfds:{name}: cannot be downloaded ({type(error).__name__}); get {_raw_files(builder)} "
-            "and give their folder with --manual-dir"
+            f"tfds:{name}: cannot be downloaded ({type(error).__name__}); download "
+            f"{_raw_files(builder)} yourself and pass their folder with --manual-dir"
         ) from None
     except (NonMatchingChecksumError, AssertionError, ImportError) as error:
         raise UserError(f"tfds:{name}: {_reason(error)}") from None

@@ -1,7 +1,7 @@
-"""The data doctor: what is wrong with a dataset, found in one pass before anything is trained on it.
+"""The data check: finds errors in a dataset in one pass, before training.
 
-No text is kept, only 64 bits of its hash and a few numbers, about 16 bytes a row, beside the distinct
-tokens and their counts.
+No text is kept in memory, only 64 bits of its hash and a few numbers, about 16 bytes a row, and the distinct
+tokens with their counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MALFORMED_KEPT = 20
 PLACES_KEPT = 5
 PLACES_SHOWN = 3
 MAX_IMBALANCE = 10
-"""Rows of the largest class for each row of the smallest, above which a warning is given."""
+"""Ratio of the largest to the smallest class above which there is a warning."""
 
 _BATCH_TEXTS = 1024
 _BATCH_CHARACTERS = 1 << 20
@@ -56,7 +56,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Texts that stand in two splits."""
+    """Texts that occur in two splits."""
 
     first: str
     second: str
@@ -90,7 +90,7 @@ class SplitReport:
     empty_places: tuple[str, ...]
     """Of the first 5."""
     duplicates: int
-    """Rows whose text stands in an earlier row of the split."""
+    """Rows whose text occurs in an earlier row of the split."""
     duplicate_places: tuple[str, ...]
     """Of the first 5."""
     conflicts: int
@@ -129,7 +129,7 @@ class Report:
 
     @property
     def problems(self) -> list[str]:
-        """What must be mended before training, a sentence each."""
+        """Return what must be fixed before training, a sentence each."""
         found = [_malformed(name, split) for name, split in self.splits.items() if split.malformed]
         found += [
             f"{name} has no rows; expected at least one"
@@ -156,7 +156,7 @@ class Report:
 
     @property
     def warnings(self) -> list[str]:
-        """What makes a model or its score worse than it looks, a sentence each."""
+        """Return what makes a model or its scores misleading, a sentence each."""
         found = []
         for name, split in self.splits.items():
             if split.empty:
@@ -166,7 +166,7 @@ class Report:
                 )
             if split.duplicates:
                 found.append(
-                    f"{name} has {_count(split.duplicates, 'row')} whose text stands in an earlier row "
+                    f"{name} has {_count(split.duplicates, 'row')} whose text occurs in an earlier row "
                     f"({_first(split.duplicate_places, split.duplicates)}); remove them, or the same text "
                     "counts more than once"
                 )
@@ -187,7 +187,7 @@ class Report:
             largest, smallest = max(labels, key=labels.__getitem__), min(labels, key=labels.__getitem__)
             found.append(
                 f"train has {_count(labels[largest], 'row')} of {largest!r} and {labels[smallest]:,} of "
-                f"{smallest!r}, more than {MAX_IMBALANCE}:1; add rows of {smallest!r}, and do not judge by "
+                f"{smallest!r}, more than {MAX_IMBALANCE}:1; add rows of {smallest!r}, and do not rely on "
                 "accuracy alone"
             )
         return found
@@ -214,11 +214,11 @@ def examine(
     """Read all rows once and report what is wrong with them.
 
     Args:
-        rows: (split, where, row), as `data.prepared.rows_by_split` gives them: a row's values are `text`
+        rows: (split, where, row), as `data.splits.rows_by_split` gives them: a row's values are `text`
             and perhaps `label`, and all rows of a split have the same `where`.
-        tokenize: cuts texts, at most 1,024 at once, into tokens.
+        tokenize: tokenizes texts, at most 1,024 at once.
         vocabulary_size: how many tokens a vocabulary keeps, special tokens not counted.
-        min_count: tokens that stand less often in `train` are unknown.
+        min_count: rarer tokens of `train` are out of vocabulary.
         splits: those that are expected, so that one without a single row is reported; as a rule the parts
             of the source, of which `all` is no split.
 
@@ -372,7 +372,7 @@ def _unknown_shares(tallies: Mapping[str, _Tally], vocabulary_size: int, min_cou
 
 def _unseen_labels(tallies: Mapping[str, _Tally]) -> Iterator[UnseenLabel]:
     train = tallies["train"]
-    if not train.lines:  # then every label is unseen, and that is not what is to be mended
+    if not train.lines:  # every label would be unseen, but the error is that there are no rows
         return
     for split, tally in tallies.items():
         ids, rows, counts = np.unique(np.asarray(tally.label_ids), return_index=True, return_counts=True)
@@ -414,5 +414,5 @@ def _malformed(name: str, split: SplitReport) -> str:
     rows = [f"{row.where}:{row.line} ({row.reason})" for row in split.first_malformed]
     return (
         f"{name} has {_count(split.malformed, 'row')} that can't be read: "
-        f"{_first(rows, split.malformed)}; mend or remove them"
+        f"{_first(rows, split.malformed)}; fix or remove them"
     )

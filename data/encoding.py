@@ -1,13 +1,12 @@
-"""Rows as token ids on disk: each text is cut into tokens once for a run, not once an epoch.
+"""Examples as token ids on disk: each text is tokenized once for a run, not once an epoch.
 
-Tokens get provisional ids in the order of their first appearance while their text is read; once the
-vocabulary is known, the ids are mapped to it. Neither the texts nor the ids are ever wholly in memory.
+Tokens get provisional ids in the order of their first occurrence while their text is read. When the
+vocabulary is known, the ids are mapped to it. Neither the texts nor the ids are held in memory as a whole.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,41 +29,41 @@ class VocabularyRule:
     """Which tokens a vocabulary keeps, learned from the training rows."""
 
     special: Sequence[bytes]
-    """Its first tokens."""
+    """The first tokens."""
     unknown_id: int
-    """What a token outside of it becomes."""
+    """The id of a token that is out of vocabulary."""
     most: int
-    """Its size at most, the special tokens included."""
+    """Maximum size, the special tokens included."""
     min_count: int = 1
-    """Rarer tokens are unknown."""
+    """Rarer tokens are out of vocabulary."""
     training_only: bool = True
-    """Whether tokens that only other rows have are unknown."""
+    """Whether tokens that only occur in other rows are out of vocabulary."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch of rows on its way to disk."""
+    """A batch of examples that is to be encoded."""
 
     split: str
     sequences: Mapping[str, UniqueTokens]
     """The tokens of each sequence that a row has, by its name."""
     columns: Mapping[str, np.ndarray]
-    """[rows, …]: what is known of each row beside them."""
+    """[rows, …]: other values of each row."""
 
 
 class Sequences:
-    """One sequence of token ids for each row, read row by row from a file."""
+    """One sequence of token ids for each row, in a memory-mapped file."""
 
     def __init__(self, path: Path, dtype: np.dtype, lengths: np.ndarray) -> None:
-        """Opens the file.
+        """Map the file.
 
         Args:
-            path: the ids of all rows behind one another.
+            path: the ids of all rows, concatenated.
             dtype: of an id in the file.
             lengths: int64 [rows], tokens of each row; may be 0.
         """
-        self._file = path.open("rb")
-        self._dtype = dtype
+        # An empty file cannot be mapped.
+        self._ids = np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         self.counts = lengths
         """int64 [rows]: tokens of each row."""
@@ -72,20 +71,19 @@ class Sequences:
         """int64 [rows]; at least 1: a text without tokens is one step of padding."""
 
     def __len__(self) -> int:
-        """Rows."""
+        """Return the number of rows."""
         return len(self.lengths)
 
     def row(self, index: int) -> np.ndarray:
-        """The token ids of a row, as they stand in the file: [tokens]."""
+        """Return the token ids of a row, in the dtype of the file: [tokens]."""
         return self.span(int(self._starts[index]), int(self._starts[index + 1]))
 
     def span(self, start: int, end: int) -> np.ndarray:
-        """Token ids by their place in the whole split, whatever the rows: [end - start]."""
-        size = self._dtype.itemsize
-        return np.frombuffer(os.pread(self._file.fileno(), (end - start) * size, start * size), self._dtype)
+        """Return token ids by their position in the whole split: [end - start]."""
+        return np.asarray(self._ids[start:end])
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows side by side: indices int64 [B].
+        """Return a batch of rows: indices int64 [B].
 
         Returns:
             ids int32 [B, T], right-padded with 0, T the longest row (at least 1); lengths int32 [B].
@@ -100,25 +98,25 @@ class Sequences:
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """The rows of one split."""
+    """The examples of one split."""
 
     sequences: Mapping[str, Sequences]
     columns: Mapping[str, np.ndarray]
     """[rows, …]"""
 
     def __len__(self) -> int:
-        """Rows."""
+        """Return the number of rows."""
         return len(next(iter(self.sequences.values())))
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A dataset as its model sees it."""
+    """A dataset as token ids."""
 
     vocabularies: Mapping[str, list[bytes]]
     """By name; an id is a position."""
     counts: Mapping[str, np.ndarray]
-    """int64 [vocabulary]: how often each token stands in the training split; the unknown id: all others."""
+    """int64 [vocabulary]: occurrences of each token in the training split; of the unknown id, all others."""
     splits: Mapping[str, EncodedSplit]
     facts: Mapping[str, Any] = field(default_factory=dict)
     """JSON values that were learned from the training examples before they were encoded."""
@@ -133,7 +131,7 @@ class _Vocabulary:
         self._counts = np.zeros(1024, np.int64)
 
     def add(self, tokens: Sequence[bytes], positions: np.ndarray, *, count: bool) -> np.ndarray:
-        """Provisional ids of tokens: [tokens]."""
+        """Return provisional ids of tokens: [tokens]."""
         provisional = self._provisional
         ids = np.fromiter(
             (provisional.setdefault(token, len(provisional)) for token in tokens), np.int64, len(tokens)
@@ -147,7 +145,7 @@ class _Vocabulary:
         return spread
 
     def learn(self) -> tuple[list[bytes], np.ndarray, np.ndarray]:
-        """The vocabulary, the counts of its tokens, and the final id of each provisional one."""
+        """Return the vocabulary, the counts of its tokens, and the final id of each provisional one."""
         rule, distinct, counts = self.rule, list(self._provisional), self._counts
         special = set(rule.special)
         plain = np.array([token not in special for token in distinct], bool)
@@ -181,7 +179,7 @@ class _Writer:
         self._lengths.append(lengths.astype(np.int64))
 
     def close(self, mapping: np.ndarray) -> np.ndarray:
-        """Replaces each id by its place in `mapping`, a piece at a time, and returns the lengths."""
+        """Replace each id by its entry in `mapping`, a chunk at a time, and return the lengths."""
         self._file.close()
         mapped = self.path.with_suffix(".mapped")
         with self.path.open("rb") as source, mapped.open("wb") as target:
@@ -199,7 +197,7 @@ def encode(
     facts: Mapping[str, Any] | None = None,
     directory: Path,
 ) -> None:
-    """Learns vocabularies from the training rows and writes everything to a new folder.
+    """Learn vocabularies from the training rows, and write everything to a new folder.
 
     Args:
         rows: batches, each of one split.
@@ -242,7 +240,7 @@ def encode(
 
 
 def load_encoded(directory: Path) -> Encoded:
-    """Opens what `encode` wrote."""
+    """Open what `encode` wrote."""
     about = json.loads((directory / "encoded.json").read_text())
     splits = {}
     for split in about["splits"]:

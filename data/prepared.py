@@ -18,13 +18,12 @@ import numpy as np
 
 from data.catalogue import prepare_catalogue
 from data.errors import UserError
-from data.formats import CONTINUES, EMPTY_LINE, BadRow, Field, Row, Value
-from data.sources import CatalogueName, Part, Source
-from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS, row_hash, split_of
+from data.formats import EMPTY_LINE, Field, Row, Value
+from data.sources import CatalogueName, Source
+from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS, rows_by_split
 
-FORMAT_VERSION = "1.1.0"
-FILE_SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
-POSITION_SHARES = (("train", 0.9), ("validation", 0.05), ("test", 0.05))
+FORMAT_VERSION = "1.2.0"
+"""Of prepared datasets. A change of how rows are split or stored needs a new one."""
 SHARD_CHARACTERS = 32 << 20
 
 
@@ -130,44 +129,6 @@ def _array(values: Any) -> np.ndarray:
     rows = np.empty(len(ends) - 1, object)
     rows[:] = [flat[start:end] for start, end in itertools.pairwise(ends)]
     return rows
-
-
-def rows_by_split(source: Source) -> Iterator[tuple[str, str, Row | BadRow]]:
-    """All rows of a source as (split, where, row).
-
-    A single file's rows are split by the hash of their content, one text by position.
-    """
-    for part_name, part in source.parts.items():
-        if part_name == ALL_SPLITS and source.by_position:
-            yield from _by_position(part)
-            continue
-        for row in part.rows():
-            split = part_name
-            if part_name == ALL_SPLITS:
-                split = split_of(row_hash(row.values), FILE_SHARES) if isinstance(row, Row) else "train"
-            yield split, part.where, row
-
-
-def _by_position(part: Part) -> Iterator[tuple[str, str, Row | BadRow]]:
-    """The pieces of one text, cut where a split ends; each split begins anew."""
-    total = sum(len(row.text()) for row in part.rows() if isinstance(row, Row))
-    ends = [round(total * share) for share in itertools.accumulate(share for _, share in POSITION_SHARES)]
-    splits = [name for name, _ in POSITION_SHARES]
-    place, position, begun = 0, 0, ""
-    for row in part.rows():
-        if isinstance(row, BadRow):
-            yield splits[place], part.where, row
-            continue
-        text = row.text()
-        while text:
-            own, text = text[: ends[place] - position], text[ends[place] - position :]
-            position += len(own)
-            if own:
-                values = {**row.values, "text": own, CONTINUES: begun == splits[place]}
-                begun = splits[place]
-                yield splits[place], part.where, Row(row.line, values)
-            if text:
-                place += 1
 
 
 def _good_rows(source: Source) -> Iterator[tuple[str, str, Row]]:

@@ -1,25 +1,17 @@
-"""DATA as it is typed: a sample, a name of the TensorFlow Datasets catalogue, a folder or a file."""
+"""Finding data: a sample, a name of the TensorFlow Datasets catalogue, a folder or a file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UserError, did_you_mean
-from data.formats import (
-    BadRow,
-    Field,
-    Reader,
-    Row,
-    format_of,
-    read_document,
-    read_pairs,
-    read_rows,
-)
+from data.formats import BadRow, Field, Row, Shape, find_format, formats_of, read_rows, suffix_of
+from data.formats.parallel import read_parallel
 from data.samples import SAMPLES
 from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS
 
@@ -32,22 +24,24 @@ class Part:
     """The rows of one file, or of one split of a sample."""
 
     where: str
-    """For messages: a path, or the sample's name."""
+    """Path or name of the sample, for messages."""
     rows: Callable[[], Iterator[Row | BadRow]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows that are not prepared yet."""
+    """Examples that are not prepared yet."""
 
     name: str
     """Short, lower case, of letters, digits and `_`."""
     parts: Mapping[str, Part]
-    """By split; a single file has one part, `all`, which is split by the hash of its rows."""
+    """By split. A single file has one part, `all`, which `data.splits` splits."""
     digest: Callable[[], str]
-    """sha256 of the content."""
+    """Computes the sha256 of the content."""
     by_position: bool = False
-    """A single file is one text, which is cut by position."""
+    """Whether a single file is one text, which is split by position."""
+    key: str = "text"
+    """The first field, whose hash decides the split of a row of a single file."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ def _sha256(files: Mapping[str, Sequence[Path]]) -> str:
     digest = hashlib.sha256()
     for split, path in sorted((split, path) for split, paths in files.items() for path in paths):
         try:
-            kind = f"{split}/{format_of(path)}/{path.suffix == '.gz'}/{path.stat().st_size}\n"
+            kind = f"{split}/{suffix_of(path)}/{path.suffix == '.gz'}/{path.stat().st_size}\n"
             digest.update(kind.encode())
             with path.open("rb") as file:
                 while block := file.read(_BLOCK):
@@ -77,32 +71,43 @@ def _sha256(files: Mapping[str, Sequence[Path]]) -> str:
 
 
 def _files(
-    name: str, files: Mapping[str, Sequence[Path]], fields: Sequence[Field], formats: Mapping[str, Reader]
+    name: str, files: Mapping[str, Sequence[Path]], fields: Sequence[Field], shapes: Collection[Shape]
 ) -> Source:
-    """A source of files: several for a split stand line by line for a field each."""
+    """Return a source of files; several files for a split are line-aligned, one for each field."""
 
     def part(paths: Sequence[Path]) -> Part:
         where = " and ".join(map(str, paths))
         if len(paths) > 1:
-            return Part(where, lambda: read_pairs(paths, fields))
-        return Part(where, lambda: read_rows(paths[0], fields, formats[format_of(paths[0])]))
+            return Part(where, lambda: read_parallel(paths, fields))
+        (path,) = paths
+        format = find_format(path, shapes)
+        assert format is not None
+        if (field := format.missing(fields)) is not None:
+            able = ", ".join(f".{suffix}" for suffix in formats_of(shapes, fields))
+            raise UserError(
+                f"{path}: format {format.name} has no column {field.column!r} ({field.name}); use {able}"
+            )
+        return Part(where, lambda: read_rows(path, fields, format.read))
 
-    whole = files.get(ALL_SPLITS)
+    parts = {split: part(paths) for split, paths in files.items()}
+    single = files.get(ALL_SPLITS, ())
+    format = find_format(single[0], shapes) if len(single) == 1 else None
     return Source(
         _identifier(name),
-        {split: part(paths) for split, paths in files.items()},
+        parts,
         lambda: _sha256(files),
-        by_position=whole is not None and len(whole) == 1 and formats[format_of(whole[0])] is read_document,
+        by_position=format is not None and format.shape == "document",
+        key=fields[0].name,
     )
 
 
-def _in_folder(folder: Path, formats: Sequence[str]) -> dict[str, Path]:
-    """The file of each split that has one of the formats."""
+def _in_folder(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+    """Return the file of each split that has one of the suffixes."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         stem = path.name.split(".")[0].lower()
         split = SPLIT_ALIASES.get(stem, stem)
-        if not path.is_file() or split not in SPLITS or format_of(path) not in formats:
+        if not path.is_file() or split not in SPLITS or suffix_of(path) not in suffixes:
             continue
         if split in found:
             raise UserError(f"{folder}: two files for {split}: {found[split].name} and {path.name}; keep one")
@@ -111,12 +116,12 @@ def _in_folder(folder: Path, formats: Sequence[str]) -> dict[str, Path]:
 
 
 def _folder(
-    folder: Path, fields: Sequence[Field], formats: Mapping[str, Reader], parallel: Sequence[str]
+    folder: Path, fields: Sequence[Field], shapes: Collection[Shape], parallel: Sequence[str]
 ) -> Source:
     name = folder.resolve().name
-    found = _in_folder(folder, list(formats))
+    found = _in_folder(folder, formats_of(shapes))
     if "train" in found:
-        return _files(name, {split: (path,) for split, path in found.items()}, fields, formats)
+        return _files(name, {split: (path,) for split, path in found.items()}, fields, shapes)
     sides = {language: _in_folder(folder, [language.lower()]) for language in parallel}
     if any("train" in side for side in sides.values()):
         splits = set().union(*sides.values())
@@ -128,8 +133,8 @@ def _folder(
                         f"there is {_present(folder)}"
                     )
         pairs = {split: tuple(side[split] for side in sides.values()) for split in splits}
-        return _files(name, pairs, fields, formats)
-    expected = ", ".join(f"train.{name}" for name in formats)
+        return _files(name, pairs, fields, shapes)
+    expected = ", ".join(f"train.{suffix}" for suffix in formats_of(shapes, fields))
     if parallel:
         expected += ", or " + " and ".join(f"train.{language}" for language in parallel)
     raise UserError(
@@ -141,26 +146,24 @@ def _present(folder: Path) -> str:
     return ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
 
 
-def _file(
-    path: Path, fields: Sequence[Field], formats: Mapping[str, Reader], parallel: Sequence[str]
-) -> Source:
+def _file(path: Path, fields: Sequence[Field], shapes: Collection[Shape], parallel: Sequence[str]) -> Source:
     name = path.name.split(".")[0]
-    if format_of(path) in formats:
-        return _files(name, {ALL_SPLITS: (path,)}, fields, formats)
-    if format_of(path) in [side.lower() for side in parallel]:
+    if find_format(path, shapes):
+        return _files(name, {ALL_SPLITS: (path,)}, fields, shapes)
+    if suffix_of(path) in [side.lower() for side in parallel]:
         stem = path.name.removesuffix(".gz").rpartition(".")[0]
         pair = []
         for side in parallel:
-            others = [path.with_name(f"{stem}.{side}{zipped}") for zipped in ("", ".gz")]
-            found = [path] if side.lower() == format_of(path) else [p for p in others if p.is_file()]
+            others = [path.with_name(f"{stem}.{side}{compressed}") for compressed in ("", ".gz")]
+            found = [path] if side.lower() == suffix_of(path) else [p for p in others if p.is_file()]
             if not found:
                 raise UserError(
                     f"{path.with_name(f'{stem}.{side}')}: no such file; it is the other side of {path}"
                 )
             pair.append(found[0])
-        return _files(name, {ALL_SPLITS: pair}, fields, formats)
-    expected = ", ".join("." + name for name in (*formats, *parallel))
-    raise UserError(f"{path}: {format_of(path) or 'no'} format; expected {expected} (or .gz)")
+        return _files(name, {ALL_SPLITS: pair}, fields, shapes)
+    expected = ", ".join("." + suffix for suffix in (*formats_of(shapes, fields), *parallel))
+    raise UserError(f"{path}: {suffix_of(path) or 'no'} format; expected {expected} (or .gz)")
 
 
 def _sample(name: str, fields: Sequence[Field]) -> Source:
@@ -193,18 +196,18 @@ def _sample(name: str, fields: Sequence[Field]) -> Source:
 
 
 def open_source(
-    data: str, fields: Sequence[Field], formats: Mapping[str, Reader], parallel: Sequence[str] = ()
+    data: str, fields: Sequence[Field], shapes: Collection[Shape], parallel: Sequence[str] = ()
 ) -> Source | CatalogueName:
-    """Finds what DATA names; reads no rows yet.
+    """Return the source that DATA names; no rows are read yet.
 
     Args:
         data: `sample:NAME`, `tfds:NAME`, a folder or a file.
-        fields: what the task needs of a row.
-        formats: how the file formats are read that the task reads.
-        parallel: endings of files that hold one field each, in the order of `fields`: `["en", "de"]`.
+        fields: the fields that the task needs of a row.
+        shapes: the shapes of files that the task reads, as in `data.formats`.
+        parallel: suffixes of line-aligned files, one for each of `fields`: `["en", "de"]`.
 
     Raises:
-        UserError: nothing is there, or not in a form that the task reads.
+        UserError: there is no such data, or its format cannot hold what the task needs.
     """
     scheme, colon, name = data.partition(":")
     if colon and scheme == "sample":
@@ -213,11 +216,11 @@ def open_source(
         return CatalogueName(name)
     path = Path(data)
     if data and path.is_dir():
-        return _folder(path, fields, formats, parallel)
+        return _folder(path, fields, shapes, parallel)
     if path.is_file():
-        return _file(path, fields, formats, parallel)
+        return _file(path, fields, shapes, parallel)
     samples = ", ".join(f"sample:{name}" for name in SAMPLES)
     raise UserError(
-        f"unknown dataset {data!r}: no such file or folder; expected one, or {samples}, or tfds:NAME "
-        "(see 'textrnn datasets list')"
+        f"unknown dataset {data!r}: no such file or folder; expected a path, {samples}, or tfds:NAME; "
+        "'textrnn datasets list' prints all names"
     )

@@ -1,32 +1,84 @@
-"""Which rows a model trains on, is validated with, and is tested on."""
+"""Which examples a model is trained on, validated with, and tested on.
+
+- Files with the names of splits are those splits.
+- A single file of rows is split by the hash of the first field: equal texts stay together, and a row keeps
+  its split when others are added.
+- A single file that is one text is split by position.
+- Where there is no validation split, a share of the training rows is held out, by the same rules.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from data.formats import CONTINUES, Value
-
-if TYPE_CHECKING:
-    from data.prepared import Dataset
+from data.formats import CONTINUES, BadRow, Row, Value
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"valid": "validation", "dev": "validation", "val": "validation"}
 ALL_SPLITS = "all"
-"""The part that a single file is, which the program splits."""
+"""The only part of a single file, which the program splits."""
 TRAINING_SPLITS = ("train", "validation")
+FILE_SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
+"""Of the rows of a single file."""
+POSITION_SHARES = (("train", 0.9), ("validation", 0.05), ("test", 0.05))
+"""Of the characters of a single text."""
+
+
+class RowPart(Protocol):
+    """What is needed of a `data.sources.Part`."""
+
+    @property
+    def where(self) -> str:
+        """Path or name, for messages."""
+
+    @property
+    def rows(self) -> Callable[[], Iterator[Row | BadRow]]:
+        """Reads the rows."""
+
+
+class RowSource(Protocol):
+    """What is needed of a `data.sources.Source`."""
+
+    @property
+    def parts(self) -> Mapping[str, RowPart]:
+        """By split, or one part `all`."""
+
+    @property
+    def by_position(self) -> bool:
+        """Whether `all` is one text."""
+
+    @property
+    def key(self) -> str:
+        """The field whose value decides the split of a row of `all`."""
+
+
+class PreparedRows(Protocol):
+    """What is needed of a `data.prepared.Dataset`."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Rows of each split."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """By field."""
+
+    def batches(self, split: str) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the rows of a split."""
 
 
 def split_of(row_hash: int, shares: Sequence[tuple[str, float]]) -> str:
-    """The split of a row, by its hash alone, so that equal rows stay together.
+    """Return the split of a row, by its hash alone, so that rows of equal hash stay together.
 
     Args:
-        row_hash: 64 bits, as `row_hash` gives.
-        shares: splits and their shares, which add up to 1.
+        row_hash: 64 bits, from `row_hash`.
+        shares: splits and their shares, which sum to 1.
     """
     position = row_hash / 2**64
     for name, share in shares:
@@ -36,25 +88,76 @@ def split_of(row_hash: int, shares: Sequence[tuple[str, float]]) -> str:
     return shares[-1][0]
 
 
+def split_by_field(values: Mapping[str, Value], field: str, shares: Sequence[tuple[str, float]]) -> str:
+    """Return the split of a row, by the hash of one field.
+
+    The other fields have no influence: copies of a text with different labels or translations are in one
+    split, so that a model is not tested on texts that it was trained on.
+    """
+    return split_of(row_hash({field: values[field]}), shares)
+
+
 def row_hash(values: Mapping[str, Value]) -> int:
-    """64 bits of a row's content, the same on every machine."""
+    """Return 64 bits of a row's content, the same on every machine."""
     content = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
 
 
-def training_rows(
-    dataset: Dataset, field: str, validation_fraction: float
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Batches of (split, rows) of all that a training sees.
+def rows_by_split(source: RowSource) -> Iterator[tuple[str, str, Row | BadRow]]:
+    """Yield all rows of a source as (split, where, row).
 
-    Where the data has no validation split, a share of the training rows is held out by the hash of
-    their first field: the same rows in every run, equal texts on the same side. Of one text in
-    pieces it is the end.
+    A single file of rows is split by the hash of their first field, one text by position.
+    """
+    for part_name, part in source.parts.items():
+        if part_name == ALL_SPLITS and source.by_position:
+            yield from _by_position(part)
+            continue
+        for row in part.rows():
+            split = part_name
+            if part_name == ALL_SPLITS:
+                split = (
+                    "train"
+                    if isinstance(row, BadRow)
+                    else split_by_field(row.values, source.key, FILE_SHARES)
+                )
+            yield split, part.where, row
+
+
+def _by_position(part: RowPart) -> Iterator[tuple[str, str, Row | BadRow]]:
+    """Yield the pieces of one text, divided where a split ends; each split begins a new text."""
+    total = sum(len(row.text()) for row in part.rows() if isinstance(row, Row))
+    ends = [round(total * share) for share in itertools.accumulate(share for _, share in POSITION_SHARES)]
+    splits = [name for name, _ in POSITION_SHARES]
+    place, position, begun = 0, 0, ""
+    for row in part.rows():
+        if isinstance(row, BadRow):
+            yield splits[place], part.where, row
+            continue
+        text = row.text()
+        while text:
+            own, text = text[: ends[place] - position], text[ends[place] - position :]
+            position += len(own)
+            if own:
+                values = {**row.values, "text": own, CONTINUES: begun == splits[place]}
+                begun = splits[place]
+                yield splits[place], part.where, Row(row.line, values)
+            if text:
+                place += 1
+
+
+def training_rows(
+    dataset: PreparedRows, field: str, validation_fraction: float
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yield batches of (split, rows) of the training and validation splits.
+
+    If the data has no validation split, a share of the training rows is held out by the hash of
+    their first field: the same rows in every run, and equal texts in the same split. Of one text in
+    pieces, the end is held out.
 
     Args:
         dataset: prepared.
-        field: the first one of a row.
-        validation_fraction: the share of the training rows that is held out.
+        field: name of the first field of a row.
+        validation_fraction: share of the training rows that is held out.
     """
     shares = (("validation", validation_fraction), ("train", 1 - validation_fraction))
     for split in TRAINING_SPLITS:
@@ -62,11 +165,11 @@ def training_rows(
             continue
         whole = split != "train" or "validation" in dataset.sizes
         if not whole and CONTINUES in dataset.columns:
-            yield from _cut_off(dataset, field, validation_fraction)
+            yield from _hold_out_end(dataset, field, validation_fraction)
             continue
         for batch in dataset.batches(split):
             if not whole:
-                own = np.array([split_of(row_hash({field: _plain(v)}), shares) for v in batch[field]])
+                own = np.array([split_by_field({field: _plain(v)}, field, shares) for v in batch[field]])
                 for name in TRAINING_SPLITS:
                     if len(chosen := np.flatnonzero(own == name)):
                         yield name, {key: values[chosen] for key, values in batch.items()}
@@ -74,18 +177,20 @@ def training_rows(
                 yield split, batch
 
 
-def _cut_off(dataset: Dataset, name: str, held_out: float) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """The training rows of one text in pieces, its end for validation."""
+def _hold_out_end(
+    dataset: PreparedRows, name: str, held_out: float
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yield the training rows of one text in pieces, its end as validation rows."""
     total = sum(len(text) for batch in dataset.batches("train") for text in batch[name])
     left = round(total * (1 - held_out))
     begun = False
     for batch in dataset.batches("train"):
         for i, text in enumerate(batch[name]):
-            cut = min(max(left, 0), len(text))
-            while 0 < cut < len(text) and text[cut] & 0xC0 == 0x80:  # inside a character of UTF-8
-                cut -= 1
+            end = min(max(left, 0), len(text))
+            while 0 < end < len(text) and text[end] & 0xC0 == 0x80:  # inside a character of UTF-8
+                end -= 1
             left -= len(text)
-            for split, part in (("train", text[:cut]), ("validation", text[cut:])):
+            for split, part in (("train", text[:end]), ("validation", text[end:])):
                 if part:
                     row = {key: values[i : i + 1].copy() for key, values in batch.items()}
                     row[name][0] = part

@@ -20,7 +20,7 @@ from app.export import export
 from app.prediction.loading import load_predictor
 from app.train import train
 from data.prepared import Dataset
-from models.text import locate
+from models.text.locate import locate
 
 DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
     config = load_config(overrides=own(folder, *SMALL))
-    return train("classification", str(DATA / "sst2"), config, run=folder / "sst2").run
+    return train("classification", str(DATA / "sst2"), config, run=folder / "sst2").path
 
 
 def test_run_and_export_agree_on_every_test_row_and_on_hard_texts(run: Path, folder: Path) -> None:

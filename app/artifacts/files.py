@@ -126,7 +126,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _descriptor(path: Path) -> int | None:
     """Return the number of the open descriptor that a path names, if it names one."""
     names = {"/dev/stdout": 1, "/dev/stderr": 2}
-    text = os.path.abspath(path)
+    text = str(path.absolute())
     match = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", text)
     return int(match[1]) if match else names.get(text)
 

@@ -15,7 +15,7 @@ from app.artifacts.files import (
 )
 from app.artifacts.manifests import NotAManifestError, RunManifest, read_manifest, write_manifest
 from app.artifacts.preprocessing import Facts, Preprocessing, preprocessing_files, read_preprocessing
-from app.config import Config, dump_config, load_config
+from app.config import TaskConfig, dump_config, load_config
 from data.errors import UserError
 
 CONFIG = "config.toml"
@@ -34,7 +34,7 @@ class Run:
     """A run directory whose training is finished and whose files are unchanged."""
 
     path: Path
-    config: Config
+    config: TaskConfig
     manifest: RunManifest
 
     @property
@@ -52,7 +52,7 @@ class Run:
 
 
 def create_run(
-    path: Path, config: Config, manifest: RunManifest, preprocessing: Preprocessing[Any], longest: bytes
+    path: Path, config: TaskConfig, manifest: RunManifest, preprocessing: Preprocessing[Any], longest: bytes
 ) -> None:
     """Create a run directory before training begins.
 
@@ -112,4 +112,4 @@ def open_run(path: Path) -> Run:
     if not manifest.complete:
         raise UserError(f"{path}: training is not finished; run its 'train' command again with --resume")
     verify_checksums(path, manifest.files)
-    return Run(path, load_config(file=path / CONFIG), manifest)
+    return Run(path, load_config(file=path / CONFIG, require_format=True), manifest)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
+from app.config import TaskConfig
 from data.batching import in_order, sorted_batches
 from data.encoding import Texts
 
@@ -31,7 +31,7 @@ class ModelInfo:
     dataset_hash: str
     data: str | None
     """The DATA of its training, if known."""
-    config: Config
+    config: TaskConfig
     preprocessing: Preprocessing[Facts]
     """Complete for a run; of an export the facts, labels and tags alone."""
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from app.tasks.names import TASKS
+
 if TYPE_CHECKING:
     from app.tasks.base import Task
 
-TASKS = {
-    "classification": "app.tasks.classification.task",
-    "tagging": "app.tasks.tagging.task",
-    "generation": "app.tasks.generation.task",
-    "translation": "app.tasks.translation.task",
-}
-"""Module of each task, which holds `TASK`. Names only, so that help is printed without TensorFlow."""
+__all__ = ["TASKS", "get_task"]
 
 
 def get_task(name: str) -> Task[Any, Any]:

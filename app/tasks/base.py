@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
+from app.config import TaskConfig
 from app.metrics import Metric
 from data.batching import Feed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
-from data.formats import Field, Reader, Row, Value
+from data.formats import Field, Row, Shape, Value
 from data.prepared import Dataset, Scan, Watch
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ OutputArrays = dict[str, np.ndarray]
 Split = tuple[Dataset, Iterable[ExampleBatch]]
 """A dataset, and batches of examples of one of its splits."""
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound=TaskConfig)
 F = TypeVar("F", bound=Facts)
 
 
@@ -74,8 +74,8 @@ class Losses(NamedTuple):
 class Examples(ABC, Generic[C, F]):
     """From the examples of a dataset to the batches of a network."""
 
-    formats: Mapping[str, Reader]
-    """Readers of the file formats that the task trains on."""
+    shapes: tuple[Shape, ...]
+    """The shapes of files that the task trains on, as in `data.formats`."""
     tokens_to_learn_from = 15_000_000
     """Number of tokens that training reads in all epochs together, if the number of epochs is not configured."""
     read_sequences: tuple[str, ...] = ("tokens",)

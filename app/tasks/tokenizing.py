@@ -9,11 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts
-from app.config import Config
+from app.config import TaskConfig
 from data.encoding import Texts, UniqueTokens, VocabularyRule
 from data.subwords import learn_subwords
-from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize, unique_tokens
+from models.text.normalize import normalize
 from models.text.subwords import SubwordTokenizer
+from models.text.tokenize import unique_tokens
+from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
 VOCABULARY = "vocabulary"
 """The vocabulary of the input texts."""
@@ -32,9 +34,9 @@ class TextTokenizer:
 
 
 def tokenizer_options(
-    config: Config, facts: Facts, *, vocabulary: str = VOCABULARY, collapse: bool = False
+    config: TaskConfig, facts: Facts, *, vocabulary: str = VOCABULARY, collapse: bool = False
 ) -> dict[str, Any]:
-    """Return the options of `models.text.tokenize` for a configuration.
+    """Return the options of `models.text.tokenize.tokenize` for a configuration.
 
     Args:
         config: resolved.
@@ -45,9 +47,9 @@ def tokenizer_options(
     return _options(config, facts.subwords, vocabulary, collapse)
 
 
-def _options(config: Config, subwords: Subwords, vocabulary: str, collapse: bool) -> dict[str, Any]:
+def _options(config: TaskConfig, subwords: Subwords, vocabulary: str, collapse: bool) -> dict[str, Any]:
     options = config.tokenizing()
-    if config.text.tokens == "subword":
+    if config.tokenizing()["tokens"] == "subword":
         pieces = [piece.encode() for piece, _ in subwords[vocabulary]]
         scores = [score for _, score in subwords[vocabulary]]
         options["subwords"] = SubwordTokenizer(pieces, scores, collapse=collapse)
@@ -55,7 +57,7 @@ def _options(config: Config, subwords: Subwords, vocabulary: str, collapse: bool
 
 
 def text_tokenizer(
-    config: Config,
+    config: TaskConfig,
     texts: Callable[[], Iterable[Texts]],
     *,
     special: tuple[bytes, ...] = SPECIAL_TOKENS,
@@ -71,11 +73,11 @@ def text_tokenizer(
         special: the first tokens of the vocabulary.
         vocabulary: its name.
         collapse: as in `tokenizer_options`.
-        lines: as in `models.text.tokenize`.
+        lines: as in `models.text.tokenize.tokenize`.
     """
     subwords: Subwords = {}
     size = config.text.vocabulary_size
-    if config.text.tokens == "subword":
+    if config.tokenizing()["tokens"] == "subword":
         pieces = learn_subwords(
             (text for batch in texts() for text in normalize(batch, config.text.lowercase).numpy()),
             vocabulary_size=size - len(special),

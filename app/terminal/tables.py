@@ -76,7 +76,7 @@ def _show_confused(console: Console, confusion: list[list[int]], labels: list[st
 
 
 def show_check(report: Report) -> None:
-    """Prints what the data doctor found: a table of the splits, the classes, warnings and problems."""
+    """Print a report of the data check: a table of the splits, the classes, warnings and errors."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     table = _table("", *report.splits)
     splits = report.splits.values()
@@ -98,10 +98,10 @@ def show_check(report: Report) -> None:
         for label in shown:
             classes.add_row(label, *(f"{split.labels.get(label, 0):,}" for split in splits))
         console.print(classes)
-    for heading, sentences in (("worth a look", report.warnings), ("must be mended", report.problems)):
+    for heading, sentences in (("warnings", report.warnings), ("errors", report.problems)):
         if sentences:
             console.print(f"\n{heading}")
             for sentence in sentences:
                 console.print(f"  - {sentence}")
     if not report.problems:
-        console.print("\nnothing must be mended")
+        console.print("\nno errors")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from app.artifacts.files import new_directory
-from app.config import Config
+from app.config import TaskConfig
 from app.tasks.base import ExampleBatch, Task
 from data.encoding import Encoded, Rows, encode, load_encoded
 from data.errors import UserError
@@ -26,7 +26,7 @@ LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
 
 
-def _key(dataset: Dataset, config: Config) -> str:
+def _key(dataset: Dataset, config: TaskConfig) -> str:
     content = json.dumps(
         [
             ENCODING_VERSION,
@@ -40,7 +40,7 @@ def _key(dataset: Dataset, config: Config) -> str:
 
 
 def encode_dataset(
-    dataset: Dataset, task: Task[Any, Any], config: Config, directory: Path
+    dataset: Dataset, task: Task[Any, Any], config: TaskConfig, directory: Path
 ) -> tuple[Encoded, bytes]:
     """Return the training and validation examples of a dataset as token ids, and the longest training text.
 

@@ -1,9 +1,10 @@
-"""Events of a training, for whoever follows it."""
+"""Events and result of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -42,6 +43,18 @@ class Message:
     """A text for the user."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """How a training ended."""
+
+    path: Path
+    """The run directory."""
+    finished: bool
+    """False: training was stopped, and can be resumed."""
+    best: dict[str, Any]
+    """Line of metrics.jsonl of the best epoch, whose weights are kept; empty before the first one."""
 
 
 Event = Step | Epoch | Message

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
+from app.config import TaskConfig
 from app.metrics import ACCURACY, Metric
 from app.tasks.base import Task, graph_of
 from app.training.events import Epoch, Step
@@ -33,7 +33,7 @@ class Fit:
         self,
         task: Task[Any, Any],
         model: keras.Model,
-        config: Config,
+        config: TaskConfig,
         *,
         metric: Metric,
         train: Feed,

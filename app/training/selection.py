@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.config import Config
+from app.config import TaskConfig
 from app.metrics import Metric
 from data.errors import UserError
 
@@ -13,7 +13,7 @@ PLATEAU_PATIENCE = 1
 """Epochs without improvement that the `plateau` schedule accepts before it lowers the learning rate."""
 
 
-def selecting_metric(available: Sequence[Metric], config: Config) -> Metric:
+def selecting_metric(available: Sequence[Metric], config: TaskConfig) -> Metric:
     """Return the validation metric that selects the best epoch.
 
     Args:

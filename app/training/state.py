@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -75,7 +75,7 @@ def save_state(run: Path, variables: Sequence[Any], state: TrainingState) -> Non
     with replaced(path) as partial:
         np.savez(partial, **arrays)
         if path.exists():
-            os.replace(path, run / PREVIOUS)
+            _keep(path, run / PREVIOUS)
 
 
 def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | None, str]:
@@ -121,6 +121,13 @@ def _restore(path: Path, variables: Sequence[Any]) -> TrainingState:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is not the state of this training ({error})") from None
     return state
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Give a file a second name, so that it stays when the first name is given to another file."""
+    previous.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a file system without hard links keeps one state only
+        previous.hardlink_to(path)
 
 
 def _as_saved(array: np.ndarray) -> np.ndarray:

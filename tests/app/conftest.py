@@ -13,17 +13,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
+from app.training.events import Step
 from data.samples import reviews as sample_reviews
 
 Command = Callable[..., Result]
 Snapshot = Callable[..., dict[str, str]]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 SIZES = {"train": 40, "validation": 12, "test": 14}
@@ -61,7 +63,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured() -> Configured:
     """Return a function from `key=value` overrides to the configuration of a tiny model."""
 
-    def configure(*overrides: str) -> Config:
+    def configure(*overrides: str) -> TaskConfig:
         return load_config(overrides=[*(f"{key}={value}" for key, value in TINY.items()), *overrides])
 
     return configure
@@ -131,6 +133,22 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         return folder
 
     return made
+
+
+@pytest.fixture(scope="session")
+def stop_at() -> Callable[..., dict[str, Any]]:
+    """Return a function that gives the arguments with which `train` stops after a step; both count from 1."""
+
+    def arguments(*, epoch: int, step: int) -> dict[str, Any]:
+        stops: list[bool] = []
+
+        def watcher(event: object) -> None:
+            if isinstance(event, Step) and (event.epoch, event.step) == (epoch, step):
+                stops.append(True)
+
+        return {"watcher": watcher, "should_stop": lambda: bool(stops)}
+
+    return arguments
 
 
 @pytest.fixture(scope="session")
@@ -233,9 +251,11 @@ def untrained(once: Once) -> Callable[..., Path]:
     import numpy as np
     import tensorflow as tf
 
+    from app.artifacts.preprocessing import Preprocessing
     from app.tasks import get_task
-    from data.encoding import Encoded
-    from models.text import SEQUENCE_TOKENS
+    from models.text.tokens import SEQUENCE_TOKENS
+
+    facts = {"tagging": {"tag_scheme": "BIO"}, "generation": {"documents_end": True}}
 
     def export(path: Path, task_name: str, overrides: Sequence[str], *, labels: bool) -> None:
         sizes = [f"model.{name}=4" for name in ("units", "embedding_size")]
@@ -247,22 +267,20 @@ def untrained(once: Once) -> Callable[..., Path]:
             "target_vocabulary": words,
             "characters": words,
             "tags": [b"O", b"B-name", b"I-name"],
-            "scheme": [b"BIO"],
-            "ends": [b"documents"],
         }
         if labels or task_name == "classification":
             vocabularies["labels"] = [b"negative", b"positive"]
-        for prefix in ("", "target_"):
-            vocabularies[f"{prefix}pieces"] = [*(bytes([c]) for c in range(97, 123)), b" g", b" good"]
-            vocabularies[f"{prefix}piece_scores"] = [b"-1"] * 28
-        counts = np.ones(len(words), np.int64)
-        encoded = Encoded({"forms": words}, {"vocabulary": counts, "forms": counts}, {})
+        pieces = [(piece, -1.0) for piece in [*(chr(c) for c in range(97, 123)), " g", " good"]]
+        subwords = dict.fromkeys(("vocabulary", "target_vocabulary"), pieces)
+        preprocessing = Preprocessing(
+            vocabularies, task.facts.model_validate({"subwords": subwords, **facts.get(task_name, {})})
+        )
         keras.utils.set_random_seed(0)
-        model = task.build_model(config, encoded, vocabularies)
+        model = task.training.build_model(config, preprocessing, np.ones(len(words), np.int64))
         model.make_portable()
         module = tf.Module()
-        signatures = task.signatures(module, model, vocabularies, config)
-        traced = {name: signature.get_concrete_function() for name, signature in signatures.items()}
+        signatures = task.predictions.signatures(module, model, preprocessing, config)
+        traced = {name: own.function.get_concrete_function() for name, own in signatures.items()}
         module.weights = [of_signature.variables for of_signature in traced.values()]
         tf.saved_model.save(module, str(path), signatures=traced)
 

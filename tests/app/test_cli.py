@@ -23,7 +23,7 @@ PANS = {"text": "The plot is dull.", "label": "negative"}
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yield the group itself, its commands, and those of the groups below, each with its words."""
+    """Yield the group itself, its commands, and those of its subgroups, each with its words."""
     yield names, group
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
@@ -55,7 +55,7 @@ def test_every_option_has_help(words: tuple[str, ...]) -> None:
 
 
 def test_expected_commands() -> None:
-    """The walk over the commands finds them."""
+    """The commands of the program are found."""
     assert {"train", "evaluate", "predict", "export", "datasets list"} <= {
         " ".join(words) for words in COMMANDS
     }
@@ -83,7 +83,7 @@ print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
 
 
 def test_module(process: Process, tmp_path: Path) -> None:
-    """`python -m app` is the command, under its own name."""
+    """`python -m app` is the same command."""
     result = process("-m", "app", "--version", cwd=tmp_path)
 
     assert (result.returncode, result.stderr) == (0, "")
@@ -110,7 +110,7 @@ def test_print_config_is_toml(command: Command, tmp_path: Path) -> None:
     assert again.stdout == shown.stdout
 
 
-# Mistakes: each ends in one line, with the right status, and changes nothing.
+# User errors: each ends in one line, with the right status, and changes nothing.
 
 
 def _flipped(run: Path, name: str, target: Path) -> None:
@@ -125,7 +125,7 @@ def _flipped(run: Path, name: str, target: Path) -> None:
 def workplace(
     tmp_path_factory: pytest.TempPathFactory, run: Path, exported: Path, jsonl: Callable[..., None]
 ) -> Path:
-    """Return a working directory with sound and broken things; no mistake may change it."""
+    """Return a working directory with valid and invalid files; no user error may change it."""
     folder = tmp_path_factory.mktemp("workplace")
     jsonl(folder / "good/train.jsonl", [REVIEW, PANS] * 8)
     jsonl(folder / "good/validation.jsonl", [REVIEW, PANS])
@@ -146,6 +146,8 @@ def workplace(
     jsonl(folder / "few/train.jsonl", [REVIEW, PANS])
     (folder / "wrong.toml").write_text("[model]\nunits = -1\ncel = 'gru'\n[training]\nepochs = '3'\n")
     (folder / "broken.toml").write_text("[model\n")
+    (folder / "tagging.toml").write_text('task = "tagging"\n')
+    (folder / "future.toml").write_text("format = 2\n")
     (folder / "vectors.txt").write_text("good 1 2 3\nbad 1 2 3\n")
     (folder / "in.txt").write_text("good\n")
     (folder / "in.csv").write_text("review\ngood\n")
@@ -168,13 +170,30 @@ def workplace(
 TRAIN = "train classification"
 
 MISTAKES = [
-    # what is typed; exit status; what the line says
+    # command; exit status; parts of the message
     ("train sentiment good", 2, ["sentiment", "classification"]),
     (f"{TRAIN} good --unit 4", 2, ["--unit"]),
     (f"{TRAIN}", 2, ["DATA"]),
     ("trian classification good", 2, ["trian"]),
     ("export run --version 0", 2, ["0"]),
     ("predict run in.txt --format xml", 2, ["xml", "jsonl"]),
+    (
+        "generate run --beam 2 --temperature 0.5 --seed 0",
+        2,
+        [
+            "--temperature, --seed: not used by beam search",
+            "leave out either --beam or --temperature, --seed",
+        ],
+    ),
+    *(
+        (f"generate run --beam 2 {option}", 2, [f"{option.split()[0]}: not used by beam search"])
+        for option in ("--top-k 4", "--top-p 0.5", "--repetition-penalty 1.1", "--seed 0", "--samples 3")
+    ),
+    (
+        "generate run --length-penalty 1",
+        2,
+        ["--length-penalty applies to beam search", "add --beam N"],
+    ),
     (f"{TRAIN} imbd", 1, ["'imbd'", "sample:reviews", "tfds:NAME"]),
     (f"{TRAIN} sample:review", 1, ["'review'", "did you mean 'reviews'"]),
     (f"{TRAIN} notes.md", 1, ["notes.md", "md format", ".jsonl, .csv, .tsv"]),
@@ -182,11 +201,14 @@ MISTAKES = [
     (f"{TRAIN} good --set model.unitz=4", 1, ["'model.unitz'", "did you mean 'model.units'"]),
     (f"{TRAIN} good --set unit=4", 1, ["'unit'", "did you mean 'model.units'"]),
     (f"{TRAIN} good --set model.units", 1, ["'model.units'", "KEY=VALUE"]),
+    (f"{TRAIN} good --set model.crf=true", 1, ["model.crf is a key of tagging", "model.pooling"]),
+    (f"{TRAIN} good --config tagging.toml", 1, ["tagging.toml is a configuration of tagging"]),
+    (f"{TRAIN} good --config future.toml", 1, ["future.toml: format 2 is not supported"]),
     (
         f"{TRAIN} good --set model.cell=lsmt --set training.epochs=-1 --set modle.units=4 --set seed=1.5",
         1,
         [
-            "model.cell = 'lsmt': expected one of simple, gru, lstm; did you mean 'lstm'",
+            "model.cell = 'lsmt': expected one of simple, gru, lstm, mingru; did you mean 'lstm'",
             "training.epochs = -1",
             "unknown key 'modle'; did you mean 'model'",
             "seed = 1.5",
@@ -215,13 +237,13 @@ MISTAKES = [
     (f"{TRAIN} good --run run", 1, ["run exists", "--resume", "another --run"]),
     (f"{TRAIN} good --run no_run", 1, ["no_run exists"]),
     (f"{TRAIN} good --resume", 1, ["--resume", "--run"]),
-    (f"{TRAIN} good --resume --run no_run", 1, ["no_run", "no run"]),
+    (f"{TRAIN} good --resume --run no_run", 1, ["no_run", "not a run directory"]),
     *(
         (f"{verb} {path}", 1, said)
         for verb in ("evaluate", "export", "predict")
         for path, said in (
             ("missing", ["missing", "no such directory"]),
-            ("no_run", ["no_run", "no run", "manifest.json"]),
+            ("no_run", ["no_run", "not a run directory", "manifest.json"]),
             ("changed_model", ["changed_model", "model.keras", "changed"]),
             ("changed_vocabulary", ["changed_vocabulary", "vocabulary.txt", "changed"]),
             ("changed_config", ["changed_config", "config.toml", "changed"]),
@@ -259,7 +281,7 @@ def test_mistakes(
     status: int,
     said: list[str],
 ) -> None:
-    """A mistake ends in one line that says what was wrong, with its status; files are left as they were."""
+    """A user error ends in one line that says what was wrong, with its status; no file is changed."""
     monkeypatch.chdir(workplace)
     folders = (workplace, Path(os.environ["XDG_CACHE_HOME"]))
     before = snapshot(*folders)
@@ -279,19 +301,19 @@ def test_mistakes(
 def test_too_few_rows_to_validate_with(
     command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the hashes of the texts tell which rows are held out; the run is not there yet by then."""
+    """Too few examples for a validation split are reported before the run directory is created."""
     monkeypatch.chdir(workplace)
 
     result = command(*shlex.split(f"{TRAIN} few --run few_run"))
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: few: no row is left to validate with")
+    assert result.stderr.startswith("Error: few: no example is left for validation")
     assert result.stderr.count("\n") == 1
     assert not Path("few_run").exists()
 
 
 def test_a_mistake_in_a_process_of_its_own(process: Process, snapshot: Snapshot, workplace: Path) -> None:
-    """Nothing that a library prints stands beside the one line, even where a model was loaded first."""
+    """The message is the only output, even if a model was loaded before."""
     before = snapshot(workplace)
 
     result = process(
@@ -300,6 +322,6 @@ def test_a_mistake_in_a_process_of_its_own(process: Process, snapshot: Snapshot,
 
     assert result.returncode == 1
     assert result.stdout == ""
-    assert result.stderr.startswith("Error: label 'neutral' (split all) is none of the model's")
+    assert result.stderr.startswith("Error: label 'neutral' (split all) is unknown to the model")
     assert result.stderr.count("\n") == 1
     assert snapshot(workplace) == before

@@ -21,17 +21,16 @@ from sklearn.metrics import (
 )
 
 import app.evaluate
-from app.config import Config
+from app.config import TaskConfig
 from app.evaluate import evaluate
 from app.prediction.loading import load_predictor
 from app.tasks import get_task
 from app.terminal.tables import show_evaluation
 from app.train import train
-from data.prepared import FILE_SHARES
-from data.splits import row_hash, split_of
+from data.splits import FILE_SHARES, row_hash, split_of
 
 Command = Callable[..., Result]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Jsonl = Callable[..., None]
 
 PLAIN = ("model.layers=0", "model.dropout=0", "model.word_dropout=0")
@@ -197,7 +196,7 @@ def test_a_single_row(command: Command, run: Path, tmp_path: Path, jsonl: Jsonl)
     """A file of one row is enough to evaluate on, whichever split its hash would give it."""
     rows = [{"text": f"number {i}", "label": "positive"} for i in range(100)]
     for split in ("train", "validation", "test"):
-        row = next(row for row in rows if split_of(row_hash(row), FILE_SHARES) == split)
+        row = next(row for row in rows if split_of(row_hash({"text": row["text"]}), FILE_SHARES) == split)
         jsonl(tmp_path / f"{split}.jsonl", [row])
         options = ("--data", tmp_path / f"{split}.jsonl", "--split", "all", "--no-baseline")
         assert evaluated(command, run, *options)["examples"] == 1

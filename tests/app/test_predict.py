@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ import pytest
 from click.testing import Result
 
 import app.predict
-import app.prediction.predictor
-from app.config import Config
+import app.prediction.loading
+from app.config import TaskConfig
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.train import train
 
 Command = Callable[..., Result]
-Configured = Callable[..., Config]
+Configured = Callable[..., TaskConfig]
 Snapshot = Callable[..., dict[str, str]]
 
 GOOD = '{"text": "The plot is charming."}'
@@ -31,7 +32,7 @@ GOOD = '{"text": "The plot is charming."}'
 def loaded_once() -> Iterator[None]:
     """Load each model once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app.prediction.predictor, "load_predictor", functools.cache(load_predictor))
+        patch.setattr(app.prediction.loading, "load_predictor", functools.cache(load_predictor))
         yield
 
 
@@ -335,4 +336,19 @@ def test_a_savedmodel_of_others(command: Command, exported: Path, tmp_path: Path
     result = command("predict", tmp_path / "model", stdin="good")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {tmp_path / 'model'}: no export of textrnn")
+    assert result.stderr.startswith(f"Error: {tmp_path / 'model'} is not an export")
+
+
+def test_output_is_a_link(command: Command, run: Path, tmp_path: Path) -> None:
+    """`--output` follows a symbolic link and keeps the mode of its target."""
+    (tmp_path / "in.txt").write_text("good\n")
+    target, link = tmp_path / "target.jsonl", tmp_path / "link.jsonl"
+    target.touch(mode=0o600)
+    link.symlink_to(target.name)
+
+    result = command("predict", run, tmp_path / "in.txt", "--output", link)
+
+    assert result.exit_code == 0
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["label"] in ("negative", "positive")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600

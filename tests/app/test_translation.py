@@ -8,7 +8,6 @@ import itertools
 import json
 import math
 import random
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,24 +19,24 @@ import numpy as np
 import pytest
 import sacrebleu
 import tensorflow as tf
+from app.tasks.translation.search import Translator
 from click.testing import Result
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.artifacts.run import Run, open_run
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
 from app.export import export
 from app.prediction.loading import load_keras_model, load_predictor
 from app.prediction.predictor import Predictor
-from app.tasks.translation.search import Translator
 from app.tasks.translation.task import TASK, validation_bleu
-from app.terminal.progress import TrainingDisplay
-from app.train import Trained, new_model, train
+from app.train import TrainedRun, new_model, train
 from app.training.encode import encode_dataset
 from data.encoding import Encoded
 from data.errors import UserError
 from data.prepared import prepare
 from data.sources import Source, open_source
-from models.text import END_ID, PADDING_ID, UNKNOWN_ID, tokenize
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID, PADDING_ID, UNKNOWN_ID
 
 Command = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]
@@ -69,7 +68,7 @@ HARD = {
 SHORT = [text for name, text in HARD.items() if name != "long"]
 
 
-def tiny(*overrides: str) -> Config:
+def tiny(*overrides: str) -> TaskConfig:
     """Return the configuration of a tiny translator."""
     return load_config("translation", overrides=[*TINY, *overrides])
 
@@ -84,10 +83,10 @@ def eagerly() -> Iterator[None]:
         tf.config.run_functions_eagerly(False)
 
 
-def trained(data: Path, run: Path, *overrides: str, resume: bool = False) -> Trained:
+def trained(data: Path, run: Path, *overrides: str, resume: bool = False, **watched: Any) -> TrainedRun:
     """Train a tiny translator."""
     with eagerly():
-        return train("translation", str(data), tiny(*overrides), run=run, resume=resume)
+        return train("translation", str(data), tiny(*overrides), run=run, resume=resume, **watched)
 
 
 def rows(folder: Path, split: str) -> list[Pair]:
@@ -415,7 +414,7 @@ def networks(
 ) -> Networks:
     """Return the learned translator and a tiny run of each other network."""
     folder = tmp_path_factory.mktemp("networks")
-    runs = {name: trained(few, folder / name, *options).run for name, options in NETWORKS.items()}
+    runs = {name: trained(few, folder / name, *options).path for name, options in NETWORKS.items()}
     return Networks({**runs, "learned": translator}, folder, process)
 
 
@@ -748,7 +747,7 @@ def stored(data: Path, directory: Path, *overrides: str) -> dict[str, list[Pair]
     """Return the rows of each split of DATA as they are prepared for training."""
     config = tiny(*overrides)
     fields = TASK.fields(config)
-    source = open_source(str(data), fields, TASK.formats, TASK.parallel(config))
+    source = open_source(str(data), fields, TASK.examples.shapes, TASK.parallel(config))
     assert isinstance(source, Source)
     dataset = prepare(source, fields, directory=directory, check=TASK.check)
     return {
@@ -786,13 +785,13 @@ def test_parallel_files(pairs: Path, tmp_path: Path, command: Command) -> None:
     other = stored(folder, tmp_path / "cache", "data.source=de", "data.target=en")
     assert other["test"] == [(target, source) for source, target in expected["test"]]
 
-    run = trained(folder, tmp_path / "run", *SIDES, "training.batch_size=16").run
+    run = trained(folder, tmp_path / "run", *SIDES, "training.batch_size=16").path
     with eagerly():
         result = command("evaluate", run, "--json", "--beam", 1)
 
     assert json.loads(result.stdout)["examples"] == 10
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["rows"] == {"train": 10, "validation": 10}
+    assert manifest["examples"] == {"train": 10, "validation": 10}
 
 
 def test_one_pair_of_files(pairs: Path, tmp_path: Path) -> None:
@@ -822,10 +821,10 @@ def test_tables(pairs: Path, tmp_path: Path) -> None:
         assert sorted(pair for split in found.values() for pair in split) == sorted(chosen)
 
 
-def encoded_of(data: Path, directory: Path, config: Config) -> Encoded:
+def encoded_of(data: Path, directory: Path, config: TaskConfig) -> Encoded:
     """Return DATA as token ids."""
     fields = TASK.fields(config)
-    source = open_source(str(data), fields, TASK.formats, TASK.parallel(config))
+    source = open_source(str(data), fields, TASK.examples.shapes, TASK.parallel(config))
     assert isinstance(source, Source)
     return encode_dataset(prepare(source, fields, directory=directory), TASK, config, directory)[0]
 
@@ -925,11 +924,10 @@ def test_a_column_that_is_missing(command: Command, few: Path, tmp_path: Path) -
             "text.max_length = 1: every train row has a side of as many tokens or more; "
             "give a larger one, or 0 for no limit",
         ),
-        ("model.layers=0", "model.layers = 0: expected at least 1 for translation"),
+        ("model.layers=0", "model.layers = 0: expected greater than or equal to 1"),
         (
             "training.early_stopping_metric=macro_f1",
-            "training.early_stopping_metric = 'macro_f1': expected one of loss, accuracy, perplexity, bleu, "
-            "which translation has",
+            "training.early_stopping_metric = 'macro_f1': expected one of accuracy, perplexity, bleu, loss",
         ),
         ("text.vocabulary_size=10", "a subword vocabulary holds at least 16 pieces, got 7"),
     ],
@@ -955,7 +953,7 @@ def test_word_vectors_are_the_source_s(few: Path, tmp_path: Path) -> None:
         f"model.embeddings={vectors}",
         "training.learning_rate=1e-9",
         "training.batch_size=16",
-    ).run
+    ).path
     opened = Opened(run)
     tables = {
         "vocabulary": opened.model.source_embedding.embeddings.numpy(),
@@ -981,7 +979,7 @@ def determinism() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("determinism")
-def test_a_resumed_training(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_training(few: Path, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
     """It ends at the same weights, bit for bit, with every kind of dropout."""
     options = (
         "training.deterministic=true",
@@ -993,14 +991,8 @@ def test_a_resumed_training(few: Path, tmp_path: Path, monkeypatch: pytest.Monke
         "model.word_dropout=0.2",
     )
 
-    def watch(self: TrainingDisplay, progress: Any, steps: int, figures: dict[str, float]) -> None:
-        if (progress.epoch + 1, progress.step) == (2, 1):
-            signal.raise_signal(signal.SIGINT)
-
     assert trained(few, tmp_path / "whole", *options).finished
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingDisplay, "step", watch)
-        assert not trained(few, tmp_path / "run", *options).finished
+    assert not trained(few, tmp_path / "run", *options, **stop_at(epoch=2, step=1)).finished
     assert trained(few, tmp_path / "run", *options, resume=True).finished
 
     first, second = (load_keras_model(open_run(tmp_path / name)).get_weights() for name in ("whole", "run"))

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from data.doctor import Malformed, Report, examine
-from data.formats import EMPTY_LINE, READERS, BadRow, Field, Row
-from data.prepared import rows_by_split
+from data.formats import EMPTY_LINE, BadRow, Field, Row
 from data.samples import reviews
 from data.sources import Source, open_source
+from data.splits import rows_by_split
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
@@ -150,7 +150,7 @@ def test_texts_that_stand_twice() -> None:
     assert report.splits["train"].conflicts == 0
     assert report.problems == []
     assert report.warnings == [
-        "train has 3 rows whose text stands in an earlier row (train.csv:3, train.csv:5, train.csv:6); "
+        "train has 3 rows whose text occurs in an earlier row (train.csv:3, train.csv:5, train.csv:6); "
         "remove them, or the same text counts more than once"
     ]
 
@@ -244,7 +244,7 @@ def test_broken_rows() -> None:
     )
     assert report.problems == [
         "train has 30 rows that can't be read: train.csv:4 (reason 0), train.csv:5 (reason 1), "
-        "train.csv:6 (reason 2), and 27 more; mend or remove them"
+        "train.csv:6 (reason 2), and 27 more; fix or remove them"
     ]
 
 
@@ -311,8 +311,8 @@ def test_classes_of_very_different_size(rows: int, warned: bool) -> None:
 
     assert report.problems == []
     assert report.warnings == warned * [
-        "train has 11 rows of 'common' and 1 of 'rare', more than 10:1; add rows of 'rare', and do not judge "
-        "by accuracy alone"
+        "train has 11 rows of 'common' and 1 of 'rare', more than 10:1; add rows of 'rare', and do not rely "
+        "on accuracy alone"
     ]
 
 
@@ -418,7 +418,7 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     """Rows as they are read: places are paths and lines as an editor shows them."""
     (tmp_path / "train.csv").write_text('text,label\n"a\nb",x\n\nc,y\n"a\nb",y\nd\n')
     (tmp_path / "dev.jsonl").write_text('{"text": "c", "label": "y"}\nnone\n')
-    source = open_source(str(tmp_path), (TEXT, LABEL), READERS)
+    source = open_source(str(tmp_path), (TEXT, LABEL), ("records", "lines"))
     assert isinstance(source, Source)
     report = check(rows_by_split(source), splits=source.parts)
 
@@ -434,7 +434,7 @@ def test_a_single_file(tmp_path: Path) -> None:
     """Its rows are examined in the splits that they fall to."""
     path = tmp_path / "texts.csv"
     path.write_text("text,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(200)))
-    source = open_source(str(path), (TEXT, LABEL), READERS)
+    source = open_source(str(path), (TEXT, LABEL), ("records", "lines"))
     assert isinstance(source, Source)
     report = check(rows_by_split(source), splits=source.parts)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +23,9 @@ from data.encoding import (
     load_encoded,
 )
 from data.samples import reviews
-from models.text import SPECIAL_TOKENS, UNKNOWN_ID, Preprocessor, tokenize, unique_tokens
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize, unique_tokens
+from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
 TextRows = list[tuple[str, list[bytes], np.ndarray]]
 """Batches of a split, texts, and a number for each."""
@@ -361,24 +365,6 @@ def test_special_tokens_in_a_text(tmp_path: Path) -> None:
     assert found.counts["words"].tolist() == [0, 2, 1, 2]
 
 
-def test_what_was_learned_before_is_kept(tmp_path: Path) -> None:
-    """Further vocabularies come back as they were given, in their order, whatever the rows hold."""
-    learned = {"pieces": [b"\xe2\x96\x81the", b"a", b"\n"], "piece_scores": [b"-1.5", b"-0.25", b"-3.0"]}
-
-    encode(
-        pairs(),
-        vocabulary_of={"source": "words", "target": "words"},
-        rules={"words": RULE},
-        learned=learned,
-        directory=tmp_path,
-    )
-    found = load_encoded(tmp_path)
-
-    assert {name: found.vocabularies[name] for name in learned} == learned
-    assert set(found.vocabularies) == {"words", *learned}
-    assert set(found.counts) == {"words"}
-
-
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [
@@ -409,3 +395,33 @@ def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str)
     assert [words(found.splits["train"], "text", found.vocabularies["words"], i) for i in range(4)] == texts
     assert tokens.counts.tolist() == [2, 0, 4, 3]
     assert tokens.lengths.tolist() == [2, 1, 4, 3]
+
+
+def test_facts_are_returned_as_they_were(tmp_path: Path) -> None:
+    """What preprocessing needs besides vocabularies is stored as JSON, with its types."""
+    facts = {"tag_scheme": "BIO", "scores": [-1.5, 0.1], "documents_end": True}
+    rows = [Rows("train", {"tokens": ([b"a"], np.array([0]), np.array([1]))}, {})]
+    encode(
+        rows,
+        vocabulary_of={"tokens": "words"},
+        rules={"words": VocabularyRule(SPECIAL_TOKENS, UNKNOWN_ID, most=10)},
+        facts=facts,
+        directory=tmp_path,
+    )
+    (tmp_path / "notes.txt").write_bytes(b"\xff not a vocabulary")
+    found = load_encoded(tmp_path)
+
+    assert found.facts == facts
+    assert set(found.vocabularies) == {"words"}
+
+
+def test_sequences_leave_no_file_open(tmp_path: Path) -> None:
+    """The file is closed, without a warning, when the sequences are no longer used."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        found = encoded(tmp_path / "e", batched("train", [b"a b", b"b"], 2))
+        assert found.splits["train"].sequences["tokens"].span(1, 3).tolist() == [2, 2]
+        del found
+        gc.collect()
+
+    assert not [warning for warning in caught if issubclass(warning.category, ResourceWarning)]

@@ -7,17 +7,19 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 import requests
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
 
+from data import catalogue
 from data.errors import UserError
-from data.formats import READERS, BadRow, Field, Row
-from data.prepared import Dataset, Scan, Watch, prepare, rows_by_split
+from data.formats import BadRow, Field, Row
+from data.prepared import FORMAT_VERSION, Dataset, Scan, Watch, prepare
 from data.sources import CatalogueName, Part, Source, open_source
-from data.splits import row_hash, split_of
+from data.splits import row_hash, rows_by_split, split_of
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
@@ -52,7 +54,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def find(data: Path, *fields: Field) -> Source:
-    source = open_source(str(data), fields or FIELDS, READERS)
+    source = open_source(str(data), fields or FIELDS, ("records", "lines"))
     assert isinstance(source, Source)
     return source
 
@@ -97,12 +99,40 @@ def test_a_file_is_split_by_its_rows(tmp_path: Path, directory: Path) -> None:
 
     shares = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
     for split in ("train", "validation", "test"):
-        own = [row for row in content if split_of(row_hash(row), shares) == split]
+        own = [row for row in content if split_of(row_hash({"text": row["text"]}), shares) == split]
         assert dataset.sizes[split] == len(own) > 5
         assert [(r["text"], "ab"[r["label"]]) for r in rows(dataset, split)] == [
             (row["text"], row["label"]) for row in own
         ]
     assert sum(dataset.sizes.values()) == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (FIELDS, {"text": "same text", "label": "{}"}),
+        ((Field("source", "text", "en", ""), Field("target", "text", "de", "")), {"en": "one", "de": "{}"}),
+        (
+            (Field("tokens", "tokens", "tokens", ""), Field("tags", "tags", "tags", "")),
+            {"tokens": ["a"], "tags": ["{}"]},
+        ),
+    ],
+)
+def test_the_first_field_alone_decides_the_split(
+    tmp_path: Path, fields: tuple[Field, ...], line: dict[str, Any]
+) -> None:
+    """Copies of a text with other labels, tags or translations are in one split."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line).replace("{}", f"value {i}") + "\n" for i in range(60)))
+
+    assert len({split for split, _, _ in rows_by_split(find(path, *fields))}) == 1
+
+
+def test_the_documented_version_is_the_present_one() -> None:
+    """`docs/data.md` names the folder in which a prepared dataset is."""
+    docs = Path(__file__).parents[2] / "docs" / "data.md"
+
+    assert f"/{FORMAT_VERSION}/" in docs.read_text()
 
 
 def test_equal_rows_of_a_file_are_in_one_split(tmp_path: Path) -> None:
@@ -598,10 +628,51 @@ def test_no_network(directory: Path) -> None:
     with pytest.raises(UserError) as caught:
         prepare(CatalogueName("imdb_reviews"), FIELDS, directory=directory)
     message = str(caught.value)
-    assert f"get aclImdb_v1.tar.gz from {IMDB_URL} " in message
+    assert f"download aclImdb_v1.tar.gz from {IMDB_URL} " in message
     assert "(sha256 c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe)" in message
     assert "--manual-dir" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2, 3])
+def test_a_transient_failure_does_not_end_a_download(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    """With a network, a lost connection is tried again, three times at most."""
+    calls: list[int] = []
+
+    class Builder:
+        url_infos: ClassVar = {IMDB_URL: None}
+
+        def download_and_prepare(self, **options: Any) -> None:
+            calls.append(downloader.MAX_RETRIES)
+            if len(calls) <= failures:
+                raise requests.exceptions.ChunkedEncodingError("connection broken")
+
+    monkeypatch.setattr("data.catalogue._reachable", lambda urls: True)
+    before = downloader.MAX_RETRIES
+    if failures < 3:
+        catalogue._download(Builder(), None)
+    else:
+        with pytest.raises(requests.RequestException):
+            catalogue._download(Builder(), None)
+
+    assert len(calls) == min(failures + 1, 3)
+    assert min(calls) > 0
+    assert before == downloader.MAX_RETRIES
+
+
+def test_without_a_network_nothing_is_retried(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """One connection that fails is enough to say so."""
+    tried: list[int] = []
+
+    def fail(*args: Any, **options: Any) -> NoReturn:
+        tried.append(downloader.MAX_RETRIES)
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("socket.create_connection", fail)
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        prepare(CatalogueName("imdb_reviews"), FIELDS, directory=directory)
+    assert len(tried) == 1
 
 
 def archive(path: Path) -> str:

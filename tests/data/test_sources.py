@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.formats import READERS, Field, Row
+from data.formats import Field, Row, Shape
 from data.samples import reviews
 from data.sources import CatalogueName, Source, open_source
 from data.splits import row_hash, split_of
@@ -18,12 +18,12 @@ from data.splits import row_hash, split_of
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
 FIELDS = (TEXT, LABEL)
-FORMATS = {name: READERS[name] for name in ("jsonl", "csv", "tsv")}
+SHAPES: tuple[Shape, ...] = ("records",)
 SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 
 
 def find(data: str | Path) -> Source:
-    source = open_source(str(data), FIELDS, FORMATS)
+    source = open_source(str(data), FIELDS, SHAPES)
     assert isinstance(source, Source)
     return source
 
@@ -31,7 +31,7 @@ def find(data: str | Path) -> Source:
 def refusal(data: str | Path) -> str:
     """Return the message of what can't be opened, which must be of one line."""
     with pytest.raises(UserError) as caught:
-        open_source(str(data), FIELDS, FORMATS)
+        open_source(str(data), FIELDS, SHAPES)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -219,7 +219,7 @@ def test_a_catalogue_name_is_kept_for_the_catalogue() -> None:
     """Configuration and version are a part of it, and nothing is looked up yet."""
     data = "tfds:glue/sst2:2.0.0"
 
-    assert open_source(data, FIELDS, FORMATS) == CatalogueName("glue/sst2:2.0.0")
+    assert open_source(data, FIELDS, SHAPES) == CatalogueName("glue/sst2:2.0.0")
 
 
 def test_unknown_dataset() -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.classification.config import ClassificationConfig
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
-from data.formats import Field, read_csv, read_jsonl, read_tsv
+from data.formats import Field
 from data.prepared import Dataset, Scan
 
 
-class ClassificationExamples(Examples[Config, Facts]):
+class ClassificationExamples(Examples[ClassificationConfig, Facts]):
     """Texts with one label each."""
 
-    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+    shapes = ("records",)
 
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: ClassificationConfig) -> tuple[Field, ...]:
         """Return the text and its label."""
         return (
             Field("text", "text", config.data.text_column, "--set data.text_column=NAME"),
@@ -38,7 +37,9 @@ class ClassificationExamples(Examples[Config, Facts]):
         """Require labels that the model knows."""
         check_labels_known(found, split, preprocessing.labels)
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: ClassificationConfig, training: Callable[[], Iterator[ExampleBatch]]
+    ) -> Plan:
         """Return one sequence, `tokens`, and the column `label`."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
 
@@ -51,13 +52,15 @@ class ClassificationExamples(Examples[Config, Facts]):
         facts = {"subwords": tokenizer.subwords}
         return Plan(tokenize, {"tokens": VOCABULARY}, {VOCABULARY: tokenizer.rule}, facts)
 
-    def preprocessing(self, encoded: Encoded, dataset: Dataset, config: Config) -> Preprocessing[Facts]:
+    def preprocessing(
+        self, encoded: Encoded, dataset: Dataset, config: ClassificationConfig
+    ) -> Preprocessing[Facts]:
         """Return the tokens and the labels."""
         vocabularies = {**encoded.vocabularies, "labels": label_names(dataset)}
         return Preprocessing(vocabularies, Facts.model_validate(encoded.facts))
 
     def batches(
-        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: Config
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: ClassificationConfig
     ) -> Feed:
         """Return texts of similar length, each with its label and its weight in the loss."""
         rows = encoded.splits[split]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions, Split
+from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.labels import label_ids
 from data.prepared import Dataset
@@ -43,14 +43,18 @@ def _importances(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class ClassificationPredictions(Predictions[Config, Facts]):
+class ClassificationPredictions(Predictions[ClassificationConfig, Facts]):
     """Predictions of a classifier."""
 
     baseline_name = "linear baseline"
     explanation = Explanation("explain", _importances)
 
     def signatures(
-        self, module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: Config
+        self,
+        module: tf.Module,
+        model: keras.Model,
+        preprocessing: Preprocessing[Facts],
+        config: ClassificationConfig,
     ) -> dict[str, Signature]:
         """Return `serving_default` and `explain`."""
         from app.tasks.classification.signatures import signatures

@@ -6,15 +6,16 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
+from app.tasks.classification.config import ClassificationConfig
 from app.tasks.signature import Signature, signature
 from app.tasks.tokenizing import tokenizer_options
-from models.text import Preprocessor, tokenize
 from models.text.positions import positions
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize
 
 
 def signatures(
-    module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: Config
+    module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: ClassificationConfig
 ) -> dict[str, Signature]:
     """Return `serving_default` and `explain`.
 

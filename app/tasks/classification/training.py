@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.metrics import Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.scores import metrics, scores
 from data.batching import Feed
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-class ClassificationTraining(Training[Config, Facts]):
+class ClassificationTraining(Training[ClassificationConfig, Facts]):
     """Training of a `models.classifier.Classifier`."""
 
     def metrics(self, preprocessing: Preprocessing[Facts]) -> tuple[Metric, ...]:
@@ -28,26 +28,16 @@ class ClassificationTraining(Training[Config, Facts]):
         return metrics()
 
     def build_model(
-        self, config: Config, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
+        self, config: ClassificationConfig, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
     ) -> keras.Model:
         """Return a `models.classifier.Classifier`."""
         from models.classifier import Classifier
 
         model = config.model
         classifier = Classifier(
+            config.model,
             vocabulary_size=len(preprocessing.vocabulary),
             classes=len(preprocessing.labels),
-            embedding_size=model.embedding_size,
-            cell=model.cell,
-            units=model.units,
-            layers=model.layers,
-            bidirectional=model.bidirectional,
-            merge_mode=model.merge_mode,
-            pooling=model.pooling,
-            dropout=model.dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            activation=model.activation,
         )
         classifier.build()
         classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
@@ -68,26 +58,29 @@ class ClassificationTraining(Training[Config, Facts]):
         """Compute the mean cross-entropy of a batch, weighted by class."""
         import tensorflow as tf
 
-        from models.losses import label_cross_entropy
+        from models.losses import cross_entropy, number_correct
 
         logits = model(batch["ids"], batch["lengths"], training=True)
-        losses = label_cross_entropy(logits, batch["targets"], label_smoothing)
-        best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        losses = cross_entropy(logits, batch["targets"], label_smoothing)
         return Losses(
             tf.reduce_mean(losses * batch["weights"]),
-            tf.reduce_sum(tf.cast(tf.equal(best, batch["targets"]), tf.float32)),
+            number_correct(logits, batch["targets"]),
             tf.cast(tf.shape(losses)[0], tf.float32),
         )
 
     def evaluator(
-        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[Facts], config: Config
+        self,
+        model: keras.Model,
+        batches: Feed,
+        preprocessing: Preprocessing[Facts],
+        config: ClassificationConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split."""
-        from models.losses import label_cross_entropy
+        from models.losses import cross_entropy
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             logits = model(batch["ids"], batch["lengths"], training=False)
-            return {"logits": logits, "loss": label_cross_entropy(logits, batch["targets"], 0.0)}
+            return {"logits": logits, "loss": cross_entropy(logits, batch["targets"])}
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             logits = np.concatenate([output["logits"] for output in outputs])

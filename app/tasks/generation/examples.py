@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
 from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.formats import CONTINUES, Field, read_csv, read_document, read_jsonl, read_tsv
+from data.formats import CONTINUES, Field
 from data.prepared import Dataset, Scan
 from data.streams import StreamFeed, documents
 
 
-class GenerationExamples(Examples[Config, GenerationFacts]):
+class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
     """Texts, perhaps with a label each that conditions the model."""
 
-    formats: Mapping[str, Any] = {
-        "txt": read_document,
-        "jsonl": read_jsonl,
-        "csv": read_csv,
-        "tsv": read_tsv,
-    }
+    shapes = ("document", "records")
     tokens_to_learn_from = 22_000_000
 
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: GenerationConfig) -> tuple[Field, ...]:
         """Return the text, whether it continues the previous example, and the label if one is configured."""
         data = config.data
         fields = (
@@ -53,10 +47,12 @@ class GenerationExamples(Examples[Config, GenerationFacts]):
         if preprocessing.labels and found.labels():
             check_labels_known(found, split, preprocessing.labels)
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: GenerationConfig, training: Callable[[], Iterator[ExampleBatch]]
+    ) -> Plan:
         """Return the sequence `tokens`, with an end token after each document, and two columns."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
-        from models.text import END, SEQUENCE_TOKENS
+        from models.text.tokens import END, SEQUENCE_TOKENS
 
         tokenizer = text_tokenizer(
             config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
@@ -79,7 +75,7 @@ class GenerationExamples(Examples[Config, GenerationFacts]):
         return Plan(tokenize, {"tokens": VOCABULARY}, {VOCABULARY: tokenizer.rule}, facts)
 
     def preprocessing(
-        self, encoded: Encoded, dataset: Dataset, config: Config
+        self, encoded: Encoded, dataset: Dataset, config: GenerationConfig
     ) -> Preprocessing[GenerationFacts]:
         """Return the tokens and the labels.
 
@@ -95,10 +91,14 @@ class GenerationExamples(Examples[Config, GenerationFacts]):
         return Preprocessing(found, GenerationFacts.model_validate(encoded.facts))
 
     def batches(
-        self, encoded: Encoded, split: str, preprocessing: Preprocessing[GenerationFacts], config: Config
+        self,
+        encoded: Encoded,
+        split: str,
+        preprocessing: Preprocessing[GenerationFacts],
+        config: GenerationConfig,
     ) -> StreamFeed:
         """Return windows of streams that carry the hidden state from one window to the next."""
-        from models.text import END_ID
+        from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         tokens, continues = rows.sequences["tokens"], rows.columns[CONTINUES]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
 from app.metrics import perplexity
 from app.tasks.base import ExampleBatch, OutputArrays, Predictions
+from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import bits_per_character, scores
 from app.tasks.labels import label_ids
@@ -28,7 +28,7 @@ EXAMPLE_LENGTH = 12
 """Tokens that sample inputs ask for."""
 
 
-class GenerationPredictions(Predictions[Config, GenerationFacts]):
+class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
     """Predictions of a language model."""
 
     signature = "score"
@@ -38,7 +38,7 @@ class GenerationPredictions(Predictions[Config, GenerationFacts]):
         module: tf.Module,
         model: keras.Model,
         preprocessing: Preprocessing[GenerationFacts],
-        config: Config,
+        config: GenerationConfig,
     ) -> dict[str, Signature]:
         """Return the signatures of `app.tasks.generation.signatures`."""
         from app.tasks.generation.signatures import GenerationSignatures

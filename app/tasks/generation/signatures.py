@@ -9,12 +9,17 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
+from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.signature import Signature, signature
 from app.tasks.tokenizing import tokenizer_options
-from models.decoding import beam_search, sample, truncate_at
-from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
+from models.decoding.beam import beam_search
+from models.decoding.sampling import sample
+from models.decoding.truncate import truncate_at
+from models.text.detokenize import detokenize
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID, PADDING_ID, UNKNOWN_ID
 
 NO_END = -1
 """The id of the end token if texts have none."""
@@ -24,7 +29,7 @@ class GenerationSignatures(tf.Module):
     """The signatures of a language model, and their lookup tables."""
 
     def __init__(
-        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: Config
+        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
     ) -> None:
         """Create the lookup tables.
 

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
-from data.formats import Field, Row, Value, read_conll, read_conllu, read_jsonl
+from data.formats import Field, Row, Value
 from data.prepared import Dataset, Scan, Watch
-from data.splits import TRAINING_SPLITS
 from data.tags import Scheme, SchemeDetector, SchemeError, convert
 from data.vocabulary import most_frequent
 
 if TYPE_CHECKING:
-    from models.text import FormReader
+    from models.text.words import WordEncoder
 
 DESCRIBED_AT_ONCE = 50_000
 """Word types whose ids are looked up in one call."""
 UNLIMITED = 1 << 31
-NO_TOKENS = "the {split} examples have no tokens; add examples with tokens"
+NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
 
 
 class _SchemeWatch(Watch):
@@ -54,20 +53,14 @@ class _SchemeWatch(Watch):
             raise UserError(f"{where}:{line}: token {error.token + 1}: {error.reason}") from None
 
 
-class TaggingExamples(Examples[Config, TaggingFacts]):
+class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     """Sentences of tokens with a tag each, and perhaps a label."""
 
-    formats: Mapping[str, Any] = {
-        "conllu": read_conllu,
-        "conll": read_conll,
-        "bio": read_conll,
-        "iob2": read_conll,
-        "jsonl": read_jsonl,
-    }
+    shapes = ("sentences", "records")
     tokens_to_learn_from = 2_000_000
     read_sequences = ("forms",)
 
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: TaggingConfig) -> tuple[Field, ...]:
         """Return tokens and tags, and the optional text and label."""
         data = config.data
         column = data.tag_column
@@ -79,7 +72,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
             Field("label", "label", data.label_column, "--set data.label_column=NAME", optional=True),
         )
 
-    def watch(self, config: Config) -> Watch:
+    def watch(self, config: TaggingConfig) -> Watch:
         """Return a validator of the tag scheme."""
         return _SchemeWatch()
 
@@ -93,11 +86,12 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         """Require at least two tags, and at least two labels if there are any."""
         super().check(found)
         tags = found.labels("tags")
-        for split, counts in tags.items():
-            if split in TRAINING_SPLITS and not counts:
+        for split in ("train", "validation"):
+            if tags and found.rows[split] and not tags.get(split):
                 raise UserError(NO_TOKENS.format(split=split))
-        if tags and len(tags.get("train", ())) < 2:
-            raise UserError(f"only one tag in the training examples ({next(iter(tags['train']), None)!r})")
+        if tags and len(tags.get("train", ())) == 1:
+            only = next(iter(tags["train"]))
+            raise UserError(f"the training examples have only one tag ({only!r}); expected at least 2")
         if found.labels():
             check_labels(found)
 
@@ -106,7 +100,9 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         if preprocessing.labels and found.labels():
             check_labels_known(found, split, preprocessing.labels)
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[ExampleBatch]]
+    ) -> Plan:
         """Return two sequences: `forms`, the tokens as written, and `tags`, in BIO if they encode spans."""
         detector = SchemeDetector()
         for batch in training():
@@ -131,7 +127,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         return Plan(tokenize, {"forms": "forms", "tags": "tags"}, rules, facts)
 
     def preprocessing(
-        self, encoded: Encoded, dataset: Dataset, config: Config
+        self, encoded: Encoded, dataset: Dataset, config: TaggingConfig
     ) -> Preprocessing[TaggingFacts]:
         """Return words and characters of the training examples, the tags and the labels.
 
@@ -140,7 +136,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         """
         import tensorflow as tf
 
-        from models.text import as_word
+        from models.text.words import lookup_key
 
         for split, rows in encoded.splits.items():
             if not rows.sequences["forms"].counts.sum():
@@ -152,7 +148,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         for form, count in zip((forms[i] for i in seen), counts[seen], strict=True):
             for character in form.decode(errors="replace"):
                 characters[character.encode()] += int(count)
-        looked_up = as_word(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
+        looked_up = lookup_key(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
         for word, count in zip(looked_up.numpy(), counts[seen], strict=True):
             words[word] += int(count)
         found = {
@@ -165,7 +161,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         return Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
 
     def batches(
-        self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: Config
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
     ) -> Feed:
         """Return sentences of similar length, with the characters of each word type of a batch once."""
         import tensorflow as tf
@@ -205,7 +201,7 @@ class TaggingExamples(Examples[Config, TaggingFacts]):
         return RowFeed(forms.lengths[kept], make, batch_size=config.training.batch_size)
 
     def token_counts(
-        self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: Config
+        self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
     ) -> np.ndarray:
         """Return how often each word of the vocabulary occurs in the training examples."""
         import tensorflow as tf
@@ -236,16 +232,16 @@ def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
         yield [names[i] for i in row]
 
 
-def word_reader(preprocessing: Preprocessing[TaggingFacts], config: Config) -> FormReader:
+def word_reader(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> WordEncoder:
     """Return what looks up the ids of words and of their characters."""
-    from models.text import FormReader
+    from models.text.words import WordEncoder
 
     characters = preprocessing.vocabularies["characters"]
-    return FormReader(preprocessing.vocabulary, characters, lowercase=config.text.lowercase)
+    return WordEncoder(preprocessing.vocabulary, characters, lowercase=config.text.lowercase)
 
 
 def _vocabulary(tokens: Counter[bytes], size: int, min_count: int) -> list[bytes]:
-    from models.text import SPECIAL_TOKENS
+    from models.text.tokens import SPECIAL_TOKENS
 
     names = [name for name in tokens if name not in SPECIAL_TOKENS]
     counts = np.array([tokens[name] for name in names], np.int64)

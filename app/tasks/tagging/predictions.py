@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
 from app.tasks.base import ExampleBatch, OutputArrays, Predictions, Split
 from app.tasks.labels import label_ids
 from app.tasks.tagging.baseline import most_frequent_tags
+from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import learned, tag_names
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.scores import RawScore, TagScore
@@ -31,7 +31,7 @@ DIGITS = 6
 NOTHING_TO_TAG = "neither a text nor 'tokens'; name the column of the text with --text-column NAME"
 
 
-class TaggingPredictions(Predictions[Config, TaggingFacts]):
+class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
     """Predictions of a tagger."""
 
     described = ("labels", "tags")
@@ -42,7 +42,7 @@ class TaggingPredictions(Predictions[Config, TaggingFacts]):
         module: tf.Module,
         model: keras.Model,
         preprocessing: Preprocessing[TaggingFacts],
-        config: Config,
+        config: TaggingConfig,
     ) -> dict[str, Signature]:
         """Return `serving_default`, `tokens` and `score`."""
         from app.tasks.tagging.signatures import signatures
@@ -59,7 +59,7 @@ class TaggingPredictions(Predictions[Config, TaggingFacts]):
             tokens[i, : len(row)] = row
         return {"tokens": tokens, "tags": np.where(tokens == b"", b"", b"O").astype(object)}
 
-    def input_fields(self, config: Config, text_column: str | None) -> tuple[Field, ...]:
+    def input_fields(self, config: TaggingConfig, text_column: str | None) -> tuple[Field, ...]:
         """Return a text and tokens; `predict` rejects a record that has neither."""
         (text,) = super().input_fields(config, text_column)
         return (

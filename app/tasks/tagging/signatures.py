@@ -6,18 +6,18 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
-from app.config import Config
 from app.tasks.signature import Signature, signature
+from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import word_reader
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.training import run_tagger
-from models.text import locate
+from models.text.locate import locate
 
 NO_TAG = -1
 
 
 def signatures(
-    module: tf.Module, model: keras.Model, preprocessing: Preprocessing[TaggingFacts], config: Config
+    module: tf.Module, model: keras.Model, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
 ) -> dict[str, Signature]:
     """Return `serving_default`, `tokens` and `score`.
 

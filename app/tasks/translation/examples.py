@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.vocabularies import target_name
 from data.batching import Batch, Feed, RowFeed
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.formats import Field, Value, read_csv, read_jsonl, read_tsv
+from data.formats import Field, Value
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
     from app.tasks.tokenizing import TextTokenizer
 
 
-class TranslationExamples(Examples[Config, Facts]):
+class TranslationExamples(Examples[TranslationConfig, Facts]):
     """A source text and a target text."""
 
-    formats: Mapping[str, Any] = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv}
+    shapes = ("records",)
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
 
-    def fields(self, config: Config) -> tuple[Field, ...]:
+    def fields(self, config: TranslationConfig) -> tuple[Field, ...]:
         """Return the texts of both languages."""
         data = config.data
         return (
@@ -36,7 +36,7 @@ class TranslationExamples(Examples[Config, Facts]):
             Field("target", "text", data.target, "--set data.target=NAME"),
         )
 
-    def parallel(self, config: Config) -> tuple[str, ...]:
+    def parallel(self, config: TranslationConfig) -> tuple[str, ...]:
         """Return the suffixes of the files of both languages."""
         return (config.data.source, config.data.target)
 
@@ -44,10 +44,12 @@ class TranslationExamples(Examples[Config, Facts]):
         """Return the source."""
         return {"text": values["source"]}
 
-    def plan(self, dataset: Dataset, config: Config, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+    def plan(
+        self, dataset: Dataset, config: TranslationConfig, training: Callable[[], Iterator[ExampleBatch]]
+    ) -> Plan:
         """Return two sequences, `source` and `target`, of one shared vocabulary or of two."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
-        from models.text import SEQUENCE_TOKENS
+        from models.text.tokens import SEQUENCE_TOKENS
 
         def tokenizer(names: Sequence[str], vocabulary: str) -> TextTokenizer:
             def texts() -> Iterator[np.ndarray]:
@@ -75,15 +77,17 @@ class TranslationExamples(Examples[Config, Facts]):
             {"subwords": source.subwords | target.subwords},
         )
 
-    def preprocessing(self, encoded: Encoded, dataset: Dataset, config: Config) -> Preprocessing[Facts]:
+    def preprocessing(
+        self, encoded: Encoded, dataset: Dataset, config: TranslationConfig
+    ) -> Preprocessing[Facts]:
         """Return the vocabularies of both languages."""
         return Preprocessing(dict(encoded.vocabularies), Facts.model_validate(encoded.facts))
 
     def batches(
-        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: Config
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: TranslationConfig
     ) -> Feed:
         """Return pairs of similar length; truncated pairs are left out, since their targets would be wrong."""
-        from models.text import END_ID
+        from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         source, target = rows.sequences["source"], rows.sequences["target"]

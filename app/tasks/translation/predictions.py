@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.metrics import perplexity
 from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions
+from app.tasks.translation.config import DecodingConfig, TranslationConfig
 from app.tasks.translation.scores import corpus_scores
 from data.formats import Field, Row
 from data.prepared import Dataset
@@ -37,13 +37,17 @@ def _attention(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class TranslationPredictions(Predictions[Config, Facts]):
+class TranslationPredictions(Predictions[TranslationConfig, Facts]):
     """Predictions of a translator."""
 
     explanation = Explanation("attention", _attention)
 
     def signatures(
-        self, module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: Config
+        self,
+        module: tf.Module,
+        model: keras.Model,
+        preprocessing: Preprocessing[Facts],
+        config: TranslationConfig,
     ) -> dict[str, Signature]:
         """Return `serving_default`, `search`, `score`, and with attention `attention`."""
         from app.tasks.translation.signatures import signatures
@@ -59,7 +63,7 @@ class TranslationPredictions(Predictions[Config, Facts]):
             "coverage_penalty": np.array(0.2, np.float32),
         }
 
-    def input_fields(self, config: Config, text_column: str | None) -> tuple[Field, ...]:
+    def input_fields(self, config: TranslationConfig, text_column: str | None) -> tuple[Field, ...]:
         """Return the source text."""
         return (Field("text", "text", text_column or config.data.source, "--text-column NAME", ("text",)),)
 
@@ -103,8 +107,14 @@ class TranslationPredictions(Predictions[Config, Facts]):
             **corpus_scores(predicted, references),
             "exact_match": float(np.mean([a == b for a, b in zip(predicted, references, strict=True)])),
             "mean_score": float(np.mean(scores)),
-            "beam": predictor.beam or predictor.info.config.decoding.beam,
+            "beam": predictor.beam or _decoding(predictor).beam,
         }
+
+
+def _decoding(predictor: Predictor) -> DecodingConfig:
+    config = predictor.info.config
+    assert isinstance(config, TranslationConfig)
+    return config.decoding
 
 
 def _translate(predictor: Predictor, texts: Sequence[bytes] | np.ndarray) -> OutputArrays:
@@ -113,7 +123,7 @@ def _translate(predictor: Predictor, texts: Sequence[bytes] | np.ndarray) -> Out
         return predictor.run_texts(TranslationPredictions.signature, texts)
     import tensorflow as tf
 
-    decoding = predictor.info.config.decoding
+    decoding = _decoding(predictor)
     options = {
         "width": tf.constant(predictor.beam),
         "length_penalty": tf.constant(float(decoding.length_penalty)),

@@ -6,14 +6,14 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.tasks.signature import Signature, signature
+from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.training import score_pairs
 from app.tasks.translation.translator import Translator
 
 
 def signatures(
-    module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: Config
+    module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: TranslationConfig
 ) -> dict[str, Signature]:
     """Return `serving_default`, `search`, `score`, and with attention `attention`.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.metrics import Metric, perplexity
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.scores import METRICS, validation_bleu
 from app.tasks.translation.vocabularies import target_vocabulary
 from data.batching import Feed
@@ -24,7 +24,7 @@ MOST_TRANSLATED = 1000
 """Approximate number of validation examples that are translated after an epoch."""
 
 
-class TranslationTraining(Training[Config, Facts]):
+class TranslationTraining(Training[TranslationConfig, Facts]):
     """Training of a `models.seq2seq.Seq2Seq`."""
 
     def metrics(self, preprocessing: Preprocessing[Facts]) -> tuple[Metric, ...]:
@@ -32,29 +32,16 @@ class TranslationTraining(Training[Config, Facts]):
         return METRICS
 
     def build_model(
-        self, config: Config, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
+        self, config: TranslationConfig, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
     ) -> keras.Model:
         """Return a `models.seq2seq.Seq2Seq`."""
         from models.seq2seq import Seq2Seq
 
-        model = config.model
         built = Seq2Seq(
+            config.model,
             source_vocabulary_size=len(preprocessing.vocabulary),
             target_vocabulary_size=len(target_vocabulary(preprocessing, config)),
-            embedding_size=model.embedding_size,
-            cell=model.cell,
-            units=model.units,
-            layers=model.layers,
-            bidirectional=model.bidirectional,
-            merge_mode=model.merge_mode,
-            attention=model.attention,
-            input_feeding=model.input_feeding,
             shared=config.text.shared,
-            tie_embeddings=model.tie_embeddings,
-            dropout=model.dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            activation=model.activation,
         )
         built.build()
         return built
@@ -83,7 +70,11 @@ class TranslationTraining(Training[Config, Facts]):
         return Losses(tf.reduce_sum(nats) / tokens, tf.reduce_sum(correct), tokens)
 
     def evaluator(
-        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[Facts], config: Config
+        self,
+        model: keras.Model,
+        batches: Feed,
+        preprocessing: Preprocessing[Facts],
+        config: TranslationConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split; BLEU of greedy translations of a part of it."""
         import tensorflow as tf
@@ -146,12 +137,10 @@ def score_pairs(
     """
     import tensorflow as tf
 
-    from models.seq2seq import losses
+    from models.losses import number_correct, token_cross_entropy
 
     logits = model(batch["source"], batch["source_lengths"], batch["before"], training=training)
-    logits = tf.cast(logits, tf.float32)
-    nats, tokens = losses(logits, batch["following"], batch["lengths"], label_smoothing)
-    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    real = tf.sequence_mask(batch["lengths"], tf.shape(best)[1])
-    correct = tf.reduce_sum(tf.cast(tf.equal(best, batch["following"]) & real, tf.float32), axis=1)
-    return nats, correct, tokens
+    targets = batch["following"]
+    real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1])
+    nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing), axis=1)
+    return nats, number_correct(logits, targets, real, axis=1), tf.cast(batch["lengths"], tf.float32)

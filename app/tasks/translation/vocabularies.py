@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.artifacts.preprocessing import Facts, Preprocessing
-from app.config import Config
 from app.tasks.tokenizing import VOCABULARY
+from app.tasks.translation.config import TranslationConfig
 
 TARGET_VOCABULARY = "target_vocabulary"
 
 
-def target_name(config: Config) -> str:
+def target_name(config: TranslationConfig) -> str:
     """Return the name of the vocabulary of the target texts, which may be that of the source texts too."""
     return VOCABULARY if config.text.shared else TARGET_VOCABULARY
 
 
-def target_vocabulary(preprocessing: Preprocessing[Facts], config: Config) -> Sequence[bytes]:
+def target_vocabulary(preprocessing: Preprocessing[Facts], config: TranslationConfig) -> Sequence[bytes]:
     """Return the tokens of the target texts."""
     return preprocessing.vocabularies[target_name(config)]

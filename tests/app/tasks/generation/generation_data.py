@@ -17,12 +17,13 @@ import tensorflow as tf
 from click.testing import Result
 
 from app.artifacts.run import open_run
-from app.config import Config, load_config
+from app.config import TaskConfig, load_config
 from app.generate import PIECE_TOKENS, Ending, Options, generate, stream
 from app.prediction.loading import load_keras_model
 from app.prediction.predictor import Predictor
 from app.tasks.generation.facts import GenerationFacts
-from models.text import END_ID, tokenize
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID
 
 Command = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]
@@ -53,7 +54,7 @@ HARD = {
 }
 
 
-def configured(*overrides: str) -> Config:
+def configured(*overrides: str) -> TaskConfig:
     """Return the configuration of a tiny model."""
     return load_config(
         "generation", overrides=[*(f"{key}={value}" for key, value in SMALL.items()), *overrides]

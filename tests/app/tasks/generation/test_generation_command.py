@@ -38,10 +38,10 @@ def test_samples(command: Command, char: Model) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (("--prompt", ""), 1, "--prompt is empty; give some text, or leave it out to begin a document"),
-        (("--stream", "--beam", 2), 2, "--stream goes with one sampled text"),
-        (("--stream", "--samples", 2), 2, "--stream goes with one sampled text"),
-        (("--stream", "--json"), 2, "--stream goes with one sampled text"),
+        (("--prompt", ""), 1, "--prompt is empty; give a text, or leave the option out to start a document"),
+        (("--stream", "--beam", 2), 2, "--stream prints one sampled text"),
+        (("--stream", "--samples", 2), 2, "--stream prints one sampled text"),
+        (("--stream", "--json"), 2, "--stream prints one sampled text"),
         (("--length", 0), 2, "--length"),
         (("--length", 2**31), 2, "--length"),
         (("--temperature", -1), 2, "--temperature"),

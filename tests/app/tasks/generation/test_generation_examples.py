@@ -29,7 +29,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
     config = configured(f"data.directory={cache}")
     examples = get_task("generation").examples
     fields = examples.fields(config)
-    dataset = prepare(open_source(str(data), fields, examples.formats), fields, directory=cache)
+    dataset = prepare(open_source(str(data), fields, examples.shapes), fields, directory=cache)
     seen: dict[str, list[Any]] = {}
     for split, batch in training_rows(dataset, fields[0].name, config.data.validation_fraction):
         seen.setdefault(split, []).append(batch)
@@ -39,7 +39,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
 @pytest.mark.parametrize("piece", [1 << 16, 100])
 def test_a_text_is_split_by_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     """The first 90 % of a text are for training, the next 5 % for validation, the last 5 % for testing."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", piece)
     text = play()
     (tmp_path / "play.txt").write_text(text)
 
@@ -55,7 +55,7 @@ def test_the_end_of_a_training_text_is_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """Of a folder with only a training text, the end of the text is for validation, even of a short text."""
-    monkeypatch.setattr("data.formats.PIECE_CHARACTERS", piece)
+    monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", piece)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/train.txt").write_text(play())
 
@@ -72,7 +72,7 @@ def test_the_end_of_a_training_text_is_held_out(
         (b"", "play.txt: no rows; expected at least one"),
         (b"\xef\xbb\xbf", "play.txt: no rows; expected at least one"),
         (b"One.\nTwo \xff.\n", "play.txt:2: not UTF-8: byte 0xff at character 5"),
-        (b"a", "no row is left to validate with"),
+        (b"a", "no example is left for validation"),
     ],
 )
 def test_texts_that_cannot_be_learned_from(
@@ -93,7 +93,7 @@ def test_texts_that_cannot_be_learned_from(
 @pytest.mark.parametrize(
     ("option", "content", "message"),
     [
-        ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected at least 1 for generation"),
+        ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected greater than or equal to 1"),
         ("text.tokens=word", "   \t " * 50, "the train split has no tokens, only white space"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from generation_data import Model, Models, greek, play
 
-from models.text import END_ID
+from models.text.tokens import END_ID
 
 Outputs = dict[str, Any]
 SUMS = ("nats", "correct", "tokens")

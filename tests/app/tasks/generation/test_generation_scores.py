@@ -72,7 +72,7 @@ def test_evaluate_documents(word: Model) -> None:
     run = open_run(word.path)
     examples = get_task("generation").examples
     fields = examples.fields(run.config)
-    source = open_source(str(word.data), fields, examples.formats)
+    source = open_source(str(word.data), fields, examples.shapes)
     dataset = prepare(source, fields, directory=run.config.data_directory())
     (rows,) = dataset.batches("test")
     nats, correct = [], []

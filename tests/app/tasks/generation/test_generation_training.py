@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from generation_data import Model, Models, configured, play
 
 from app.train import train
-from app.training.events import Event, Step
 
 
 def test_a_sample_after_each_epoch(models: Models) -> None:
@@ -70,7 +71,7 @@ def state(run: Path) -> dict[str, np.ndarray]:
         return {name: saved[name] for name in saved.files if name != "progress"}
 
 
-def test_exact_resume(char: Model, tmp_path: Path) -> None:
+def test_exact_resume(char: Model, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
     """Training that is stopped within an epoch and resumed ends with the same state, bit for bit."""
     config = configured(
         "training.deterministic=true",
@@ -80,16 +81,9 @@ def test_exact_resume(char: Model, tmp_path: Path) -> None:
         "model.weight_dropout=0.2",
         "training.early_stopping_patience=0",
     )
-    events: list[Event] = []
-
-    def should_stop() -> bool:
-        return isinstance(events[-1], Step) and (events[-1].epoch, events[-1].step) == (2, 3)
-
     data = str(char.data)
     whole = train("generation", data, config, run=tmp_path / "whole")
-    stopped = train(
-        "generation", data, config, run=tmp_path / "run", watcher=events.append, should_stop=should_stop
-    )
+    stopped = train("generation", data, config, run=tmp_path / "run", **stop_at(epoch=2, step=3))
     middle = state(tmp_path / "run")
     carried = [name for name in middle if "carried" in name]
     resumed = train("generation", data, config, run=tmp_path / "run", resume=True)

@@ -14,11 +14,11 @@ MISTAKES = {
     ),
     "contradicting": (
         TAGGED * 8 + '{"tokens": ["a", "b"], "tags": ["B-X", "I-Y"]}\n' + TAGGED,
-        "{path}:9: token 2: 'I-Y' behind 'B-X': in BIO, a span begins with 'B-Y'",
+        "{path}:9: token 2: 'I-Y' after 'B-X': in BIO, a span begins with 'B-Y'",
     ),
     "neither": (
         TAGGED * 3 + '{"tokens": ["a"], "tags": ["PERSON"]}\n' + TAGGED,
-        "{path}:4: token 1: 'PERSON' is neither O nor a letter and a type, as B-PER and I-PER are",
+        "{path}:4: token 1: 'PERSON' is neither O nor a letter and a type, such as B-PER or I-PER",
     ),
     "some labels": (
         LABELLED * 3 + TAGGED * 2,
@@ -26,7 +26,7 @@ MISTAKES = {
     ),
     "one tag": (
         '{"tokens": ["a", "b"], "tags": ["O", "O"]}\n' * 4,
-        "only one tag in the training examples ('O')",
+        "the training examples have only one tag ('O'); expected at least 2",
     ),
     "one label": (LABELLED * 4, "only one class in the training examples ('x'); expected at least two"),
     "no tokens": (
@@ -41,7 +41,7 @@ MISTAKES = {
     ),
     "nothing": (
         '{"tokens": [], "tags": []}\n' * 20,
-        "the train examples have no tokens; add examples with tokens",
+        "the train split has no tokens, only empty examples; give examples with tokens and tags",
     ),
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,6 @@ from app.config import load_config
 from app.prediction.loading import load_keras_model
 from app.tasks import get_task
 from app.train import train
-from app.training.events import Event, Step
 from app.training.selection import Selection, selecting_metric
 from data.samples import tags as sample_tags
 
@@ -185,6 +186,7 @@ def test_networks(command: Command, jsonl: Jsonl, tmp_path: Path, name: str) -> 
 
 
 EMPTY = {"tokens": [], "tags": []}
+NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
 
 
 def test_an_example_without_tokens(command: Command, jsonl: Jsonl, tmp_path: Path) -> None:
@@ -215,14 +217,29 @@ def test_a_split_without_tokens(command: Command, jsonl: Jsonl, tmp_path: Path, 
     result = command("train", "tagging", tmp_path / "data", "--run", tmp_path / "run", *settings(*TINY))
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: the {split} examples have no tokens; add examples with tokens\n"
+    assert result.stderr == f"Error: {NO_TOKENS.format(split=split)}\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_held_out_examples_without_tokens(command: Command, jsonl: Jsonl, tmp_path: Path) -> None:
+    """If only empty examples are held out for validation, training is refused, and no run is created."""
+    # All empty examples have the same hash, so that they are in one split together.
+    jsonl(tmp_path / "data" / "train.jsonl", [*unlabelled(sample_rows("train", 1)), *[EMPTY] * 9])
+    for fraction in (0.02, 0.5, 0.98):
+        options = settings(*TINY, f"data.validation_fraction={fraction}")
+
+        result = command("train", "tagging", tmp_path / "data", "--run", tmp_path / "run", *options)
+
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "has no tokens, only empty" in result.stderr or "no example is left" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert not (tmp_path / "run").exists()
 
 
 # Resuming
 
 
-def test_resumed(jsonl: Jsonl, tmp_path: Path) -> None:
+def test_resumed(jsonl: Jsonl, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
     """Training that is stopped in its second epoch and resumed ends with the same weights, bit for bit."""
     jsonl(tmp_path / "data/train.jsonl", sample_rows("train", 24))
     jsonl(tmp_path / "data/validation.jsonl", sample_rows("validation", 4))
@@ -231,16 +248,9 @@ def test_resumed(jsonl: Jsonl, tmp_path: Path) -> None:
         *("model.crf=true", "model.character_features=convolution", "model.word_dropout=0.1"),
     ]
     config = load_config("tagging", overrides=[*TINY, *overrides])
-    events: list[Event] = []
-
-    def should_stop() -> bool:
-        return isinstance(events[-1], Step) and (events[-1].epoch, events[-1].step) == (2, 2)
-
     data = str(tmp_path / "data")
     whole = train("tagging", data, config, run=tmp_path / "whole")
-    stopped = train(
-        "tagging", data, config, run=tmp_path / "run", watcher=events.append, should_stop=should_stop
-    )
+    stopped = train("tagging", data, config, run=tmp_path / "run", **stop_at(epoch=2, step=2))
     again = train("tagging", data, config, run=tmp_path / "run", resume=True)
 
     assert (whole.finished, stopped.finished, again.finished) == (True, False, True)

@@ -1,0 +1,394 @@
+"""The Python API: train, load, evaluate, export and serve models.
+
+TensorFlow is imported when a function needs it, so that `import textrnn` is fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from app.training.events import Epoch, Event, Message, Step, TrainedRun, Watcher
+from data.errors import UserError
+
+if TYPE_CHECKING:
+    from app.config import TaskConfig
+    from app.prediction.predictor import Predictor
+
+__all__ = [
+    "Epoch",
+    "Event",
+    "Message",
+    "Model",
+    "Step",
+    "TrainedRun",
+    "UserError",
+    "Watcher",
+    "evaluate",
+    "export",
+    "load",
+    "serve",
+    "train",
+    "training_steps",
+]
+
+PathName = str | PathLike[str]
+
+
+def train(
+    task: str,
+    data: PathName,
+    *,
+    run: PathName | None = None,
+    config: PathName | TaskConfig | None = None,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    resume: bool = False,
+    manual_directory: PathName | None = None,
+    watcher: Watcher | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainedRun:
+    """Train a model.
+
+    It prints nothing and handles no signals, and so works in a notebook and in any thread. Train one model at
+    a time in a process.
+
+    Args:
+        task: `classification`, `tagging`, `generation` or `translation`.
+        data: `sample:NAME`, `tfds:NAME`, a folder or a file.
+        run: run directory to create; None: `runs/TASK-NAME-DATE-TIME`.
+        config: TOML file, or a loaded configuration.
+        preset: name of a preset of the task.
+        overrides: configuration values by their key, e.g. `{"model.cell": "gru"}`, or `KEY=VALUE` strings.
+        resume: continue the training in `run` from its last state.
+        manual_directory: raw files of a `tfds:` dataset.
+        watcher: called with each event: `Step`, `Epoch` or `Message`.
+        should_stop: called after each event; if it returns True, the state is saved and training stops.
+
+    Returns:
+        `path` of the run directory, whether training is `finished`, and the metrics of the `best` epoch.
+
+    Raises:
+        UserError: arguments, data or configuration are not valid.
+    """
+    from app.train import train as run_training
+
+    return run_training(
+        task,
+        str(data),
+        _config(task, config, preset, overrides),
+        run=_path(run),
+        resume=resume,
+        manual_directory=_path(manual_directory),
+        watcher=watcher or _ignore,
+        should_stop=should_stop or _never,
+    )
+
+
+def training_steps(
+    task: str,
+    data: PathName,
+    *,
+    run: PathName | None = None,
+    config: PathName | TaskConfig | None = None,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    resume: bool = False,
+    manual_directory: PathName | None = None,
+) -> Generator[Event, None, TrainedRun]:
+    """Train a model as `train` does, and yield each event.
+
+    To stop early, leave the loop and call `close()` on the generator: the state is saved, and training can be
+    resumed.
+    """
+    from app.train import training_steps as steps
+
+    return steps(
+        task,
+        str(data),
+        _config(task, config, preset, overrides),
+        run=_path(run),
+        resume=resume,
+        manual_directory=_path(manual_directory),
+    )
+
+
+def load(path: PathName) -> Model:
+    """Load a model.
+
+    Args:
+        path: a run directory, an export, or one version of an export.
+
+    Raises:
+        UserError: it is none of these, its files were changed, or training is not finished.
+    """
+    from app.prediction.loading import load_predictor
+
+    return Model(Path(path), load_predictor(Path(path)))
+
+
+class Model:
+    """A loaded model: a run or an export."""
+
+    def __init__(self, path: Path, predictor: Predictor) -> None:
+        """Use `load` instead."""
+        self.path = path
+        self._predictor = predictor
+
+    def __repr__(self) -> str:
+        return f"<textrnn.Model {self.task} {str(self.path)!r}>"
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self._predictor.info.task
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels that the model was trained with; empty if it has none."""
+        return [label.decode() for label in self._predictor.info.preprocessing.labels]
+
+    def predict(self, texts: Sequence[str], *, beam: int | None = None) -> list[dict[str, Any]]:
+        """Predict the label, the tags, the translation or (of a language model) the loss of each text.
+
+        Args:
+            texts: any number of strings.
+            beam: beam width of a translator; None: the one in its configuration.
+
+        Returns:
+            a dictionary for each text, as `textrnn predict` prints it.
+
+        Raises:
+            UserError: a beam width is given for a model without beam search.
+        """
+        from app.predict import predictions
+        from app.prediction.loading import with_beam
+        from data.formats import Row
+
+        _check_texts(texts)
+        rows = [Row(line, {"text": text}) for line, text in enumerate(texts, 1)]
+        return list(predictions(with_beam(self._predictor, beam), rows))
+
+    def generate(self, prompts: str | Sequence[str] = "", **options: Any) -> list[dict[str, Any]]:
+        """Generate a text after each prompt with a language model.
+
+        Args:
+            prompts: one prompt or several; an empty one starts a document.
+            options: `length`, `temperature`, `top_k`, `top_p`, `repetition_penalty`, `seed`, `beam`,
+                `length_penalty`, `stop` (strings), `label`. The i-th prompt uses the seed plus i.
+
+        Returns:
+            for each prompt a dictionary with `prompt`, the `text` after it, and its `score`.
+
+        Raises:
+            UserError: the model does not generate text, or an option is not valid.
+        """
+        from app.generate import Options, generate
+
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        _check_texts(prompts)
+        if unknown := sorted(options.keys() - Options.__dataclass_fields__.keys()):
+            known = ", ".join(Options.__dataclass_fields__)
+            raise UserError(f"unknown option {unknown[0]!r} of generate; expected one of {known}")
+        if "stop" in options:
+            stop = options["stop"]
+            options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        generated = generate(self._predictor, prompts, Options(**options)) if prompts else []
+        return [
+            {"prompt": prompt, "text": made.text, "score": made.score}
+            for prompt, made in zip(prompts, generated, strict=True)
+        ]
+
+    def score(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> list[dict[str, float]]:
+        """Compute the loss of texts under a language model, or of translations under a translator.
+
+        Args:
+            texts: texts; of a translator the source texts.
+            targets: the translation of each text; for a translator only.
+
+        Returns:
+            for each text a dictionary with the `loss` in nats (per token for a language model, the sum for a
+            translator) and the number of `tokens`; for a translator also how many are `correct`.
+
+        Raises:
+            UserError: the model does not score texts.
+        """
+        import numpy as np
+
+        _check_texts(texts)
+        inputs = {"text": [text.encode() for text in texts]}
+        if self.task == "translation":
+            if targets is None or len(targets) != len(texts):
+                raise UserError("a translation model scores pairs: give a target for each text")
+            _check_texts(targets)
+            inputs["target"] = [text.encode() for text in targets]
+        elif self.task != "generation":
+            raise UserError(f"a {self.task} model does not score texts; generation and translation models do")
+        elif targets is not None:
+            raise UserError("a generation model scores texts without targets")
+        if not texts:
+            return []
+        outputs = self._predictor.run("score", inputs, np.array([len(text) for text in inputs["text"]]))
+        columns = [outputs[name].tolist() for name in outputs]
+        return [dict(zip(outputs, values, strict=True)) for values in zip(*columns, strict=True)]
+
+    def evaluate(
+        self, data: PathName | None = None, *, split: str = "test", baseline: bool = True
+    ) -> dict[str, Any]:
+        """Evaluate the model; see `textrnn.evaluate`."""
+        from app.evaluate import evaluate as run_evaluation
+
+        data = None if data is None else str(data)
+        return run_evaluation(self._predictor, data=data, split=split, with_baseline=baseline)
+
+    def export(self, output: PathName | None = None, *, version: int | None = None) -> Path:
+        """Export the model, which must be a run; see `textrnn.export`."""
+        return export(self.path, output=output, version=version)
+
+
+def evaluate(
+    path: PathName,
+    *,
+    data: PathName | None = None,
+    split: str = "test",
+    baseline: bool = True,
+    beam: int | None = None,
+    manual_directory: PathName | None = None,
+) -> dict[str, Any]:
+    """Evaluate a model on a split of its data, or of other data.
+
+    Args:
+        path: a run directory, an export, or one version of an export.
+        data: other data than the model was trained on, with the same columns.
+        split: `train`, `validation`, `test` or `all`.
+        baseline: also train and evaluate a simple model to compare with.
+        beam: beam width of a translator; None: the one in its configuration.
+        manual_directory: raw files of a `tfds:` dataset.
+
+    Returns:
+        the metrics, as `textrnn evaluate --json` prints them.
+    """
+    from app.evaluate import evaluate as run_evaluation
+
+    return run_evaluation(
+        Path(path),
+        data=None if data is None else str(data),
+        split=split,
+        with_baseline=baseline,
+        beam=beam,
+        manual_directory=_path(manual_directory),
+    )
+
+
+def export(
+    run: PathName,
+    *,
+    output: PathName | None = None,
+    version: int | None = None,
+    with_training_text: bool = False,
+) -> Path:
+    """Export a run as a SavedModel that takes strings.
+
+    Args:
+        run: a finished run.
+        output: directory of the model; None: `exports/NAME`.
+        version: version to create; None: the next one.
+        with_training_text: include the longest training text in the test inputs of the export.
+
+    Returns:
+        the new directory, `OUTPUT/VERSION`.
+    """
+    from app.export import export as run_export
+
+    return run_export(Path(run), output=_path(output), version=version, with_training_text=with_training_text)
+
+
+def serve(
+    exports: PathName | Sequence[PathName],
+    *,
+    labels: Sequence[str] = (),
+    name: str | None = None,
+    **options: Any,
+) -> None:
+    """Serve exports with TensorFlow Serving's REST and gRPC APIs until the process is told to stop.
+
+    Args:
+        exports: directories of exports, each with or without a name: `DIR` or `NAME=DIR`.
+        labels: names for versions: `LABEL=VERSION`, or `NAME:LABEL=VERSION` with several models.
+        name: name of the model if there is one only.
+        options: those of `app.serve.serve`: `host`, `rest_port`, `grpc_port`, `keep`, …
+
+    Raises:
+        UserError: a package of `textrnn[serve]` is missing, a directory is not an export, or a port is used.
+    """
+    try:
+        from app.serve import labels_of, models_of
+        from app.serve import serve as run_server
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in SERVING_PACKAGES:
+            raise
+        raise UserError(f"serve needs {error.name}; pip install 'textrnn[serve]'") from None
+    given = [exports] if isinstance(exports, str | PathLike) else exports
+    models = models_of([str(export) for export in given], name)
+    run_server(models, labels=labels_of(labels, list(models)), **options)
+
+
+SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
+"""Packages of the extra `serve`."""
+
+
+def _config(
+    task: str,
+    config: PathName | TaskConfig | None,
+    preset: str | None,
+    overrides: Mapping[str, Any] | Sequence[str] | None,
+) -> TaskConfig:
+    from app.config import TaskConfig, load_config
+    from app.tasks import TASKS
+
+    if task not in TASKS:
+        raise UserError(f"unknown task {task!r}; expected one of {', '.join(TASKS)}")
+    if isinstance(config, TaskConfig):
+        if preset is not None or overrides:
+            raise UserError("a loaded configuration cannot be combined with preset or overrides")
+        return config
+    if isinstance(overrides, Mapping):
+        overrides = [f"{key}={_toml(key, value)}" for key, value in overrides.items()]
+    return load_config(task, file=_path(config), preset=preset, overrides=overrides or ())
+
+
+def _toml(key: str, value: Any) -> str:
+    """Return a value as it is written in TOML."""
+    value = str(value) if isinstance(value, PathLike) else value
+    try:
+        return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+    except TypeError:
+        raise UserError(f"{key} = {value!r}: expected a string, a number, a boolean or a list") from None
+
+
+def _path(path: PathName | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise UserError("expected a list of strings, not one string")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(f"text {position} is not a string: {text!r}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"text {position} cannot be encoded as UTF-8: {error.reason}") from None
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False

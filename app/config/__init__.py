@@ -1,0 +1,30 @@
+"""The configuration of a run: typed, frozen and checked, with its own keys for each task."""
+
+from __future__ import annotations
+
+from app.config.differences import FREE_ON_RESUME, differences
+from app.config.dump import dump_config
+from app.config.keys import get_config_class
+from app.config.load import config_from, load_config, presets
+from app.config.sections import (
+    DataConfig,
+    ModelConfig,
+    TaskConfig,
+    TextConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "FREE_ON_RESUME",
+    "DataConfig",
+    "ModelConfig",
+    "TaskConfig",
+    "TextConfig",
+    "TrainingConfig",
+    "config_from",
+    "differences",
+    "dump_config",
+    "get_config_class",
+    "load_config",
+    "presets",
+]

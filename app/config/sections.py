@@ -1,0 +1,181 @@
+"""Sections that the configurations of several tasks share, as small classes to combine by inheritance.
+
+A task's configuration has only the keys that the task uses: it subclasses `TaskConfig` and combines these
+classes, with its own defaults, in `app/tasks/<task>/config.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import Field as Key
+
+from models.settings import Count, Positive, RecurrentSettings, Settings, Share
+
+FORMAT: Literal[1] = 1
+"""Version of the keys; a file of another one is refused."""
+
+NonNegative = Annotated[float, Key(ge=0)]
+
+
+class Section(Settings):
+    """Base class of all sections: immutable, strict types, no unknown keys."""
+
+
+# [data]
+
+
+class DataConfig(Section):
+    """Which examples are used."""
+
+    directory: str = Key("", description="folder of prepared datasets; empty: the user's cache directory")
+    validation_fraction: Annotated[float, Key(gt=0, lt=1)] = Key(
+        0.1,
+        description="share of the training examples held out for validation if the data has no such split",
+    )
+
+
+class TextColumn(DataConfig):
+    """Data with one text in each example."""
+
+    text_column: str = Key("text", description="column of the text")
+
+
+# [text]
+
+
+class TextConfig(Section):
+    """How a text becomes token ids."""
+
+    lowercase: bool = Key(True, description="convert text to lower case")
+    vocabulary_size: Annotated[int, Key(ge=3)] = Key(
+        30_000, description="maximum number of vocabulary entries, special tokens included"
+    )
+    min_count: Positive = Key(
+        1, description="minimum number of occurrences in the training data of a token in the vocabulary"
+    )
+
+    def tokenizing(self) -> dict[str, Any]:
+        """Return the options of `models.text.tokenize`."""
+        return {"tokens": "word", "lowercase": self.lowercase, "max_length": 0, "truncate": "end"}
+
+
+class TokenizedText(TextConfig):
+    """Text of which the kind of token is chosen."""
+
+    tokens: Literal["word", "char", "byte", "subword"] = Key("word", description="kind of token")
+
+    def tokenizing(self) -> dict[str, Any]:
+        """Return the options of `models.text.tokenize`."""
+        return super().tokenizing() | {"tokens": self.tokens}
+
+
+class TruncatedText(TokenizedText):
+    """Text of limited length."""
+
+    max_length: Count = Key(256, description="maximum number of tokens of a text; 0: no limit")
+    truncate: Literal["end", "middle"] = Key(
+        "middle", description="where tokens are removed from a text that is longer than max_length"
+    )
+
+    def tokenizing(self) -> dict[str, Any]:
+        """Return the options of `models.text.tokenize`."""
+        return super().tokenizing() | {"max_length": self.max_length, "truncate": self.truncate}
+
+
+# [model]
+
+
+class ModelConfig(RecurrentSettings):
+    """Keys of every network."""
+
+    embedding_size: Positive = Key(64, description="size of the token embeddings")
+    embeddings: str = Key(
+        "",
+        description="GloVe or word2vec text file with initial values of the embeddings; empty: random values",
+    )
+
+
+class RareWordDropout(Section):
+    """Word dropout that depends on the frequency of a token."""
+
+    rare_word_dropout: Annotated[float, Key(ge=0, le=1)] = Key(
+        4e-6,
+        description="relative frequency at which a token is replaced by [UNK] in half of its occurrences in "
+        "training; rarer tokens more often; 0: off",
+    )
+
+
+# [training]
+
+
+class TrainingConfig(Section):
+    """How the weights are trained."""
+
+    epochs: Count = Key(
+        0, description="maximum number of epochs; 0: 2 to 30, depending on the number of training tokens"
+    )
+    batch_size: Positive = Key(64, description="number of examples in a batch")
+    learning_rate: Annotated[float, Key(gt=0)] = Key(3e-3, description="maximum learning rate")
+    schedule: Literal["constant", "cosine", "plateau"] = Key(
+        "cosine",
+        description="learning-rate schedule: constant, cosine decay after a linear warm-up, or reduce on "
+        "plateau",
+    )
+    warmup: Share = Key(0.05, description="share of all steps that the warm-up of the cosine schedule takes")
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Key(
+        "adam", description="optimizer; sgd has a momentum of 0.9"
+    )
+    clip_norm: NonNegative = Key(1.0, description="maximum global norm of the gradient; 0: no limit")
+    clip_value: NonNegative = Key(
+        0.0,
+        description="maximum absolute value of a gradient element; if set, clip_norm is not applied; 0: off",
+    )
+    weight_decay: NonNegative = Key(
+        0.0,
+        description="decoupled weight decay of any optimizer, applied to all weights, also biases and "
+        "embeddings; 0: off",
+    )
+    label_smoothing: Share = Key(
+        0.0, description="share of the target probability that is spread evenly over all classes"
+    )
+    early_stopping_patience: Count = Key(
+        5, description="epochs without improvement after which training stops; 0: no early stopping"
+    )
+    early_stopping_metric: str = Key(
+        "accuracy", description="validation metric that selects the best epoch, whose weights are kept"
+    )
+    mixed_precision: bool = Key(False, description="compute in bfloat16, for recent GPUs; slower on CPUs")
+    deterministic: bool = Key(
+        False, description="deterministic operations: the same seed gives the same weights, bit for bit"
+    )
+    steps_per_checkpoint: Count = Key(
+        500, description="steps between two checkpoints within an epoch; 0: one checkpoint after each epoch"
+    )
+
+
+# The whole
+
+
+class TaskConfig(Section):
+    """Everything that a run of a task depends on; each task has a subclass."""
+
+    task: str = Key(description="task that the configuration is for")
+    format: Literal[1] = Key(FORMAT, description="version of the configuration format")
+    seed: Annotated[int, Key(ge=0, lt=2**31)] = Key(
+        0, description="random seed of initial weights, dropout and the order of examples"
+    )
+    data: DataConfig
+    text: TextConfig
+    model: ModelConfig
+    training: TrainingConfig
+
+    def tokenizing(self) -> dict[str, Any]:
+        """Return the options of `models.text.tokenize`."""
+        return self.text.tokenizing()
+
+    def data_directory(self) -> Path:
+        """Return the folder of prepared datasets."""
+        return Path(self.data.directory or platformdirs.user_cache_dir("textrnn")).expanduser()

@@ -1,0 +1,54 @@
+"""Configuration of classification."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field as Key
+
+from app.config.sections import (
+    ModelConfig,
+    RareWordDropout,
+    TaskConfig,
+    TextColumn,
+    TrainingConfig,
+    TruncatedText,
+)
+from app.metrics import ACCURACY, LOSS, MACRO_F1
+from models.settings import ClassifierSettings, OneOf
+
+METRICS = {metric.name: metric for metric in (ACCURACY, MACRO_F1, LOSS)}
+
+
+class ClassificationDataConfig(TextColumn):
+    """Texts and labels."""
+
+    label_column: str = Key("label", description="column of the label")
+
+
+class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):
+    """The classifier."""
+
+
+class ClassificationTrainingConfig(TrainingConfig):
+    """How the classifier is trained."""
+
+    early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
+        "accuracy", description="validation metric that selects the best epoch, whose weights are kept"
+    )
+    class_weights: Literal["none", "balanced"] = Key(
+        "none", description="weights of the classes in the loss; balanced: inverse to their frequency"
+    )
+
+
+class ClassificationConfig(TaskConfig):
+    """Everything that a classifier depends on."""
+
+    task: Literal["classification"] = "classification"
+    data: ClassificationDataConfig = ClassificationDataConfig()
+    text: TruncatedText = TruncatedText()
+    model: ClassificationModelConfig = ClassificationModelConfig()
+    training: ClassificationTrainingConfig = ClassificationTrainingConfig()
+
+
+CONFIG = ClassificationConfig

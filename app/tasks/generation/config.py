@@ -1,0 +1,54 @@
+"""Configuration of generation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field as Key
+
+from app.config.sections import ModelConfig, TaskConfig, TextColumn, TokenizedText, TrainingConfig
+from app.metrics import ACCURACY, LOSS, PERPLEXITY
+from models.settings import LanguageModelSettings, OneOf, Positive
+
+METRICS = {metric.name: metric for metric in (ACCURACY, PERPLEXITY, LOSS)}
+
+
+class GenerationDataConfig(TextColumn):
+    """Texts, and perhaps labels that the model is conditioned on."""
+
+    label_column: str = Key(
+        "", description="column of the label that the model is conditioned on; empty: no condition"
+    )
+
+
+class GenerationModelConfig(LanguageModelSettings, ModelConfig):
+    """The language model."""
+
+
+class GenerationTrainingConfig(TrainingConfig):
+    """How the language model is trained."""
+
+    early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
+        "loss", description="validation metric that selects the best epoch, whose weights are kept"
+    )
+    batch_size: Positive = Key(64, description="number of token streams in a batch")
+    sequence_length: Positive = Key(
+        100,
+        description="tokens of each stream in a training step: the length of truncated backpropagation "
+        "through time",
+    )
+
+
+class GenerationConfig(TaskConfig):
+    """Everything that a language model depends on."""
+
+    task: Literal["generation"] = "generation"
+    data: GenerationDataConfig = GenerationDataConfig()
+    text: TokenizedText = TokenizedText(tokens="char", lowercase=False, vocabulary_size=5000)
+    model: GenerationModelConfig = GenerationModelConfig(
+        units=512, dropout=0.3, word_dropout=0.0, tie_embeddings=False
+    )
+    training: GenerationTrainingConfig = GenerationTrainingConfig(learning_rate=2e-3, warmup=0.01)
+
+
+CONFIG = GenerationConfig

@@ -1,0 +1,62 @@
+"""Configuration of tagging."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field as Key
+
+from app.config.sections import (
+    ModelConfig,
+    RareWordDropout,
+    TaskConfig,
+    TextColumn,
+    TextConfig,
+    TrainingConfig,
+)
+from app.metrics import ACCURACY, EXACT_MATCH, LABEL_ACCURACY, LOSS, SPAN_F1
+from models.settings import OneOf, TaggerSettings
+
+METRICS = {metric.name: metric for metric in (ACCURACY, SPAN_F1, LABEL_ACCURACY, EXACT_MATCH, LOSS)}
+
+
+class TaggingDataConfig(TextColumn):
+    """Sentences with a tag for each token, and perhaps a label."""
+
+    text_column: str = Key("text", description="column of the raw text of the tokens, if there is one")
+    label_column: str = Key("label", description="column of the label of each sentence, if there is one")
+    tag_column: str = Key("upos", description="column of the tags in CoNLL-U or JSON lines")
+
+
+class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
+    """The tagger."""
+
+
+class TaggingTrainingConfig(TrainingConfig):
+    """How the tagger is trained."""
+
+    early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
+        "accuracy",
+        description="validation metric that selects the best epoch, whose weights are kept; span_f1 needs "
+        "tags of spans, label_accuracy and exact_match need labels",
+    )
+
+
+class TaggingConfig(TaskConfig):
+    """Everything that a tagger depends on."""
+
+    task: Literal["tagging"] = "tagging"
+    data: TaggingDataConfig = TaggingDataConfig()
+    text: TextConfig = TextConfig()
+    model: TaggingModelConfig = TaggingModelConfig(
+        units=200,
+        layers=2,
+        embedding_size=100,
+        word_dropout=0.0,
+        rare_word_dropout=5e-6,
+        crf=True,
+    )
+    training: TaggingTrainingConfig = TaggingTrainingConfig(batch_size=32, learning_rate=2e-3)
+
+
+CONFIG = TaggingConfig

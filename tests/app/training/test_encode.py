@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.config import TaskConfig
+from app.tasks import get_task
+from app.training.encode import encode_dataset
+from data.encoding import Encoded
+from data.errors import UserError
+from data.prepared import Dataset, prepare
+from data.sources import open_source
+
+Configured = Callable[..., TaskConfig]
+ROWS = [{"text": f"good {'very ' * i}film", "label": ("good", "bad")[i % 2]} for i in range(12)]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, jsonl: Callable[..., None]) -> Callable[..., tuple[Dataset, TaskConfig]]:
+    """Return a function from rows and a configuration to a prepared dataset."""
+
+    def made(config: TaskConfig, rows: list[dict[str, str]] = ROWS) -> Dataset:
+        jsonl(tmp_path / "data/train.jsonl", rows)
+        examples = get_task("classification").examples
+        fields = examples.fields(config)
+        source = open_source(str(tmp_path / "data"), fields, examples.formats, examples.parallel(config))
+        return prepare(source, fields, directory=tmp_path / "cache", check=examples.check)
+
+    return made
+
+
+def encoded_of(dataset: Dataset, config: TaskConfig, directory: Path) -> tuple[Encoded, bytes]:
+    """Encode for classification."""
+    return encode_dataset(dataset, get_task("classification"), config, directory)
+
+
+def test_what_is_encoded(dataset: Callable[..., Dataset], configured: Configured, tmp_path: Path) -> None:
+    """Each example is in one of the splits, with its length and its label; the longest text is kept."""
+    config = configured("text.max_length=0", "data.validation_fraction=0.3")
+
+    encoded, longest = encoded_of(dataset(config), config, tmp_path)
+
+    splits = encoded.splits
+    assert sorted(np.concatenate([s.sequences["tokens"].counts for s in splits.values()])) == list(
+        range(2, 14)
+    )
+    assert sum(len(split) for split in splits.values()) == 12
+    assert 0 < len(splits["validation"]) < 12
+    assert set(np.concatenate([split.columns["label"] for split in splits.values()])) == {0, 1}
+    trained_on = max(splits["train"].sequences["tokens"].counts)
+    assert longest.decode() == f"good {'very ' * (trained_on - 2)}film"
+
+
+def test_encoded_once(dataset: Callable[..., Dataset], configured: Configured, tmp_path: Path) -> None:
+    """The same data and text configuration is encoded once; another configuration is encoded anew."""
+    folder = tmp_path / "encoded"
+    base = "data.validation_fraction=0.3"
+    config = configured(base)
+    prepared = dataset(config)
+    encoded_of(prepared, config, tmp_path)
+    first = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+    encoded_of(prepared, configured(base, "model.units=7", "seed=3"), tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == first
+
+    for options in ("text.lowercase=false", "text.max_length=3", "data.validation_fraction=0.5"):
+        encoded_of(prepared, configured(base, options), tmp_path)
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_nothing_to_validate(dataset: Callable[..., Dataset], configured: Configured, tmp_path: Path) -> None:
+    """If no example is left for validation, the message says what to do, and nothing is kept."""
+    config = configured("data.validation_fraction=0.000001")
+
+    with pytest.raises(UserError, match="no example is left for validation; add examples or a validation"):
+        encoded_of(dataset(config), config, tmp_path)
+
+    assert list((tmp_path / "encoded").iterdir()) == []
+
+
+def test_the_longest_text_is_truncated(
+    dataset: Callable[..., Dataset], configured: Configured, tmp_path: Path
+) -> None:
+    """At most 50,000 bytes of it are kept."""
+    rows = [*ROWS, *({"text": f"{'long ' * 20_000}{i}", "label": "good"} for i in range(9))]
+    config = configured("data.validation_fraction=0.3")
+
+    _, longest = encoded_of(dataset(config, rows), config, tmp_path)
+
+    assert len(longest) == 50_000
+    assert json.dumps(longest.decode()).startswith('"long long ')

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import UserError
+from data.tags import Scheme, SchemeDetector, SchemeError, SpanScores, convert, spans, transitions
+
+LETTERS: dict[Scheme, str] = {
+    **{"BIO": "BI", "IOB1": "BI"},
+    **{"BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "BMEWO": "BMEW"},
+}
+
+
+def detector(*sentences: str, scheme: Scheme | None = None) -> SchemeDetector:
+    """Return a detector that has read sentences of tags between spaces."""
+    made = SchemeDetector(scheme)
+    for sentence in sentences:
+        made.add(sentence.split())
+    return made
+
+
+def detect(*sentences: str, scheme: Scheme | None = None) -> Scheme:
+    return detector(*sentences, scheme=scheme).scheme()
+
+
+def refused(*sentences: str, scheme: Scheme | None = None) -> SchemeError:
+    with pytest.raises(SchemeError) as caught:
+        detect(*sentences, scheme=scheme)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("sentences", "scheme"),
+    [
+        (["DET NOUN VERB PUNCT", "X"], "plain"),
+        (["I V S", "S V O"], "plain"),  # letters of schemes, but no B and no type
+        (["B V", "I O"], "plain"),
+        (["NN -LRB- O-B B-", "I-"], "plain"),
+        (["B-x NN I-y"], "plain"),  # without an O, signs of another kind make them all plain
+        (["O O", "O"], "plain"),
+        ([], "plain"),
+        ([""], "plain"),
+        (["B-PER I-PER O B-LOC", "O O"], "BIO"),
+        (["B-PER B-PER", "B-fromloc.city_name I-fromloc.city_name O"], "BIO"),
+        (["B I O B B"], "BIO"),
+        (["B-x-y I-x-y", "B-y"], "BIO"),
+        (["I-PER O", "I-PER B-PER I-PER I-LOC"], "IOB1"),
+        (["I-PER I-PER O"], "IOB1"),
+        (["B-PER E-PER O S-PER S-PER B-LOC I-LOC I-LOC E-LOC"], "BIOES"),
+        (["S-PER O"], "BIOES"),
+        (["B E S S B I E"], "BIOES"),
+        (["B-PER L-PER O U-PER B-LOC I-LOC L-LOC"], "BILOU"),
+        (["B E S B M E"], "BMES"),
+        (["B-PER M-PER E-PER W-LOC"], "BMEWO"),
+    ],
+)
+def test_scheme(sentences: list[str], scheme: str) -> None:
+    """The scheme is recognised from the tags alone."""
+    assert detect(*sentences) == scheme
+
+
+@pytest.mark.parametrize(
+    ("sentences", "place", "reason"),
+    [
+        # Two spans begin with B-, one does not: BIO with one fault.
+        (["B-PER O B-LOC", "O I-LOC"], (1, 1), "'I-LOC' after 'O': in BIO, a span begins with 'B-LOC'"),
+        (["B-PER O B-LOC", "I-LOC"], (1, 0), "'I-LOC' at the start of a sentence: in BIO"),
+        (["B-PER O B-LOC I-PER"], (0, 3), "'I-PER' after 'B-LOC': in BIO, a span begins with 'B-PER'"),
+        # Two spans begin with I-, and one B- parts nothing: IOB1 with one fault.
+        (["I-PER O I-LOC", "I-PER B-LOC"], (1, 1), "'B-LOC' after 'I-PER': in IOB1, B- only begins a span"),
+        (["I-PER O I-LOC", "O B-LOC"], (1, 1), "'B-LOC' after 'O': in IOB1"),
+        (["B-PER I-PER O", "O I O"], (1, 1), "'I' has no type, but others have one, as 'B-PER'"),
+        (["B-PER O", "O Bper O"], (1, 1), "'Bper' is neither O nor a letter and a type"),
+        (["S-PER O", "B-PER I-PER O"], (1, 1), "'I-PER' before 'O': in BIOES, it is followed by 'I-PER' or"),
+        (["S-PER O", "B-PER"], (1, 0), "'B-PER' before the end of the sentence: in BIOES"),
+        (["S-PER O", "B-PER I-LOC E-LOC"], (1, 1), "'I-LOC' after 'B-PER': in BIOES, a span begins with"),
+        (["S-PER O", "B-PER E-PER E-PER"], (1, 2), "'E-PER' after 'E-PER': in BIOES"),
+        (
+            ["U-PER O", "B-PER U-PER"],
+            (1, 0),
+            "'B-PER' before 'U-PER': in BILOU, it is followed by 'I-PER' or",
+        ),
+        (["B-PER E-PER", "U-PER"], (1, 0), "BIOES has no tag 'U-PER'"),
+    ],
+)
+def test_contradiction(sentences: list[str], place: tuple[int, int], reason: str) -> None:
+    """What contradicts the scheme that fits best is named with its place, and is the user's to mend."""
+    error = refused(*sentences)
+
+    assert isinstance(error, UserError)
+    assert (error.sentence, error.token) == place
+    assert error.reason.startswith(reason)
+    assert str(error) == f"sentence {place[0] + 1}, token {place[1] + 1}: {error.reason}"
+
+
+def test_the_first_place_is_named() -> None:
+    """A fault that stands twice is told where it stands first."""
+    error = refused("B-PER", "O I-PER", "B-PER", "O I-PER", "B-PER")
+
+    assert (error.sentence, error.token) == (1, 1)
+
+
+def test_given_scheme_is_checked() -> None:
+    """A scheme that is given is not guessed, and what contradicts it is refused."""
+    assert detect("B-PER I-PER", scheme="plain") == "plain"
+    assert detect("B-PER I-PER", scheme="BIO") == "BIO"
+    assert refused("O B-PER I-PER", scheme="IOB1").token == 1
+    assert (
+        refused("O B-PER E-PER", scheme="BIO").reason == "BIO has no tag 'E-PER'; its letters are B, I and O"
+    )
+    assert (
+        refused("O NOUN", scheme="BIO").reason == "'NOUN' is not a tag of BIO; allowed are O, B-TYPE, I-TYPE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("", []),
+        ("O O", []),
+        ("B-X", [("X", 0, 1)]),
+        ("O B-X I-X O", [("X", 1, 3)]),
+        ("B-X B-X I-X", [("X", 0, 1), ("X", 1, 3)]),
+        ("I-X I-X O I-X", [("X", 0, 2), ("X", 3, 4)]),
+        ("B-X I-Y I-Y", [("X", 0, 1), ("Y", 1, 3)]),
+        ("I-X B-X", [("X", 0, 1), ("X", 1, 2)]),
+        ("B-a-b I-a-b I-b", [("a-b", 0, 2), ("b", 2, 3)]),
+        ("B I O I", [("", 0, 2), ("", 3, 4)]),
+        ("S-X S-X B-X E-X I-X", [("X", 0, 1), ("X", 1, 2), ("X", 2, 4), ("X", 4, 5)]),
+        ("U-X B-X I-X L-X", [("X", 0, 1), ("X", 1, 4)]),
+        ("B M E W", [("", 0, 3), ("", 3, 4)]),
+    ],
+)
+def test_spans(tags: str, expected: list[tuple[str, int, int]]) -> None:
+    """Spans are those that conlleval reads."""
+    assert spans(tags.split()) == expected
+
+
+def test_spans_of_plain_tags() -> None:
+    """Tags that write no spans are refused, not passed over."""
+    with pytest.raises(ValueError, match="B-PER, I-PER or O, got 'NOUN'"):
+        spans(["O", "NOUN"])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [
+        ("BIO", "B-X B-X I-X B-Y O B-Y I-Y I-Y"),
+        ("IOB1", "I-X B-X I-X I-Y O I-Y I-Y I-Y"),
+        ("BIOES", "S-X B-X E-X S-Y O B-Y I-Y E-Y"),
+        ("BILOU", "U-X B-X L-X U-Y O B-Y I-Y L-Y"),
+        ("BMES", "S-X B-X E-X S-Y O B-Y M-Y E-Y"),
+        ("BMEWO", "W-X B-X E-X W-Y O B-Y M-Y E-Y"),
+    ],
+)
+def test_convert(scheme: Scheme, expected: str) -> None:
+    """The same spans are written in each scheme."""
+    for tags in (
+        "B-X B-X I-X B-Y O B-Y I-Y I-Y",
+        "I-X B-X I-X I-Y O I-Y I-Y I-Y",
+        "S-X B-X E-X S-Y O B-Y I-Y E-Y",
+    ):
+        assert convert(tags.split(), scheme) == expected.split()
+
+
+def test_convert_leaves_plain_tags() -> None:
+    """Tags without spans stay as they are, whatever they look like."""
+    assert convert(["NOUN", "I-X"], "plain") == ["NOUN", "I-X"]
+
+
+bio = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), max_size=9).map(
+    lambda tags: convert(tags, "BIO")
+)
+
+
+@given(st.lists(bio, max_size=4), st.sampled_from(list(LETTERS)))
+def test_no_scheme_loses_anything(sentences: list[list[str]], scheme: Scheme) -> None:
+    """From BIO into any scheme and back, all is as before; what is written keeps its scheme's rules."""
+    written = [convert(tags, scheme) for tags in sentences]
+    made = SchemeDetector(scheme)
+    for tags, before in zip(written, sentences, strict=True):
+        made.add(tags)
+        assert convert(tags, "BIO") == before
+        assert spans(tags) == spans(before)
+
+    assert made.scheme() == scheme
+    assert made.tags() == sorted({tag for tags in sentences for tag in tags})
+
+
+def test_tags_to_learn() -> None:
+    """The tags of a model are those that stand in the data once it is BIO, or the plain ones."""
+    assert detector("VERB NOUN", "ADJ").tags() == ["ADJ", "NOUN", "VERB"]
+    assert detector("I-X O I-Y I-Y", "I-X B-X").tags() == ["B-X", "B-Y", "I-Y", "O"]
+    assert detector("S-X B-Y E-Y").tags() == ["B-X", "B-Y", "I-Y"]
+    assert detector("B I O").tags() == ["B", "I", "O"]
+
+
+@pytest.mark.parametrize("scheme", LETTERS)
+def test_transitions(scheme: Scheme) -> None:
+    """What the transitions allow is exactly what a scheme writes: all spans over four tokens."""
+    tags = ["O", *(f"{letter}-{label}" for letter in LETTERS[scheme] for label in "XY")]
+    start, step, end = transitions(tags, scheme)
+
+    def allowed(path: tuple[int, ...]) -> bool:
+        return bool(start[path[0]] and end[path[-1]] and all(step[a, b] for a, b in pairwise(path)))
+
+    paths = {tuple(tags[i] for i in path) for path in product(range(len(tags)), repeat=4) if allowed(path)}
+    # Every sequence over O, B and I is some set of spans, and each set is written in one way.
+    assert paths == {
+        tuple(convert(path, scheme)) for path in product(["O", "B-X", "I-X", "B-Y", "I-Y"], repeat=4)
+    }
+
+
+def test_transitions_of_the_docstring() -> None:
+    """In BIO, I- neither begins a sentence nor follows O."""
+    start, step, end = transitions(["B-X", "I-X", "O"], "BIO")
+
+    assert (start.dtype, step.dtype, end.dtype) == (bool, bool, bool)
+    assert start.tolist() == [1, 0, 1]
+    assert step.tolist() == [[1, 1, 1], [1, 1, 1], [1, 0, 1]]
+    assert end.tolist() == [1, 1, 1]
+
+
+def test_transitions_of_plain_tags() -> None:
+    """Plain tags stand in any order, whatever they look like."""
+    for part, shape in zip(transitions(["I-X", "NOUN"], "plain"), [(2,), (2, 2), (2,)], strict=True):
+        assert part.shape == shape
+        assert np.all(part)
+
+
+def scores(*pairs: tuple[str, str]) -> SpanScores:
+    made = SpanScores()
+    for gold, predicted in pairs:
+        made.add(gold.split(), predicted.split())
+    return made
+
+
+def test_scores() -> None:
+    """Counts, worked out by hand over three sentences, and what follows from them.
+
+    Of four gold spans and five predicted ones two are right: LOC at the end of the first sentence and
+    the second PER of the second one.
+    """
+    made = scores(
+        ("B-PER I-PER O B-LOC", "B-PER O O B-LOC"),  # PER is cut short
+        ("B-PER B-PER I-PER O", "I-ORG B-PER I-PER O"),  # another type for the same token
+        ("O O", "O I-LOC"),  # one too many
+    )
+
+    assert made.overall == (4, 5, 2)
+    assert made.overall.precision == 2 / 5
+    assert made.overall.recall == 2 / 4
+    assert made.overall.f1 == pytest.approx(2 * 0.4 * 0.5 / 0.9)
+    assert made.by_label == {"LOC": (1, 2, 1), "ORG": (0, 1, 0), "PER": (3, 2, 1)}
+    assert list(made.by_label) == ["LOC", "ORG", "PER"]
+    assert made.by_label["PER"].precision == 1 / 2
+    assert made.by_label["PER"].recall == 1 / 3
+    assert made.by_label["PER"].f1 == pytest.approx(2 / 5)
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "counts"),
+    [
+        ("", "", (0, 0, 0)),
+        ("O O", "O O", (0, 0, 0)),
+        ("B-X I-X", "O O", (1, 0, 0)),
+        ("O O", "B-X I-X", (0, 1, 0)),
+        ("B-X B-X", "B-X I-X", (2, 1, 0)),  # two that touch are not one
+        ("B-X I-X I-X", "B-X I-X O", (1, 1, 0)),  # a part counts nothing
+        ("B-X I-X", "B-Y I-Y", (1, 1, 0)),
+        ("B-X I-X", "B-X I-Y", (1, 2, 0)),  # a change of type cuts a span in two
+        ("B-X I-X O", "I-X I-X O", (1, 1, 1)),  # a span may start with I-
+        ("B-X I-X B-Y", "S-X S-X S-Y", (2, 3, 1)),
+    ],
+)
+def test_scores_of_one_sentence(gold: str, predicted: str, counts: tuple[int, int, int]) -> None:
+    """A span is right if label, start and end are; shares of nothing are 0."""
+    made = scores((gold, predicted))
+    found, given, right = counts
+
+    assert made.overall == counts
+    assert made.overall.recall == (right / found if found else 0)
+    assert made.overall.precision == (right / given if given else 0)
+    assert made.overall.f1 == pytest.approx(2 * right / (found + given) if right else 0)
+
+
+def test_spans_end_with_their_sentence() -> None:
+    """The same tags are other spans in two sentences than in one."""
+    assert scores(("B-X", "B-X"), ("I-X", "I-X")).overall == (2, 2, 2)
+    assert scores(("B-X I-X", "B-X I-X")).overall == (1, 1, 1)
+
+
+def test_scores_need_a_tag_for_each_token() -> None:
+    """Sentences of two lengths are refused."""
+    with pytest.raises(ValueError, match="2 gold, 1 predicted"):
+        scores(("O O", "O"))

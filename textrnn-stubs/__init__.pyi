@@ -1,0 +1,14 @@
+from app.api import Epoch as Epoch
+from app.api import Event as Event
+from app.api import Message as Message
+from app.api import Model as Model
+from app.api import Step as Step
+from app.api import TrainedRun as TrainedRun
+from app.api import UserError as UserError
+from app.api import Watcher as Watcher
+from app.api import evaluate as evaluate
+from app.api import export as export
+from app.api import load as load
+from app.api import serve as serve
+from app.api import train as train
+from app.api import training_steps as training_steps
