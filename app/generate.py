@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -143,7 +143,7 @@ def generate(predictor: Predictor, prompts: Sequence[str], options: Options) -> 
 
 def _until_stop(predictor: Predictor, prompt: str, options: Options, index: int) -> Generated:
     seed = (options.seed + index) % LARGEST_SEED
-    pieces = stream(predictor, prompt, Options(**{**options.__dict__, "seed": seed}))
+    pieces = stream(predictor, prompt, replace(options, seed=seed))
     text = ""
     while True:
         try:

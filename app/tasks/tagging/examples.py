@@ -170,9 +170,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         forms, tags = rows.sequences["forms"], rows.sequences["tags"]
         labels = rows.columns.get("label")
         spelled = encoded.vocabularies["forms"]
-        reader = word_reader(preprocessing, config)
+        encoder = word_encoder(preprocessing, config)
         parts = [
-            [array.numpy() for array in reader.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
+            [array.numpy() for array in encoder.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
             for i in range(0, len(spelled), DESCRIBED_AT_ONCE)
         ]
         width = max(characters.shape[1] for _, characters, _ in parts)
@@ -207,7 +207,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         import tensorflow as tf
 
         forms = tf.constant(encoded.vocabularies["forms"], tf.string)
-        words = word_reader(preprocessing, config).describe(forms)[0].numpy()
+        words = word_encoder(preprocessing, config).describe(forms)[0].numpy()
         counts = np.bincount(words, encoded.counts["forms"], len(preprocessing.vocabulary))
         return counts.astype(np.int64)
 
@@ -232,7 +232,7 @@ def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
         yield [names[i] for i in row]
 
 
-def word_reader(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> WordEncoder:
+def word_encoder(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> WordEncoder:
     """Return what looks up the ids of words and of their characters."""
     from models.text.words import WordEncoder
 

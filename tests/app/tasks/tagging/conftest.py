@@ -41,7 +41,7 @@ def joint(once: Once, command: Command) -> Path:
     """Return a run without a CRF on the sample, with slots and intents."""
 
     def make(folder: Path) -> None:
-        own = ("training.batch_size=16", "model.units=12", "model.crf=false")
+        own = ("training.batch_size=16", "training.epochs=2", "model.units=12", "model.crf=false")
         options = settings(*TINY, *NO_DROPOUT, *own)
         result = command(
             "train", "tagging", "sample:tags", "--preset", "fast", *options, "--run", folder / "run"

@@ -17,7 +17,7 @@ import app.prediction.loading
 from app.artifacts.run import open_run
 from app.prediction.loading import build_served
 from app.tasks import get_task
-from app.tasks.tagging.examples import word_reader
+from app.tasks.tagging.examples import word_encoder
 from app.tasks.tagging.facts import TaggingFacts
 from data.formats import Row
 from data.samples import tags as sample_tags
@@ -161,7 +161,7 @@ def test_spans_start_with_b(name: str, request: pytest.FixtureRequest) -> None:
     for weight in served.model.trainable_variables:
         weight.assign(noise.normal(size=weight.shape))
     served.model.make_portable()  # with these weights
-    arrays = word_reader(preprocessing, run.config)(tf.ragged.constant(texts))
+    arrays = word_encoder(preprocessing, run.config)(tf.ragged.constant(texts))
     order = ("token_ids", "lengths", "forms", "characters", "character_lengths")
     emissions = served.model(*(arrays[name] for name in order))["emissions"].numpy()
     free = [

@@ -14,7 +14,7 @@ from tagging_data import sample_rows
 import app.prediction.loading
 from app.artifacts.run import open_run
 from app.prediction.loading import load_keras_model
-from app.tasks.tagging.examples import word_reader
+from app.tasks.tagging.examples import word_encoder
 from app.tasks.tagging.facts import TaggingFacts
 
 Rows = list[list[str]]
@@ -39,7 +39,7 @@ def emissions(path: Path, tokens: list[str]) -> tuple[Any, np.ndarray, list[str]
     run = open_run(path)
     preprocessing = run.preprocessing(TaggingFacts)
     network = load_keras_model(run)
-    arrays = word_reader(preprocessing, run.config)(tf.ragged.constant([tokens]))
+    arrays = word_encoder(preprocessing, run.config)(tf.ragged.constant([tokens]))
     order = ("token_ids", "lengths", "forms", "characters", "character_lengths")
     outputs = network(*(arrays[name] for name in order))
     return (
