@@ -223,9 +223,7 @@ class Model:
         if targets is not None:
             _check_texts(targets)
             if len(targets) != len(texts):
-                raise UserError(
-                    f"{len(texts)} texts, but {len(targets)} targets; give a target for each text"
-                )
+                raise UserError(f"{len(texts)} texts, {len(targets)} targets: give a target for each text")
         predictions = get_task(self.task).predictions
         return predictions.score(self._predictor, texts, targets) if texts else []
 

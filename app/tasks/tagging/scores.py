@@ -13,7 +13,7 @@ def metrics(*, has_spans: bool, has_labels: bool) -> tuple[Metric, ...]:
     """Return the metrics that may select the best epoch."""
     of_spans = (SPAN_F1,) if has_spans else ()
     of_labels = (LABEL_ACCURACY, EXACT_MATCH) if has_labels else ()
-    return (LOSS, ACCURACY, *of_spans, *of_labels)
+    return (ACCURACY, *of_spans, *of_labels, LOSS)
 
 
 class TagScore:
