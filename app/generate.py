@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -74,8 +74,8 @@ def check_model(predictor: Predictor, label: str | None) -> None:
     """
     if not all(name in predictor.signatures for name in SIGNATURES):
         raise UserError(
-            f"{predictor.info.where} is a {predictor.info.task} model, which does not generate text; pass a model "
-            "that was trained with 'textrnn train generation' (or use 'textrnn predict')"
+            f"{predictor.info.where} is a {predictor.info.task} model, which does not generate text; pass a "
+            "model that was trained with 'textrnn train generation' (or use 'textrnn predict')"
         )
     known = [name.decode() for name in predictor.info.preprocessing.labels]
     if label is not None and not known:
@@ -143,7 +143,7 @@ def generate(predictor: Predictor, prompts: Sequence[str], options: Options) -> 
 
 def _until_stop(predictor: Predictor, prompt: str, options: Options, index: int) -> Generated:
     seed = (options.seed + index) % LARGEST_SEED
-    pieces = stream(predictor, prompt, Options(**{**options.__dict__, "seed": seed}))
+    pieces = stream(predictor, prompt, replace(options, seed=seed))
     text = ""
     while True:
         try:
@@ -164,8 +164,8 @@ def stream(
         tokens: sampled for each piece.
 
     Yields:
-        what each call of the model adds to the text; empty while it may be the beginning of a stop string, or of
-        a character.
+        what each call of the model adds to the text; empty while it may be the beginning of a stop string, or
+        of a character.
 
     Returns:
         how the text ended.

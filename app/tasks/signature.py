@@ -16,8 +16,8 @@ class Signature:
 
     function: tf.types.experimental.PolymorphicFunction
     batched: bool = False
-    """Whether the rows of several requests may share a call: every input has one value per row, and each output
-    row depends on its own input row alone."""
+    """Whether the rows of several requests may share a call: every input has one value per row, and each
+    output row depends on its own input row alone."""
     shared: tuple[str, ...] = ()
     """Inputs of rank 1 that apply to all rows of a call, such as stop strings."""
     limited: tuple[str, ...] = ()
