@@ -205,7 +205,7 @@ class Tagger(Network):
         self,
         token_ids: tf.Tensor,
         lengths: tf.Tensor,
-        forms: tf.Tensor | None = None,
+        word_types: tf.Tensor | None = None,
         characters: tf.Tensor | None = None,
         character_lengths: tf.Tensor | None = None,
         training: bool = False,
@@ -218,7 +218,7 @@ class Tagger(Network):
         Args:
             token_ids: int32 [B, T], right-padded.
             lengths: int32 [B], each from 1 to T.
-            forms: int32 [B, T], the row of `characters` for each token; any row for padding.
+            word_types: int32 [B, T], the row of `characters` for each token; any row for padding.
             characters: int32 [U, C], character ids, right-padded.
             character_lengths: int32 [U], each from 1 to C.
             training: whether to apply dropout.
@@ -229,8 +229,8 @@ class Tagger(Network):
         """
         features = self.embedding(self.word_dropout(token_ids, training=training))
         if self.character_encoder is not None:
-            of_forms = self.character_encoder(characters, character_lengths)
-            features = tf.concat([features, tf.gather(of_forms, forms)], axis=-1)
+            of_types = self.character_encoder(characters, character_lengths)
+            features = tf.concat([features, tf.gather(of_types, word_types)], axis=-1)
         features = self.feature_dropout(features, training=training)
         sequences, final = self.recurrent(features, lengths, training=training)
         outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}

@@ -48,20 +48,20 @@ def randomized(**settings: Any) -> Tagger:
 
 
 def batch(steps: int = 0, letters: int = 0, unused: int = 0, fill: int = 0) -> tuple[tf.Tensor, ...]:
-    """Return rows of random tokens of four forms, the same with more steps, letters and unused forms.
+    """Return rows of random tokens of four word types, the same with any padding and unused types.
 
-    What is added holds `fill`; forms of padded steps stay within the forms that there are.
+    What is added holds `fill`; word types of padded steps are existing ones.
     """
     token_ids = np.full((len(LENGTHS), max(LENGTHS) + steps), fill)
-    forms = np.full(token_ids.shape, fill % 4)
+    word_types = np.full(token_ids.shape, fill % 4)
     for row, length in enumerate(LENGTHS):
         token_ids[row, :length] = np.random.default_rng([1, row]).integers(2, 20, length)
-        forms[row, :length] = np.random.default_rng([2, row]).integers(0, 4, length)
+        word_types[row, :length] = np.random.default_rng([2, row]).integers(0, 4, length)
     character_lengths = [4, 1, 6, 2, *range(1, unused + 1)]
     characters = np.full((len(character_lengths), 6 + letters), fill)
     for form, length in enumerate(character_lengths):
         characters[form, :length] = np.random.default_rng([3, form]).integers(2, 30, length)
-    parts = (token_ids, np.array(LENGTHS), forms, characters, np.array(character_lengths))
+    parts = (token_ids, np.array(LENGTHS), word_types, characters, np.array(character_lengths))
     return tuple(tf.constant(part, tf.int32) for part in parts)
 
 

@@ -28,7 +28,7 @@ from models.tagger import CharacterEncoder, Tagger
 @each_crf
 @pytest.mark.parametrize("layers", [0, 1])
 def test_padding_changes_nothing(character_features: str, crf: bool, layers: int) -> None:
-    """Neither more steps, nor more letters, nor unused forms, nor what these hold, change anything."""
+    """Neither more steps, nor more letters, nor unused word types, nor what these hold, change anything."""
     model = randomized(character_features=character_features, crf=crf, labels=2, layers=layers, allowed=BIO)
     inputs = batch()
     lengths = inputs[1]
@@ -65,14 +65,14 @@ def test_padding_changes_nothing(character_features: str, crf: bool, layers: int
 
 @each_character_features
 def test_order_does_not_matter(character_features: str) -> None:
-    """Rows in another order give the same in that order; forms in another order change nothing."""
+    """Rows in another order give the same in that order; word types in another order change nothing."""
     model = randomized(character_features=character_features, labels=2, crf=True)
-    token_ids, lengths, forms, characters, character_lengths = batch()
-    outputs = model(token_ids, lengths, forms, characters, character_lengths)
+    token_ids, lengths, word_types, characters, character_lengths = batch()
+    outputs = model(token_ids, lengths, word_types, characters, character_lengths)
     rows, spelling = [2, 0, 3, 1], tf.constant([3, 1, 0, 2])
     shuffled = model(
         *(tf.gather(part, rows) for part in (token_ids, lengths)),
-        tf.gather(tf.argsort(spelling), tf.gather(forms, rows)),
+        tf.gather(tf.argsort(spelling), tf.gather(word_types, rows)),
         *(tf.gather(part, spelling) for part in (characters, character_lengths)),
     )
 
@@ -99,7 +99,7 @@ def test_forward_pass() -> None:
     (head, bias), (label_head, label_bias) = (
         float64(layer.get_weights()) for layer in (model.head, model.label_head)
     )
-    token_ids, lengths, forms, characters, character_lengths = (part.numpy() for part in batch())
+    token_ids, lengths, word_types, characters, character_lengths = (part.numpy() for part in batch())
     spelled = []
     for form, length in zip(characters, character_lengths, strict=True):
         steps = letters[form[:length]]
@@ -112,7 +112,7 @@ def test_forward_pass() -> None:
 
     for row, length in enumerate(lengths):
         features = np.concatenate(
-            [embedding[token_ids[row, :length]], np.array(spelled)[forms[row, :length]]], axis=1
+            [embedding[token_ids[row, :length]], np.array(spelled)[word_types[row, :length]]], axis=1
         )
         ahead, behind = (
             run_cell("lstm", others[:3], features),

@@ -139,8 +139,8 @@ def test_every_weight_learns(character_features: str) -> None:
         )
     )
     moved = {path: np.flatnonzero(np.any(tf.convert_to_tensor(g), axis=-1)) for path, g in found.items()}
-    token_ids, lengths, forms, characters, character_lengths = (part.numpy() for part in inputs)
-    used = {form for row, length in enumerate(lengths) for form in forms[row, :length]}
+    token_ids, lengths, word_types, characters, character_lengths = (part.numpy() for part in inputs)
+    used = {form for row, length in enumerate(lengths) for form in word_types[row, :length]}
 
     assert all(rows.size for rows in moved.values())
     of_words, *of_letters = (rows for path, rows in moved.items() if path.endswith("embeddings"))

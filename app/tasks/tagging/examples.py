@@ -58,7 +58,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
     shapes = ("sentences", "records")
     tokens_to_learn_from = 2_000_000
-    read_sequences = ("forms",)
+    read_sequences = ("word_types",)
 
     def fields(self, config: TaggingConfig) -> tuple[Field, ...]:
         """Return tokens and tags, and the optional text and label."""
@@ -103,7 +103,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     def plan(
         self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[ExampleBatch]]
     ) -> Plan:
-        """Return two sequences: `forms`, the tokens as written, and `tags`, in BIO if they encode spans."""
+        """Return two sequences: `word_types`, unchanged tokens, and `tags`, in BIO if they encode spans."""
         detector = SchemeDetector()
         for batch in training():
             for row in tag_names(batch, dataset):
@@ -117,14 +117,14 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tags = [[tag.encode() for tag in learned(row, scheme)] for row in tag_names(batch, dataset)]
             columns = {"label": label_ids(batch, dataset, labels)} if labels else {}
-            return {"forms": _unique(batch["tokens"]), "tags": _unique(tags)}, columns
+            return {"word_types": _unique(batch["tokens"]), "tags": _unique(tags)}, columns
 
         rules = {
-            "forms": VocabularyRule((), 0, UNLIMITED, training_only=False),
+            "word_types": VocabularyRule((), 0, UNLIMITED, training_only=False),
             "tags": VocabularyRule((), 0, UNLIMITED, training_only=False),
         }
         facts = {"tag_scheme": "plain" if scheme == "plain" else LEARNED_SCHEME}
-        return Plan(tokenize, {"forms": "forms", "tags": "tags"}, rules, facts)
+        return Plan(tokenize, {"word_types": "word_types", "tags": "tags"}, rules, facts)
 
     def preprocessing(
         self, encoded: Encoded, dataset: Dataset, config: TaggingConfig
@@ -139,16 +139,16 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         from models.text.words import lookup_key
 
         for split, rows in encoded.splits.items():
-            if not rows.sequences["forms"].counts.sum():
+            if not rows.sequences["word_types"].counts.sum():
                 raise UserError(NO_TOKENS.format(split=split))
-        forms, counts = encoded.vocabularies["forms"], encoded.counts["forms"]
+        word_types, counts = encoded.vocabularies["word_types"], encoded.counts["word_types"]
         words: Counter[bytes] = Counter()
         characters: Counter[bytes] = Counter()
         seen = np.flatnonzero(counts)
-        for form, count in zip((forms[i] for i in seen), counts[seen], strict=True):
-            for character in form.decode(errors="replace"):
+        for word, count in zip((word_types[i] for i in seen), counts[seen], strict=True):
+            for character in word.decode(errors="replace"):
                 characters[character.encode()] += int(count)
-        looked_up = lookup_key(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
+        looked_up = lookup_key(tf.constant([word_types[i] for i in seen], tf.string), config.text.lowercase)
         for word, count in zip(looked_up.numpy(), counts[seen], strict=True):
             words[word] += int(count)
         found = {
@@ -167,9 +167,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         import tensorflow as tf
 
         rows = encoded.splits[split]
-        forms, tags = rows.sequences["forms"], rows.sequences["tags"]
+        word_types, tags = rows.sequences["word_types"], rows.sequences["tags"]
         labels = rows.columns.get("label")
-        spelled = encoded.vocabularies["forms"]
+        spelled = encoded.vocabularies["word_types"]
         encoder = word_encoder(preprocessing, config)
         parts = [
             [array.numpy() for array in encoder.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
@@ -179,17 +179,17 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         word_ids = np.concatenate([words for words, _, _ in parts])
         character_lengths = np.concatenate([lengths for _, _, lengths in parts])
         characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
-        kept = np.flatnonzero(forms.counts)  # an example without tokens has no loss
+        kept = np.flatnonzero(word_types.counts)  # an example without tokens has no loss
 
         def make(indices: np.ndarray) -> Batch:
-            ids, lengths = forms.batch(kept[indices])
+            ids, lengths = word_types.batch(kept[indices])
             real = np.arange(ids.shape[1]) < lengths[:, None]
             distinct, places = np.unique(ids, return_inverse=True)
             spelled_lengths = character_lengths[distinct]
             arrays = {
                 "token_ids": np.where(real, word_ids[ids], 0),
                 "lengths": lengths,
-                "forms": places.reshape(ids.shape).astype(np.int32),
+                "word_types": places.reshape(ids.shape).astype(np.int32),
                 "characters": characters[distinct, : spelled_lengths.max()],
                 "character_lengths": spelled_lengths,
                 "tags": tags.batch(kept[indices])[0],
@@ -198,7 +198,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
                 arrays["labels"] = labels[kept[indices]]
             return Batch(arrays, len(indices), int(lengths.sum()))
 
-        return RowFeed(forms.lengths[kept], make, batch_size=config.training.batch_size)
+        return RowFeed(word_types.lengths[kept], make, batch_size=config.training.batch_size)
 
     def token_counts(
         self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
@@ -206,9 +206,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """Return how often each word of the vocabulary occurs in the training examples."""
         import tensorflow as tf
 
-        forms = tf.constant(encoded.vocabularies["forms"], tf.string)
-        words = word_encoder(preprocessing, config).describe(forms)[0].numpy()
-        counts = np.bincount(words, encoded.counts["forms"], len(preprocessing.vocabulary))
+        word_types = tf.constant(encoded.vocabularies["word_types"], tf.string)
+        words = word_encoder(preprocessing, config).describe(word_types)[0].numpy()
+        counts = np.bincount(words, encoded.counts["word_types"], len(preprocessing.vocabulary))
         return counts.astype(np.int64)
 
 

@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from models.text.locate import locate
 from models.text.tokenize import tokenize
-from models.text.tokens import PADDING, UNKNOWN
-from models.text.words import MOST_CHARACTERS, WordEncoder, lookup_key
 
 TEXTS = {
     "empty": b"",
@@ -171,88 +168,3 @@ def test_types() -> None:
         [[0, 2], []],
         [[1, 3], []],
     )
-
-
-# Forms as a tagger reads them
-
-VOCABULARY = [PADDING, UNKNOWN, b"the", b"don't", "παρα".encode()]
-CHARACTERS = [PADDING, UNKNOWN, b"t", b"T", b"h", b"e", b"'", "π".encode()]
-
-
-def read(rows: list[list[str]], *, lowercase: bool = True) -> dict[str, np.ndarray]:
-    """Return what a reader makes of rows of forms."""
-    reader = WordEncoder(VOCABULARY, CHARACTERS, lowercase=lowercase)
-    return {name: value.numpy() for name, value in reader(tf.ragged.constant(rows, dtype=tf.string)).items()}
-
-
-def test_reader() -> None:
-    """Words are looked up in lower case, characters as they are; each distinct form is spelled once."""
-    found = read([["The", "the", "x"], [], ["the"]])
-
-    assert found["token_ids"].tolist() == [[2, 2, 1], [0, 0, 0], [2, 0, 0]]
-    assert found["lengths"].tolist() == [3, 1, 1]
-    # The first form is that of padding, and of rows without tokens.
-    assert found["forms"].tolist() == [[1, 2, 3], [0, 0, 0], [2, 0, 0]]
-    assert found["characters"].tolist() == [[0, 0, 0], [3, 4, 5], [2, 4, 5], [1, 0, 0]]
-    assert found["character_lengths"].tolist() == [1, 3, 3, 1]
-    assert {array.dtype for array in found.values()} == {np.dtype(np.int32)}
-
-
-@pytest.mark.parametrize("rows", [[[]], [[], []]])
-def test_rows_without_tokens(rows: list[list[str]]) -> None:
-    """Rows without tokens are one step of padding each."""
-    found = read(rows)
-
-    assert found["token_ids"].tolist() == found["forms"].tolist() == [[0]] * len(rows)
-    assert found["lengths"].tolist() == [1] * len(rows)
-    assert found["characters"].tolist() == [[0]]
-    assert found["character_lengths"].tolist() == [1]
-
-
-def test_an_empty_form() -> None:
-    """A form without characters within a row is a token that is not known, and no padding."""
-    found = read([["the", "", "the"]])
-
-    assert found["token_ids"].tolist() == [[2, 1, 2]]
-    assert found["lengths"].tolist() == [3]
-
-
-def test_case() -> None:
-    """With case, a word is known as it is written alone."""
-    assert read([["The", "the"]], lowercase=False)["token_ids"].tolist() == [[1, 2]]
-
-
-def test_apostrophes() -> None:
-    """A typographic apostrophe is a plain one for words, but no known character here."""
-    found = read([["don’t", "DON'T", "’"]])
-
-    assert found["token_ids"].tolist() == [[3, 3, 1]]
-    assert found["characters"][3].tolist() == [1, 0, 0, 0, 0]
-
-
-def test_long_forms() -> None:
-    """Of a long form the middle is not read."""
-    half = MOST_CHARACTERS // 2
-    found = read([["t" * half + "e" * 50 + "h" * half], ["π" * 100]])
-
-    assert found["characters"].shape[1] == MOST_CHARACTERS
-    assert found["characters"][1].tolist() == [2] * half + [4] * half
-    assert found["character_lengths"].tolist() == [1, MOST_CHARACTERS, MOST_CHARACTERS]
-
-
-def test_as_word() -> None:
-    """Words are valid UTF-8, in lower case if that is asked for, apostrophes made plain."""
-    forms = tf.constant(["İT’S".encode(), "ΌΜΩΣ".encode(), b"a\xffB", b""])
-
-    assert lookup_key(forms, True).numpy().tolist() == [
-        "i\u0307t's".encode(),
-        "όμως".encode(),
-        "a\ufffdb".encode(),
-        b"",
-    ]
-    assert lookup_key(forms, False).numpy().tolist() == [
-        "İT'S".encode(),
-        "ΌΜΩΣ".encode(),
-        "a\ufffdB".encode(),
-        b"",
-    ]

@@ -162,7 +162,7 @@ def test_spans_start_with_b(name: str, request: pytest.FixtureRequest) -> None:
         weight.assign(noise.normal(size=weight.shape))
     served.model.make_portable()  # with these weights
     arrays = word_encoder(preprocessing, run.config)(tf.ragged.constant(texts))
-    order = ("token_ids", "lengths", "forms", "characters", "character_lengths")
+    order = ("token_ids", "lengths", "word_types", "characters", "character_lengths")
     emissions = served.model(*(arrays[name] for name in order))["emissions"].numpy()
     free = [
         [preprocessing.vocabularies["tags"][i].decode() for i in row[: len(text)].argmax(axis=1)]

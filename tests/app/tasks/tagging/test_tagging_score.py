@@ -40,7 +40,7 @@ def emissions(path: Path, tokens: list[str]) -> tuple[Any, np.ndarray, list[str]
     preprocessing = run.preprocessing(TaggingFacts)
     network = load_keras_model(run)
     arrays = word_encoder(preprocessing, run.config)(tf.ragged.constant([tokens]))
-    order = ("token_ids", "lengths", "forms", "characters", "character_lengths")
+    order = ("token_ids", "lengths", "word_types", "characters", "character_lengths")
     outputs = network(*(arrays[name] for name in order))
     return (
         network,
