@@ -1,1 +1,1 @@
-"""Lets the tests of all folders import the helpers of this one."""
+"""Makes the helpers of this folder importable in the tests of all subfolders."""

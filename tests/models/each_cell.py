@@ -1,4 +1,4 @@
-"""Marks that run a test with each recurrent cell of which the tested fact holds."""
+"""Marks that run a test with each recurrent cell for which the tested fact holds."""
 
 from __future__ import annotations
 

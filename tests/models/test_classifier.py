@@ -87,12 +87,12 @@ def test_size_of_the_textbook_model() -> None:
 def test_learns_the_toy_sentences(
     trained: dict[tuple[str, bool], Classifier], cell: str, bidirectional: bool
 ) -> None:
-    """Six sentences that differ in the order of their words are learnt by heart."""
+    """Six sentences that differ in word order are learned by heart."""
     assert accuracy(trained[cell, bidirectional]) == 1
 
 
 def test_toy_sentences_need_a_memory() -> None:
-    """Without recurrent layers the two of a pair look alike, so the test above tests something."""
+    """Without recurrent layers both sentences of a pair have equal logits: the task needs recurrence."""
     of_words = randomized(layers=0, pooling="mean")(TOY_IDS, TOY_LENGTHS).numpy()
     of_last_word = randomized(layers=0, pooling="last")(TOY_IDS, TOY_LENGTHS).numpy()
 
@@ -124,7 +124,7 @@ print(json.dumps(logits))
 
 
 def test_same_numbers_in_a_fresh_process(trained: dict[tuple[str, bool], Classifier], tmp_path: Path) -> None:
-    """Saved as `.keras` and loaded elsewhere, each kind of model gives the logits that it gave here."""
+    """Each kind of model, loaded in a fresh process, computes the same logits."""
     saved = {f"{cell}_{bidirectional}": model for (cell, bidirectional), model in trained.items()}
     saved |= {name: randomized(**settings) for name, settings in VARIANTS.items()}
     for name, model in saved.items():
@@ -186,7 +186,7 @@ def test_config() -> None:
 
 
 def test_forward_pass() -> None:
-    """Embedding, a bidirectional LSTM, `max_mean` and the head are what NumPy makes of the weights."""
+    """Logits are those of embedding, bidirectional LSTM, `max_mean` and head in NumPy."""
     model = randomized(bidirectional=True, pooling="max_mean", classes=3)
     embedding, *lstm_weights, kernel, bias = (weights.astype(np.float64) for weights in model.get_weights())
     token_ids, lengths = batch(padding=2, padding_id=9)
@@ -205,7 +205,7 @@ def test_forward_pass() -> None:
 @each_pooling
 @pytest.mark.parametrize("layers", [0, 1])
 def test_padding_changes_nothing(pooling: str, layers: int) -> None:
-    """Neither more padding, nor the ids that it holds, nor neighbours change a row's logits."""
+    """Neither padding, nor its ids, nor other rows change a row's logits."""
     model = randomized(pooling=pooling, bidirectional=True, layers=layers)
     token_ids, lengths = batch()
     logits = model(token_ids, lengths)
@@ -231,7 +231,7 @@ def test_order_of_rows_does_not_matter(pooling: str) -> None:
 
 @each_pooling
 def test_every_weight_learns(pooling: str) -> None:
-    """A loss gives every weight a gradient, and the embeddings only of tokens that are read."""
+    """Every weight has a gradient; of the embeddings only those of real tokens."""
     model = randomized(pooling=pooling, bidirectional=True, layers=2)
     token_ids, lengths = batch(padding=2)
     with tf.GradientTape() as tape:
@@ -245,7 +245,7 @@ def test_every_weight_learns(pooling: str) -> None:
 
 
 def test_dropout_is_off_in_inference() -> None:
-    """Out of training, no kind of dropout changes the logits."""
+    """Outside of training, no kind of dropout changes the logits."""
     settings: dict[str, Any] = {"layers": 2, "bidirectional": True}
     dropping = randomized(**settings, dropout=0.5, recurrent_dropout=0.5, word_dropout=0.5)
     logits = randomized(**settings)(*batch())
@@ -256,7 +256,7 @@ def test_dropout_is_off_in_inference() -> None:
 
 @pytest.mark.parametrize("dropout", ["dropout", "recurrent_dropout", "word_dropout"])
 def test_dropout_is_on_in_training(dropout: str) -> None:
-    """In training, each kind of dropout changes the logits, and anew at each step."""
+    """In training, each kind of dropout changes the logits, differently at each step."""
     model = randomized(**{dropout: 0.5})
     logits, first, second = model(*batch()), model(*batch(), training=True), model(*batch(), training=True)
 
@@ -265,7 +265,7 @@ def test_dropout_is_on_in_training(dropout: str) -> None:
 
 
 def test_dropout_is_on_embeddings_and_before_the_head() -> None:
-    """With all embeddings dropped texts of one length look alike; with all before the head its bias stays."""
+    """Without embeddings, texts of equal length have equal logits; without features, the bias remains."""
     model = randomized(dropout=0.5)
     model.embedding_dropout.rate, model.head_dropout.rate = 1.0, 0.0
     logits = model(TOY_IDS[:2], TOY_LENGTHS[:2], training=True).numpy()
@@ -281,7 +281,7 @@ def test_dropout_is_on_embeddings_and_before_the_head() -> None:
 
 
 def test_word_dropout_reads_tokens_as_unknown() -> None:
-    """With all words dropped, a text in training is one of unknown tokens."""
+    """If all words are dropped, the logits are those of a text of unknown tokens."""
     model = randomized()
     model.word_dropout.rate = 1.0
     token_ids, lengths = batch()

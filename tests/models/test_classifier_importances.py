@@ -22,7 +22,7 @@ def importances(model: Classifier, padding: int = 0, classes: Sequence[int] = (0
 
 
 def test_log_odds() -> None:
-    """The log-odds of a class are those of its softmax, also where it has no doubt."""
+    """The log-odds of a class are those of its probability, also if it is close to 1."""
     logits = tf.constant([[2.0, 1.0, 0.5], [2.0, 1.0, 0.5], [90.0, -90.0, 0.0]])
     shares = np.exp(logits[:2].numpy())
     shares /= shares.sum(axis=1, keepdims=True)
@@ -36,7 +36,7 @@ def test_log_odds() -> None:
 @each_pooling
 @each_cell
 def test_importances_add_up(pooling: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The importances of a row's tokens add up to what the text is above one of unknown tokens."""
+    """The importances of a row sum to the log-odds minus those of a text of unknown tokens."""
     model = randomized(pooling=pooling, cell=cell, bidirectional=True, classes=3)
     token_ids, lengths = batch()
     classes = tf.constant([0, 1, 2, 1])
@@ -54,7 +54,7 @@ def test_importances_add_up(pooling: str, cell: str, monkeypatch: pytest.MonkeyP
 
 
 def test_importances_of_a_linear_model() -> None:
-    """Where a score is a sum over tokens, each one's importance is its own part of it."""
+    """If the score is a sum over tokens, the importance of a token is its term."""
     model = randomized(layers=0, pooling="mean")
     embedding, kernel, _ = model.get_weights()
     token_ids, lengths = batch()
@@ -67,7 +67,7 @@ def test_importances_of_a_linear_model() -> None:
 
 
 def test_unknown_tokens_have_no_importance() -> None:
-    """What all tokens are compared with has none itself, and changes nothing of its neighbours' sign."""
+    """The importance of an unknown token, the baseline, is 0; that of other tokens is not."""
     model = randomized(cell="gru", pooling="max_mean")
     token_ids = tf.constant([[5, UNKNOWN_ID, 7]])
     found = model.importances(token_ids, tf.constant([3]), tf.constant([0])).numpy()[0]
@@ -78,7 +78,7 @@ def test_unknown_tokens_have_no_importance() -> None:
 
 @each_pooling
 def test_importances_and_padding(pooling: str) -> None:
-    """Neither padding nor neighbours change importances; padding has none."""
+    """Neither padding nor other rows change importances; those of padding are 0."""
     model = randomized(pooling=pooling, bidirectional=True)
     found, padded = importances(model), importances(model, padding=3)
     token_ids, lengths = batch()
@@ -92,7 +92,7 @@ def test_importances_and_padding(pooling: str) -> None:
 
 
 def test_importances_of_two_classes() -> None:
-    """Of two classes, what speaks for the one speaks as much against the other."""
+    """The importances for one of two classes are the negative of those for the other."""
     model = randomized(pooling="attention")
     np.testing.assert_allclose(
         importances(model, classes=[0] * 4), -importances(model, classes=[1] * 4), rtol=1e-3, atol=1e-6
@@ -100,7 +100,7 @@ def test_importances_of_two_classes() -> None:
 
 
 def test_the_word_that_decides() -> None:
-    """In a trained model the words that two sentences of one class share do less than those that differ."""
+    """In a trained model, the words that differ between classes have the greatest importances."""
     utils.set_random_seed(1)
     model = classifier(cell="gru", layers=0, pooling="mean")
     words = {"good": 1, "fine": 1, "bad": 0, "dull": 0}
@@ -120,7 +120,7 @@ def test_the_word_that_decides() -> None:
 
 
 def test_importances_of_a_portable_model() -> None:
-    """A model made portable has the same importances: it does not ask its kernels for gradients."""
+    """A portable model has the same importances; its kernels have no gradients."""
     settings: dict[str, Any] = {"cell": "lstm", "bidirectional": True, "layers": 2}
     expected = importances(randomized(**settings))
     model = randomized(**settings)
@@ -132,7 +132,7 @@ def test_importances_of_a_portable_model() -> None:
 
 @pytest.mark.parametrize("portable", [False, True])
 def test_importances_on_any_host(portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a portable model, a machine with cuDNN makes no graph that a machine without could not run."""
+    """The graph of a portable model has no cuDNN operations, also if traced with a GPU."""
     keras_backend = importlib.import_module("keras.src.backend.tensorflow.rnn")
     monkeypatch.setattr(keras_backend, "cudnn_ok", lambda *_, **__: True)
     model = randomized(bidirectional=True)

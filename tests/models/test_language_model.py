@@ -29,20 +29,20 @@ from models.text.tokens import END_ID
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
-    """Make what is drawn the same in each run."""
+    """Set the random seed, so that each run draws the same numbers."""
     keras.utils.set_random_seed(1)
 
 
 @each_cell
 def test_forward_pass(cell: str) -> None:
-    """The logits are the head's of what Keras's layers make of the embedding, one on top of the other."""
+    """Logits are those of the head after the Keras layers, applied one after the other."""
     made = model(cell=cell, layers=2)
     token_ids, _ = batch()
     state = random_state(made, len(LENGTHS))
-    logits, behind = made(token_ids, state)
+    logits, after = made(token_ids, state)
 
     sequences = made.embedding.embeddings.numpy()[token_ids.numpy()]
-    for layer, start, end in zip(made.recurrent, state, behind, strict=True):
+    for layer, start, end in zip(made.recurrent, state, after, strict=True):
         sequences, *last = layer(sequences, initial_state=list(start))
         assert_close(end, tuple(last))
     assert_close(logits, sequences.numpy() @ made.head.kernel.numpy() + made.head.bias.numpy())
@@ -52,16 +52,16 @@ def test_forward_pass(cell: str) -> None:
 @each_cell
 @each_shape
 def test_steps_are_the_layers(cell: str, settings: dict[str, Any]) -> None:
-    """Token by token, the numbers are those of the whole sequence."""
+    """Single steps compute the logits and states of the whole sequence."""
     made = model(cell=cell, **settings)
     token_ids, _ = batch()
     state = random_state(made, len(LENGTHS))
-    logits, behind = made(token_ids, state, labels_of(made))
+    logits, after = made(token_ids, state, labels_of(made))
 
     for t in range(token_ids.shape[1]):
         of_step, state = made.step(token_ids[:, t], state, labels_of(made))
         assert_close(of_step, logits[:, t])
-    assert_close(state, behind)
+    assert_close(state, after)
 
 
 @each_cell_with("activation")
@@ -73,11 +73,11 @@ def test_steps_with_an_activation(cell: str) -> None:
 @each_cell
 @each_shape
 def test_pieces_are_the_whole(cell: str, settings: dict[str, Any]) -> None:
-    """A stream that is read in pieces with its state carried on gives what it gives in one."""
+    """A stream in pieces with a carried state has the logits of the whole stream."""
     made = model(cell=cell, **settings)
     token_ids, _ = batch()
     labels = labels_of(made)
-    whole, behind = made(token_ids, None, labels)
+    whole, after = made(token_ids, None, labels)
     state = made.initial_state(len(LENGTHS))
     pieces = []
     for piece in (token_ids[:, :2], token_ids[:, 2:3], token_ids[:, 3:]):
@@ -85,13 +85,13 @@ def test_pieces_are_the_whole(cell: str, settings: dict[str, Any]) -> None:
         pieces.append(logits)
 
     assert_close(tf.concat(pieces, axis=1), whole)
-    assert_close(state, behind)
+    assert_close(state, after)
 
 
 @each_cell
 @each_shape
 def test_prompts_end_where_they_end(cell: str, settings: dict[str, Any]) -> None:
-    """A prompt's logits and state are those at its own last token, whatever pads it or stands beside it."""
+    """Logits and state of a prompt are those at its last token, with any padding and other rows."""
     made = model(cell=cell, **settings)
     labels = labels_of(made)
     state = random_state(made, len(LENGTHS))
@@ -99,20 +99,20 @@ def test_prompts_end_where_they_end(cell: str, settings: dict[str, Any]) -> None
 
     for padding, fill in ((0, 0), (3, 5)):
         token_ids, lengths = batch(padding, fill)
-        logits, behind = read(token_ids, lengths, state, labels)
+        logits, after = read(token_ids, lengths, state, labels)
         for row, length in enumerate(LENGTHS):
             alone = tf.nest.map_structure(lambda tensor, row=row: tensor[row : row + 1], state)
             label = None if labels is None else labels[row : row + 1]
             expected, expected_state = made(token_ids[row : row + 1, :length], alone, label)
             assert_close(logits[row], expected[0, -1])
             assert_close(
-                tf.nest.map_structure(lambda tensor, row=row: tensor[row], behind),
+                tf.nest.map_structure(lambda tensor, row=row: tensor[row], after),
                 tf.nest.map_structure(lambda tensor: tensor[0], expected_state),
             )
 
 
 def test_a_prompt_starts_from_zeros() -> None:
-    """Without a state, the stream is a new one."""
+    """Without a state, a stream starts with zeros."""
     made = model()
     assert_close(made.prefill(*batch()), made.prefill(*batch(), made.initial_state(4)))
     assert all(not np.any(tensor) for tensor in tf.nest.flatten(made.initial_state(4)))
@@ -122,7 +122,7 @@ def test_a_prompt_starts_from_zeros() -> None:
     ("settings", "window"), [*((settings, 3) for settings in SHAPES.values()), ({}, 1), ({}, 7), ({}, 100)]
 )
 def test_score(settings: dict[str, Any], window: int) -> None:
-    """A document's score is the sum of -log p of its own tokens, the first predicted from the end sign."""
+    """The score of a document is the sum of -log p of its tokens, the first one after the end token."""
     made = model(**settings)
     labels = labels_of(made)
     score = tf.function(lambda *args: made.score(*args, window=window))
@@ -170,7 +170,7 @@ def test_no_layers() -> None:
 
 
 def test_tied_embeddings_are_one_variable() -> None:
-    """The head has no weights of its own but a bias and, between unequal widths, a projection."""
+    """The only weights of a tied head are a bias and, for unequal sizes, a projection."""
     tied = model(units=4, embedding_size=4, tie_embeddings=True)
     projected = model(units=5, embedding_size=4, tie_embeddings=True)
     table = tied.embedding.embeddings
@@ -191,7 +191,7 @@ def test_tied_embeddings_are_one_variable() -> None:
 
 @each_shape
 def test_save_and_load(settings: dict[str, Any], tmp_path: Path) -> None:
-    """A saved model is the same one again, with its settings and numbers."""
+    """A loaded model has the settings and the outputs of the saved one."""
     made = model(weight_dropout=0.3, word_dropout=0.1, **settings)
     made.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
@@ -209,7 +209,7 @@ def test_save_and_load(settings: dict[str, Any], tmp_path: Path) -> None:
 
 @each_cell
 def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portable model gives the same numbers, also from a state, without layers of cells with kernels."""
+    """A portable model computes the same, also from a state, without Keras layers of cells with kernels."""
     made = model(cell=cell, layers=2)
     before = made(batch()[0])
     after = made(batch()[0], before[1])
@@ -222,7 +222,7 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_in_a_saved_model(tmp_path: Path) -> None:
-    """Reading, writing and scoring work in a session that knows nothing of this program."""
+    """Prompts, sampling and scores are the same in a TF1 session without this package."""
     made = model(labels=3, layers=2, tie_embeddings=True)
     made.make_portable()
     token_ids, lengths = batch()

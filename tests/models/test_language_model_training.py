@@ -23,7 +23,7 @@ from models.text.tokens import END_ID
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
-    """Make what is drawn the same in each run."""
+    """Set the random seed, so that each run draws the same numbers."""
     keras.utils.set_random_seed(1)
 
 
@@ -53,7 +53,7 @@ def train(made: LanguageModel, rows: Array, labels: Any = None, steps: int = 120
     [*((cell, False) for cell in CELLS), ("lstm", True)],
 )
 def test_learns_a_text(cell: str, tie_embeddings: bool) -> None:
-    """A text that needs its past is learned by heart, and then written."""
+    """A text whose tokens depend on earlier ones is learned by heart and generated."""
     text = np.array([[3, 4, 5, 3, 4, 6, 3, 4, 7, 3, 8, END_ID]], np.int32)
     made = model(cell=cell, units=16, embedding_size=8, tie_embeddings=tie_embeddings)
 
@@ -71,7 +71,7 @@ def test_learns_a_text(cell: str, tie_embeddings: bool) -> None:
 
 
 def test_learns_what_labels_mean() -> None:
-    """Texts differ by their label alone; "none given" is a label of its own."""
+    """Texts that differ only in their labels are learned; "no label" counts as a label."""
     made = model(cell="gru", units=16, embedding_size=8, labels=2)
     rows = np.array([[3, 4, 5], [6, 7, 8], [9, 10, 9]], np.int32)
 
@@ -90,7 +90,7 @@ def test_learns_what_labels_mean() -> None:
 
 @each_cell_with("weight_dropout")
 def test_weight_dropout(cell: str) -> None:
-    """In training, one choice of recurrent weights is dropped for all rows and steps, and the others grow."""
+    """In training, the same recurrent weights are dropped for all rows and steps; others are scaled."""
     made = model(cell=cell, units=40, weight_dropout=0.4)
     kernel = made.recurrent[0].cell.recurrent_kernel
     before = kernel.numpy()
@@ -114,7 +114,7 @@ def test_weight_dropout(cell: str) -> None:
 
 @each_cell_with("weight_dropout", "recurrent_dropout")
 def test_training_alone_drops(cell: str) -> None:
-    """Out of training, dropout of any kind changes nothing; in training, each one does."""
+    """Each kind of dropout changes the logits in training only."""
     kinds = ("dropout", "weight_dropout", "recurrent_dropout", "word_dropout")
     plain = model(cell=cell, layers=2)
     token_ids, lengths = batch()
@@ -130,7 +130,7 @@ def test_training_alone_drops(cell: str) -> None:
 
 
 def test_dropout_starts_where_it_was_left() -> None:
-    """All that is random is in the model's variables: set back, training drops the same again."""
+    """All random state is in the variables of the model: if restored, dropout is repeated."""
     made = model(layers=2, dropout=0.3, weight_dropout=0.4, recurrent_dropout=0.2, word_dropout=0.2)
     step = tf.function(lambda: made(batch()[0], training=True)[0])
     step()
@@ -146,7 +146,7 @@ def test_dropout_starts_where_it_was_left() -> None:
 
 @pytest.mark.parametrize("kind", ["weight_dropout", "recurrent_dropout"])
 def test_each_step_drops_anew(kind: str) -> None:
-    """A graph traced once draws another choice at each call, also of layers under a choice of weights."""
+    """A graph drops different units and weights at each call."""
     made = model(**{"weight_dropout": 1e-9, kind: 0.5})
     step = tf.function(lambda: made(batch()[0], training=True)[0])
 

@@ -121,7 +121,7 @@ def test_trained_in_mixed_precision(network: str, cell: str, mixed: None, tmp_pa
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_text_is_generated_in_mixed_precision(cell: str, mixed: None) -> None:
-    """Between epochs, a language model in bfloat16 reads, samples and scores as one in float32, nearly."""
+    """Between epochs, a language model in bfloat16 computes nearly what one in float32 computes."""
     model, _ = language_model(cell=cell)
     assert isinstance(model, LanguageModel)
     model.build()

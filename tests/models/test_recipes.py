@@ -37,7 +37,7 @@ def min_and_max(_: Any, sequences: tf.Tensor, final: tf.Tensor, lengths: tf.Tens
 
 @keras.saving.register_keras_serializable("tests")
 class PairCell(keras.layers.Layer):
-    """A cell with two states: a leaky mean of its inputs, and the mean of that."""
+    """A cell with two states: a leaky mean of its inputs, and a leaky mean of the first."""
 
     def __init__(self, units: int, **options: Any) -> None:
         super().__init__(**options)
@@ -98,7 +98,7 @@ def test_added_pooling_and_cell(outside: None, tmp_path: Path) -> None:
 
 
 def test_added_cell_generates(outside: None) -> None:
-    """A language model carries both states; prompts of different lengths end where they end."""
+    """A language model carries both states, also after prompts of different lengths."""
     settings = LanguageModelSettings(cell="pair", units=3, embedding_size=4, layers=2)
     model = LanguageModel(settings, vocabulary_size=9)
     model.build()
@@ -153,7 +153,7 @@ def test_pooling_is_one_file(tmp_path: Path) -> None:
 
 
 def test_unknown_names() -> None:
-    """Without the entries, their names are refused with those that there are."""
+    """Unknown names are refused with the known names."""
     with pytest.raises(ValueError, match="one of simple, gru, lstm, mingru"):
         ClassifierSettings(cell="pair")
     with pytest.raises(ValueError, match=r"one of attention, .*; did you mean 'max_mean'"):

@@ -50,7 +50,7 @@ def attend(model: Seq2Seq, query: Array, memory: Array) -> Array:
 
 
 def expected(model: Seq2Seq, source: list[int], target: list[int]) -> Array:
-    """Return the logits [T, V] of one row, worked out step by step without padding."""
+    """Return the logits [T, V] of one row, computed step by step without padding."""
     cell, layers = model.settings.cell, model.settings.layers
     embedded = model.source_embedding(tf.constant([source]))
     memory, final = (x.numpy()[0] for x in model.encoder(embedded, tf.constant([len(source)])))
@@ -115,7 +115,7 @@ def test_order_of_rows_does_not_matter(attention: str, input_feeding: bool) -> N
 
 @each_attention
 def test_rows_of_a_state_can_be_repeated_and_moved(attention: str) -> None:
-    """A state holds everything by rows, as a beam search needs: each row goes on from where it was."""
+    """All tensors of a state have one row for each text, which can be repeated and moved."""
     model = randomized(attention=attention, layers=2)
     source, lengths, target = batch()
     states = [state for _, state in stepwise(model, source, lengths, target)]
@@ -135,7 +135,7 @@ def test_rows_of_a_state_can_be_repeated_and_moved(attention: str) -> None:
 @pytest.mark.parametrize("attention", ["additive", "multiplicative"])
 @each_feeding
 def test_attention_in_the_state(attention: str, input_feeding: bool) -> None:
-    """Each step's weights sum to 1 over the source, and coverage is their sum, but 1 on padding."""
+    """The weights of each step sum to 1 over the source; coverage is their sum, and 1 on padding."""
     model = randomized(attention=attention, input_feeding=input_feeding)
     source, lengths, target = batch(padding=2)
     steps = [state for _, state in stepwise(model, source, lengths, target)]
@@ -157,13 +157,13 @@ def test_attention_in_the_state(attention: str, input_feeding: bool) -> None:
 
 
 def test_no_attention_in_the_state() -> None:
-    """Without attention there is nothing to see of it, and the source's steps are not held."""
+    """Without attention the state has no attention weights and no memory."""
     assert model_of(attention="none").encode(*batch()[:2]).keys() == {"hidden", "attentional", "context"}
 
 
 @pytest.mark.parametrize(("cell", "attention"), list(zip(CELLS, cycle(ATTENTIONS))))
 def test_saved_and_loaded(cell: str, attention: str, tmp_path: Path) -> None:
-    """A loaded model gives the same numbers and has the same settings."""
+    """A loaded model has the same settings and computes the same logits."""
     model = randomized(cell=cell, attention=attention, layers=2, tie_embeddings=False)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -204,7 +204,7 @@ def shapes(**settings: Any) -> dict[str, tuple[int, ...]]:
 
 
 def test_tables_of_embeddings() -> None:
-    """Sides share one table, and the output matrix is one, only where that is asked for."""
+    """Embeddings and output weights are shared only as configured."""
     same = {"source_vocabulary_size": 17, "target_vocabulary_size": 17}
     tables = {
         (shared, tied): sorted(
@@ -231,13 +231,13 @@ def test_tables_of_embeddings() -> None:
     ],
 )
 def test_memory(settings: dict[str, Any], memory: int) -> None:
-    """What is attended to has the width that the encoder's directions are joined to."""
+    """The memory has the output size of the encoder."""
     assert model_of(**settings).encode(*batch()[:2])["memory"].shape == [4, 5, memory]
 
 
 @each_cell
 def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portable model's encoder gives the same numbers, without the layer of a cell with kernels."""
+    """A portable encoder computes the same without the Keras layer of a cell with kernels."""
     model = model_of(layers=2, cell=cell)
     source, lengths, _ = batch()
     before = model.encode(source, lengths)
@@ -261,20 +261,20 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_refused_settings(settings: dict[str, Any], message: str) -> None:
-    """Settings that make no model are refused, with the rule and the value."""
+    """Invalid settings are refused with the rule and the value."""
     with pytest.raises(ValueError, match=message):
         model_of(**settings)
 
 
 def test_attention_is_found_again() -> None:
-    """The layer alone can be made from its configuration."""
+    """The configuration of the attention layer makes the same layer again."""
     again = Attention.from_config(Attention("additive", 7, name="look").get_config())
 
     assert (again.kind, again.units, again.name) == ("additive", 7, "look")
 
 
 def test_state_is_typed() -> None:
-    """A state is a dictionary, whose entries a search may look at by name."""
+    """A state is a dictionary with entries by name."""
     state: State = model_of().encode(*batch()[:2])
 
     assert {"attention", "coverage", *FIXED[:3]} < state.keys()

@@ -18,7 +18,7 @@ from models.losses import token_cross_entropy
 from models.seq2seq import Seq2Seq
 from models.text.tokens import END_ID, UNKNOWN_ID
 
-# Digits to be written backwards; 0 and 1 are special ids and 2 is the end.
+# Digits to reverse; 0 and 1 are special ids and 2 is the end token.
 TOY = ["34567", "76543", "5", "354", "4536", "77"]
 
 
@@ -36,7 +36,7 @@ def nats_and_gradients(model: Seq2Seq, padding: int, padding_id: int = 0) -> tup
 @each_attention
 @each_feeding
 def test_padding_changes_nothing(attention: str, input_feeding: bool) -> None:
-    """Neither more padding on both sides nor what it holds changes a row's loss or any gradient."""
+    """Neither the amount nor the content of padding changes a row's loss or any gradient."""
     model = randomized(attention=attention, input_feeding=input_feeding, layers=2)
     nats, gradients = nats_and_gradients(model, padding=0)
     padded_nats, padded_gradients = nats_and_gradients(model, padding=3, padding_id=7)
@@ -49,7 +49,7 @@ def test_padding_changes_nothing(attention: str, input_feeding: bool) -> None:
 
 @pytest.mark.parametrize("attention", ["additive", "none"])
 def test_one_graph_for_all_shapes(attention: str) -> None:
-    """A training step of unknown sizes can be compiled, and gives the gradients of eager steps."""
+    """A graph of unknown sizes computes the gradients of eager steps."""
     model = randomized(cell="gru", attention=attention, bidirectional=False)
     ids, lengths = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
 
@@ -66,7 +66,7 @@ def test_one_graph_for_all_shapes(attention: str) -> None:
 
 
 def greedy(model: Seq2Seq, source: tf.Tensor, lengths: tf.Tensor, most: int = 10) -> list[str]:
-    """Return the digits that the model writes."""
+    """Return the digits that the model decodes to."""
     state = model.encode(source, lengths)
     ids = tf.fill([source.shape[0]], END_ID)
     written = []
@@ -87,7 +87,7 @@ def greedy(model: Seq2Seq, source: tf.Tensor, lengths: tf.Tensor, most: int = 10
     ],
 )
 def test_learns_to_reverse(cell: str, attention: str, input_feeding: bool) -> None:
-    """Six rows of digits are written backwards to the last one, and ended."""
+    """The model learns to reverse six rows of digits."""
     keras.utils.set_random_seed(0)
     model = model_of(
         source_vocabulary_size=8,
@@ -125,7 +125,7 @@ def test_learns_to_reverse(cell: str, attention: str, input_feeding: bool) -> No
 
 
 def test_inference_drops_nothing() -> None:
-    """Out of training, dropout of no kind changes anything."""
+    """Outside of training, no kind of dropout changes the logits."""
     dropping = {"dropout": 0.5, "recurrent_dropout": 0.5, "word_dropout": 0.5}
 
     np.testing.assert_allclose(randomized(**dropping)(*batch()), randomized()(*batch()), rtol=1e-5, atol=1e-6)
@@ -134,7 +134,7 @@ def test_inference_drops_nothing() -> None:
 @pytest.mark.parametrize(("attention", "input_feeding"), [("multiplicative", True), ("none", False)])
 @pytest.mark.parametrize("dropped", ["dropout", "recurrent_dropout", "word_dropout"])
 def test_training_drops(dropped: str, attention: str, input_feeding: bool) -> None:
-    """In training, each kind of dropout changes the logits, another way each time."""
+    """In training, each kind of dropout changes the logits, differently at each step."""
     model = randomized(**{dropped: 0.5}, attention=attention, input_feeding=input_feeding, layers=2)
     plain = model(*batch())
     first, second = (model(*batch(), training=True) for _ in range(2))
@@ -144,7 +144,7 @@ def test_training_drops(dropped: str, attention: str, input_feeding: bool) -> No
 
 
 def test_word_dropout_on_both_sides() -> None:
-    """All words dropped, a model reads nothing but unknown tokens."""
+    """If all words are dropped, source and target are unknown tokens."""
     model = randomized()
     model.source_word_dropout.rate = model.target_word_dropout.rate = 1.0
     source, lengths, target = batch()

@@ -28,7 +28,7 @@ from models.tagger import CharacterEncoder, Tagger
 @each_crf
 @pytest.mark.parametrize("layers", [0, 1])
 def test_padding_changes_nothing(character_features: str, crf: bool, layers: int) -> None:
-    """Neither more steps, nor more letters, nor unused word types, nor what these hold, change anything."""
+    """Neither padded steps, nor padded characters, nor unused word types change any result."""
     model = randomized(character_features=character_features, crf=crf, labels=2, layers=layers, allowed=BIO)
     inputs = batch()
     lengths = inputs[1]
@@ -65,7 +65,7 @@ def test_padding_changes_nothing(character_features: str, crf: bool, layers: int
 
 @each_character_features
 def test_order_does_not_matter(character_features: str) -> None:
-    """Rows in another order give the same in that order; word types in another order change nothing."""
+    """Neither the order of rows nor that of word types changes a row's result."""
     model = randomized(character_features=character_features, labels=2, crf=True)
     token_ids, lengths, word_types, characters, character_lengths = batch()
     outputs = model(token_ids, lengths, word_types, characters, character_lengths)
@@ -91,7 +91,7 @@ def float64(weights: list[Any]) -> list[Array]:
 
 
 def test_forward_pass() -> None:
-    """Words beside letters, a bidirectional LSTM and both heads are what NumPy makes of the weights."""
+    """Outputs are those of word and character features, bidirectional LSTM and heads in NumPy."""
     model = randomized(character_features="recurrent", labels=2)
     assert model.character_encoder is not None
     embedding, *others = float64(model.embedding.get_weights() + model.recurrent.get_weights())
@@ -130,7 +130,7 @@ def test_forward_pass() -> None:
 
 @pytest.mark.parametrize(("units", "filters"), [(7, [2, 2, 3]), (2, [1, 1]), (1, [1]), (50, [16, 17, 17])])
 def test_convolution(units: int, filters: list[int]) -> None:
-    """Each filter's maximum is over all places that touch the form, zeros standing around it."""
+    """The maximum of a filter is over all positions that overlap the word, padded with zeros."""
     encoder = CharacterEncoder("convolution", vocabulary_size=30, embedding_size=5, units=units)
     encoder.build()
     generator = np.random.default_rng(0)
@@ -173,7 +173,7 @@ def test_tag_losses() -> None:
 
 
 def test_decode_without_constraints() -> None:
-    """Without a CRF and without constraints each token stands for itself."""
+    """Without a CRF and constraints, each token has its most probable tag."""
     model = randomized()
     outputs = model(*batch())
     found = model.decode(outputs, tf.constant(LENGTHS))
@@ -188,7 +188,7 @@ def test_decode_without_constraints() -> None:
 
 @each_crf
 def test_constraints_hold_untrained(crf: bool) -> None:
-    """No forbidden neighbours are decoded, where without constraints there are some."""
+    """No forbidden tag pair is decoded; without constraints some are."""
 
     def broken(allowed: Any) -> int:
         model = randomized(crf=crf, allowed=allowed, units=1, activation="relu")
@@ -209,7 +209,7 @@ def test_constraints_hold_untrained(crf: bool) -> None:
 
 
 def test_dropout_is_off_in_inference() -> None:
-    """Out of training, no kind of dropout changes what comes out."""
+    """Outside of training, no kind of dropout changes the outputs."""
     settings: dict[str, Any] = {"layers": 2, "character_features": "recurrent", "labels": 2}
     dropping = randomized(**settings, dropout=0.5, recurrent_dropout=0.5, word_dropout=0.5)
     expected = randomized(**settings)(*batch())
@@ -220,7 +220,7 @@ def test_dropout_is_off_in_inference() -> None:
 
 
 def test_label_smoothing() -> None:
-    """Without a CRF the loss of tags is that with smoothed targets; a CRF has whole sequences as targets."""
+    """Without a CRF the targets are smoothed; with a CRF label smoothing has no effect."""
     tags = batch()[0] % TAG_COUNT
     lengths = tf.constant(LENGTHS)
     softmax, crf = randomized(), randomized(crf=True)
@@ -238,7 +238,7 @@ def test_label_smoothing() -> None:
 
 @each_cell
 def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portable model gives the same numbers, without calling the layer of a cell with kernels."""
+    """A portable model computes the same without the Keras layer of a cell with kernels."""
     model = randomized(cell=cell, layers=2, character_features="recurrent")
     before = model(*batch())["emissions"]
     model.make_portable()
@@ -250,7 +250,7 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_character_features() -> None:
-    """Another way to read letters is refused, with those that there are."""
+    """Unknown character features are refused with the known ones."""
     with pytest.raises(ValueError, match="'recurrent' or 'convolution'"):
         tagger(character_features="bytes")
 

@@ -84,7 +84,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def trained() -> dict[str, Tagger]:
-    """Return models that have learnt the toy sentences."""
+    """Return models that were trained on the toy sentences."""
     models = {}
     for name, settings in LEARNERS.items():
         utils.set_random_seed(1)
@@ -97,7 +97,7 @@ def trained() -> dict[str, Tagger]:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learns_the_toy_sentences(trained: dict[str, Tagger], name: str) -> None:
-    """Six sentences whose words have several tags are learnt by heart, from words or from letters alone."""
+    """Six sentences of ambiguous words are learned by heart, from words or characters alone."""
     model = trained[name]
     token_ids, *others = toy_inputs()
     if LEARNERS[name].get("vocabulary_size") == 2:
@@ -110,7 +110,7 @@ def test_learns_the_toy_sentences(trained: dict[str, Tagger], name: str) -> None
 
 
 def test_toy_sentences_need_a_memory() -> None:
-    """Without recurrent layers a word has one tag, wherever it stands, so the test above tests something."""
+    """Without recurrent layers a word has one tag, so the toy sentences need recurrence."""
     model = randomized(layers=0, character_features="recurrent")
     token_ids, *others = toy_inputs()
     emissions = model(token_ids, *others)["emissions"]
@@ -122,7 +122,7 @@ def test_toy_sentences_need_a_memory() -> None:
 
 @each_character_features
 def test_every_weight_learns(character_features: str) -> None:
-    """The losses give every weight a gradient, and the embeddings only of what is read."""
+    """Every weight has a gradient; of the embeddings only those of real words and characters."""
     model = randomized(character_features=character_features, labels=2, crf=True, layers=2)
     inputs = batch(steps=2, letters=2, fill=1)
     tags = tf.zeros(inputs[0].shape, tf.int32)
@@ -154,7 +154,7 @@ def test_every_weight_learns(character_features: str) -> None:
 
 @pytest.mark.parametrize("layer", ["feature_dropout", "head_dropout", "label_dropout"])
 def test_dropout_is_on_in_training(layer: str) -> None:
-    """With all features dropped all tokens look alike; before a head, its bias stays."""
+    """Without features, all tokens have equal outputs; without the input of a head, its bias remains."""
     model = randomized(dropout=0.5, labels=2, layers=0, character_features="recurrent")
     for name in ("feature_dropout", "head_dropout", "label_dropout"):
         getattr(model, name).rate = 0.0
@@ -179,7 +179,7 @@ def test_dropout_is_on_in_training(layer: str) -> None:
 
 
 def test_recurrent_layers_drop_too() -> None:
-    """Features are dropped between layers and states within them."""
+    """Dropout applies between layers, and recurrent dropout within them."""
     for rates in ({"dropout": 0.5}, {"recurrent_dropout": 0.5}):
         model = randomized(layers=2, **rates)
         model.feature_dropout.rate = model.head_dropout.rate = 0.0
@@ -188,7 +188,7 @@ def test_recurrent_layers_drop_too() -> None:
 
 
 def test_word_dropout_spares_the_letters() -> None:
-    """With all words dropped, a text in training is one of unknown tokens, spelled as before."""
+    """If all words are dropped, they are unknown tokens with unchanged characters."""
     model = randomized(character_features="recurrent")
     model.word_dropout.rate = 1.0
     token_ids, *others = batch()
@@ -225,7 +225,7 @@ print(json.dumps(found))
 
 
 def test_same_numbers_in_a_fresh_process(trained: dict[str, Tagger], tmp_path: Path) -> None:
-    """Saved as `.keras` and loaded elsewhere, each kind of model gives what it gave here."""
+    """Each kind of model, loaded in a fresh process, computes the same outputs."""
     saved = {
         "trained": trained["crf"],
         **{name: randomized(**settings) for name, settings in VARIANTS.items()},

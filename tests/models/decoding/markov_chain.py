@@ -16,9 +16,10 @@ SOURCE = 3  # positions that a step looks at
 
 
 class Chain:
-    """A random second-order Markov chain that looks at a source.
+    """A random second-order Markov chain with attention to a source.
 
-    Its state is the token before the last one and the attention so far: one in the wrong row shows.
+    Its state is the token before the last one and the attention so far,
+    so that a state in the wrong row changes the result.
     """
 
     def __init__(self, seed: int, vocabulary: int = VOCABULARY, scale: float = 1.5) -> None:
@@ -28,7 +29,7 @@ class Chain:
         self.attention = generator.dirichlet(np.full(SOURCE, 0.5), size=vocabulary)
 
     def start(self, rows: int) -> tuple[tf.Tensor, dict[str, Any]]:
-        """Each row starts elsewhere: after the tokens (row, 0)."""
+        """Return logits and state of the first step; row i follows the tokens (i, 0)."""
         first = np.arange(rows) % len(self.table)
         logits = tf.constant(self.table[first, 0], tf.float32)
         return logits, {"before": tf.zeros([rows], tf.int32), "seen": (self.looks(np.zeros(rows, int)),)}
@@ -47,7 +48,7 @@ class Chain:
         return state["seen"][0]
 
     def logits(self, row: int, emitted: tuple[int, ...]) -> Array:
-        """What follows, in NumPy: float [V]."""
+        """Return the logits of the next token in NumPy: float [V]."""
         if not emitted:
             return self.table[row % len(self.table), 0]
         return self.table[(0, *emitted)[-2], emitted[-1]]
@@ -57,7 +58,7 @@ class Chain:
         return logits - np.log(np.sum(np.exp(logits)))
 
     def score(self, row: int, text: tuple[int, ...], alpha: float, beta: float) -> float:
-        """The score of a text, its end included."""
+        """Return the score of a text, including its end token."""
         log_p = sum(self.log_p(row, text[:i])[token] for i, token in enumerate(text))
         covered = self.attention[0] + sum(self.attention[token] for token in text[:-1])
         lasting = ((5 + len(text)) / 6) ** alpha
@@ -71,7 +72,7 @@ def texts(ids: Array, lengths: Array) -> list[tuple[int, ...]]:
 def greedy(
     chain: Chain, row: int, length: int, forbidden: tuple[int, ...] = ()
 ) -> tuple[tuple[int, ...], float]:
-    """A greedy text without its end, and its log p with it."""
+    """Return a greedy text without its end token, and its log p including the end token."""
     text: tuple[int, ...] = ()
     total = 0.0
     while len(text) < length:

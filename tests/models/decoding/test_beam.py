@@ -16,7 +16,7 @@ from models.decoding.beam import beam_search, repeat_rows
 def reference(
     chain: Chain, row: int, length: int, width: int, alpha: float, beta: float
 ) -> list[tuple[float, tuple[int, ...]]]:
-    """Beam search without an early stop: the best texts, each with its end, and their scores."""
+    """Return the best texts of a beam search without an early stop, with end tokens and scores."""
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     done: list[tuple[float, tuple[int, ...]]] = []
     for position in range(length):
@@ -40,7 +40,7 @@ def reference(
 
 
 def every_text(vocabulary: int, length: int) -> list[tuple[int, ...]]:
-    """All texts that end, or that are as long as can be."""
+    """Return all texts that end, or that have the maximum length."""
     words = [token for token in range(vocabulary) if token not in (PADDING, END)]
     whole = [(*text, END) for shorter in range(length) for text in itertools.product(words, repeat=shorter)]
     return whole + list(itertools.product(words, repeat=length))
@@ -51,7 +51,7 @@ PENALTIES = [(0.0, 0.0), (0.6, 0.0), (1.5, 0.0), (-0.7, 0.0), (0.0, 0.5), (1.0, 
 
 @functools.cache
 def searcher(seed: int, vocabulary: int, greedy: bool) -> Callable[..., Any]:
-    """One graph for all widths (or for greedy search) and penalties, as a served one is."""
+    """Return one graph for all widths (or for greedy search) and penalties, as in an export."""
     chain = Chain(seed, vocabulary)
     number = tf.TensorSpec([], tf.float32)
 
@@ -92,7 +92,7 @@ def search(
 
 @pytest.mark.parametrize(("alpha", "beta"), PENALTIES)
 def test_a_beam_for_all_is_exhaustive(alpha: float, beta: float) -> None:
-    """A beam as wide as there are texts finds them all, in the order of their scores."""
+    """A beam as wide as the number of texts finds all of them, in the order of their scores."""
     chain = Chain(6, vocabulary=4)
     ids, lengths, scores = search(chain, np.full(3, 4), 40, alpha, beta)
 
@@ -112,7 +112,7 @@ def test_a_beam_for_all_is_exhaustive(alpha: float, beta: float) -> None:
 @pytest.mark.parametrize("width", [2, 3, 5])
 @pytest.mark.parametrize(("alpha", "beta"), PENALTIES)
 def test_an_early_stop_loses_nothing(width: int, alpha: float, beta: float) -> None:
-    """Rows of different greatest lengths give what a search to the very end gives, all of their texts."""
+    """Rows of different maximum lengths have the same texts as a search without an early stop."""
     chain = Chain(7)
     most = np.array([9, 4, 1, 7, 9, 9, 2])
     ids, lengths, scores = search(chain, most, width, alpha, beta)
@@ -127,13 +127,13 @@ def test_an_early_stop_loses_nothing(width: int, alpha: float, beta: float) -> N
 
 
 def sure(token_ids: tf.Tensor, state: tuple[()]) -> tuple[tf.Tensor, tuple[()]]:
-    """After 2 the end is likely, and 3 goes on for ever."""
+    """Return logits for which the end is likely after 2, and 3 repeats for ever."""
     after = tf.constant([[0, 0, 0, 0], [0, 0, 0, 0], [1e-9, 0.9, 1e-9, 0.1], [1e-9, 1e-9, 1e-9, 1.0]])
     return tf.math.log(tf.gather(after, token_ids) + 1e-12), state
 
 
 def test_a_long_text_may_still_win() -> None:
-    """Finished texts that beat all unfinished ones now do not end a search for longer and better ones."""
+    """Finished texts with the best scores so far do not end the search for longer, better texts."""
     first = tf.math.log([[1e-9, 0.5, 0.4, 0.1]])
     ids, lengths, _ = beam_search(sure, (), first, end_id=END, max_length=30, width=2, length_penalty=1.5)
 
@@ -142,7 +142,7 @@ def test_a_long_text_may_still_win() -> None:
 
 @pytest.mark.parametrize("width", [1, tf.constant(1)])
 def test_a_beam_of_one_stops_at_its_end(width: Any) -> None:
-    """A width of 1 is content with the first end, also where a longer text would have a better score."""
+    """A width of 1 stops at the first end, even if a longer text would have a better score."""
     first = tf.math.log([[1e-9, 0.5, 0.1, 0.4]])
     _, lengths, scores = beam_search(
         sure, (), first, end_id=END, max_length=30, width=width, length_penalty=1.5
@@ -153,7 +153,7 @@ def test_a_beam_of_one_stops_at_its_end(width: Any) -> None:
 
 
 def test_it_stops_when_nothing_can_get_better() -> None:
-    """Where the end is all but certain, steps are as few as the finished texts need."""
+    """If the end is almost certain, the search takes no more steps than the finished texts need."""
     calls = tf.Variable(0)
 
     def step(token_ids: tf.Tensor, state: tuple[()]) -> tuple[tf.Tensor, tuple[()]]:
@@ -168,7 +168,7 @@ def test_it_stops_when_nothing_can_get_better() -> None:
 @pytest.mark.parametrize("is_known", [True, False])
 @pytest.mark.parametrize(("alpha", "beta"), PENALTIES)
 def test_a_beam_of_one_is_greedy(is_known: bool, alpha: float, beta: float) -> None:
-    """A width of 1 gives greedy texts, whether the graph knows of it or not, with a beam's scores."""
+    """A width of 1 yields greedy texts and their scores, as a Python number and as a tensor."""
     chain = Chain(8)
     most = np.array([12, 1, 6, 5, 12, 12, 12])
     ids, lengths, scores = search(chain, most, 1, alpha, beta, greedy=is_known)
@@ -182,7 +182,7 @@ def test_a_beam_of_one_is_greedy(is_known: bool, alpha: float, beta: float) -> N
 
 
 def test_wider_beams_find_better_texts() -> None:
-    """In the mean over many rows, the best score rises with the width."""
+    """The mean of the best scores of many rows increases with the width."""
     chain = Chain(11, vocabulary=40)
     one, four, eight = (search(chain, np.full(40, 8), width)[2][:, 0].mean() for width in (1, 4, 8))
 
@@ -216,7 +216,7 @@ def test_beams_of_rows_do_not_depend_on_each_other() -> None:
 
 
 def test_repeat_rows() -> None:
-    """Each row stands as often as the beam is wide, one's own beside each other, in every tensor."""
+    """Each row of every tensor is repeated `width` times in succession."""
     got = repeat_rows({"a": tf.constant([[1, 2], [3, 4]]), "b": (tf.constant([5, 6]),)}, 2)
 
     assert got["a"].numpy().tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
@@ -224,7 +224,7 @@ def test_repeat_rows() -> None:
 
 
 def test_small_differences_add_up() -> None:
-    """Of long texts that differ by a few ten-millionths the better one wins: no rounding of sums decides."""
+    """Of long texts whose scores differ by a few ten-millionths, the better one wins."""
     first, second, go_on = 2, 3, 4
 
     def logits(bonus: tf.Tensor) -> tf.Tensor:

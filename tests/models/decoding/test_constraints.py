@@ -9,7 +9,7 @@ from models.decoding.sampling import sample
 
 
 def test_equals_go_to_the_lowest_id() -> None:
-    """Among equal logits greedy takes the lowest id, and top-k keeps the lowest ones."""
+    """Among equal logits, greedy decoding takes the lowest id and top-k keeps the lowest ids."""
     scores, ids = keep_likely(tf.constant([[1.0, 2.0, 1.0, 1.0]]), tf.constant([3]), tf.constant([1.0]))
     assert ids.numpy()[0, :3].tolist() == [1, 0, 2]
     assert np.isfinite(scores[0]).tolist() == [True, True, True, False]
@@ -28,7 +28,7 @@ def test_mass_that_is_reached_exactly() -> None:
 
 
 def test_penalty() -> None:
-    """Logits of tokens that were there go down once, whatever their sign; other tokens and rows stay."""
+    """Logits of repeated tokens decrease once, whatever their sign; others do not change."""
     logits = tf.constant([[2.0, -2.0, 1.0, -1.0], [2.0, -2.0, 1.0, -1.0], [2.0, -2.0, 1.0, -1.0]])
     recent = tf.constant([[0, 1, 0], [3, 3, 3], [0, 1, 2]])
     got = penalise_repetition(logits, recent, tf.constant([2.0, 4.0, 1.0]))
@@ -37,7 +37,7 @@ def test_penalty() -> None:
 
 
 def test_penalty_forgets() -> None:
-    """A token is free again when the window has passed; a row without a penalty repeats itself."""
+    """A token outside of the window is not penalised; a row without a penalty repeats itself."""
     vocabulary = REPETITION_WINDOW + 6
     logits = tf.tile(tf.linspace(2.0, 1.0, vocabulary)[tf.newaxis], [2, 1])
     ids, *_ = sample(

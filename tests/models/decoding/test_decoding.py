@@ -12,7 +12,7 @@ from models.decoding.truncate import truncate_at
 
 
 def test_in_a_saved_model(tmp_path: Path) -> None:
-    """A session that knows nothing of this program decodes alike."""
+    """A TF1 session without this package decodes to the same texts."""
     chain = Chain(10)
 
     @tf.function(

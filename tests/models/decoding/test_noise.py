@@ -9,7 +9,7 @@ from models.decoding.noise import gumbel_noise
 
 
 def hashed(words: Array) -> Array:
-    """MurmurHash3's finalizer, on uint32."""
+    """Return the finalizer of MurmurHash3 of uint32 numbers."""
     words = words.astype(np.uint32)
     words = (words ^ (words >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     words = (words ^ (words >> np.uint32(13))) * np.uint32(0xC2B2AE35)
@@ -22,7 +22,7 @@ def noise(seeds: Array, position: int, vocabulary: int) -> Array:
 
 
 def test_noise_in_numpy() -> None:
-    """The noise is the hash of seed, position and id: a text of some seed is the same in every version."""
+    """The noise is the hash of seed, position and id, the same in every version."""
     seeds = np.array([0, 1, -1, 2**31 - 1, -(2**31)])
     golden = np.uint32(0x9E3779B9)
     key = hashed(seeds.astype(np.int32).view(np.uint32) + golden)
@@ -35,7 +35,7 @@ def test_noise_in_numpy() -> None:
 
 @pytest.mark.parametrize("varied", ["ids", "seeds", "positions"])
 def test_noise_is_uniform(varied: str) -> None:
-    """Whichever of its numbers counts up, the noise is a Gumbel distribution's, without a pattern."""
+    """Over ids, seeds and positions, the noise has a Gumbel distribution and no correlation."""
     size = 1 << 16
     draws = {
         "ids": lambda: noise(np.array([5]), 3, size)[0],

@@ -11,7 +11,7 @@ from models.decoding.sampling import sample
 
 
 def run(chain: Chain, rows: int, **options: Any) -> list[Array]:
-    """Sample as a graph does it, of a batch size unknown to it: ids, lengths, log p."""
+    """Sample in a graph of unknown batch size: ids, lengths, log p."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, len(chain.table)]), tf.TensorSpec([None], tf.int32)])
     def graph(logits: tf.Tensor, before: tf.Tensor) -> Any:
@@ -23,7 +23,7 @@ def run(chain: Chain, rows: int, **options: Any) -> list[Array]:
 
 
 def test_temperature_of_zero_is_greedy() -> None:
-    """Each row is the loop that takes the best token, to its end or its own length, zeros beyond it."""
+    """Each row is the greedy text up to its end or its own length, padded with zeros."""
     chain = Chain(0)
     length = np.array([12, 1, 0, 5, 12, 12, 12])
     ids, lengths, log_p = run(
@@ -43,7 +43,7 @@ def test_temperature_of_zero_is_greedy() -> None:
     "options", [{}, {"temperature": 0.7, "top_k": 4, "top_p": 0.9, "repetition_penalty": 1.3}]
 )
 def test_log_p_is_the_models_own(options: dict[str, float]) -> None:
-    """However a text was drawn, its log p is what the model gives to it, its end included."""
+    """The log p of a sampled text is the model's, including the end token, with any options."""
     chain = Chain(1)
     ids, lengths, log_p = run(chain, 40, length=9, seed=tf.range(40), end_id=END, **options)
 
@@ -55,7 +55,7 @@ def test_log_p_is_the_models_own(options: dict[str, float]) -> None:
 
 
 def test_without_end_all_rows_are_full() -> None:
-    """Without an end each row has its length, and a batch of none wanted is empty."""
+    """Without an end token each row has its full length; with a length of 0 the batch is empty."""
     chain = Chain(2)
 
     assert run(chain, 3, length=[4, 9, 6])[1].tolist() == [4, 9, 6]
@@ -65,7 +65,7 @@ def test_without_end_all_rows_are_full() -> None:
 
 
 def test_rows_do_not_depend_on_each_other() -> None:
-    """A seed gives the same text alone, in another order, and beside other rows with other settings."""
+    """A seed yields the same text alone, in another order, and next to rows with other settings."""
     chain = Chain(3)
     logits, state = chain.start(VOCABULARY)
     seeds = np.arange(VOCABULARY) * 11
@@ -94,7 +94,7 @@ def test_rows_do_not_depend_on_each_other() -> None:
 
 
 def test_a_text_in_pieces() -> None:
-    """Calls that go on where another one stopped emit what one call does, with all that it draws from."""
+    """Calls that continue an earlier one emit the same text as a single call."""
     chain = Chain(12)
     options: dict[str, Any] = {"seed": np.arange(7), "top_p": 0.9, "repetition_penalty": 1.5}
     whole = run(chain, 7, length=90, **options)
@@ -114,7 +114,7 @@ def test_a_text_in_pieces() -> None:
 
 
 def test_seeds() -> None:
-    """Other seeds give other texts, and the positions of a text draw anew."""
+    """Different seeds yield different texts; the tokens of a text are drawn independently."""
     chain = Chain(4, scale=0.0)
     ids, *_ = run(chain, 500, length=20, seed=np.arange(500))
 
@@ -151,7 +151,7 @@ LOGITS = np.array([0.5, 2.0, -1.0, 1.0, 1.0, -3.0])
     ],
 )
 def test_distribution(options: dict[str, Any], kept: list[int]) -> None:
-    """What is kept is drawn as often as the softmax of the logits over the temperature says."""
+    """Kept tokens are drawn with the probabilities of the softmax of logits / temperature."""
     rows = 20_000
     ids, *_ = sample(
         lambda ids, state: (tf.zeros([tf.shape(ids)[0], 6]), state),
@@ -172,7 +172,7 @@ def test_distribution(options: dict[str, Any], kept: list[int]) -> None:
 
 
 def test_what_comes_to_greedy() -> None:
-    """A tiny temperature, one token, or a tiny mass leave the best token alone."""
+    """A tiny temperature, one token, or a tiny mass keep the best token only."""
     chain = Chain(5)
     settings = [{"temperature": 1e-30}, {"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-9}]
     defaults = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}

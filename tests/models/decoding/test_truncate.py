@@ -20,7 +20,7 @@ from models.decoding.truncate import truncate_at
     ],
 )
 def test_truncate_at(stops: list[str], cut: list[str]) -> None:
-    """Texts end before the first place of any stop, whatever stands behind it."""
+    """Texts are truncated before the first occurrence of any stop."""
     rows = tf.constant([text.encode("latin-1") for text in ("abcab", "b\n\n\nb", "xyz", "", "c\xffb")])
     expected = [text.encode("latin-1") for text in cut]
 
@@ -29,7 +29,7 @@ def test_truncate_at(stops: list[str], cut: list[str]) -> None:
 
 
 def test_stops_are_no_patterns() -> None:
-    """Each sign of a stop stands for itself, of any script."""
+    """Characters of a stop have no special meaning, in any script."""
     signs = "".join(chr(code) for code in range(32, 127))
     assert truncate_at(tf.constant([f"a{signs}"]), [signs]).numpy().tolist() == [b"a"]
     for sign in signs + "\t\né—字\U0001f600":

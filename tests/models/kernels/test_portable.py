@@ -45,12 +45,12 @@ LARGEST = 9
 
 @pytest.fixture(autouse=True)
 def largest_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let small batches be large ones."""
+    """Lower the limit of a block, so that small batches exceed it."""
     monkeypatch.setattr("models.kernels.block.LARGEST_BLOCK", LARGEST * STEPS_A_TURN * UNITS)
 
 
 def layer(cell: str, **options: Any) -> keras.layers.RNN:
-    """Return a layer of Keras whose weights are all random."""
+    """Return a Keras layer whose weights are all random."""
     made = get_cell(cell).layer(UNITS, return_sequences=True, return_state=True, **options)
     made.build((None, None, WIDTH))
     generator = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def batch(rows: int, steps: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def states(cell: str, rows: int) -> list[tf.Tensor]:
-    """Return a state to start with that is not zeros."""
+    """Return an initial state that is not zeros."""
     count = get_cell(cell).states
     return [
         tf.constant(np.random.default_rng(i).normal(size=(rows, UNITS)), tf.float32) for i in range(count)
@@ -78,7 +78,7 @@ def states(cell: str, rows: int) -> list[tf.Tensor]:
 def by_keras(
     made: keras.layers.RNN, sequences: tf.Tensor, lengths: tf.Tensor, state: list[tf.Tensor] | None
 ) -> list[list[np.ndarray]]:
-    """Return what Keras gives for each row, cut to its length, beside none of another length."""
+    """Return the results of the Keras layer for each row, in batches of equal lengths."""
     found: list[list[np.ndarray]] = [[] for _ in lengths]
     for length in set(lengths.numpy().tolist()):
         rows = np.flatnonzero(lengths.numpy() == length)
@@ -98,9 +98,9 @@ def by_keras(
 def test_as_keras(
     cell: str, options: dict[str, Any], cudnn: bool, rows: int, steps: int, stateful: bool
 ) -> None:
-    """Outputs, and the state behind each row's own last step, are those of Keras's layer.
+    """Outputs and the state after each row's last step are those of the Keras layer.
 
-    Whatever kernel the number of rows asks for, and whatever the layer starts with.
+    This holds for every kernel and every initial state.
     """
     made = layer(cell, **options)
     sequences, lengths = batch(rows, steps)
@@ -120,7 +120,7 @@ def test_as_keras(
 
 @each_cell
 def test_state_of_unknown_shape(cell: str) -> None:
-    """A state may be one of which a graph knows nothing but that it is a matrix, as a loop's often is."""
+    """The shape of a state may be unknown except for its rank, as often in a loop."""
     made = layer(cell)
     sequences, lengths = batch(3, 5)
     state = states(cell, 3)
@@ -149,7 +149,7 @@ def test_state_of_unknown_shape(cell: str) -> None:
 def test_a_large_batch_is_not_kept_whole(
     monkeypatch: pytest.MonkeyPatch, rows: int, steps: int, loops: int
 ) -> None:
-    """What `BlockLSTMV2` keeps of every step has a bound, and so have its rows; beyond, a loop runs."""
+    """Beyond a maximum of rows, or of rows × steps, a loop runs instead of `BlockLSTMV2`."""
     from models.kernels import portable
 
     ran: list[int] = []
@@ -162,14 +162,14 @@ def test_a_large_batch_is_not_kept_whole(
 
 @each_layer
 def test_which_have_cudnn_kernels(cell: str, options: dict[str, Any], cudnn: bool) -> None:
-    """Cells that are not as in the papers run a loop on every host."""
+    """Only cells with a bias and the activations of the papers run on cuDNN."""
     assert has_cudnn_kernel(layer(cell, **options)) == cudnn
 
 
 @each_cell
 @pytest.mark.parametrize("rows", [2, LARGEST])
 def test_padding_does_not_count(cell: str, rows: int) -> None:
-    """More padding, and what stands in it, changes neither a row's real steps nor its state."""
+    """Neither the amount nor the content of padding changes a row's real steps or its state."""
     made = layer(cell)
     sequences, lengths = batch(rows, 5)
     noise = tf.fill([rows, 6, WIDTH], 7.0)
@@ -185,9 +185,9 @@ def test_padding_does_not_count(cell: str, rows: int) -> None:
 
 @each_cell_with_kernels
 def test_cudnn_parameters(cell: str) -> None:
-    """Weights go to cuDNN with the bytes in the order that its documentation gives.
+    """Weights are passed to cuDNN in the order of its documentation.
 
-    A step is computed from the flat parameters as cuDNN's manual has its equations, and compared with Keras.
+    A step is computed from the flat parameters with the equations of cuDNN's manual, and compared with Keras.
     """
     made = layer(cell)
     of_cell = made.cell
@@ -226,7 +226,7 @@ def test_cudnn_parameters(cell: str) -> None:
 
 @each_cell_with_kernels
 def test_both_implementations_are_in_the_graph(cell: str, tmp_path: Path) -> None:
-    """A graph holds a function for each kind of device under one name, and calls the CPU's."""
+    """A graph has one function for each kind of device under one name, and calls that of the CPU."""
     made = layer(cell)
 
     @tf.function(autograph=False)

@@ -48,7 +48,7 @@ def crf(size: int, allowed: Any = None) -> CRF:
 def batch(
     size: int, padding: int = 0, lengths: list[int] = LENGTHS
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return emissions, tags and lengths; what pads the rows is larger noise."""
+    """Return emissions, tags and lengths; padding is larger noise."""
     steps = max(lengths) + padding
     generator = np.random.default_rng(steps)
     emissions = generator.normal(scale=50, size=(len(lengths), steps, size))
@@ -76,7 +76,7 @@ def is_allowed(path: tuple[int, ...], allowed: Any) -> bool:
 
 
 def all_paths(made: CRF, emissions: Array) -> dict[tuple[int, ...], float]:
-    """Return the score of every path that a row of these steps may take."""
+    """Return the score of every path of a row of this length."""
     steps, size = emissions.shape
     paths = product(range(size), repeat=steps)
     allowed = made.settings["allowed"]
@@ -101,7 +101,7 @@ def test_likelihood(size: int, padding: int) -> None:
 
 
 def test_likelihood_of_all_paths_is_one() -> None:
-    """The probabilities of all paths of a row sum to 1, also where decoding may not take some."""
+    """The probabilities of all paths of a row sum to 1, also if some are not allowed in decoding."""
     made = crf(3, BIO)
     paths = np.array(list(product(range(3), repeat=4)))
     emissions = tf.repeat(batch(3)[0][:1], len(paths), axis=0)
@@ -113,7 +113,7 @@ def test_likelihood_of_all_paths_is_one() -> None:
 @pytest.mark.parametrize(("size", "allowed"), [(1, None), (2, None), (3, None), (4, None), (3, BIO)])
 @pytest.mark.parametrize("padding", [0, 2])
 def test_decode(size: int, allowed: Any, padding: int) -> None:
-    """The best path is the one of the highest score among all, or all allowed ones; padding is 0."""
+    """The decoded path has the highest score of all allowed paths; padding is 0."""
     made = crf(size, allowed)
     emissions, _, lengths = batch(size, padding)
     emissions = tf.concat([tf.roll(emissions, shift, axis=2) for shift in range(3)], axis=0)
@@ -154,7 +154,7 @@ def gradients(made: CRF, emissions: tf.Tensor, tags: tf.Tensor, lengths: tf.Tens
 
 @each_size
 def test_gradients(size: int) -> None:
-    """The gradients are what is expected of all paths less what the given path has, and padding gets none."""
+    """Gradients are the expected counts over all paths minus those of the given path; 0 on padding."""
     made = crf(size)
     emissions, tags, lengths = batch(size, padding=2)
     of_emissions, *of_weights = gradients(made, emissions, tags, lengths)
@@ -202,7 +202,7 @@ def test_order_of_rows_does_not_matter() -> None:
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e6, 1e30, -1e30, np.inf])
 @pytest.mark.parametrize("allowed", [BIO, CLOSED])
 def test_nothing_forbidden_is_decoded(allowed: Any, scale: float) -> None:
-    """However strong the emissions ask for it, and whatever the weights are, no forbidden path is taken."""
+    """No forbidden path is decoded, whatever the emissions and the weights."""
     size = len(allowed[0])
     made = crf(size, allowed)
     start, step, end = (np.array(part) for part in allowed)
@@ -222,7 +222,7 @@ def test_nothing_forbidden_is_decoded(allowed: Any, scale: float) -> None:
 
 
 def test_forbidden_tags_have_no_probability() -> None:
-    """In the probabilities too, and they stay numbers."""
+    """Forbidden tags have a probability of 0, and all probabilities are finite."""
     found = crf(4, CLOSED).marginals(tf.fill([2, 3, 4], 1e6), tf.constant([3, 1])).numpy()
 
     np.testing.assert_allclose(found.sum(axis=2), [[1, 1, 1], [1, 0, 0]], rtol=1e-5)
@@ -232,7 +232,7 @@ def test_forbidden_tags_have_no_probability() -> None:
 
 
 def test_constraints_that_leave_no_path() -> None:
-    """What no row of some length could keep to is refused at once, as are constraints of another size."""
+    """Constraints that allow no path of some length are refused, as are those of a wrong size."""
     with pytest.raises(ValueError, match="no tags for a row of 1 steps"):
         CRF(2, allowed=[[True, False], [[True, True]] * 2, [False, True]])
     with pytest.raises(ValueError, match="no tags for a row of 3 steps"):
@@ -244,7 +244,7 @@ def test_constraints_that_leave_no_path() -> None:
 
 
 def test_viterbi_without_a_crf() -> None:
-    """Scores of 0 where something is allowed leave the emissions alone to choose."""
+    """With scores of 0 for all allowed paths, the emissions alone decide."""
     emissions = tf.constant([[[0.0, 1.0, 5.0], [0.0, 1.0, 5.0], [9.0, 0.0, 0.0]]])
 
     assert viterbi(emissions, tf.constant([3]), *forbidding(BIO)).numpy().tolist() == [[1, 2, 0]]
@@ -256,7 +256,7 @@ def test_viterbi_without_a_crf() -> None:
 
 
 def test_long_rows() -> None:
-    """Ten thousand steps are added up as exactly as one: paths of independent tags."""
+    """The likelihood of 10,000 steps of independent tags is as exact as that of one."""
     random = np.random.default_rng(0)
     emissions = tf.constant(random.normal(scale=3, size=(2, 10_000, 3)), tf.float32)
     made = CRF(3)
@@ -283,7 +283,7 @@ def test_extreme_emissions_can_be_learnt_from() -> None:
 
 
 def test_half_precision_emissions() -> None:
-    """Emissions of bfloat16 are read in float32, and so are the weights under a mixed policy."""
+    """Emissions in bfloat16 are cast to float32, as are the weights under a mixed policy."""
     made = CRF(3, dtype="mixed_bfloat16")
     made.build()
     made.set_weights(crf(3).get_weights())
@@ -298,7 +298,7 @@ def test_half_precision_emissions() -> None:
 
 
 def test_one_graph_for_all_shapes() -> None:
-    """A graph of unknown batch size and length gives the same for any, gradients too."""
+    """A graph of unknown batch size and length computes the same results and gradients."""
     made = crf(3, BIO)
     signature = [
         tf.TensorSpec([None, None, 3]),
@@ -329,7 +329,7 @@ def test_one_graph_for_all_shapes() -> None:
 
 @pytest.mark.parametrize("allowed", [None, BIO])
 def test_save_and_load(allowed: Any, tmp_path: Path) -> None:
-    """A saved layer comes back with its weights and its constraints."""
+    """A loaded layer has the weights and constraints of the saved one."""
     made = crf(3, allowed)
     emissions, lengths = keras.Input([None, 3]), keras.Input([], dtype="int32")
     keras.Model([emissions, lengths], made(emissions, lengths)).save(tmp_path / "crf.keras")
@@ -371,7 +371,7 @@ def test_saved_model(tmp_path: Path) -> None:
 
 
 def test_mixed_precision_is_for_others() -> None:
-    """Under a mixed policy the layer does not round the emissions that it is called with."""
+    """Under a mixed policy the layer does not round its emissions."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -11,7 +11,7 @@ from models.layers.embedding import Embedding
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 @pytest.mark.parametrize("shape", [[2, 3], [0, 1], [4]])
 def test_tokens_are_looked_up_as_keras_does(shape: list[int], policy: str) -> None:
-    """Vectors, their dtype, and the gradient of those that were looked up."""
+    """Vectors, their dtype and their gradients are those of the Keras layer."""
     own, stock = Embedding(6, 4, dtype=policy), keras.layers.Embedding(6, 4, dtype=policy)
     for layer in (own, stock):
         layer.build((None,))
@@ -29,7 +29,7 @@ def test_tokens_are_looked_up_as_keras_does(shape: list[int], policy: str) -> No
 
 
 def test_an_unknown_id_is_refused() -> None:
-    """No vector of another token is read in its place."""
+    """An id outside of the table is an error."""
     layer = Embedding(6, 4)
     for outside in (6, -1):
         with pytest.raises(tf.errors.InvalidArgumentError):

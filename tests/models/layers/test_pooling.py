@@ -32,7 +32,7 @@ def pooling(kind: str) -> Pooling:
 def batch(
     padding: float = 0.0, steps: int = 4, offset: float = 0.0
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return rows of noise around the offset, noise for their final states, and the lengths."""
+    """Return rows of noise around the offset, noise as final states, and the lengths."""
     sequences = np.full((len(LENGTHS), steps, WIDTH), padding)
     for row, length in enumerate(LENGTHS):
         sequences[row, :length] = np.random.default_rng([1, row]).normal(offset, size=(length, WIDTH))
@@ -59,7 +59,7 @@ def expected(made: Pooling, steps: Array, final: Array) -> Array:
 @each_kind
 @pytest.mark.parametrize("offset", [0.0, -9.0])
 def test_pooling(kind: str, offset: float) -> None:
-    """A row's vector is made of its real steps, negative ones too."""
+    """A row's vector is computed from its real steps, also of negative values."""
     made = pooling(kind)
     sequences, final, lengths = batch(offset=offset)
     pooled = made(sequences, final, lengths)
@@ -74,7 +74,7 @@ def test_pooling(kind: str, offset: float) -> None:
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("offset", [-9.0, 9.0])
 def test_padding_changes_nothing(kind: str, padding: float, offset: float) -> None:
-    """Neither what padding holds nor how much of it there is changes a row's vector."""
+    """Neither the content nor the amount of padding changes a row's vector."""
     made = pooling(kind)
     pooled = made(*batch(offset=offset))
 
@@ -97,7 +97,7 @@ def test_order_of_rows_does_not_matter(kind: str) -> None:
 @each_kind
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_gradients_do_not_flow_to_padding(kind: str, padding: float) -> None:
-    """Real steps get the gradient that they get without padding, and padding gets none."""
+    """Gradients of real steps do not depend on padding; those of padding are 0."""
     made = pooling(kind)
     sequences, final, lengths = batch(padding, 6)
     wish = tf.random.stateless_normal(made(sequences, final, lengths).shape, seed=(1, 2))
@@ -125,7 +125,7 @@ def test_gradients_do_not_flow_to_padding(kind: str, padding: float) -> None:
 
 @pytest.mark.parametrize("kind", ["max", "mean", "max_mean", "attention"])
 def test_single_step(kind: str) -> None:
-    """A row of one step is that step, whatever stands behind it."""
+    """The vector of a row of one step is that step."""
     step = [-3.0, 0.5, 2.0]
     sequences = tf.constant([[step, [9.0, 9.0, 9.0]]])
     pooled = pooling(kind)(sequences, tf.zeros([1, WIDTH]), tf.constant([1]))
@@ -134,7 +134,7 @@ def test_single_step(kind: str) -> None:
 
 
 def test_attention_prefers() -> None:
-    """Attention gives the vector of the step whose score is far above the others'."""
+    """Attention returns the vector of the step whose score is far above the others'."""
     made = Pooling("attention")
     made.build((None, None, WIDTH))
     made.project.set_weights([np.eye(WIDTH), np.zeros(WIDTH)])

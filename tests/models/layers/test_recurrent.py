@@ -37,7 +37,7 @@ def stack(**settings: Any) -> RecurrentStack:
 
 
 def batch(lengths: list[int], padding: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return rows of noise, the same with any padding; what pads them is larger noise."""
+    """Return rows of noise, the same with any padding; padding is larger noise."""
     steps = max(lengths) + padding
     sequences = np.random.default_rng(steps).normal(scale=9, size=(len(lengths), steps, WIDTH))
     for row, length in enumerate(lengths):
@@ -61,7 +61,7 @@ def expected(made: RecurrentStack, steps: Array, activation: Activation = np.tan
     for i, forward in enumerate(made.forward):
         ahead = run_cell(cell, forward.get_weights(), steps, activation)
         if made.settings.bidirectional:
-            # Put back into the order of the text: what has read all of it comes first.
+            # In the order of the text, so that its last output is the first.
             behind = run_cell(cell, made.backward[i].get_weights(), steps[::-1], activation)[::-1]
             steps, final = join(ahead, behind), join(ahead[-1], behind[0])
         else:
@@ -87,20 +87,20 @@ def assert_as_expected(made: RecurrentStack, activation: Activation = np.tanh) -
 @each_direction
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_forward_pass(cell: str, layers: int, bidirectional: bool, merge_mode: str) -> None:
-    """Real steps and final outputs are those of a loop over each row's own steps."""
+    """Real steps and final outputs are those of a NumPy loop over each row without padding."""
     assert_as_expected(stack(cell=cell, layers=layers, bidirectional=bidirectional, merge_mode=merge_mode))
 
 
 @each_cell_with("activation")
 def test_activation(cell: str) -> None:
-    """Another activation than tanh is that of the layers in both directions."""
+    """The configured activation applies in both directions."""
     assert_as_expected(stack(cell=cell, bidirectional=True, activation="relu"), relu)
 
 
 @each_cell
 @each_direction
 def test_padding_changes_no_output(cell: str, bidirectional: bool, merge_mode: str) -> None:
-    """Neither more padding, nor what it holds, nor longer neighbours change real steps."""
+    """Neither the amount nor the content of padding, nor other rows, change real steps."""
     made = stack(cell=cell, layers=2, bidirectional=bidirectional, merge_mode=merge_mode)
     outputs, final = made(*batch(LENGTHS))
     padded_outputs, padded_final = made(*batch(LENGTHS, padding=2))
@@ -119,7 +119,7 @@ def gradients(
 ) -> tuple[list[Array], Array]:
     """Return gradients of a loss on the real steps and the final outputs, for all weights and the input.
 
-    What the loss asks of a row depends on the row's number alone.
+    The loss of a row depends only on the row's number.
     """
     with tf.GradientTape() as tape:
         tape.watch(sequences)
@@ -137,7 +137,7 @@ def gradients(
     ("bidirectional", "merge_mode"), [(False, "concat"), (True, "concat"), (True, "mul")]
 )
 def test_padding_changes_no_gradient(cell: str, bidirectional: bool, merge_mode: str) -> None:
-    """Backpropagation through time is that of each row alone, and gives padding nothing."""
+    """Gradients are those of each row alone, and 0 on padding."""
     made = stack(cell=cell, layers=2, bidirectional=bidirectional, merge_mode=merge_mode)
     rows = list(range(len(LENGTHS)))
     sequences, lengths = batch(LENGTHS, padding=2)
@@ -176,7 +176,7 @@ def test_order_of_rows_does_not_matter(cell: str, bidirectional: bool) -> None:
 @each_cell_with_kernels
 @pytest.mark.parametrize("merge_mode", MERGE_MODES)
 def test_agrees_with_keras(cell: str, merge_mode: str) -> None:
-    """With the same weights, Keras's masked `Bidirectional` gives the same."""
+    """With the same weights, outputs are those of a masked `keras.layers.Bidirectional`."""
     made = stack(cell=cell, bidirectional=True, merge_mode=merge_mode)
     sequences, lengths = batch(LENGTHS, padding=1)
     mask = tf.sequence_mask(lengths, sequences.shape[1])
@@ -196,7 +196,7 @@ def test_agrees_with_keras(cell: str, merge_mode: str) -> None:
 
 @each_cell
 def test_one_graph_for_all_shapes(cell: str) -> None:
-    """A graph of unknown batch size and length gives the same for any."""
+    """A graph of unknown batch size and length computes the same."""
     made = stack(cell=cell, bidirectional=True)
     graph = tf.function(
         lambda sequences, lengths: made(sequences, lengths),
@@ -223,7 +223,7 @@ def test_no_layers(bidirectional: bool) -> None:
 
 @each_cell
 def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portable stack gives the same numbers; the layer of a cell with kernels is not called."""
+    """A portable stack computes the same without the Keras layer of a cell with kernels."""
     made = stack(cell=cell, layers=2, bidirectional=True)
     before = made(*batch(LENGTHS))
     made.make_portable()
@@ -238,7 +238,7 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @each_cell
 def test_portable_stacks_learn(cell: str) -> None:
-    """In training, and where gradients are asked for, a portable stack is what it was."""
+    """In training, and if gradients are needed, a portable stack runs the Keras layers."""
     made = stack(cell=cell, layers=2, bidirectional=True)
     sequences, lengths = batch(LENGTHS)
 
@@ -270,13 +270,13 @@ def test_portable_stacks_learn(cell: str) -> None:
     ],
 )
 def test_cudnn_layers(settings: dict[str, Any], count: int) -> None:
-    """Each direction of a layer that cuDNN has counts."""
+    """Each direction of a layer that runs on cuDNN counts."""
     assert stack(**settings).cudnn_layers() == count
 
 
 @each_cell_with("recurrent_dropout")
 def test_inference_drops_nothing(cell: str) -> None:
-    """Out of training, dropout of either kind changes nothing."""
+    """Outside of training, neither kind of dropout changes the outputs."""
     settings: dict[str, Any] = {"cell": cell, "layers": 2, "bidirectional": True}
     plain = stack(**settings)
     dropping = stack(**settings, dropout=0.5, recurrent_dropout=0.5)
@@ -286,9 +286,9 @@ def test_inference_drops_nothing(cell: str) -> None:
 
 
 def test_dropout_is_between_layers() -> None:
-    """In training, features are dropped before the second layer, and the first one sees all of its input.
+    """In training, dropout applies before the second layer, not before the first.
 
-    Of 300 equal rows of one step, the second layer then reads each choice of features, and no more.
+    For 300 equal rows of one step, the second layer has one input for each choice of dropped features.
     """
     rows = tf.ones([300, 1, WIDTH])
     lengths = tf.ones([300], tf.int32)
@@ -301,7 +301,7 @@ def test_dropout_is_between_layers() -> None:
 
 @each_cell_with("recurrent_dropout")
 def test_recurrent_dropout_is_in_both_directions(cell: str) -> None:
-    """In training, the hidden state is dropped in each direction, and matters from its second step on."""
+    """Recurrent dropout applies in each direction, from its second step on."""
     made = stack(cell=cell, bidirectional=True, recurrent_dropout=0.9)
     sequences, lengths = batch(LENGTHS)
     change = np.abs(made(sequences, lengths, training=True)[0] - made(sequences, lengths)[0])
@@ -340,12 +340,12 @@ def test_config() -> None:
     ("mode", "joined"), [("concat", [2, 3, 4, 5]), ("sum", [6, 8]), ("mul", [8, 15]), ("ave", [3, 4])]
 )
 def test_merge(mode: Any, joined: list[float]) -> None:
-    """The directions are joined as the mode says."""
+    """Outputs of both directions are combined as in Keras."""
     assert merge(tf.constant([2.0, 3.0]), tf.constant([4.0, 5.0]), mode).numpy().tolist() == joined
 
 
 def test_unknown_merge_mode() -> None:
-    """Another mode is refused, with those that there are."""
+    """An unknown mode is refused with the known modes."""
     with pytest.raises(ValueError, match="concat, sum, mul, ave; got 'max'"):
         merge(tf.zeros([1]), tf.zeros([1]), "max")  # type: ignore[arg-type]
 
@@ -362,7 +362,7 @@ def test_reverse() -> None:
 
 
 def test_last_step() -> None:
-    """The last step of a row is the one at its length, not of the batch."""
+    """The last step of a row is the one at its length, not at that of the batch."""
     sequences = tf.constant([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
 
     assert last_step(sequences, tf.constant([1, 2])).numpy().tolist() == [[1, 2], [7, 8]]

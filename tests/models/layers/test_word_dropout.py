@@ -16,7 +16,7 @@ TOLERANCE = 0.0142
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
-    """Make what is drawn the same in each run."""
+    """Set the random seed, so that each run draws the same numbers."""
     keras.utils.set_random_seed(1)
 
 

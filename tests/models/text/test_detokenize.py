@@ -24,7 +24,7 @@ SENTENCES = [
     "No! No! No!",
     "",
 ]
-# Words of all kinds; what is written close comes twice, so that it often stands next to itself.
+# Words of all kinds; those without a space before or after occur twice, so that they often repeat.
 WORDS = [
     *("a", "word", "7", "3.14", '"', "-", "--", "don", "'", "中", "👍🏽", "␤", "\\1"),
     *(
@@ -41,13 +41,13 @@ def subwords() -> SubwordTokenizer:
 
 
 def written(tokens: list[str], kind: TokenKind = "word") -> str:
-    """Return one text that tokens are written as."""
+    """Return the text of tokens."""
     pieces = tf.ragged.constant([[token.encode() for token in tokens]], dtype=tf.string, ragged_rank=1)
     return str(detokenize(pieces, kind).numpy()[0].decode())
 
 
 def there_and_back(text: str | bytes, kind: TokenKind, **options: Any) -> bytes:
-    """Return a text cut into tokens and written again."""
+    """Return a text after `tokenize` and `detokenize`."""
     pieces = tokenize(tf.constant([text]), tokens=kind, lowercase=False, lines=True, **options)
     found: bytes = detokenize(pieces, kind).numpy()[0]
     return found
@@ -58,7 +58,7 @@ def there_and_back(text: str | bytes, kind: TokenKind, **options: Any) -> bytes:
 
 @pytest.mark.parametrize("text", SENTENCES)
 def test_words_of_english(text: str) -> None:
-    """English comes back as it was: punctuation and contractions stand close, lines end where they ended."""
+    """English text is restored: spaces at punctuation and contractions, and line breaks."""
     first = " " if text[:1] not in ("", "\n") else ""
 
     assert there_and_back(text, "word").decode() == first + text.replace("’", "'")
@@ -83,7 +83,7 @@ def test_words_of_english(text: str) -> None:
     ],
 )
 def test_words(tokens: str, text: str) -> None:
-    """What stands close to what, however many of them stand in a row; part of a token is no token."""
+    """No space is added at punctuation and contractions, also in a row; parts of a token do not count."""
     assert written(tokens.split(" ")) == text
 
 
@@ -92,7 +92,7 @@ def test_words(tokens: str, text: str) -> None:
 @example(["(", "␤", "."], 2)
 @settings(deadline=None, max_examples=60)
 def test_more_words_change_nothing(tokens: list[str], shown: int) -> None:
-    """A text that goes on begins with what it was before: it can be shown while it grows."""
+    """More tokens never change the text of earlier ones."""
     assert written(tokens).startswith(written(tokens[:shown]))
 
 
@@ -101,7 +101,7 @@ def test_more_words_change_nothing(tokens: list[str], shown: int) -> None:
 @example([[], ["("], [], ["a", "("], ["."]])
 @settings(deadline=None, max_examples=40)
 def test_rows_of_words(rows: list[list[str]]) -> None:
-    """A row is written as it is alone: an opening bracket at the end of the one before opens nothing."""
+    """The text of a row does not depend on the previous row."""
     pieces = tf.ragged.constant(rows, dtype=tf.string, ragged_rank=1)
 
     assert [text.decode() for text in detokenize(pieces, "word").numpy()] == [written(row) for row in rows]
@@ -110,7 +110,7 @@ def test_rows_of_words(rows: list[list[str]]) -> None:
 @given(st.lists(st.sampled_from(WORDS), max_size=12))
 @settings(deadline=None, max_examples=40)
 def test_no_word_is_lost(tokens: list[str]) -> None:
-    """But for spaces and line breaks a text is its tokens."""
+    """Without spaces and line breaks a text is the concatenation of its tokens."""
     text = written(tokens)
 
     assert text.replace(" ", "").replace("\n", NEWLINE.decode()) == "".join(tokens)
@@ -124,7 +124,7 @@ def test_no_word_is_lost(tokens: list[str]) -> None:
 @example("  two  spaces \n\n\x00 \r\n ")
 @settings(deadline=None, max_examples=40)
 def test_characters(text: str) -> None:
-    """Characters are written as they stand."""
+    """Characters are joined unchanged."""
     assert there_and_back(text, "char").decode() == text
 
 
@@ -132,7 +132,7 @@ def test_characters(text: str) -> None:
 @example("é".encode()[:1] + b" \xff\n")
 @settings(deadline=None, max_examples=40)
 def test_bytes(text: bytes) -> None:
-    """So are bytes, also those that are no UTF-8."""
+    """Bytes are joined unchanged, also invalid UTF-8."""
     assert there_and_back(text, "byte") == text
 
 
@@ -140,13 +140,13 @@ def test_bytes(text: bytes) -> None:
 @example("  ab  \n ab")
 @settings(deadline=None, max_examples=40)
 def test_subwords(text: str) -> None:
-    """Subwords begin with the space that cutting adds to a text; nothing else is added or lost."""
+    """Subwords are restored to the text with the space that tokenization adds at its start."""
     assert there_and_back(text, "subword", subwords=subwords()).decode() == (f" {text}" if text else "")
 
 
 @pytest.mark.parametrize("kind", ["word", "char", "byte", "subword"])
 def test_empty_rows(kind: TokenKind) -> None:
-    """No tokens are no text, whether some rows have none, or all, or there is no row."""
+    """Rows without tokens are empty texts; a batch without rows has none."""
     for rows in ([[], ["a"], []], [[], []], []):
         pieces = tf.RaggedTensor.from_row_lengths(
             tf.constant([token for row in rows for token in row], tf.string),
@@ -160,7 +160,7 @@ def test_empty_rows(kind: TokenKind) -> None:
 
 @pytest.mark.parametrize("kind", ["word", "char", "subword"])
 def test_in_a_graph(kind: TokenKind) -> None:
-    """A graph of any number of rows and tokens writes the same."""
+    """A graph of unknown numbers of rows and tokens returns the same texts."""
     graph = tf.function(
         lambda pieces: detokenize(pieces, kind),
         input_signature=[tf.RaggedTensorSpec([None, None], tf.string, ragged_rank=1)],
@@ -170,11 +170,11 @@ def test_in_a_graph(kind: TokenKind) -> None:
         assert graph(pieces).numpy().tolist() == detokenize(pieces, kind).numpy().tolist()
 
 
-# What is cut
+# Line breaks and normalization
 
 
 def test_lines_are_tokens_of_words() -> None:
-    """With `lines` each line break is a token, however many stand together; without, it separates words."""
+    """With `lines` each line break is a token; without, line breaks separate words."""
     text = tf.constant(["One.\n\n two\r\nthree\n"])
 
     cut = tokenize(text, lines=True).to_list()[0]
@@ -185,7 +185,7 @@ def test_lines_are_tokens_of_words() -> None:
 
 @pytest.mark.parametrize("kind", ["char", "byte", "subword"])
 def test_lines_of_other_tokens(kind: TokenKind) -> None:
-    """Other tokens hold line breaks anyway."""
+    """Tokens other than words contain line breaks anyway."""
     options: dict[str, Any] = {"tokens": kind, "subwords": subwords() if kind == "subword" else None}
     text = tf.constant(["ab\nba"])
 
@@ -204,5 +204,5 @@ def test_lines_of_other_tokens(kind: TokenKind) -> None:
     ],
 )
 def test_normalize(text: bytes, lowercase: bool, expected: str) -> None:
-    """A text becomes UTF-8, in lower case if asked for."""
+    """A text is converted to valid UTF-8, and to lower case on request."""
     assert normalize(tf.constant([text]), lowercase).numpy()[0].decode() == expected

@@ -43,7 +43,7 @@ for locale in locales:
 
 @pytest.fixture(scope="module")
 def in_each_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what `lower` and a preprocessor give in fresh processes that know TensorFlow only."""
+    """Return the results of `lower` and a preprocessor in fresh processes with TensorFlow only."""
     path = str(tmp_path_factory.mktemp("text") / "exported")
     signature = [tf.TensorSpec([None], tf.string)]
     exported = tf.Module()
@@ -63,7 +63,7 @@ def in_each_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_locales_differ(in_each_locale: dict[str, Any]) -> None:
-    """Left to itself, TensorFlow lowers as the host's language does: the tests below test something."""
+    """TensorFlow's own lower-casing depends on the locale of the host."""
     plain = {locale: result["plain"][0] for locale, result in in_each_locale.items()}
 
     assert plain["C"] == "i"
@@ -73,7 +73,7 @@ def test_locales_differ(in_each_locale: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_locale_does_not_matter(in_each_locale: dict[str, Any], locale: str) -> None:
-    """Text is lowered as Unicode says, in any locale."""
+    """Text is lower-cased by the rules of Unicode, in any locale."""
     result = in_each_locale[locale]
 
     assert result["lower"] == [text.lower() for text in CAPITALS]
@@ -81,7 +81,7 @@ def test_locale_does_not_matter(in_each_locale: dict[str, Any], locale: str) -> 
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_exported_preprocessor(in_each_locale: dict[str, Any], locale: str) -> None:
-    """A SavedModel gives the same ids without this package, in any locale."""
+    """A SavedModel returns the same ids without this package, in any locale."""
     ids = [len(SPECIAL_TOKENS) + LOWERED.index(text.lower().encode()) for text in CAPITALS]
 
     assert in_each_locale[locale]["ids"] == [[i] for i in ids]

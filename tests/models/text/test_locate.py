@@ -54,8 +54,8 @@ def located(texts: list[bytes]) -> list[list[tuple[str, int, int]]]:
 
 
 @pytest.fixture(scope="module")
-def answers() -> dict[str, list[tuple[str, int, int]]]:
-    """Return the places of all texts, found in one batch."""
+def positions_in() -> dict[str, list[tuple[str, int, int]]]:
+    """Return the positions in all texts, located in one batch."""
     return dict(zip(TEXTS, located(list(TEXTS.values())), strict=True))
 
 
@@ -65,11 +65,11 @@ def words(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_places_cut_the_text(answers: dict[str, list[tuple[str, int, int]]], name: str) -> None:
-    """Start and end cut each token out of its text, one behind the other, and all that is left is blank."""
+def test_places_cut_the_text(positions_in: dict[str, list[tuple[str, int, int]]], name: str) -> None:
+    """The text from start to end is the token, in order; the rest of the text is blank."""
     text = TEXTS[name].decode(errors="replace")
     rest, last = "", 0
-    for token, start, end in answers[name]:
+    for token, start, end in positions_in[name]:
         assert text[start:end] == token
         assert last <= start < end
         rest += text[last:start]
@@ -80,21 +80,21 @@ def test_places_cut_the_text(answers: dict[str, list[tuple[str, int, int]]], nam
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS.keys() - {"markup"}))
-def test_tokens_are_those_of_tokenize(answers: dict[str, list[tuple[str, int, int]]], name: str) -> None:
-    """Tokens are the ones of `tokenize` with case, but for the apostrophes, which stay as they are."""
+def test_tokens_are_those_of_tokenize(positions_in: dict[str, list[tuple[str, int, int]]], name: str) -> None:
+    """Tokens are those of `tokenize` with case, except that apostrophes are unchanged."""
     (expected,) = tokenize(tf.constant([TEXTS[name]]), lowercase=False).to_list()
 
-    found = [token.replace("’", "'") for token, _, _ in answers[name]]
+    found = [token.replace("’", "'") for token, _, _ in positions_in[name]]
 
     assert found == [token.decode() for token in expected]
 
 
-def test_numbers_of_tokens(answers: dict[str, list[tuple[str, int, int]]]) -> None:
-    """Nothing that is blank has tokens; a long text has all of its."""
-    assert answers["empty"] == answers["blank"] == answers["wide blank"] == []
+def test_numbers_of_tokens(positions_in: dict[str, list[tuple[str, int, int]]]) -> None:
+    """A blank text has no tokens; a long text has all of its tokens."""
+    assert positions_in["empty"] == positions_in["blank"] == positions_in["wide blank"] == []
     assert len(TEXTS["long"].split()) == 10_000
-    assert len(answers["long"]) == 13_000  # with n't, comma and full stop
-    assert answers["long"][-1] == (".", len(TEXTS["long"]) - 2, len(TEXTS["long"]) - 1)
+    assert len(positions_in["long"]) == 13_000  # with n't, comma and full stop
+    assert positions_in["long"][-1] == (".", len(TEXTS["long"]) - 2, len(TEXTS["long"]) - 1)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_numbers_of_tokens(answers: dict[str, list[tuple[str, int, int]]]) -> No
     ],
 )
 def test_tokens(text: str, expected: str | list[tuple[str, int, int]]) -> None:
-    """Tokens are what a person counts; places count characters, neither bytes nor what is drawn."""
+    """Tokens are words as a person counts them; positions count code points."""
     if isinstance(expected, str):
         assert words(text) == expected.split()
     else:
@@ -121,7 +121,7 @@ def test_tokens(text: str, expected: str | list[tuple[str, int, int]]) -> None:
 
 
 def test_bytes_that_are_no_utf_8() -> None:
-    """What is no UTF-8 counts as many characters as Python replaces it by, whatever the bytes."""
+    """Invalid UTF-8 counts as the number of characters that Python replaces it with."""
     generator = random.Random(0)
     parts = [
         b"a",
@@ -143,12 +143,12 @@ def test_bytes_that_are_no_utf_8() -> None:
         assert all(decoded[start:end] == token for token, start, end in row)
 
 
-def test_a_batch_changes_nothing(answers: dict[str, list[tuple[str, int, int]]]) -> None:
-    """Each text alone has the places that it has among all others, in another order."""
+def test_a_batch_changes_nothing(positions_in: dict[str, list[tuple[str, int, int]]]) -> None:
+    """The positions in a text do not depend on other texts or their order."""
     names = list(reversed(TEXTS))
 
-    assert located([TEXTS[name] for name in names]) == [answers[name] for name in names]
-    assert [located([TEXTS[name]])[0] for name in names] == [answers[name] for name in names]
+    assert located([TEXTS[name] for name in names]) == [positions_in[name] for name in names]
+    assert [located([TEXTS[name]])[0] for name in names] == [positions_in[name] for name in names]
 
 
 def test_no_texts() -> None:
@@ -157,7 +157,7 @@ def test_no_texts() -> None:
 
 
 def test_types() -> None:
-    """Places are int32, in a graph of an unknown number of texts, too."""
+    """Positions are int32, also in a graph of an unknown number of texts."""
     graph = tf.function(locate, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
     tokens, start, end = graph(tf.constant(["a b", ""]))

@@ -1,4 +1,4 @@
-"""Where the tokens that a model reads stand in their text."""
+"""Positions of the tokens of `tokenize` in the original text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TEXTS = st.lists(st.one_of(st.sampled_from(HARD), st.characters(exclude_categori
 
 
 def spans(text: str | bytes, **options: Any) -> list[tuple[int, int]]:
-    """Return the places of a text's tokens."""
+    """Return the positions of a text's tokens."""
     start, end = positions(tf.constant([text]), **options)
     return list(zip(start[0].numpy().tolist(), end[0].numpy().tolist(), strict=True))
 
@@ -52,7 +52,7 @@ def pieces(text: str | bytes, **options: Any) -> list[str]:
 
 
 def folded(text: str, lowercase: bool) -> str:
-    """Return what is the same of a token and of how it is written."""
+    """Return what a token and its original text have in common."""
     if lowercase:  # a sigma at the end of a word is another one
         found: bytes = lower(tf.constant(text)).numpy()
         text = found.decode().replace("ς", "σ")
@@ -60,7 +60,7 @@ def folded(text: str, lowercase: bool) -> str:
 
 
 def test_words() -> None:
-    """Words stand where they are written, in their own case; markup is between them."""
+    """Positions of words refer to the original text, with its case and markup."""
     text = "I <b>don’t</b> like\xa0IT<br />."
     found = [text[start:end] for start, end in spans(text)]
 
@@ -70,7 +70,7 @@ def test_words() -> None:
 
 
 def test_a_zero_byte_in_markup() -> None:
-    """Lower-casing makes a space of U+0000, which may stand in markup; without it there is no markup."""
+    """U+0000, which lower-casing replaces by a space, may be part of markup."""
     text = "a<br\x00/>b"
     assert pieces(text) == ["a", "b"]
     assert spans(text) == [(0, 1), (7, 8)]
@@ -78,21 +78,21 @@ def test_a_zero_byte_in_markup() -> None:
 
 
 def test_characters() -> None:
-    """A character is its own token; what lower case makes two of stands in one place."""
+    """Each character has one position; one that has two characters in lower case, too."""
     assert spans("aİb", tokens="char") == [(0, 1), (1, 2), (1, 2), (2, 3)]
     assert pieces("aİb", tokens="char") == ["a", "i", "\u0307", "b"]
     assert spans("aİb", tokens="char", lowercase=False) == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_bytes() -> None:
-    """The bytes of a character stand in its place, and so do those that are none and read as one."""
+    """All bytes of a character have its position; so do invalid bytes that count as one character."""
     assert spans("aé👍", tokens="byte") == [(0, 1), (1, 2), (1, 2), *[(2, 3)] * 4]
     assert spans(b"\xffa\xe2\x82b", tokens="byte") == [(0, 1), (1, 2), (2, 3), (2, 3), (3, 4)]
     assert b"\xffa\xe2\x82b".decode(errors="replace") == "\ufffda\ufffdb"
 
 
 def test_subwords() -> None:
-    """A piece stands without the space that it begins with; the space that is added has no width."""
+    """The position of a piece excludes its leading space; an added space has no width."""
     options: dict[str, Any] = {"tokens": "subword", "subwords": SUBWORDS, "lowercase": False}
 
     assert pieces("it  is", **options) == ["▁it", "▁", "▁", "is"]
@@ -104,7 +104,7 @@ def test_subwords() -> None:
 
 
 def test_rows() -> None:
-    """Rows do not change each other, empty ones neither; no rows at all are none."""
+    """Rows do not depend on each other; a batch without rows has no positions."""
     texts = ["<b>one</b> two", "", " ", "İx"]
     for tokens in ("word", "char", "byte"):
         start, end = positions(tf.constant(texts), tokens=tokens)
@@ -118,7 +118,7 @@ def test_rows() -> None:
 @pytest.mark.parametrize("max_length", [1, 2, 5])
 @pytest.mark.parametrize("text", ["a <br/> b c d e f g", "a b c d e", "a b", ""])
 def test_truncation(truncate: str, max_length: int, text: str) -> None:
-    """The places are those of the tokens that are kept."""
+    """Positions are those of the kept tokens."""
     options = {"max_length": max_length, "truncate": truncate}
 
     assert [text[start:end] for start, end in spans(text, **options)] == pieces(text, **options)
@@ -145,7 +145,7 @@ GRAPHS = {
 @example(parts=HARD)
 @example(parts=[f"{a}{b}" for a, b in zip(HARD, reversed(HARD), strict=True)])
 def test_any_text(kind: TokenKind, lowercase: bool, parts: list[str]) -> None:
-    """For any text there is a place for each token, in order, and there the token is written."""
+    """Every token of any text has a position, in order, and its text is there."""
     text = "".join(parts)
     tokens, places = GRAPHS[kind, lowercase](tf.constant([text]))
     found = [token.decode(errors="replace") for token in tokens[0].numpy()]
@@ -167,7 +167,7 @@ def test_any_text(kind: TokenKind, lowercase: bool, parts: list[str]) -> None:
 
 
 def test_what_it_does_not_do() -> None:
-    """Texts that are changed before they are cut have no places that could be told."""
+    """Options that change the text before it is tokenized are refused."""
     with pytest.raises(ValueError, match="lines=True"):
         positions(tf.constant(["a"]), lines=True)
     with pytest.raises(ValueError, match="subword tokens need a SubwordTokenizer"):

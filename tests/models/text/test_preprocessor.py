@@ -32,7 +32,7 @@ def test_text_without_tokens_is_one_step_of_padding(texts: list[str]) -> None:
 
 
 def test_no_texts() -> None:
-    """An empty batch has no rows, but a step."""
+    """An empty batch has shape [0, 1]."""
     ids, lengths = Preprocessor(VOCABULARY)(tf.zeros([0], tf.string))
 
     assert ids.shape == [0, 1]
@@ -40,7 +40,7 @@ def test_no_texts() -> None:
 
 
 def test_preprocessor_passes_all_options_on() -> None:
-    """Kind of token, case, and how a long text is cut are those of `tokenize`."""
+    """Kind of token, case and truncation are those of `tokenize`."""
     text = tf.constant(["Good film"])
     letters = [*SPECIAL_TOKENS, b"g", b"m", b"G"]
 
@@ -71,7 +71,7 @@ def test_vocabulary_starts_with_special_tokens(vocabulary: list[bytes]) -> None:
 
 
 def test_vocabulary_of_special_tokens_only() -> None:
-    """With no other tokens every token is unknown, even one spelt like a special one."""
+    """With special tokens only, every token is unknown, even one spelled like a special token."""
     ids, lengths = Preprocessor(SPECIAL_TOKENS)(tf.constant(["good [UNK]"]))
 
     assert ids.numpy().tolist() == [[1, 1, 1, 1]]
@@ -79,7 +79,7 @@ def test_vocabulary_of_special_tokens_only() -> None:
 
 
 def test_order_of_a_batch_does_not_matter() -> None:
-    """A text has the same ids in any place and next to any other text, but for padding."""
+    """Except for padding, the ids of a text do not depend on other texts or their order."""
     preprocessor = Preprocessor(VOCABULARY)
     texts = ["good", "", "not good, film film", "中 中", "good bad"]
     alone = [preprocessor(tf.constant([text])) for text in texts]

@@ -14,7 +14,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from models.text.subwords import SPACE, SubwordTokenizer
 
-# What a vocabulary is learnt from, joined by chance. What repeats itself can be cut in ways that tie.
+# Parts of random texts. Repeated parts can be split in several equally good ways.
 SEEN = {
     "en": ["the", "runner", "running", "ran", "house", "mmmm", "hahaha", "don't", "U.S."],
     "de": ["Häuser", "Straßenbahn", "Bahn", "Straße", "läuft"],
@@ -40,7 +40,7 @@ def texts_of(generator: np.random.Generator, words: Sequence[str], count: int) -
 
 
 def library(pieces: dict[str, float]) -> Processor:
-    """Return SentencePiece's own model of these pieces."""
+    """Return the SentencePiece model of these pieces."""
     model = sentencepiece_model_pb2.ModelProto()
     model.pieces.add(piece="<unk>", score=0, type=2)
     for piece, score in pieces.items():
@@ -55,7 +55,7 @@ def tokenizer(pieces: dict[str, float], collapse: bool = False) -> SubwordTokeni
     return SubwordTokenizer([piece.encode() for piece in pieces], list(pieces.values()), collapse=collapse)
 
 
-def cut(made: SubwordTokenizer, texts: Sequence[str | bytes]) -> list[list[str]]:
+def pieces_of(made: SubwordTokenizer, texts: Sequence[str | bytes]) -> list[list[str]]:
     """Return the pieces of texts."""
     return listed(made.tokenize(tf.constant(texts, tf.string)))
 
@@ -66,7 +66,7 @@ def listed(pieces: tf.RaggedTensor) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def learnt() -> dict[str, float]:
-    """Return pieces that SentencePiece has learnt from several languages."""
+    """Return pieces that SentencePiece learned from several languages."""
     words = [word for several in SEEN.values() for word in several]
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -86,11 +86,11 @@ def learnt() -> dict[str, float]:
 
 
 def test_same_as_sentencepiece(learnt: dict[str, float]) -> None:
-    """Pieces are the library's for known and unknown words, letters and signs of several scripts."""
+    """Pieces are those of SentencePiece, for known and unknown words of several scripts."""
     words = [word for several in SEEN.values() for word in several] + UNSEEN
     texts = texts_of(np.random.default_rng(1), words, 300)
     texts += ["", " ", "   ", "a", *UNSEEN, "жжж жж", "mmmmmmmmmmm", "hahahahahahahaha" * 20]
-    found = cut(tokenizer(learnt), texts)
+    found = pieces_of(tokenizer(learnt), texts)
 
     assert found == library(learnt).encode(texts, out_type=str)
     assert any(len(piece) > 8 and piece in learnt for row in found for piece in row)
@@ -101,7 +101,7 @@ def test_same_as_sentencepiece(learnt: dict[str, float]) -> None:
 @given(
     st.dictionaries(
         st.tuples(st.sampled_from(["", SPACE]), st.text("abж好😀", max_size=4)).map("".join).filter(len),
-        # Few values that are sums of each other, and not in float32: many ways to cut a word tie, or nearly.
+        # Few values that are sums of each other, and not in float32: many ways to split a word tie, or nearly.
         st.sampled_from([-0.1, -0.2, -0.3, -0.7, -1.0, 0.2, -12.3]),
         min_size=1,
         max_size=12,
@@ -109,16 +109,16 @@ def test_same_as_sentencepiece(learnt: dict[str, float]) -> None:
     st.lists(st.text("abж好😀", min_size=1, max_size=12), min_size=1, max_size=4),
 )
 def test_any_vocabulary(pieces: dict[str, float], words: list[str]) -> None:
-    """Whatever the pieces and scores, each word is cut as the library cuts it alone."""
-    assert cut(tokenizer(pieces), words) == library(pieces).encode(words, out_type=str)
+    """With any pieces and scores, each word is split as SentencePiece splits it."""
+    assert pieces_of(tokenizer(pieces), words) == library(pieces).encode(words, out_type=str)
 
 
 @pytest.mark.parametrize(("score", "expected"), [(9.5, ["▁", "ab"]), (10.5, ["▁", "a", "b"])])
 def test_penalty_of_unknown_characters(score: float, expected: list[str]) -> None:
-    """A character that is no piece costs 10 more than the least probable piece, as in the library."""
+    """An unknown character costs 10 more than the least probable piece, as in SentencePiece."""
     pieces = {"▁": -1.0, "ab": -8.0, "a": score}
 
-    assert cut(tokenizer(pieces), ["ab"]) == [expected] == library(pieces).encode(["ab"], out_type=str)
+    assert pieces_of(tokenizer(pieces), ["ab"]) == [expected] == library(pieces).encode(["ab"], out_type=str)
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,14 @@ def test_penalty_of_unknown_characters(score: float, expected: list[str]) -> Non
         ("a\u00a0\u3000b", ["▁a", "\u00a0", "\u3000", "b"]),
         ("aжжbжa", ["▁a", "жж", "b", "ж", "a"]),  # a run of unknown characters is one token
         ("жж жж", ["▁", "жж", "▁", "жж"]),
-        ("a▁b", ["▁a", "▁", "b"]),  # its own mark is read as a space
+        ("a▁b", ["▁a", "▁", "b"]),  # the mark of spaces counts as a space
         (b"a\xff\xfeb", ["▁a", "\ufffd\ufffd", "b"]),
         ("a\x00b", ["▁a", "\x00", "b"]),
     ],
 )
 def test_pieces(text: str | bytes, pieces: list[str]) -> None:
-    """Spaces, other white space and unknown characters are cut as documented."""
-    assert cut(tokenizer(PIECES), [text]) == [pieces]
+    """Spaces, other white space and unknown characters are split as documented."""
+    assert pieces_of(tokenizer(PIECES), [text]) == [pieces]
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_pieces(text: str | bytes, pieces: list[str]) -> None:
     [("  a \n\n ab ", ["▁a", "▁ab"]), ("\n \u3000", []), ("", []), ("ab", ["▁ab"])],
 )
 def test_collapse(text: str, pieces: list[str]) -> None:
-    """White space is collapsed before words are cut."""
-    assert cut(tokenizer(PIECES, collapse=True), [text]) == [pieces]
+    """White space is collapsed before words are split."""
+    assert pieces_of(tokenizer(PIECES, collapse=True), [text]) == [pieces]
 
 
 TEXT = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("ab \n\t"))).map(
@@ -165,7 +165,7 @@ TEXT = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_fr
 @given(st.lists(TEXT, max_size=4))
 @example([" ", "", "  a  ", "\n a\r\n", "\ufeffa", "a\x00", "\x00", "\u0085", "\U0010ffff\ufffe"])
 def test_nothing_is_lost(texts: list[str]) -> None:
-    """Pieces write the text that they were cut from, to the last space."""
+    """The joined pieces are the original text, including all spaces."""
     made = tokenizer(PIECES)
     written = made.detokenize(made.tokenize(tf.constant(texts, tf.string)))
 
@@ -173,24 +173,24 @@ def test_nothing_is_lost(texts: list[str]) -> None:
 
 
 def test_detokenize() -> None:
-    """Pieces that no text was cut into, as a model may write them, are text too."""
+    """Any sequence of pieces can be joined, also one that no text is split into."""
     pieces = tf.ragged.constant([["▁a", "b", "▁", "▁c"], ["b", "▁a"], [], ["▁", "▁a"]])
 
     assert tokenizer(PIECES).detokenize(pieces).numpy().tolist() == [b"ab  c", b"b a", b"", b" a"]
 
 
 def test_neighbours_do_not_matter(learnt: dict[str, float]) -> None:
-    """A text is cut alike alone, among others and in any order."""
+    """The pieces of a text do not depend on other texts or their order."""
     made = tokenizer(learnt)
     texts = ["the Straßenbahn ran", "", "жук", "the the", "hahaha" * 30, "the Straßenbahn ran"]
-    together = cut(made, texts)
+    together = pieces_of(made, texts)
 
-    assert together == [cut(made, [text])[0] for text in texts]
-    assert together[::-1] == cut(made, texts[::-1])
+    assert together == [pieces_of(made, [text])[0] for text in texts]
+    assert together[::-1] == pieces_of(made, texts[::-1])
 
 
 def test_very_long_word(learnt: dict[str, float]) -> None:
-    """A word of ten thousand characters among short ones is cut as the library cuts it."""
+    """A word of 10,000 characters among short ones is split as SentencePiece splits it."""
     word = "".join(np.random.default_rng(0).choice([*"abehmnrstuä", "the", "ж"], 8000))[:10_000]
     texts = ["the house", word, *["ran"] * 50]
 
@@ -209,7 +209,7 @@ def test_no_texts() -> None:
 
 
 def test_saved_model(tmp_path: Path) -> None:
-    """A SavedModel gives the same pieces and texts in a session of TensorFlow 1, for batches of any size."""
+    """A SavedModel returns the same pieces and texts in a TF1 session, for any batch size."""
     made = tokenizer(PIECES)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -244,6 +244,6 @@ def test_saved_model(tmp_path: Path) -> None:
     ],
 )
 def test_no_vocabulary(pieces: list[bytes], scores: list[float], got: str) -> None:
-    """What is no vocabulary is refused, with what was given."""
+    """An invalid vocabulary is refused with its value."""
     with pytest.raises(ValueError, match=got):
         SubwordTokenizer(pieces, scores)

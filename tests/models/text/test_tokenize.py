@@ -14,7 +14,7 @@ from models.text.tokens import TokenKind
 KINDS: tuple[TokenKind, ...] = ("word", "char", "byte")
 FAMILY = "👨‍👩‍👧"
 
-# Texts between words: what a rule of the tokenizer is about stands next to anything.
+# Texts between words, so that each rule of the tokenizer meets any neighbours.
 FRAGMENTS = [
     *(" ", "\n", "\x00", "\x85", "\u00a0", "\u200c", "\u200d", "\u3000", "\ufeff"),
     *("'", "’", "'s", "n't", "DON’T", "a", "É", "e\u0301", "İ", "ΟΔΟΣ", "中", "の", "ー", "ไทย"),
@@ -29,23 +29,23 @@ def texts_of(fragments: list[str]) -> st.SearchStrategy[str]:
     return st.lists(st.one_of(st.text(max_size=5), st.sampled_from(fragments)), max_size=8).map("".join)
 
 
-def cut(text: str | bytes, **options: Any) -> list[str]:
+def tokens_of(text: str | bytes, **options: Any) -> list[str]:
     """Return one text's tokens.
 
-    >>> cut("Not bad!")
+    >>> tokens_of("Not bad!")
     ['not', 'bad', '!']
     """
     return [token.decode() for token in tokenize(tf.constant([text]), **options).to_list()[0]]
 
 
 def separates(character: str) -> bool:
-    """Return whether a character stands between words and is no token itself."""
+    """Return whether a character separates words and is not a token."""
     category = unicodedata.category(character)
     return category.startswith("Z") or category == "Cc" or character == "\ufeff"
 
 
 def content(text: str) -> str:
-    """Return a text without what separates, case and the kind of apostrophe.
+    """Return a text without separators, case and the kind of apostrophe.
 
     >>> content("It’s GOOD")
     "it'sgood"
@@ -70,7 +70,7 @@ def content(text: str) -> str:
         ("y'all'd've", "y'all 'd 've"),
         ("shouldn't've", "should n't 've"),
         ("cafe\u0301's", "cafe\u0301 's"),
-        # an apostrophe and one of these letters are no contraction where the word goes on
+        # an apostrophe and one of these letters are no contraction inside a longer word
         ("Ankara'da Ankara'sı", "ankara'da ankara'sı"),
         ("the 'mère' and 'dün'", "the ' mère ' and ' dün '"),
         # numbers
@@ -127,8 +127,8 @@ def content(text: str) -> str:
     ],
 )  # fmt: skip
 def test_words(text: str, tokens: str) -> None:
-    """A text is cut into the words, numbers and signs that a reader would count."""
-    assert cut(text) == tokens.split()
+    """A text is split into words, numbers and signs as a person would count them."""
+    assert tokens_of(text) == tokens.split()
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_words(text: str, tokens: str) -> None:
     ],
 )
 def test_case_can_be_kept(text: str, tokens: str) -> None:
-    """Without `lowercase` words are cut in the same places, and keep their case."""
-    assert cut(text, lowercase=False) == tokens.split()
+    """Without `lowercase` words are split at the same positions and keep their case."""
+    assert tokens_of(text, lowercase=False) == tokens.split()
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_case_can_be_kept(text: str, tokens: str) -> None:
     ],
 )
 def test_chars(text: str, tokens: list[str]) -> None:
-    """`char` cuts a text into its code points, spaces included."""
-    assert cut(text, tokens="char") == tokens
+    """`char` splits a text into its code points, including spaces."""
+    assert tokens_of(text, tokens="char") == tokens
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_chars(text: str, tokens: list[str]) -> None:
     ],
 )
 def test_bytes(text: bytes, tokens: list[bytes]) -> None:
-    """`byte` cuts a text into its bytes as they stand, ASCII letters lower-cased."""
+    """`byte` splits a text into its bytes; ASCII letters are lower-cased."""
     assert tokenize(tf.constant([text]), tokens="byte").to_list() == [tokens]
 
 
@@ -185,17 +185,17 @@ def test_bytes(text: bytes, tokens: list[bytes]) -> None:
     ],
 )
 def test_invalid_utf8_is_replaced(text: bytes, tokens: str) -> None:
-    """What is no UTF-8 becomes U+FFFD, and the rest of the text stands."""
-    assert cut(text) == tokens.split()
-    assert "".join(cut(text, tokens="char")).replace(" ", "") == tokens.replace(" ", "")
+    """Invalid UTF-8 is replaced by U+FFFD; the rest of the text is unchanged."""
+    assert tokens_of(text) == tokens.split()
+    assert "".join(tokens_of(text, tokens="char")).replace(" ", "") == tokens.replace(" ", "")
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text())
 @example("a\x00b")
 def test_chars_lose_nothing(text: str) -> None:
-    """The characters of `char`, one token each, are the text."""
-    tokens = cut(text, tokens="char", lowercase=False)
+    """The joined tokens of `char` are the text."""
+    tokens = tokens_of(text, tokens="char", lowercase=False)
 
     assert "".join(tokens) == text
     assert all(len(token) == 1 for token in tokens)
@@ -206,8 +206,8 @@ def test_chars_lose_nothing(text: str) -> None:
 @example("a\x00B")
 @example("İ’S ΟΔΟΣ")
 def test_lower_cased_chars_lose_nothing_visible(text: str) -> None:
-    """But for their case, the visible characters of `char` are those of the text."""
-    tokens = cut(text, tokens="char")
+    """Except for case, the visible characters of `char` are those of the text."""
+    tokens = tokens_of(text, tokens="char")
 
     assert content("".join(tokens)) == content(text)
     assert all(len(token) == 1 for token in tokens)
@@ -216,7 +216,7 @@ def test_lower_cased_chars_lose_nothing_visible(text: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.binary())
 def test_bytes_lose_nothing(text: bytes) -> None:
-    """The bytes of `byte`, one token each, are the text, whatever it holds."""
+    """The joined tokens of `byte` are the text, whatever its bytes."""
     tokens = tokenize(tf.constant([text]), tokens="byte", lowercase=False).to_list()[0]
 
     assert b"".join(tokens) == text
@@ -227,8 +227,8 @@ def test_bytes_lose_nothing(text: bytes) -> None:
 @given(texts_of(FRAGMENTS).map(lambda text: text.replace("<", "")))
 @example("a\x00B it’s")
 def test_words_lose_nothing_visible(text: str) -> None:
-    """Without markup, words put together again are the text but for case and what separates."""
-    tokens = cut(text)
+    """Without markup, the joined words are the text except for case and separators."""
+    tokens = tokens_of(text)
 
     assert "".join(tokens).casefold() == content(text)
     assert not any(separates(character) for character in "".join(tokens))
@@ -239,10 +239,10 @@ def test_words_lose_nothing_visible(text: str) -> None:
 @example("<a href=", "x>")
 @example("ΟΔΟΣ", "Α")
 def test_markup_separates(before: str, after: str) -> None:
-    """`<br />` between two texts gives the tokens of the one and then of the other."""
+    """The tokens of two texts with `<br />` between them are those of both texts."""
     before, after = before.replace("\x00", ""), after.replace("\x00", "")
 
-    assert cut(f"{before}<br />{after}") == cut(before) + cut(after)
+    assert tokens_of(f"{before}<br />{after}") == tokens_of(before) + tokens_of(after)
 
 
 @settings(max_examples=30, deadline=None)
@@ -257,7 +257,7 @@ def test_neighbours_do_not_matter(texts: list[str], kind: TokenKind, lowercase: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_truncation(kind: TokenKind) -> None:
-    """The end or the middle of a long text is dropped, and a short one is left alone."""
+    """The end or the middle of a long text is removed; a short text is unchanged."""
     texts = tf.constant(["abcdef", "ab", "", "abc"])
     if kind == "word":
         texts = tf.strings.regex_replace(texts, "(.)", r"\1 ")
@@ -279,7 +279,7 @@ def test_truncation(kind: TokenKind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("max_length", [0, 2])
 def test_unique_tokens_are_the_tokens(kind: TokenKind, max_length: int) -> None:
-    """Distinct tokens, put where their positions say, are what `tokenize` gives; none comes twice."""
+    """Distinct tokens at their positions are the tokens of `tokenize`; none occurs twice."""
     texts = tf.constant(["Good good film", "", "not a good film, film", "中 good"])
     options: dict[str, Any] = {"tokens": kind, "max_length": max_length}
 

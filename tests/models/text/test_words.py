@@ -12,18 +12,18 @@ CHARACTERS = [PADDING, UNKNOWN, b"t", b"T", b"h", b"e", b"'", "π".encode()]
 
 
 def encode(rows: list[list[str]], *, lowercase: bool = True) -> dict[str, np.ndarray]:
-    """Return what a word encoder makes of rows of words."""
+    """Return the results of a word encoder for rows of words."""
     encoder = WordEncoder(VOCABULARY, CHARACTERS, lowercase=lowercase)
     return {name: value.numpy() for name, value in encoder(tf.ragged.constant(rows, dtype=tf.string)).items()}
 
 
 def test_encoder() -> None:
-    """Words are looked up in lower case, characters as they are; each distinct form is spelled once."""
+    """Words are looked up in lower case, characters with case; each distinct word has one row."""
     found = encode([["The", "the", "x"], [], ["the"]])
 
     assert found["token_ids"].tolist() == [[2, 2, 1], [0, 0, 0], [2, 0, 0]]
     assert found["lengths"].tolist() == [3, 1, 1]
-    # The first form is that of padding, and of rows without tokens.
+    # The first type is that of padding, and of rows without tokens.
     assert found["word_types"].tolist() == [[1, 2, 3], [0, 0, 0], [2, 0, 0]]
     assert found["characters"].tolist() == [[0, 0, 0], [3, 4, 5], [2, 4, 5], [1, 0, 0]]
     assert found["character_lengths"].tolist() == [1, 3, 3, 1]
@@ -42,7 +42,7 @@ def test_rows_without_tokens(rows: list[list[str]]) -> None:
 
 
 def test_an_empty_word() -> None:
-    """A form without characters within a row is a token that is not known, and no padding."""
+    """An empty word in a row is an unknown token, not padding."""
     found = encode([["the", "", "the"]])
 
     assert found["token_ids"].tolist() == [[2, 1, 2]]
@@ -50,12 +50,12 @@ def test_an_empty_word() -> None:
 
 
 def test_case() -> None:
-    """With case, a word is known as it is written alone."""
+    """With case, only the exact spelling of a word is known."""
     assert encode([["The", "the"]], lowercase=False)["token_ids"].tolist() == [[1, 2]]
 
 
 def test_apostrophes() -> None:
-    """A typographic apostrophe is a plain one for words, but no known character here."""
+    """A typographic apostrophe counts as a plain one in words, but not in characters."""
     found = encode([["don’t", "DON'T", "’"]])
 
     assert found["token_ids"].tolist() == [[3, 3, 1]]
@@ -73,7 +73,7 @@ def test_long_words() -> None:
 
 
 def test_lookup_key() -> None:
-    """Words are valid UTF-8, in lower case if that is asked for, apostrophes made plain."""
+    """Keys are valid UTF-8, in lower case on request, with plain apostrophes."""
     words = tf.constant(["İT’S".encode(), "ΌΜΩΣ".encode(), b"a\xffB", b""])
 
     assert lookup_key(words, True).numpy().tolist() == [

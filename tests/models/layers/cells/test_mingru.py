@@ -46,7 +46,7 @@ def expected(made: MinGRU, sequences: Array, state: Array) -> Array:
 @pytest.mark.parametrize("steps", [1, 2, SCAN_STEPS, SCAN_STEPS + 1, 2 * SCAN_STEPS + 3, 2000])
 @pytest.mark.parametrize("has_state", [False, True])
 def test_recurrence(steps: int, has_state: bool) -> None:
-    """The scan gives the states of the recurrence, from zeros and from states of either sign."""
+    """The scan computes the states of the recurrence, from zeros and from states of either sign."""
     made = layer()
     sequences = noise(2, steps, WIDTH)
     state = noise(2, UNITS) if has_state else tf.zeros([2, UNITS])
@@ -101,7 +101,7 @@ def test_gradients_of_long_sequences() -> None:
 
 
 def test_steps_are_the_layer() -> None:
-    """The step of decoding and the cell of Keras give the states of the scan."""
+    """The decoding step and the Keras cell compute the states of the scan."""
     made = layer()
     sequences, state = noise(2, 7, WIDTH), noise(2, UNITS)
     outputs, _ = made(sequences, initial_state=[state])
