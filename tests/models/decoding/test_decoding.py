@@ -28,8 +28,10 @@ def test_in_a_saved_model(tmp_path: Path) -> None:
             chain.step, state, logits, length=8, seed=seed, top_p=0.9, repetition_penalty=1.2, end_id=END
         )
         beams, _, scores = beam_search(chain.step, state, logits, end_id=END, max_length=8, width=width)
-        cut = truncate_at(tf.strings.reduce_join(tf.strings.as_string(ids), axis=1), tf.constant(["2", "3"]))
-        return {"ids": ids, "log_p": log_p, "beams": beams, "scores": scores, "cut": cut}
+        truncated = truncate_at(
+            tf.strings.reduce_join(tf.strings.as_string(ids), axis=1), tf.constant(["2", "3"])
+        )
+        return {"ids": ids, "log_p": log_p, "beams": beams, "scores": scores, "truncated": cut}
 
     module = tf.Module()
     module.decode = decode
@@ -49,7 +51,7 @@ def test_in_a_saved_model(tmp_path: Path) -> None:
                 signature.inputs["width"].name: 3,
             },
         )
-    for name in ("ids", "beams", "cut"):
+    for name in ("ids", "beams", "truncated"):
         np.testing.assert_array_equal(got[name], expected[name])
     for name in ("log_p", "scores"):
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-5)

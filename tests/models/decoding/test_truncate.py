@@ -7,7 +7,7 @@ from models.decoding.truncate import truncate_at
 
 
 @pytest.mark.parametrize(
-    ("stops", "cut"),
+    ("stops", "truncated"),
     [
         (["b"], ["a", "", "xyz", "", "c\xff"]),
         (["\n\n", "c"], ["ab", "b", "xyz", "", ""]),
@@ -19,10 +19,10 @@ from models.decoding.truncate import truncate_at
         (["."], ["abcab", "b\n\n\nb", "xyz", "", "c\xffb"]),
     ],
 )
-def test_truncate_at(stops: list[str], cut: list[str]) -> None:
+def test_truncate_at(stops: list[str], truncated: list[str]) -> None:
     """Texts are truncated before the first occurrence of any stop."""
     rows = tf.constant([text.encode("latin-1") for text in ("abcab", "b\n\n\nb", "xyz", "", "c\xffb")])
-    expected = [text.encode("latin-1") for text in cut]
+    expected = [text.encode("latin-1") for text in truncated]
 
     assert truncate_at(rows, stops).numpy().tolist() == expected
     assert truncate_at(rows, tf.constant(stops, tf.string)).numpy().tolist() == expected

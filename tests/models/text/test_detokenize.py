@@ -177,9 +177,9 @@ def test_lines_are_tokens_of_words() -> None:
     """With `lines` each line break is a token; without, line breaks separate words."""
     text = tf.constant(["One.\n\n two\r\nthree\n"])
 
-    cut = tokenize(text, lines=True).to_list()[0]
+    tokens = tokenize(text, lines=True).to_list()[0]
 
-    assert [token.decode() for token in cut] == ["one", ".", "␤", "␤", "two", "␤", "three", "␤"]
+    assert [token.decode() for token in tokens] == ["one", ".", "␤", "␤", "two", "␤", "three", "␤"]
     assert tokenize(text).to_list()[0] == [b"one", b".", b"two", b"three"]
 
 

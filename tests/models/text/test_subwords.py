@@ -101,7 +101,7 @@ def test_same_as_sentencepiece(learnt: dict[str, float]) -> None:
 @given(
     st.dictionaries(
         st.tuples(st.sampled_from(["", SPACE]), st.text("abж好😀", max_size=4)).map("".join).filter(len),
-        # Few values that are sums of each other, and not in float32: many ways to split a word tie, or nearly.
+        # Few values that are sums of each other, and not in float32: many splits of a word tie, or nearly.
         st.sampled_from([-0.1, -0.2, -0.3, -0.7, -1.0, 0.2, -12.3]),
         min_size=1,
         max_size=12,
