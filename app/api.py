@@ -187,7 +187,7 @@ class Model:
         Raises:
             UserError: the model does not generate text, or an option is not valid.
         """
-        from app.generate import Options, generate
+        from app.tasks.generation.sampling import SAMPLING, Options, generate
 
         prompts = [prompts] if isinstance(prompts, str) else prompts
         _check_texts(prompts)
@@ -197,6 +197,10 @@ class Model:
         if "stop" in options:
             stop = options["stop"]
             options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        if options.get("beam") and (ignored := sorted(options.keys() & set(SAMPLING))):
+            raise UserError(f"{ignored[0]} has no effect in beam search; leave out beam or {ignored[0]}")
+        if "length_penalty" in options and not options.get("beam"):
+            raise UserError("length_penalty has an effect in beam search only; give beam, or leave it out")
         generated = generate(self._predictor, prompts, Options(**options)) if prompts else []
         return [
             {"prompt": prompt, "text": made.text, "score": made.score}

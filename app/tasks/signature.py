@@ -22,6 +22,8 @@ class Signature:
     """Inputs of rank 1 that apply to all rows of a call, such as stop strings."""
     limited: tuple[str, ...] = ()
     """Inputs that drive the cost of a call, such as output length or beam width; a server caps them."""
+    reads_sequences: bool = True
+    """Whether it runs the recurrent layers over sequences, rather than step by step from a state."""
     follows: str | None = None
     """The signature whose outputs this one takes as inputs of the same names: `resume` follows `begin`."""
 

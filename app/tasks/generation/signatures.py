@@ -111,6 +111,7 @@ class GenerationSignatures(tf.Module):
                 self._resume,
                 *(prompt, ids, logits, length, *drawing, penalty, seed, *label, *cells),
                 limited=long,
+                reads_sequences=False,
                 follows="begin",
             ),
         }

@@ -18,10 +18,10 @@ from click.testing import Result
 
 from app.artifacts.run import open_run
 from app.config import TaskConfig, load_config
-from app.generate import PIECE_TOKENS, Ending, Options, generate, stream
 from app.prediction.loading import load_keras_model
 from app.prediction.predictor import Predictor
 from app.tasks.generation.facts import GenerationFacts
+from app.tasks.generation.sampling import PIECE_TOKENS, Ending, Options, generate, stream
 from models.text.tokenize import tokenize
 from models.text.tokens import END_ID
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from generation_data import HARD, KINDS, WORDS_OF, Command, Model, Models, streamed, texts
 
-from app.generate import Options, generate
+from app.tasks.generation.sampling import Options, generate
 
 Exports = Callable[[str], Path]
 

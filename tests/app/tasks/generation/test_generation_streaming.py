@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from generation_data import KINDS, Command, Model, Models, ending, streamed, texts
 
-from app.generate import PIECE_TOKENS, Options, generate
 from app.prediction.predictor import Predictor
+from app.tasks.generation.sampling import PIECE_TOKENS, Options, generate
 
 
 @pytest.mark.parametrize("prompt", ["", "Anna: το ship", "is \n"])
