@@ -31,7 +31,7 @@ def test_in_a_saved_model(tmp_path: Path) -> None:
         truncated = truncate_at(
             tf.strings.reduce_join(tf.strings.as_string(ids), axis=1), tf.constant(["2", "3"])
         )
-        return {"ids": ids, "log_p": log_p, "beams": beams, "scores": scores, "truncated": cut}
+        return {"ids": ids, "log_p": log_p, "beams": beams, "scores": scores, "truncated": truncated}
 
     module = tf.Module()
     module.decode = decode
