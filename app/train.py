@@ -232,6 +232,8 @@ def _train(
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
             yield Message(damage)
+        if recorder.missing:
+            yield Message(recorder.missing)
         yield Message(
             f"{run}: resuming at epoch {fit.state.epoch + 1}, step {fit.state.step + 1}"
             if resumed
