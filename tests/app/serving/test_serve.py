@@ -47,7 +47,8 @@ class Server:
     def _read(self) -> None:
         assert self.process.stderr is not None
         with self.process.stderr as stderr:
-            self.lines.extend(json.loads(line) for line in stderr)
+            for line in stderr:
+                self.lines.append(json.loads(line))
 
     def wait_for(self, event: str, count: int = 1) -> dict[str, Any]:
         """Return the line of an event, as soon as it has come `count` times."""
