@@ -74,10 +74,10 @@ def test_every_command_line_parses(path: Path) -> None:
     for arguments in found:
         check_keys(arguments)
         command: click.Command = main
-        context = click.Context(main)
+        context = click.Context(main, **main.context_settings)
         while isinstance(command, click.Group):
             name, command, arguments = command.resolve_command(context, arguments)  # type: ignore[assignment]
-        command.make_context(name, list(arguments))
+        command.make_context(name, list(arguments), parent=context)
     assert found or path.name not in ("README.md", "results.md")
 
 
