@@ -145,7 +145,7 @@ def _by_position(part: RowPart) -> Iterator[tuple[str, str, Row | BadRow]]:
                 place += 1
 
 
-def training_rows(
+def training_examples(
     dataset: PreparedRows, field: str, validation_fraction: float
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Yield batches of (split, rows) of the training and validation splits.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batching import Batch, RowFeed, epoch_batches, in_order, sorted_batches
+from data.batching import Batch, ExampleBatches, epoch_batches, in_order, sorted_batches
 
 
 @pytest.fixture
@@ -103,13 +103,13 @@ def test_sorted_batches() -> None:
     assert [rows.tolist() for rows in batches] == [[1, 3], [2, 0], [4]]
 
 
-def feed(lengths: np.ndarray, batch_size: int) -> RowFeed:
+def feed(lengths: np.ndarray, batch_size: int) -> ExampleBatches:
     """Return a feed whose batches hold the numbers of their rows."""
 
     def make(indices: np.ndarray) -> Batch:
         return Batch({"rows": indices}, len(indices), int(lengths[indices].sum()))
 
-    return RowFeed(lengths, make, batch_size=batch_size)
+    return ExampleBatches(lengths, make, batch_size=batch_size)
 
 
 def test_a_feed_trains_on_the_batches_of_an_epoch(lengths: np.ndarray) -> None:

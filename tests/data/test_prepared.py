@@ -17,7 +17,7 @@ from tensorflow_datasets.core.download import downloader
 from data import catalogue
 from data.errors import UserError
 from data.formats import BadRow, Field, Row
-from data.prepared import FORMAT_VERSION, Dataset, Scan, Watch, prepare
+from data.prepared import FORMAT_VERSION, Dataset, Scan, ExampleValidator, prepare
 from data.sources import CatalogueName, Part, Source, open_source
 from data.splits import row_hash, rows_by_split, split_of
 
@@ -328,7 +328,7 @@ def test_a_task_may_refuse_what_was_found(folder: Path, directory: Path) -> None
     assert not snapshot(directory)
 
 
-class Noting(Watch):
+class Noting(ExampleValidator):
     """Notes what it is shown, and refuses what it is told to."""
 
     def __init__(self, refused: str) -> None:
@@ -351,7 +351,7 @@ def test_a_task_may_look_at_each_row(folder: Path, directory: Path, refused: str
     watch = Noting(refused)
 
     with pytest.raises(UserError, match=message):
-        prepare(find(folder), FIELDS, directory=directory, watch=watch)
+        prepare(find(folder), FIELDS, directory=directory, validator=watch)
     assert watch.seen == [("test.jsonl", 1, "ä 中"), ("train.csv", 2, "fine"), ("train.csv", 4, "poor")]
     assert not snapshot(directory)
 

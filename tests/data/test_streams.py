@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.encoding import Sequences
-from data.streams import StreamFeed, Windows, documents
+from data.streams import StreamBatches, Windows, documents
 
 START = 77_777
 """The id of the start token; the token at place i has the id i + 1, so that it can be told by its id."""
-Made = Callable[..., StreamFeed]
+Made = Callable[..., StreamBatches]
 
 lengths_of_documents = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 cases = {
@@ -34,8 +34,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
     def make(
         lengths: Sequence[int], *, streams: int, window: int, cut: bool = True, labelled: bool = False
-    ) -> StreamFeed:
-        return StreamFeed(
+    ) -> StreamBatches:
+        return StreamBatches(
             Sequences(path, np.dtype(np.int32), np.array(lengths)),
             np.concatenate([[0], np.cumsum(lengths)]),
             streams=streams,
@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make
 
 
-def read(feed: StreamFeed, entries: Sequence[Windows]) -> list[list[list[tuple[int, int, bool, bool]]]]:
+def read(feed: StreamBatches, entries: Sequence[Windows]) -> list[list[list[tuple[int, int, bool, bool]]]]:
     """Return what each stream reads in each step: of each token (input, target, fresh, counted).
 
     `fresh` is said of a window's first token alone, behind which its state goes on.
