@@ -284,20 +284,27 @@ def evaluate(
     )
 
 
-def export(run: PathName, *, output: PathName | None = None, version: int | None = None) -> Path:
+def export(
+    run: PathName,
+    *,
+    output: PathName | None = None,
+    version: int | None = None,
+    with_training_text: bool = False,
+) -> Path:
     """Export a run as a SavedModel that takes strings.
 
     Args:
         run: a finished run.
         output: directory of the model; None: `exports/NAME`.
         version: version to create; None: the next one.
+        with_training_text: include the longest training text in the test inputs of the export.
 
     Returns:
         the new directory, `OUTPUT/VERSION`.
     """
     from app.export import export as run_export
 
-    return run_export(Path(run), output=_path(output), version=version)
+    return run_export(Path(run), output=_path(output), version=version, with_training_text=with_training_text)
 
 
 def serve(

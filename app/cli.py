@@ -169,15 +169,15 @@ def train(
     if print_config:
         click.echo(dump_config(config), nl=False)
         return 0
+    from app import api
     from app.terminal.signals import stop_signals
-    from app.train import train as run_training
     from app.training.display import TrainingDisplay
 
     with stop_signals() as should_stop, TrainingDisplay() as display:
-        trained = run_training(
+        trained = api.train(
             task,
             data,
-            config,
+            config=config,
             run=run,
             resume=resume,
             manual_directory=manual_dir,
@@ -227,10 +227,10 @@ def evaluate(
       textrnn evaluate runs/reviews --data newer.csv --split all --json
     """
     _quiet()
-    from app.evaluate import evaluate as run_evaluation
+    from app import api
 
-    result = run_evaluation(
-        model, data=data, split=split, with_baseline=baseline, beam=beam, manual_directory=manual_dir
+    result = api.evaluate(
+        model, data=data, split=split, baseline=baseline, beam=beam, manual_directory=manual_dir
     )
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
@@ -529,7 +529,12 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
     metavar="N",
     help="Number of the version. [default: the next one]",
 )
-def export(run: Path, output: Path | None, version: int | None) -> None:
+@click.option(
+    "--with-training-text",
+    is_flag=True,
+    help="Include the longest training text, verbatim, in the test inputs that 'verify' replays.",
+)
+def export(run: Path, output: Path | None, version: int | None, with_training_text: bool) -> None:
     """Export a run as a SavedModel that takes raw strings, to OUTPUT/VERSION/.
 
     The export contains preprocessing, model and decoding, and loads without this program.
@@ -539,12 +544,10 @@ def export(run: Path, output: Path | None, version: int | None) -> None:
       textrnn export runs/reviews --output exports/reviews
     """
     _quiet()
-    from app.export import export as run_export
+    from app import api
 
-    click.echo(str(run_export(run, output=output, version=version)))
-
-
-SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
+    path = api.export(run, output=output, version=version, with_training_text=with_training_text)
+    click.echo(str(path))
 
 
 @main.command()
@@ -687,21 +690,15 @@ def serve(
       curl localhost:8501/v1/models/reviews:predict -d '{"instances": ["What a film!"]}'
     """
     _quiet()
-    try:
-        from app.serve import labels_of, models_of
-        from app.serve import serve as run_server
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in SERVING_PACKAGES:
-            raise
-        raise UserError(f"serve needs {error.name}; pip install 'textrnn[serve]'") from None
+    from app import api
 
-    models = models_of(exports, name)
-    run_server(
-        models,
+    api.serve(
+        exports,
+        name=name,
         host=host,
         rest_port=rest_port,
         grpc_port=grpc_port,
-        labels=labels_of(labels, list(models)),
+        labels=labels,
         keep=keep,
         poll=poll,
         grace=grace,

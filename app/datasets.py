@@ -71,7 +71,8 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
     """What a data doctor finds in DATA; nothing is written, but a catalogue dataset is prepared."""
     import tensorflow as tf
 
-    from models.text import SPECIAL_TOKENS, tokenize
+    from models.text.tokenize import tokenize
+    from models.text.tokens import SPECIAL_TOKENS
 
     task = get_task(task_name)
     fields = task.examples.fields(config)

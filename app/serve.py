@@ -1,4 +1,4 @@
-"""`textrnn serve`: answers TensorFlow Serving's REST and gRPC from exports, until it is told to stop."""
+"""`textrnn serve`: serve exports over REST and gRPC until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -16,39 +16,41 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.artifacts.manifests import read_export_manifest
 from app.artifacts.saved_model import SAVED_MODEL
 from app.serving.grpc_api import grpc_server
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Batching, Limits
+from app.serving.repository import Repository
 from app.serving.rest import application
-from app.serving.servables import Repository, read_manifest, versions_of
+from app.serving.servable import versions_of
 from data.errors import UserError, did_you_mean
 
 KEEP_ALIVE = 75
-"""Seconds that a connection stays open without a request."""
+"""Seconds that an idle connection stays open."""
 DRAIN = 0.5
-"""Seconds in which clients that keep their connections are told with an answer that these close: what they
-had sent by then would be lost if the connections just closed."""
+"""Seconds in which responses carry `connection: close` before idle connections are closed. A request that is
+sent while its connection is being closed would be lost."""
 FAREWELL = 2.0
-"""Seconds, after the grace, for telling clients that their requests are dropped."""
+"""Seconds after the grace period for sending errors to clients whose requests are dropped."""
 _NAME = r"[^/:=\s]+"
 
 
 def models_of(exports: Sequence[str], name: str | None = None) -> dict[str, Path]:
-    """The directory of each model by name.
+    """Return the directory of each model by name.
 
     `models_of(["exports/reviews", "words=exports/tags/3"])` names the first `reviews`, the second `words`.
 
     Args:
         exports: `DIR` or `NAME=DIR`; the directory of a model or of one version of it.
-        name: of the only export.
+        name: of the model, if there is one export.
 
     Raises:
-        UserError: a directory that is no export, a name twice, or one that can't stand in an address.
+        UserError: a directory is not an export, or a name occurs twice or is not valid in a URL.
     """
     if name is not None and len(exports) != 1:
-        raise UserError(f"--name {name}: goes with one EXPORT; give NAME=DIR for each of several")
+        raise UserError(f"--name {name} needs exactly one EXPORT; with several, give NAME=DIR for each")
     models: dict[str, Path] = {}
     for export in exports:
         given, is_named, directory = export.partition("=")
@@ -59,7 +61,7 @@ def models_of(exports: Sequence[str], name: str | None = None) -> dict[str, Path
         model = name or given or _own_name(path)
         if not re.fullmatch(_NAME, model):
             raise UserError(
-                f"the name {model!r} can't stand in an address (it has a blank, '/', ':' or '='); "
+                f"the model name {model!r} is not valid in a URL (it has white space, '/', ':' or '='); "
                 "give NAME=DIR"
             )
         if model in models:
@@ -69,7 +71,7 @@ def models_of(exports: Sequence[str], name: str | None = None) -> dict[str, Path
 
 
 def _own_name(path: Path) -> str:
-    """That of the model's directory, even if one of its versions was given."""
+    """Return the name of the model's directory, also if the path is one of its versions."""
     path = path.resolve()
     is_version = (path / SAVED_MODEL).is_file() and path.name.isdecimal()
     return path.parent.name if is_version else path.name
@@ -77,24 +79,27 @@ def _own_name(path: Path) -> str:
 
 def _check_export(path: Path) -> None:
     if not path.is_dir():
-        raise UserError(f"{path}: no such directory; expected an export that 'textrnn export' made")
+        raise UserError(f"{path}: no such directory. Pass a directory created by 'textrnn export'.")
     found = versions_of(path)
     if not found:
-        raise UserError(f"{path}: no export (it has no version directory); make one with 'textrnn export'")
-    read_manifest(found[max(found)])
+        raise UserError(
+            f"{path} is not an export: it has no version directory. "
+            "Pass a directory created by 'textrnn export'."
+        )
+    read_export_manifest(found[max(found)])
 
 
 def labels_of(labels: Sequence[str], models: Sequence[str]) -> dict[tuple[str, str], int]:
-    """The version that each label means, by model and label.
+    """Return the version of each label, by model and label.
 
     `labels_of(["stable=3"], ["reviews"])` is `{("reviews", "stable"): 3}`.
 
     Args:
-        labels: `LABEL=VERSION`, or `NAME:LABEL=VERSION` where there are several models.
+        labels: `LABEL=VERSION`, or `NAME:LABEL=VERSION` if there are several models.
         models: their names.
 
     Raises:
-        UserError: not of that form, or of a model that is not served.
+        UserError: a label has another form, or names a model that is not served.
     """
     found: dict[tuple[str, str], int] = {}
     for text in labels:
@@ -103,16 +108,16 @@ def labels_of(labels: Sequence[str], models: Sequence[str]) -> dict[tuple[str, s
             raise UserError(f"--label {text}: expected [NAME:]LABEL=VERSION, e.g. stable=3")
         model, label, version = match.groups()
         if model is None and len(models) > 1:
-            raise UserError(f"--label {text}: say of which model, e.g. {models[0]}:{text}")
+            raise UserError(f"--label {text}: name the model, e.g. {models[0]}:{text}")
         model = model or models[0]
         if model not in models:
-            raise UserError(f"--label {text}: no model has the name {model!r}{did_you_mean(model, models)}")
+            raise UserError(f"--label {text}: unknown model {model!r}{did_you_mean(model, models)}")
         found[model, label] = int(version)
     return found
 
 
 class _Drained:
-    """An application whose answers may say that their connection closes."""
+    """An application whose responses announce that the connection closes while the server stops."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -128,7 +133,7 @@ class _Drained:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `serve`, which has gRPC to stop as well."""
+    """Leaves signals to `serve`, which also stops gRPC."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -149,25 +154,25 @@ def serve(
     batching: Batching | None = None,
     log_texts: bool = False,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; what was accepted by then is still answered.
+    """Serve until SIGTERM or SIGINT, then finish the requests in progress.
 
-    Both ports are open at once, and readiness says when every model has a version that answers.
+    Both ports are open from the start. `/readyz` reports when every model has an available version.
 
     Args:
-        models: the directory of each model by name.
-        host: address to listen at.
-        rest_port: of HTTP; 0: a free one.
-        grpc_port: likewise.
-        labels: the version that is meant, by model and label.
-        keep: newest versions of a model that are served.
-        poll: seconds between looks for new versions.
-        grace: seconds that accepted requests have at the end.
-        limits: what a request may ask for.
-        batching: how requests share calls of a model.
-        log_texts: users' texts may stand in the log.
+        models: directory of each model by name.
+        host: address to listen on.
+        rest_port: of HTTP; 0: a free port.
+        grpc_port: of gRPC; 0: a free port.
+        labels: version by model and label.
+        keep: number of newest versions of each model that are served.
+        poll: seconds between checks for new versions.
+        grace: seconds to finish requests in progress after SIGTERM.
+        limits: largest requests.
+        batching: dynamic batching.
+        log_texts: whether request texts are logged.
 
     Raises:
-        UserError: a port can't be had.
+        UserError: a port is not available.
     """
     log, metrics, limits = Log(texts=log_texts), Metrics(), limits or Limits()
     repository = Repository(
@@ -235,14 +240,14 @@ async def _run(
 
 
 async def _announce(repository: Repository, log: Log, addresses: Mapping[str, str]) -> None:
-    """Says once where the server is, as soon as all models answer."""
+    """Log the addresses of the server once all models are available."""
     while not repository.ready:
         await asyncio.sleep(0.05)
     log("ready", **addresses, models=repository.names)
 
 
 async def _drop(repository: Repository, grace: float) -> None:
-    """Ends what is still being answered when the grace is over; its clients are told so."""
+    """Cancel the requests that are still in progress after the grace period."""
     await asyncio.sleep(grace)
     await asyncio.to_thread(repository.close)
 
@@ -256,7 +261,9 @@ def _listening(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise UserError(f"--rest-port {port} of {host}: {error.strerror}; give another, or 0") from None
+        raise UserError(
+            f"--rest-port {port} of {host}: {error.strerror}; give another port, or 0 for a free one"
+        ) from None
     listener.setblocking(False)
     return listener
 
@@ -266,7 +273,7 @@ def _add_port(server: grpc.Server, host: str, port: int) -> int:
         chosen: int = server.add_insecure_port(_address(host, port))
         return chosen
     except RuntimeError:
-        message = f"--grpc-port {port} of {host}: can't listen there; give another, or 0 for a free one"
+        message = f"--grpc-port {port} of {host}: cannot listen; give another port, or 0 for a free one"
         raise UserError(message) from None
 
 

@@ -73,6 +73,8 @@ def new_model(
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
         model = task.training.build_model(config, preprocessing, token_counts)
+    except ValueError as error:  # settings that a cell or a layer does not support together
+        raise UserError(f"[model]: {error}") from None
     finally:
         policy, state, numpy_state = before
         keras.config.set_dtype_policy(policy)
@@ -273,7 +275,7 @@ def _op_determinism(deterministic: bool) -> Iterator[None]:
 
 
 def _described(preprocessing: Preprocessing[Any], token_counts: np.ndarray, manifest: RunManifest) -> str:
-    from models.text import UNKNOWN_ID
+    from models.text.tokens import UNKNOWN_ID
 
     return (
         f"{manifest.examples['train']:,} training examples, "

@@ -114,7 +114,7 @@ def token_ids(run: Path, texts: list[str]) -> list[list[int]]:
 
     from app.artifacts.run import open_run
     from app.tasks.tokenizing import cutting_options
-    from models.text import Preprocessor
+    from models.text.preprocessor import Preprocessor
 
     opened = open_run(run)
     vocabularies = opened.vocabularies()
@@ -141,7 +141,7 @@ def describe(run: Path, folder: Path) -> None:
                     arrays[f"{name}_{i}_{part}"] = getattr(one.cell, part).numpy()
     arrays["head_kernel"], arrays["head_bias"] = model.head.kernel.numpy(), model.head.bias.numpy()
     np.savez(folder / "weights.npz", **arrays)
-    (folder / "settings.json").write_text(json.dumps(model.settings))
+    (folder / "settings.json").write_text(json.dumps(_settings(model)))
 
 
 def work(name: str, run: Path, export: Path) -> None:
@@ -182,19 +182,23 @@ def work(name: str, run: Path, export: Path) -> None:
             print(json.dumps({"seconds": seconds, "labels": labels}), flush=True)
 
 
+def _settings(model: Any) -> dict[str, Any]:
+    """Return settings and sizes of a classifier by name."""
+    return {**model.settings.model_dump(), **model.arguments}
+
+
 def stock_export(run: Path, folder: str, *, reads_text: bool) -> None:
     """The same layers and weights as Keras's tutorials put them together, by `model.export`."""
     import keras
 
     from app.artifacts.run import open_run
     from app.prediction.loading import load_keras_model
+    from models.layers.cells import get_cell
 
     opened = open_run(run)
     own = load_keras_model(opened)
-    settings, stack = own.settings, own.recurrent
-    layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple": keras.layers.SimpleRNN}[
-        settings["cell"]
-    ]
+    settings, stack = _settings(own), own.recurrent
+    layer = get_cell(settings["cell"]).layer
     if reads_text:
         tokens = [token.decode() for token in opened.vocabularies()["vocabulary"][2:]]
         given = keras.layers.Input([1], dtype="string")

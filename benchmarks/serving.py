@@ -176,7 +176,9 @@ def expected(export: Path, texts: Texts) -> list[list[float]]:
     from app.prediction.loading import load_predictor
 
     predictor = load_predictor(export)
-    return [predictor([text.encode()])["probabilities"][0].tolist() for text in texts]
+    return [
+        predictor.run_texts("serving_default", [text.encode()])["probabilities"][0].tolist() for text in texts
+    ]
 
 
 def wrong(seen: Seen, *models: list[list[float]]) -> int:

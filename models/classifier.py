@@ -1,4 +1,4 @@
-"""Many to one: a text's tokens in, one score for each class out."""
+"""Many to one: from the tokens of a text to one score for each class."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.kernels import portable
+from models.kernels.dense import dense
 from models.layers.embedding import Embedding
-from models.layers.pooling import Pooling, PoolingKind
-from models.layers.recurrent import Cell, MergeMode, RecurrentStack
+from models.layers.pooling import Pooling
+from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
-from models.text import UNKNOWN_ID
+from models.network import Network
+from models.settings import ClassifierSettings
+from models.text.tokens import UNKNOWN_ID
 
 INTEGRATION_POINTS = 16
-"""Of integrated gradients: what they add up to is then right to a hundredth; `max` has kinks on the way."""
+"""Of integrated gradients: their sum is then accurate to a hundredth, also for `max`, which is not smooth."""
 
 
 def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """The logarithm of p / (1 - p) of a class for each row: float [B, C], int32 [B] → [B].
+    """Return the logarithm of p / (1 - p) of a class for each row: float [B, C], int32 [B] → [B].
 
     `log_odds([[2., 1.]], [0]) -> [1.]`
     """
@@ -30,99 +32,52 @@ def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable("textrnn")
-class Classifier(keras.Model):
+class Classifier(Network):
     """Embedding, dropout, recurrent layers, pooling, dropout, a dense head.
 
-    With `layers=0` it is the feed-forward network over pooled embeddings, to compare with.
+    With `layers=0` it is a feed-forward network over pooled embeddings, as a baseline.
     """
 
+    settings_class = ClassifierSettings
+    settings: ClassifierSettings
+
     def __init__(
-        self,
-        *,
-        vocabulary_size: int,
-        classes: int,
-        embedding_size: int,
-        cell: Cell,
-        units: int,
-        layers: int = 1,
-        bidirectional: bool = False,
-        merge_mode: MergeMode = "concat",
-        pooling: PoolingKind = "last",
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        activation: str = "tanh",
-        **options: Any,
+        self, settings: ClassifierSettings, *, vocabulary_size: int, classes: int, **options: Any
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            vocabulary_size: number of token ids, the special ones included.
+            settings: hyper-parameters.
+            vocabulary_size: number of token ids, including the special ones.
             classes: number of classes.
-            embedding_size: width of a token's vector.
-            cell: `simple`, `gru` or `lstm`.
-            units: width of the hidden state, of each direction.
-            layers: recurrent layers; 0 for none.
-            bidirectional: whether each layer also reads backwards.
-            merge_mode: how two directions are joined.
-            pooling: how steps become one vector.
-            dropout: share dropped of embedding features, between layers, and before the head.
-            recurrent_dropout: share of the hidden state dropped at each step.
-            word_dropout: share of tokens read as unknown in training.
-            activation: of the recurrent layers.
             options: of `keras.Model`.
         """
-        super().__init__(**options)
-        self.settings: dict[str, Any] = {
-            "vocabulary_size": vocabulary_size,
-            "classes": classes,
-            "embedding_size": embedding_size,
-            "cell": cell,
-            "units": units,
-            "layers": layers,
-            "bidirectional": bidirectional,
-            "merge_mode": merge_mode,
-            "pooling": pooling,
-            "dropout": dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "word_dropout": word_dropout,
-            "activation": activation,
-        }
-        self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
-        self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
-        self.recurrent = RecurrentStack(
-            cell=cell,
-            units=units,
-            layers=layers,
-            bidirectional=bidirectional,
-            merge_mode=merge_mode,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            activation=activation,
-            name="recurrent",
-        )
-        self.pooling = Pooling(pooling, name="pooling")
-        self.head_dropout = keras.layers.Dropout(dropout, name="head_dropout")
+        super().__init__(settings, {"vocabulary_size": vocabulary_size, "classes": classes}, **options)
+        self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
+        self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
+        self.embedding_dropout = keras.layers.Dropout(settings.dropout, name="embedding_dropout")
+        self.recurrent = RecurrentStack(settings, name="recurrent")
+        self.pooling = Pooling(settings.pooling, name="pooling")
+        self.head_dropout = keras.layers.Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(classes, name="head")
 
     def build(self, *_: Any, **__: Any) -> None:
-        """Creates all weights; shapes follow from the arguments alone."""
-        width = self.settings["embedding_size"]
+        """Create all weights; their shapes follow from settings and arguments alone."""
+        width = self.settings.embedding_size
         self.embedding.build((None, None))
         self.recurrent.build((None, None, width))
         width = self.recurrent.output_size or width
         self.pooling.build((None, None, width))
-        self.head.build((None, 2 * width if self.pooling.kind == "max_mean" else width))
+        self.head.build((None, self.pooling.output_size(width)))
         self.built = True
 
     def call(self, token_ids: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Scores.
+        """Return scores.
 
         Args:
             token_ids: int32 [B, T], right-padded.
             lengths: int32 [B], each from 1 to T.
-            training: whether dropout is on.
+            training: whether to apply dropout.
 
         Returns:
             logits float [B, classes].
@@ -132,15 +87,16 @@ class Classifier(keras.Model):
         sequences, final = self.recurrent(embedded, lengths, training=training)
         pooled = self.pooling(sequences, final, lengths)
         if self.recurrent.portable and not training:
-            return portable.dense(self.head, pooled)
+            return dense(self.head, pooled)
         return self.head(self.head_dropout(pooled, training=training))
 
     def importances(self, token_ids: tf.Tensor, lengths: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        """What each token does for a class: integrated gradients (Sundararajan et al. 2017, equation 1).
+        """Return the importance of each token for a class.
 
-        They add up to the class's log-odds (see `log_odds`) less those of a text of as many unknown
-        tokens, which is what a token is compared with: an unknown one has none. The integral along the
-        straight line between the two is taken by Gauss and Legendre's rule.
+        These are integrated gradients (Sundararajan et al. 2017, equation 1). Their sum is the log-odds of
+        the class (see `log_odds`) minus those of a text of as many unknown tokens, the baseline: an unknown
+        token has an importance of 0. The integral along the straight line between the two is computed by
+        Gauss-Legendre quadrature.
 
         Args:
             token_ids: int32 [B, T], right-padded.
@@ -148,7 +104,7 @@ class Classifier(keras.Model):
             classes: int32 [B].
 
         Returns:
-            float32 [B, T]: more than 0 speaks for the class, less against it; 0 on padding.
+            float32 [B, T]: positive for the class, negative against it; 0 on padding.
         """
         nodes, weights = np.polynomial.legendre.leggauss(INTEGRATION_POINTS)
         shares = tf.constant((nodes + 1) / 2, tf.float32)[:, tf.newaxis, tf.newaxis]
@@ -168,7 +124,7 @@ class Classifier(keras.Model):
             mean = tf.tensordot(weights, tape.gradient(odds, points), axes=1)
             return tf.pad(tf.reduce_sum(mean * difference, axis=1), [[0, tf.shape(token_ids)[0] - length]])
 
-        # Row by row, each of its own length: all points of a row are one batch, whose gradient keeps much.
+        # Row by row, each with its own length: the points of a row are one batch, which takes much memory.
         return tf.map_fn(
             of_row,
             (token_ids, lengths, classes),
@@ -177,16 +133,12 @@ class Classifier(keras.Model):
         )
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`; what importances take gradients of runs on any host, too."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`, and importances, too."""
         self.recurrent.make_portable()
         for layer in (*self.recurrent.forward, *self.recurrent.backward):
-            if hasattr(layer, "use_cudnn"):  # which Keras would choose for ever if this machine has a GPU
+            if hasattr(layer, "use_cudnn"):  # else a machine with a GPU would trace cuDNN
                 layer.use_cudnn = False
 
     def cudnn_layers(self) -> int:
-        """See `RecurrentStack.cudnn_layers`."""
+        """Return the number of `RecurrentStack.cudnn_layers`."""
         return self.recurrent.cudnn_layers()
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this model again."""
-        return {**super().get_config(), **self.settings}

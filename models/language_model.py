@@ -1,141 +1,112 @@
-"""Generation: a text's tokens in, at each step one score for every token that may follow."""
+"""A language model: from the tokens of a text to scores of each next token."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from models.kernels import portable
+from models.layers.cells import get_cell
 from models.layers.embedding import Embedding
-from models.layers.recurrent import CELLS, Cell
+from models.layers.recurrent import recurrent_layer
 from models.layers.word_dropout import WordDropout
-from models.text import END_ID
+from models.losses import number_correct, token_cross_entropy
+from models.network import Network
+from models.settings import LanguageModelSettings
+from models.text.tokens import END_ID
 
 State = tuple[tuple[tf.Tensor, ...], ...]  # of each layer: h, and for an LSTM c; each float [N, units]
 
 
 @keras.saving.register_keras_serializable("textrnn")
-class LanguageModel(keras.Model):
+class LanguageModel(Network):
     """Embedding, dropout, recurrent layers, dropout, a dense head over the vocabulary.
 
-    Texts are streams: a state is given and returned, so that a text may be read in pieces. A document is
-    read from a state of zeros, with `END_ID` before its first token. With labels, each step's input is the
-    sum of its token's vector and of its text's label's, so that a text of some label can be asked for.
+    Texts are streams: a state is passed and returned, so that a text can be processed in pieces. A document
+    starts with a state of zeros and `END_ID` before its first token. With labels, the input of each step is
+    the sum of the vectors of its token and of the label of its text: a label is a condition of generation.
     """
 
+    settings_class = LanguageModelSettings
+    settings: LanguageModelSettings
+
     def __init__(
-        self,
-        *,
-        vocabulary_size: int,
-        embedding_size: int,
-        cell: Cell,
-        units: int,
-        layers: int = 1,
-        activation: str = "tanh",
-        dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        tie_embeddings: bool = False,
-        labels: int = 0,
-        **options: Any,
+        self, settings: LanguageModelSettings, *, vocabulary_size: int, labels: int = 0, **options: Any
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            vocabulary_size: number of token ids, the special ones included.
-            embedding_size: width of a token's vector.
-            cell: `simple`, `gru` or `lstm`.
-            units: width of the hidden state.
-            layers: recurrent layers, at least 1.
-            activation: of the recurrent layers.
-            dropout: share dropped of embedding features, between layers, and before the head.
-            weight_dropout: share of the weights between a hidden state and the next that is dropped, one
-                choice for all rows and steps of a batch (DropConnect; Merity et al. 2018, section 2).
-            recurrent_dropout: share of the hidden state dropped at each step.
-            word_dropout: share of tokens read as unknown in training.
-            tie_embeddings: whether the head's weights are the embedding's (Press and Wolf 2017), behind a
-                projection to its width where that is not the hidden state's.
-            labels: number of labels a text may have; 0 for none. The id after the last says "none given".
+            settings: hyper-parameters. With `weight_dropout` one choice of dropped weights holds for all rows
+                and steps of a batch (DropConnect; Merity et al. 2018, section 2). With `tie_embeddings` the
+                weights of the output layer are those of the embedding (Press and Wolf 2017), after a
+                projection to the embedding size if the hidden state has another size.
+            vocabulary_size: number of token ids, including the special ones.
+            labels: number of labels that a text may have; 0 for none. The id after the last label means that
+                no label is given.
             options: of `keras.Model`.
         """
-        super().__init__(**options)
-        if layers < 1:
-            raise ValueError(f"a language model has at least 1 recurrent layer, got {layers}")
-        self.settings: dict[str, Any] = {
-            "vocabulary_size": vocabulary_size,
-            "embedding_size": embedding_size,
-            "cell": cell,
-            "units": units,
-            "layers": layers,
-            "activation": activation,
-            "dropout": dropout,
-            "weight_dropout": weight_dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "word_dropout": word_dropout,
-            "tie_embeddings": tie_embeddings,
-            "labels": labels,
-        }
+        super().__init__(settings, {"vocabulary_size": vocabulary_size, "labels": labels}, **options)
+        units, dropout = settings.units, settings.dropout
+        self.cell = get_cell(settings.cell)
+        if settings.weight_dropout and not self.cell.has_recurrent_kernel:
+            raise ValueError(
+                f"weight_dropout = {settings.weight_dropout}: expected 0 for the cell {settings.cell!r}, "
+                "which has no recurrent weights"
+            )
+        self.vocabulary_size = vocabulary_size
         self.labels = labels
         self.portable = False
-        self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
+        self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.label_embedding = (
-            Embedding(labels + 1, embedding_size, name="label_embedding") if labels else None
+            Embedding(labels + 1, settings.embedding_size, name="label_embedding") if labels else None
         )
         self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
         self.recurrent = [
-            CELLS[cell](
-                units,
-                activation=activation,
-                recurrent_dropout=recurrent_dropout,
-                return_sequences=True,
-                return_state=True,
-                name=f"recurrent_{i}",
-            )
-            for i in range(layers)
+            recurrent_layer(settings, return_state=True, name=f"recurrent_{i}")
+            for i in range(settings.layers)
         ]
-        self.between = [keras.layers.Dropout(dropout, name=f"between_{i}") for i in range(1, layers)]
-        self.weight_dropout = weight_dropout
+        self.between = [keras.layers.Dropout(dropout, name=f"between_{i}") for i in range(1, settings.layers)]
+        self.weight_dropout = settings.weight_dropout
         self.weight_seed = keras.random.SeedGenerator()
         self.head_dropout = keras.layers.Dropout(dropout, name="head_dropout")
         self.head: keras.layers.Layer = (
-            TiedHead(self.embedding, project=units != embedding_size, name="head")
-            if tie_embeddings
+            TiedHead(self.embedding, project=units != settings.embedding_size, name="head")
+            if settings.tie_embeddings
             else keras.layers.Dense(vocabulary_size, name="head")
         )
 
     def build(self, *_: Any, **__: Any) -> None:
-        """Creates all weights; shapes follow from the arguments alone."""
-        width = self.settings["embedding_size"]
+        """Create all weights; their shapes follow from settings and arguments alone."""
+        width = self.settings.embedding_size
         self.embedding.build((None, None))
         if self.label_embedding is not None:
             self.label_embedding.build((None,))
         for layer in self.recurrent:
             layer.build((None, None, width))
-            width = self.settings["units"]
+            width = self.settings.units
         self.head.build((None, width))
         self.built = True
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`."""
         self.portable = True
         for layer in self.recurrent:
             portable.prepare(layer)
 
     def cudnn_layers(self) -> int:
-        """How many layers a host with a GPU runs on cuDNN, where the model is portable and reads a text."""
+        """Return how many layers a host with a GPU runs on cuDNN once the model is portable."""
         return sum(portable.has_cudnn_kernel(layer) for layer in self.recurrent)
 
     def initial_state(self, rows: int | tf.Tensor) -> State:
-        """The state before anything was read: zeros, float [rows, units] each."""
-        units = self.settings["units"]
-        per_layer = 2 if self.settings["cell"] == "lstm" else 1
+        """Return the state before the first token: zeros, float [rows, units] each."""
+        units = self.settings.units
         return tuple(
-            tuple(tf.zeros([rows, units]) for _ in range(per_layer)) for _ in range(self.settings["layers"])
+            tuple(tf.zeros([rows, units]) for _ in range(self.cell.states))
+            for _ in range(self.settings.layers)
         )
 
     def call(
@@ -145,16 +116,16 @@ class LanguageModel(keras.Model):
         labels: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, State]:
-        """Reads a piece of each stream.
+        """Process a piece of each stream.
 
         Args:
             token_ids: int32 [S, T].
-            state: where the streams were left; nothing starts them.
-            labels: int32 [S], from 0 to the number of labels; nothing for "none given".
-            training: whether dropout is on.
+            state: after the piece before; None at the start.
+            labels: int32 [S], from 0 to the number of labels, which means that none is given, as does None.
+            training: whether to apply dropout.
 
         Returns:
-            logits of each step's next token, float [S, T, V]; the state behind the last step.
+            logits of each step's next token, float [S, T, V]; the state after the last step.
         """
         rows = tf.shape(token_ids)[0]
         state = self.initial_state(rows) if state is None else state
@@ -163,29 +134,29 @@ class LanguageModel(keras.Model):
         if condition is not None:
             sequences += condition[:, tf.newaxis]
         sequences = self.embedding_dropout(sequences, training=training)
-        behind = []
+        after = []
         for i, layer in enumerate(self.recurrent):
             if i:
                 sequences = self.between[i - 1](sequences, training=training)
             sequences, *layer_state = self._run(layer, sequences, state[i], training)
-            behind.append(tuple(layer_state))
-        return self.head(self.head_dropout(sequences, training=training)), tuple(behind)
+            after.append(_float32(layer_state))
+        return self._logits(self.head_dropout(sequences, training=training)), tuple(after)
 
     def step(
         self, token_ids: tf.Tensor, state: State, labels: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, State]:
-        """Reads one token of each stream, without dropout and without the cost of Keras's layers.
+        """Process one token of each stream, without dropout and without the overhead of Keras layers.
 
         Args:
             token_ids: int32 [N].
-            state: where the streams were left.
+            state: after the previous token.
             labels: int32 [N], as in `call`.
 
         Returns:
-            logits of the next token, float [N, V]; the state behind the token.
+            logits of the next token, float [N, V]; the state after the token.
         """
         state = self._advance(token_ids, state, self._condition(labels, tf.shape(token_ids)[0]))
-        return self.head(state[-1][0]), state
+        return self._logits(state[-1][0]), state
 
     def read(
         self,
@@ -194,28 +165,28 @@ class LanguageModel(keras.Model):
         state: State | None = None,
         labels: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, State]:
-        """Reads prompts of different lengths, each to its own end.
+        """Process prompts of different lengths, each up to its last token.
 
         Args:
             token_ids: int32 [B, T], right-padded. A document's prompt starts with `END_ID`.
             lengths: int32 [B], each from 1 to T.
-            state: where the streams were left; nothing starts them.
+            state: after the text before; None at the start.
             labels: int32 [B], as in `call`.
 
         Returns:
-            logits of the token that follows each prompt, float [B, V]; the state behind each prompt.
+            logits of the token that follows each prompt, float [B, V]; the state after each prompt.
         """
         sequences = tf.gather(self.embedding.embeddings, token_ids)
         condition = self._condition(labels, tf.shape(token_ids)[0])
         if condition is not None:
             sequences += condition[:, tf.newaxis]
         lengths = tf.cast(lengths, tf.int32)
-        behind = []
+        after = []
         for i, layer in enumerate(self.recurrent):
             start = None if state is None else state[i]
-            sequences, after = portable.run(layer, sequences, lengths, start, wants_state=True)
-            behind.append(after)
-        return self.head(behind[-1][0]), tuple(behind)
+            sequences, layer_state = portable.run(layer, sequences, lengths, start, wants_state=True)
+            after.append(_float32(layer_state))
+        return self._logits(after[-1][0]), tuple(after)
 
     def score(
         self,
@@ -225,16 +196,16 @@ class LanguageModel(keras.Model):
         *,
         window: int = 128,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """How unlikely documents are, in one pass however long they are.
+        """Return the negative log-likelihood of documents, in one pass however long they are.
 
-        They are read in windows with the state carried on: no more than [B, window, V] logits are held.
+        They are processed in windows whose state is carried over: [B, window, V] logits exist at once.
 
         Args:
-            token_ids: int32 [B, T], right-padded, without the `END_ID` that is read before them (and
-                with one behind them if it is to count).
+            token_ids: int32 [B, T], right-padded, without the `END_ID` that precedes them, and with one at
+                the end if it counts.
             lengths: int32 [B], each from 1 to T.
             labels: int32 [B], as in `call`.
-            window: steps read at a time.
+            window: number of steps processed at a time.
 
         Returns:
             the sum of -log p over each document's tokens, float [B]; the number of them, int32 [B].
@@ -282,7 +253,7 @@ class LanguageModel(keras.Model):
             previous: int32 [B], the token before the piece; `END_ID` at the start of a document.
             state: after the token before `previous`.
             labels: int32 [B], as in `call`.
-            window: number of steps that are read at a time.
+            window: number of steps processed at a time.
 
         Returns:
             summed loss in nats float32 [B]; number of tokens with the highest probability int32 [B]; the last
@@ -303,18 +274,18 @@ class LanguageModel(keras.Model):
             after = []
             for layer, before in zip(self.recurrent, state, strict=True):
                 sequences, own = portable.run(layer, sequences, tf.maximum(left, 1), before, wants_state=True)
-                reads = (left > 0)[:, tf.newaxis]
-                after.append(tuple(tf.where(reads, new, old) for new, old in zip(own, before, strict=True)))
-            logits = tf.cast(self.head(sequences), tf.float32)
+                changes = (left > 0)[:, tf.newaxis]
+                pairs = zip(_float32(own), before, strict=True)
+                after.append(tuple(tf.where(changes, new, old) for new, old in pairs))
+            logits = self._logits(sequences)
             own_targets = targets[:, start : start + window]
-            of_steps = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=own_targets, logits=logits)
             real = tf.sequence_mask(left, window)
-            is_correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), own_targets) & real
-            of_window = tf.reduce_sum(tf.where(real, of_steps, 0.0), axis=1)
+            of_window = tf.reduce_sum(token_cross_entropy(logits, own_targets, real), axis=1)
+            of_correct = number_correct(logits, own_targets, real, axis=1)
             return (
                 start + window,
                 nats + tf.cast(of_window, tf.float64),
-                correct + tf.reduce_sum(tf.cast(is_correct, tf.int32), axis=1),
+                correct + tf.cast(of_correct, tf.int32),
                 tuple(after),
             )
 
@@ -327,12 +298,12 @@ class LanguageModel(keras.Model):
         )
         return tf.cast(nats, tf.float32), correct, last, state
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this model again."""
-        return {**super().get_config(), **self.settings}
+    def _logits(self, features: tf.Tensor) -> tf.Tensor:
+        """Return logits in float32, also in mixed precision."""
+        return tf.cast(self.head(features), tf.float32)
 
     def _condition(self, labels: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | None:
-        """The labels' vectors, float [rows, D]."""
+        """Return the vectors of labels, float [rows, D]."""
         if self.label_embedding is None:
             if labels is not None:
                 raise ValueError("labels were given to a language model that was made without any")
@@ -341,21 +312,21 @@ class LanguageModel(keras.Model):
         return tf.gather(self.label_embedding.embeddings, labels)
 
     def _advance(self, token_ids: tf.Tensor, state: State, condition: tf.Tensor | None) -> State:
-        """The state behind one token more: token_ids int32 [N], condition float [N, D]."""
+        """Return the state after one more token: token_ids int32 [N], condition float [N, D]."""
         inputs = tf.gather(self.embedding.embeddings, token_ids)
         if condition is not None:
             inputs += condition
-        behind = []
+        after = []
         for layer, layer_state in zip(self.recurrent, state, strict=True):
-            layer_state = _CELL_STEPS[self.settings["cell"]](layer.cell, inputs, layer_state)
+            layer_state = self.cell.step(layer.cell, inputs, layer_state)
             inputs = layer_state[0]
-            behind.append(layer_state)
-        return tuple(behind)
+            after.append(layer_state)
+        return tuple(after)
 
     def _run(
         self, layer: keras.layers.RNN, sequences: tf.Tensor, state: tuple[tf.Tensor, ...], training: bool
     ) -> list[tf.Tensor]:
-        """One layer's outputs and its last state, with some of its recurrent weights dropped in training."""
+        """Return the outputs of one layer and its last state; training may drop recurrent weights."""
         if self.portable and not training:
             rows, steps = tf.unstack(tf.shape(sequences)[:2])
             found, after = portable.run(layer, sequences, tf.fill([rows], steps), state, wants_state=True)
@@ -365,26 +336,31 @@ class LanguageModel(keras.Model):
             return outputs
         kernel = layer.cell.recurrent_kernel
         dropped = keras.random.dropout(kernel, self.weight_dropout, seed=self.weight_seed)
-        # The layer finds other weights under its variable's name, whichever kernel it runs.
+        # The layer gets these values of its variable, whichever kernel it runs.
         with keras.StatelessScope(state_mapping=[(kernel, dropped)]) as scope:
             outputs = layer(sequences, initial_state=list(state), training=training)
-        for variable in layer.non_trainable_variables:  # seeds moved on inside the scope, and there only
-            moved = scope.get_current_value(variable)
-            if moved is not None:
-                variable.assign(moved)
+        for variable in layer.non_trainable_variables:  # seeds were advanced inside of the scope only
+            advanced = scope.get_current_value(variable)
+            if advanced is not None:
+                variable.assign(advanced)
         return outputs
+
+
+def _float32(state: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+    """Return a state in float32, in which it is carried, also in mixed precision."""
+    return tuple(tf.cast(value, tf.float32) for value in state)
 
 
 @keras.saving.register_keras_serializable("textrnn")
 class TiedHead(keras.layers.Layer):
-    """A dense head whose weights are an embedding's (Press and Wolf 2017)."""
+    """A dense head with the weights of an embedding (Press and Wolf 2017)."""
 
     def __init__(self, embedding: Embedding, *, project: bool, **options: Any) -> None:
-        """Makes the layer.
+        """Create the layer.
 
         Args:
             embedding: of V tokens, D wide.
-            project: whether features are brought to that width first, by a matrix without a bias.
+            project: whether features are first projected to that width, by a matrix without a bias.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)
@@ -394,53 +370,13 @@ class TiedHead(keras.layers.Layer):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: input_shape (..., features)."""
+        """Create the weights for features of a shape (..., D')."""
         if self.projection is not None:
             self.projection.build(input_shape)
         self.bias = self.add_weight(shape=(self.embedding.input_dim,), initializer="zeros", name="bias")
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
-        """Features float [..., D'] → logits float [..., V]."""
+        """Return logits: features float [..., D'] → float [..., V]."""
         if self.projection is not None:
             features = self.projection(features)
         return keras.ops.matmul(features, keras.ops.transpose(self.embedding.embeddings)) + self.bias
-
-
-def _simple_step(
-    cell: keras.layers.SimpleRNNCell, inputs: tf.Tensor, state: tuple[tf.Tensor, ...]
-) -> tuple[tf.Tensor, ...]:
-    """Elman 1990; one step as `keras.layers.SimpleRNN` takes it: [N, D], ([N, U],) → ([N, U],)."""
-    (h,) = state
-    gates = tf.matmul(inputs, cell.kernel) + tf.matmul(h, cell.recurrent_kernel)
-    return (cell.activation(gates + cell.bias),)
-
-
-def _gru_step(
-    cell: keras.layers.GRUCell, inputs: tf.Tensor, state: tuple[tf.Tensor, ...]
-) -> tuple[tf.Tensor, ...]:
-    """Cho et al. 2014, its reset gate behind the product, as `keras.layers.GRU` has it."""
-    (h,) = state
-    of_input, of_hidden = tf.unstack(tf.convert_to_tensor(cell.bias))
-    x_z, x_r, x_h = tf.split(tf.matmul(inputs, cell.kernel) + of_input, 3, axis=-1)
-    h_z, h_r, h_h = tf.split(tf.matmul(h, cell.recurrent_kernel) + of_hidden, 3, axis=-1)
-    z = cell.recurrent_activation(x_z + h_z)
-    r = cell.recurrent_activation(x_r + h_r)
-    return (z * h + (1 - z) * cell.activation(x_h + r * h_h),)
-
-
-def _lstm_step(
-    cell: keras.layers.LSTMCell, inputs: tf.Tensor, state: tuple[tf.Tensor, ...]
-) -> tuple[tf.Tensor, ...]:
-    """Hochreiter and Schmidhuber 1997, as `keras.layers.LSTM` has it: (h, c) → (h, c)."""
-    h, c = state
-    gates = tf.matmul(inputs, cell.kernel) + tf.matmul(h, cell.recurrent_kernel)
-    i, f, candidate, o = tf.split(gates + cell.bias, 4, axis=-1)
-    c = cell.recurrent_activation(f) * c + cell.recurrent_activation(i) * cell.activation(candidate)
-    return cell.recurrent_activation(o) * cell.activation(c), c
-
-
-_CELL_STEPS: dict[str, Callable[..., tuple[tf.Tensor, ...]]] = {
-    "simple": _simple_step,
-    "gru": _gru_step,
-    "lstm": _lstm_step,
-}

@@ -1,176 +1,62 @@
-"""Many to many, of another length: a source's tokens in, a score for each next token of its target out.
+"""Many to many, of another length: from the tokens of a source to the scores of each token of its target.
 
-An encoder reads the source, a decoder writes the target token by token (Sutskever et al. 2014; Cho et al.
-2014) and looks back at the source's steps through attention (Bahdanau et al. 2015; Luong et al. 2015).
+An encoder encodes the source; a decoder generates the target token by token (Sutskever et al. 2014; Cho et
+al. 2014) and attends to the steps of the source (Bahdanau et al. 2015; Luong et al. 2015).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from models.layers.attention import Attention
+from models.layers.cells import get_cell
 from models.layers.embedding import Embedding
-from models.layers.recurrent import CELLS, Cell, MergeMode, RecurrentStack
+from models.layers.recurrent import RecurrentStack, recurrent_layer
 from models.layers.word_dropout import WordDropout
+from models.network import Network
+from models.settings import Seq2SeqSettings
 
-AttentionKind = Literal["additive", "multiplicative", "none"]
-# What a step of decoding hands to the next: nested tensors, each with a row for each hypothesis.
+# What one step of decoding passes to the next: nested tensors with a row for each hypothesis.
 State = dict[str, Any]
 
-# The entries of a state that no step changes: a search may close over them, its rows repeated.
+# The entries of a state that no step changes: a search may close over them with repeated rows.
 FIXED = ("memory", "keys", "lengths", "context")
 
-_STATES = {"simple": 1, "gru": 1, "lstm": 2}
-
-
-def losses(
-    logits: tf.Tensor, targets: tf.Tensor, lengths: tf.Tensor, label_smoothing: float = 0.0
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The cross-entropy of targets; padding never counts.
-
-    With label smoothing ε the target distribution is (1 − ε) on the token and ε spread evenly over the
-    whole vocabulary (Szegedy et al. 2016, section 7).
-
-    Args:
-        logits: float [B, T, V].
-        targets: int32 [B, T], the tokens to be predicted.
-        lengths: int32 [B], how many of them are real.
-        label_smoothing: ε, from 0 to 1.
-
-    Returns:
-        the sum over each row's real tokens in nats, float [B]; how many they are, float [B].
-        `losses([[[0., 0.]]], [[1]], [1]) -> [0.69], [1.]`
-    """
-    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    if label_smoothing:
-        # log Z − y is the nats of y: those of every other token follow from them by differences of logits.
-        of_target = tf.gather(logits, targets, axis=2, batch_dims=2)
-        nats += label_smoothing * (of_target - tf.reduce_mean(logits, axis=2))
-    real = tf.sequence_mask(lengths, tf.shape(targets)[1])
-    return tf.reduce_sum(tf.where(real, nats, 0.0), axis=1), tf.cast(lengths, tf.float32)
-
 
 @keras.saving.register_keras_serializable("textrnn")
-class Attention(keras.layers.Layer):
-    """Looks up the steps of a source that matter to a step of the decoder.
-
-    `additive`: vᵀ tanh(W q + U m) (Bahdanau et al. 2015, appendix A.1.2); `multiplicative`: qᵀ U m (Luong
-    et al. 2015, equation 8, "general"). The query q is the decoder's state after its step, as in Luong et
-    al., with either score.
-    """
-
-    def __init__(self, kind: AttentionKind, units: int, **options: Any) -> None:
-        """Makes the layer.
-
-        Args:
-            kind: `additive` or `multiplicative`.
-            units: width of the queries, and of the keys.
-            options: of `keras.layers.Layer`.
-        """
-        if kind not in ("additive", "multiplicative"):
-            raise ValueError(f"attention is one of additive, multiplicative, none; got {kind!r}")
-        super().__init__(**options)
-        self.kind = kind
-        self.units = units
-        self.of_memory = keras.layers.Dense(units, use_bias=False, name="of_memory")
-        if kind == "additive":
-            self.of_query = keras.layers.Dense(units, name="of_query")
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: input_shape (B, S, D) of the memory."""
-        self.of_memory.build(tuple(input_shape))
-        if self.kind == "additive":
-            self.of_query.build((None, None, self.units))
-            self.score = self.add_weight(shape=(self.units,), initializer="glorot_uniform", name="score")
-        self.built = True
-
-    def keys(self, memory: tf.Tensor) -> tf.Tensor:
-        """What queries are compared with, worked out once for a source: [B, S, D] → [B, S, U]."""
-        return self.of_memory(memory)
-
-    def call(
-        self, queries: tf.Tensor, keys: tf.Tensor, memory: tf.Tensor, lengths: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attends.
-
-        Args:
-            queries: float [B, T, U].
-            keys: float [B, S, U], of `keys`.
-            memory: float [B, S, D], right-padded.
-            lengths: int32 [B], the real steps of the memory, each from 1 to S.
-
-        Returns:
-            contexts [B, T, D], weighted means of the memory; the weights [B, T, S], which sum to 1 over
-            the real steps and are 0 on padding.
-        """
-        if self.kind == "additive":
-            compared = tf.tanh(self.of_query(queries)[:, :, tf.newaxis] + keys[:, tf.newaxis])
-            scores = tf.reduce_sum(compared * self.score, axis=3)
-        else:
-            scores = tf.matmul(queries, keys, transpose_b=True)
-        real = tf.sequence_mask(lengths, tf.shape(keys)[1])[:, tf.newaxis]
-        weights = tf.nn.softmax(tf.where(real, scores, scores.dtype.min))
-        return tf.matmul(weights, memory), weights
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return {**super().get_config(), "kind": self.kind, "units": self.units}
-
-
-@keras.saving.register_keras_serializable("textrnn")
-class Seq2Seq(keras.Model):
+class Seq2Seq(Network):
     """Embedding and recurrent encoder; recurrent decoder, attention, attentional state, softmax.
 
-    The attentional state h̃ = tanh(W [context; hidden state]) (Luong et al. 2015, equation 5) is what the
-    next token is predicted from. Without attention the context is the encoder's final output at every
-    step, which each step of the decoder also reads (Cho et al. 2014).
+    The attentional state h̃ = tanh(W [context; hidden state]) (Luong et al. 2015, equation 5) predicts the
+    next token. Without attention the context is the encoder's final output at every
+    step, which is also an input of each step of the decoder (Cho et al. 2014).
     """
+
+    settings_class = Seq2SeqSettings
+    settings: Seq2SeqSettings
 
     def __init__(
         self,
+        settings: Seq2SeqSettings,
         *,
         source_vocabulary_size: int,
         target_vocabulary_size: int,
-        embedding_size: int,
-        cell: Cell,
-        units: int,
-        layers: int = 1,
-        bidirectional: bool = True,
-        merge_mode: MergeMode = "concat",
-        attention: AttentionKind = "multiplicative",
-        input_feeding: bool = True,
         shared: bool = False,
-        tie_embeddings: bool = True,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        activation: str = "tanh",
         **options: Any,
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            source_vocabulary_size: number of the source's token ids, the special ones included.
-            target_vocabulary_size: number of the target's.
-            embedding_size: width of a token's vector.
-            cell: `simple`, `gru` or `lstm`, of encoder and decoder.
-            units: width of the hidden state, of each direction of the encoder and of the decoder.
-            layers: recurrent layers of the encoder, and of the decoder; at least 1.
-            bidirectional: whether each layer of the encoder also reads backwards.
-            merge_mode: how two directions are joined.
-            attention: `additive`, `multiplicative` or `none`.
-            input_feeding: whether a step of the decoder also reads the attentional state of the step before
-                (Luong et al. 2015, section 3.3).
-            shared: whether source and target share one table of embeddings, which asks for one vocabulary.
-            tie_embeddings: whether the target's embeddings are also the output matrix (Press and Wolf
-                2017); the attentional state then has their width, else that of the hidden state.
-            dropout: share dropped of embedding features, between layers, of the encoder's outputs, of the
-                attentional state before the output and where it is fed to the next step.
-            recurrent_dropout: share of the encoder's hidden state dropped at each step.
-            word_dropout: share of tokens, of source and target, read as unknown in training.
-            activation: of the recurrent layers.
+            settings: hyper-parameters. `dropout` applies to embeddings, between layers, to the outputs of the
+                encoder, to the attentional state before the output layer and where it is fed to the next
+                step; `recurrent_dropout` to the encoder only. With `tie_embeddings` the attentional state has
+                the size of the embeddings (Press and Wolf 2017), else that of the hidden state.
+            source_vocabulary_size: number of token ids of the source, including the special ones.
+            target_vocabulary_size: the same of the target.
+            shared: whether source and target share one embedding, which needs one vocabulary for both.
             options: of `keras.Model`.
         """
         if shared and source_vocabulary_size != target_vocabulary_size:
@@ -178,74 +64,54 @@ class Seq2Seq(keras.Model):
                 "shared embeddings need one vocabulary, got sizes "
                 f"{source_vocabulary_size} and {target_vocabulary_size}"
             )
-        if layers < 1:
-            raise ValueError(f"layers is at least 1, got {layers}")
-        super().__init__(**options)
-        self.settings: dict[str, Any] = {
+        arguments = {
             "source_vocabulary_size": source_vocabulary_size,
             "target_vocabulary_size": target_vocabulary_size,
-            "embedding_size": embedding_size,
-            "cell": cell,
-            "units": units,
-            "layers": layers,
-            "bidirectional": bidirectional,
-            "merge_mode": merge_mode,
-            "attention": attention,
-            "input_feeding": input_feeding,
             "shared": shared,
-            "tie_embeddings": tie_embeddings,
-            "dropout": dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "word_dropout": word_dropout,
-            "activation": activation,
         }
-        self.input_feeding = input_feeding
-        self.attentional_size = embedding_size if tie_embeddings else units
+        super().__init__(settings, arguments, **options)
+        units, layers, dropout = settings.units, settings.layers, settings.dropout
+        self.cell = get_cell(settings.cell)
+        self.shared = shared
+        self.input_feeding = settings.input_feeding
+        self.attentional_size = settings.embedding_size if settings.tie_embeddings else units
 
         def embedding(size: int, name: str) -> Embedding:
-            return Embedding(size, embedding_size, name=name)
+            return Embedding(size, settings.embedding_size, name=name)
 
-        self.source_word_dropout = WordDropout(word_dropout, name="source_word_dropout")
-        self.target_word_dropout = WordDropout(word_dropout, name="target_word_dropout")
+        self.source_word_dropout = WordDropout(settings.word_dropout, name="source_word_dropout")
+        self.target_word_dropout = WordDropout(settings.word_dropout, name="target_word_dropout")
         self.target_embedding = embedding(target_vocabulary_size, "target_embedding")
         self.source_embedding = (
             self.target_embedding if shared else embedding(source_vocabulary_size, "source_embedding")
         )
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
-        self.encoder = RecurrentStack(
-            cell=cell,
-            units=units,
-            layers=layers,
-            bidirectional=bidirectional,
-            merge_mode=merge_mode,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            activation=activation,
-            name="encoder",
-        )
-        self.bridge = keras.layers.Dense(layers * _STATES[cell] * units, activation="tanh", name="bridge")
+        self.encoder = RecurrentStack(settings, name="encoder")
+        self.bridge = keras.layers.Dense(layers * self.cell.states * units, activation="tanh", name="bridge")
         self.decoder = [
-            CELLS[cell](units, activation=activation, return_sequences=True, name=f"decoder_{i}")
-            for i in range(layers)
+            recurrent_layer(settings, recurrent_dropout=0.0, name=f"decoder_{i}") for i in range(layers)
         ]
-        self.attention = None if attention == "none" else Attention(attention, units, name="attention")
+        self.attention = (
+            None if settings.attention == "none" else Attention(settings.attention, units, name="attention")
+        )
         self.attentional = keras.layers.Dense(
             self.attentional_size, activation="tanh", use_bias=False, name="attentional"
         )
         self.head = (
             None
-            if tie_embeddings
+            if settings.tie_embeddings
             else keras.layers.Dense(target_vocabulary_size, use_bias=False, name="head")
         )
 
     def build(self, *_: Any, **__: Any) -> None:
-        """Creates all weights; shapes follow from the arguments alone."""
-        units, width = self.settings["units"], self.settings["embedding_size"]
+        """Create all weights; their shapes follow from settings and arguments alone."""
+        units, width = self.settings.units, self.settings.embedding_size
         self.target_embedding.build((None, None))
-        if not self.settings["shared"]:
+        if not self.shared:
             self.source_embedding.build((None, None))
         self.encoder.build((None, None, width))
         memory = self.encoder.output_size
+        assert memory is not None
         self.bridge.build((None, memory))
         if self.attention:
             self.attention.build((None, None, memory))
@@ -260,16 +126,16 @@ class Seq2Seq(keras.Model):
         if self.head:
             self.head.build((None, None, self.attentional_size))
         self.bias = self.add_weight(
-            shape=(self.settings["target_vocabulary_size"],), initializer="zeros", name="output_bias"
+            shape=(self.arguments["target_vocabulary_size"],), initializer="zeros", name="output_bias"
         )
         self.built = True
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`; a decoder goes step by step with any host's kernels."""
+        """Make the encoder portable, see `RecurrentStack.make_portable`; decoding steps already are."""
         self.encoder.make_portable()
 
     def cudnn_layers(self) -> int:
-        """See `RecurrentStack.cudnn_layers`; the encoder's."""
+        """Return the number of `RecurrentStack.cudnn_layers` of the encoder."""
         return self.encoder.cudnn_layers()
 
     def call(
@@ -279,15 +145,14 @@ class Seq2Seq(keras.Model):
         target_ids: tf.Tensor,
         training: bool = False,
     ) -> tf.Tensor:
-        """Scores of each next token, given the ones before it (teacher forcing).
+        """Return the logits of each next token, given the ones before it (teacher forcing).
 
         Args:
             source_ids: int32 [B, S], right-padded.
             source_lengths: int32 [B], each from 1 to S.
-            target_ids: int32 [B, T], what the decoder reads: `text.END_ID` first, then the target's tokens
-                but for its last one, right-padded; their lengths need not be known, since no step depends on
-                those behind it.
-            training: whether dropout is on.
+            target_ids: int32 [B, T], the inputs of the decoder: `END_ID` first, then the target's tokens
+                except the last one, right-padded; no lengths are needed, since no step depends on later ones.
+            training: whether to apply dropout.
 
         Returns:
             logits float [B, T, V]; meaningless beyond a row's length.
@@ -300,26 +165,26 @@ class Seq2Seq(keras.Model):
         return self._logits(self.dropout(run(embedded, state, masks), training=training))
 
     def encode(self, source_ids: tf.Tensor, source_lengths: tf.Tensor, training: bool = False) -> State:
-        """Reads the source.
+        """Encode the source.
 
         Args:
             source_ids: int32 [B, S], right-padded.
             source_lengths: int32 [B], each from 1 to S.
-            training: whether dropout is on.
+            training: whether to apply dropout.
 
         Returns:
-            the state in which `step` begins, nested tensors with B rows, of these entries: `hidden`, the
+            the state before the first `step`, nested tensors with B rows, with these entries: `hidden`, the
             decoder's; `attentional` [B, A]; without attention, `context` [B, D]; with it, `memory`
             [B, S, D], `keys` [B, S, U] and `lengths` [B] of the source, `attention` [B, S], the last
             step's weights, and `coverage` [B, S], their sum over all steps, but 1 on padding, which
-            asks for no more. Those in `FIXED` never change.
+            needs no more. Those in `FIXED` never change.
         """
         embedded = self.source_embedding(self.source_word_dropout(source_ids, training=training))
         memory, final = self.encoder(
             self.dropout(embedded, training=training), source_lengths, training=training
         )
-        count = _STATES[self.settings["cell"]]
-        parts = tf.split(self.bridge(final), self.settings["layers"] * count, axis=1)
+        count = self.cell.states
+        parts = tf.split(self.bridge(final), self.settings.layers * count, axis=1)
         rows = tf.shape(source_ids)[0]
         state: State = {
             "hidden": tuple(tuple(parts[i : i + count]) for i in range(0, len(parts), count)),
@@ -339,10 +204,10 @@ class Seq2Seq(keras.Model):
         }
 
     def step(self, token_ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """One step of decoding.
+        """Run one step of decoding.
 
         Args:
-            token_ids: int32 [N], the token before; `text.END_ID` at the first step.
+            token_ids: int32 [N], the previous token; `END_ID` at the first step.
             state: of `encode` or of the step before, with N rows.
 
         Returns:
@@ -352,15 +217,15 @@ class Seq2Seq(keras.Model):
         return self._logits(state["attentional"]), state
 
     def _masks(self, rows: tf.Tensor, dtype: tf.DType, training: bool) -> list[tf.Tensor] | None:
-        """Dropout that is one for all steps of a row (Gal and Ghahramani 2016): fed state, layers' inputs."""
-        if not training or not self.settings["dropout"]:
+        """Return dropout masks of fed state and layers, one for all steps (Gal and Ghahramani 2016)."""
+        if not training or not self.settings.dropout:
             return None
-        widths = [self.attentional_size] + [self.settings["units"]] * (self.settings["layers"] - 1)
+        widths = [self.attentional_size] + [self.settings.units] * (self.settings.layers - 1)
         ones = (tf.ones([rows, width], dtype) for width in widths)
         return [self.dropout(each, training=True) for each in ones]
 
     def _fed_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
-        """Attentional states [B, T, A], step by step."""
+        """Return the attentional states [B, T, A], computed step by step."""
         steps = tf.shape(embedded)[1]
         by_step = tf.transpose(embedded, [1, 0, 2])
         fixed: State = {name: state[name] for name in FIXED if name in state}
@@ -379,7 +244,7 @@ class Seq2Seq(keras.Model):
         return tf.transpose(outputs.stack(), [1, 0, 2])
 
     def _free_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
-        """Attentional states [B, T, A], all steps of a layer at once: nothing is fed back."""
+        """Return the attentional states [B, T, A], all steps of a layer at once: nothing is fed back."""
         steps = tf.shape(embedded)[1]
         sequences = embedded
         if not self.attention:
@@ -394,7 +259,7 @@ class Seq2Seq(keras.Model):
         return self.attentional(tf.concat([contexts, sequences], axis=2))
 
     def _advance(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> State:
-        """The state after one step that reads embedded tokens [N, E]."""
+        """Return the state after one step with embedded tokens [N, E]."""
         inputs = [embedded]
         if not self.attention:
             inputs.append(state["context"])
@@ -422,19 +287,10 @@ class Seq2Seq(keras.Model):
         return state
 
     def _logits(self, attentional: tf.Tensor) -> tf.Tensor:
-        """Scores of all tokens: [..., A] → [..., V]."""
-        # Outside of `call` Keras does not cast weights to the type that is computed in.
+        """Return the logits of all tokens: [..., A] → [..., V]."""
+        # Outside of `call` Keras does not cast weights to the compute dtype.
         bias = tf.cast(self.bias, attentional.dtype)
         if self.head:
             return self.head(attentional) + bias
         table = tf.cast(self.target_embedding.embeddings, attentional.dtype)
         return keras.ops.matmul(attentional, tf.transpose(table)) + bias
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this model again, which computes in whatever type is then the default.
-
-        Its layers do so anyway: what was trained in half precision is served in float32.
-        """
-        config = super().get_config()
-        config.pop("dtype", None)
-        return {**config, **self.settings}

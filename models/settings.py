@@ -1,7 +1,8 @@
 """Hyper-parameters of the networks: typed, frozen and checked, without importing TensorFlow.
 
-Each network takes one of these objects, and an application can use the same class as a section of its
-configuration. A new hyper-parameter of a recurrent layer is a field here and its use in the layer.
+Each network takes one of these objects. An application can use the same class, or a subclass, as a section of
+its configuration. A new hyper-parameter of a recurrent layer is a field here and its use in
+`models.layers.recurrent.recurrent_layer`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+
+from models.layers.cells import CELLS
+from models.layers.poolings import POOLINGS
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -42,13 +46,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-
-CELLS = {"simple": None, "gru": None, "lstm": None}
-POOLINGS = {"last": None, "max": None, "mean": None, "max_mean": None, "attention": None}
+    @classmethod
+    def of(cls, section: object) -> Self:
+        """Return the fields of this class, by name, of an object that has at least these attributes."""
+        return cls(**{name: getattr(section, name) for name in cls.model_fields})
 
 
 class RecurrentSettings(Settings):
-    """A stack of recurrent layers that read forwards."""
+    """A stack of forward recurrent layers."""
 
     cell: Annotated[str, OneOf(CELLS)] = Field("lstm", description="type of recurrent cell")
     units: Positive = Field(64, description="size of the hidden state of each direction")
@@ -61,16 +66,16 @@ class RecurrentSettings(Settings):
 
 
 class BidirectionalSettings(RecurrentSettings):
-    """A stack of recurrent layers that read in one direction or both."""
+    """A stack of recurrent layers in one direction or both."""
 
-    bidirectional: bool = Field(True, description="also read each text backwards")
+    bidirectional: bool = Field(True, description="add a backward direction to each layer")
     merge_mode: Literal["concat", "sum", "mul", "ave"] = Field(
         "concat", description="how the outputs of both directions are combined"
     )
 
 
 class ClassifierSettings(BidirectionalSettings):
-    """A `models.classifier.Classifier`."""
+    """Settings of `models.classifier.Classifier`."""
 
     embedding_size: Positive = Field(64, description="size of the token embeddings")
     word_dropout: Share = Field(0.2, description="probability that a token is replaced by [UNK] in training")
@@ -80,7 +85,7 @@ class ClassifierSettings(BidirectionalSettings):
 
 
 class TaggerSettings(BidirectionalSettings):
-    """A `models.tagger.Tagger`."""
+    """Settings of `models.tagger.Tagger`."""
 
     embedding_size: Positive = Field(64, description="size of the word embeddings")
     word_dropout: Share = Field(0.2, description="probability that a word is replaced by [UNK] in training")
@@ -95,7 +100,7 @@ class TaggerSettings(BidirectionalSettings):
 
 
 class LanguageModelSettings(RecurrentSettings):
-    """A `models.language_model.LanguageModel`."""
+    """Settings of `models.language_model.LanguageModel`."""
 
     layers: Positive = Field(1, description="number of recurrent layers")
     embedding_size: Positive = Field(64, description="size of the token embeddings")
@@ -105,7 +110,7 @@ class LanguageModelSettings(RecurrentSettings):
 
 
 class Seq2SeqSettings(BidirectionalSettings):
-    """A `models.seq2seq.Seq2Seq`."""
+    """Settings of `models.seq2seq.Seq2Seq`."""
 
     layers: Positive = Field(1, description="number of recurrent layers of the encoder and of the decoder")
     embedding_size: Positive = Field(64, description="size of the token embeddings")
@@ -114,7 +119,7 @@ class Seq2SeqSettings(BidirectionalSettings):
         "additive", description="attention of the decoder over the source"
     )
     input_feeding: bool = Field(
-        True, description="feed the attentional state of each step to the next step (Luong et al. 2015)"
+        True, description="pass the attentional state of each step to the next step (Luong et al. 2015)"
     )
     tie_embeddings: bool = Field(
         True, description="share the weights of the target embedding and the output layer"

@@ -1,4 +1,4 @@
-"""Many to many: a text's tokens in, one tag for each out, and if wanted one label for the whole text."""
+"""Many to many: from the tokens of a text to one tag for each, and optionally a label for the whole text."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import tensorflow as tf
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
 from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
-from models.layers.recurrent import Cell, MergeMode, RecurrentStack
+from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
-
-CharacterFeatures = Literal["none", "recurrent", "convolution"]
+from models.losses import token_cross_entropy
+from models.network import Network
+from models.settings import BidirectionalSettings, TaggerSettings
 
 _FILTER_WIDTHS = (2, 3, 4)
 
 
 @keras.saving.register_keras_serializable("textrnn")
 class CharacterEncoder(keras.layers.Layer):
-    """A vector for each word form from its characters.
+    """Encodes each word from its characters.
 
     `recurrent`: the final states of a bidirectional LSTM (Ling et al. 2015; Lample et al. 2016).
     `convolution`: the maxima of filters over 2, 3 and 4 characters (Ma and Hovy 2016).
@@ -35,17 +36,17 @@ class CharacterEncoder(keras.layers.Layer):
         units: int,
         **options: Any,
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            kind: as above.
+            kind: see above.
             vocabulary_size: number of character ids, the special ones included.
             embedding_size: width of a character's vector.
             units: of each direction, or filters of all widths together.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)
-        self.settings: dict[str, Any] = {
+        self.arguments = {
             "kind": kind,
             "vocabulary_size": vocabulary_size,
             "embedding_size": embedding_size,
@@ -57,7 +58,8 @@ class CharacterEncoder(keras.layers.Layer):
         self.output_size = units
         if kind == "recurrent":
             self.recurrent = RecurrentStack(
-                cell="lstm", units=units, layers=1, bidirectional=True, name="recurrent"
+                BidirectionalSettings(cell="lstm", units=units, layers=1, bidirectional=True, dropout=0.0),
+                name="recurrent",
             )
             self.output_size = 2 * units
         elif kind == "convolution":
@@ -69,20 +71,20 @@ class CharacterEncoder(keras.layers.Layer):
             raise ValueError(f"kind is one of recurrent, convolution; got {kind!r}")
 
     def build(self, *_: Any) -> None:
-        """Creates the weights; shapes follow from the arguments alone."""
+        """Create the weights; their shapes follow from the arguments alone."""
         self.embedding.build((None, None))
         for layer in (self.recurrent, *self.filters):
             if layer is not None:
-                layer.build((None, None, self.settings["embedding_size"]))
+                layer.build((None, None, self.arguments["embedding_size"]))
         self.built = True
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`."""
         if self.recurrent is not None:
             self.recurrent.make_portable()
 
     def call(self, characters: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Character ids int32 [U, C], right-padded, and lengths int32 [U] (≥ 1) → float [U, D]."""
+        """Encode words: character ids int32 [U, C], right-padded, lengths int32 [U] (≥ 1) → float [U, D]."""
         embedded = self.embedding(characters)
         if self.recurrent is not None:
             return self.recurrent(embedded, lengths)[1]
@@ -90,7 +92,7 @@ class CharacterEncoder(keras.layers.Layer):
         embedded = tf.where(real, embedded, tf.zeros_like(embedded))
         maxima = []
         for layer in self.filters:
-            # Each filter also sees the edges of a form, as if zeros stood around it.
+            # Each filter also covers the edges of a word, which is padded with zeros.
             edge = layer.kernel_size[0] - 1
             found = layer(tf.pad(embedded, [[0, 0], [edge, edge], [0, 0]]))
             touching = tf.sequence_mask(lengths + edge, tf.shape(found)[1])[:, :, None]
@@ -98,125 +100,80 @@ class CharacterEncoder(keras.layers.Layer):
         return tf.tanh(tf.concat(maxima, axis=-1))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return {**super().get_config(), **self.settings}
+        """Return the arguments that create this layer again."""
+        return {**super().get_config(), **self.arguments}
 
 
 @keras.saving.register_keras_serializable("textrnn")
-class Tagger(keras.Model):
-    """Embeddings of words and their characters, dropout, recurrent layers, dropout, a dense head a token.
+class Tagger(Network):
+    """Word embeddings and character features, dropout, recurrent layers, dropout, a dense head a token.
 
     A CRF may score the tags of a sentence together (Huang et al. 2015). With sentence labels, the maximum
-    and the mean of what the head reads feed a second head, and both learn together (Liu and Lane 2016).
-    With `layers=0` each token is tagged by itself, to compare with.
+    and the mean of the inputs of the head are the input of a second head; both are trained together (Liu and
+    Lane 2016).
+    With `layers=0` each token is tagged by itself, as a baseline.
     """
+
+    settings_class = TaggerSettings
+    settings: TaggerSettings
 
     def __init__(
         self,
+        settings: TaggerSettings,
         *,
         vocabulary_size: int,
         tags: int,
-        embedding_size: int,
-        cell: Cell,
-        units: int,
         labels: int = 0,
-        character_features: CharacterFeatures = "none",
         character_vocabulary_size: int = 0,
-        character_embedding_size: int = 32,
-        character_units: int = 50,
-        layers: int = 1,
-        bidirectional: bool = True,
-        merge_mode: MergeMode = "concat",
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        activation: str = "tanh",
-        crf: bool = False,
         allowed: Allowed | None = None,
         **options: Any,
     ) -> None:
-        """Makes the layers.
+        """Create the layers.
 
         Args:
-            vocabulary_size: number of token ids, the special ones included.
+            settings: hyper-parameters.
+            vocabulary_size: number of word ids, including the special ones.
             tags: number of tags K.
-            embedding_size: width of a token's vector.
-            cell: `simple`, `gru` or `lstm`.
-            units: width of the hidden state, of each direction.
             labels: number of sentence labels; 0 for none.
-            character_features: how a word's characters are read, see `CharacterEncoder`.
-            character_vocabulary_size: number of character ids, the special ones included.
-            character_embedding_size: width of a character's vector.
-            character_units: of each direction, or filters of all widths together.
-            layers: recurrent layers; 0 for none.
-            bidirectional: whether each layer also reads backwards.
-            merge_mode: how two directions are joined.
-            dropout: share dropped of a token's features, between layers, and before the heads.
-            recurrent_dropout: share of the hidden state dropped at each step.
-            word_dropout: share of tokens read as unknown in training; their characters stay.
-            activation: of the recurrent layers over the tokens.
-            crf: whether tags are scored together.
-            allowed: start [K], step [K, K] (from, to) and end [K] of bool: what decoding keeps to, with
-                a CRF or without; nothing is forbidden by default.
+            character_vocabulary_size: number of character ids, including the special ones.
+            allowed: start [K], step [K, K] (from, to) and end [K] of bool: the tag sequences that decoding
+                may return, with a CRF or without; None allows all.
             options: of `keras.Model`.
         """
-        super().__init__(**options)
-        self.settings: dict[str, Any] = {
+        arguments = {
             "vocabulary_size": vocabulary_size,
             "tags": tags,
-            "embedding_size": embedding_size,
-            "cell": cell,
-            "units": units,
             "labels": labels,
-            "character_features": character_features,
             "character_vocabulary_size": character_vocabulary_size,
-            "character_embedding_size": character_embedding_size,
-            "character_units": character_units,
-            "layers": layers,
-            "bidirectional": bidirectional,
-            "merge_mode": merge_mode,
-            "dropout": dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "word_dropout": word_dropout,
-            "activation": activation,
-            "crf": crf,
             "allowed": as_lists(allowed),
         }
-        self.word_dropout = WordDropout(word_dropout, name="word_dropout")
-        self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
+        super().__init__(settings, arguments, **options)
+        self.labels = labels
+        self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
+        self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.character_encoder: CharacterEncoder | None = None
-        if character_features != "none":
+        if settings.character_features != "none":
             self.character_encoder = CharacterEncoder(
-                character_features,
+                settings.character_features,
                 vocabulary_size=character_vocabulary_size,
-                embedding_size=character_embedding_size,
-                units=character_units,
+                embedding_size=settings.character_embedding_size,
+                units=settings.character_units,
                 name="character_encoder",
             )
-        self.feature_dropout = keras.layers.Dropout(dropout, name="feature_dropout")
-        self.recurrent = RecurrentStack(
-            cell=cell,
-            units=units,
-            layers=layers,
-            bidirectional=bidirectional,
-            merge_mode=merge_mode,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            activation=activation,
-            name="recurrent",
-        )
-        self.head_dropout = keras.layers.Dropout(dropout, name="head_dropout")
+        self.feature_dropout = keras.layers.Dropout(settings.dropout, name="feature_dropout")
+        self.recurrent = RecurrentStack(settings, name="recurrent")
+        self.head_dropout = keras.layers.Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(tags, name="head")
-        self.crf = CRF(tags, allowed=allowed, name="crf") if crf else None
+        self.crf = CRF(tags, allowed=allowed, name="crf") if settings.crf else None
         self.forbidden = None if allowed is None else forbidding(allowed)
         if labels:
             self.pooling = Pooling("max_mean", name="pooling")
-            self.label_dropout = keras.layers.Dropout(dropout, name="label_dropout")
+            self.label_dropout = keras.layers.Dropout(settings.dropout, name="label_dropout")
             self.label_head = keras.layers.Dense(labels, name="label_head")
 
     def build(self, *_: Any, **__: Any) -> None:
-        """Creates all weights; shapes follow from the arguments alone."""
-        width = self.settings["embedding_size"]
+        """Create all weights; their shapes follow from settings and arguments alone."""
+        width = self.settings.embedding_size
         self.embedding.build((None, None))
         if self.character_encoder is not None:
             self.character_encoder.build()
@@ -226,19 +183,19 @@ class Tagger(keras.Model):
         self.head.build((None, None, width))
         if self.crf is not None:
             self.crf.build()
-        if self.settings["labels"]:
+        if self.labels:
             self.pooling.build((None, None, width))
-            self.label_head.build((None, 2 * width))
+            self.label_head.build((None, self.pooling.output_size(width)))
         self.built = True
 
     def make_portable(self) -> None:
-        """See `RecurrentStack.make_portable`."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`."""
         self.recurrent.make_portable()
         if self.character_encoder is not None:
             self.character_encoder.make_portable()
 
     def cudnn_layers(self) -> int:
-        """See `RecurrentStack.cudnn_layers`; those over characters count."""
+        """Return the number of `RecurrentStack.cudnn_layers`, including those over characters."""
         stacks = [self.recurrent]
         if self.character_encoder is not None and self.character_encoder.recurrent is not None:
             stacks.append(self.character_encoder.recurrent)
@@ -253,18 +210,18 @@ class Tagger(keras.Model):
         character_lengths: tf.Tensor | None = None,
         training: bool = False,
     ) -> dict[str, tf.Tensor]:
-        """Scores.
+        """Return scores.
 
-        The characters of each distinct word form of a batch are read once; without character features
-        the last three may be left out.
+        The characters of each distinct word of a batch are encoded once. Without character features the last
+        three arguments may be omitted.
 
         Args:
             token_ids: int32 [B, T], right-padded.
             lengths: int32 [B], each from 1 to T.
-            forms: int32 [B, T], which row of `characters` spells a token; any row for padding.
+            forms: int32 [B, T], the row of `characters` for each token; any row for padding.
             characters: int32 [U, C], character ids, right-padded.
             character_lengths: int32 [U], each from 1 to C.
-            training: whether dropout is on.
+            training: whether to apply dropout.
 
         Returns:
             `emissions` float [B, T, K], the scores of each token's tags (meaningless beyond a row's
@@ -277,20 +234,29 @@ class Tagger(keras.Model):
         features = self.feature_dropout(features, training=training)
         sequences, final = self.recurrent(features, lengths, training=training)
         outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}
-        if self.settings["labels"]:
+        if self.labels:
             pooled = self.pooling(sequences, final, lengths)
             outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))
         return outputs
 
-    def tag_losses(self, outputs: dict[str, tf.Tensor], tags: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """The negative log-probability of each row's tags; divide by real tokens for a mean.
+    def tag_losses(
+        self,
+        outputs: dict[str, tf.Tensor],
+        tags: tf.Tensor,
+        lengths: tf.Tensor,
+        label_smoothing: float = 0.0,
+    ) -> tf.Tensor:
+        """Return the loss of each row's tags, in nats; divide by the number of real tokens for a mean.
 
-        With a CRF that of the tags together, else the sum of the cross entropies of real tokens.
+        With a CRF it is the negative log-probability of the tag sequence, else the sum of the cross-entropies
+        of real tokens.
 
         Args:
             outputs: of `call`.
             tags: int32 [B, T]; beyond a row's length any tag.
             lengths: int32 [B].
+            label_smoothing: as of `models.losses.cross_entropy`; a CRF ignores it: its targets are whole
+                sequences.
 
         Returns:
             float32 [B].
@@ -298,12 +264,11 @@ class Tagger(keras.Model):
         emissions = tf.cast(outputs["emissions"], tf.float32)
         if self.crf is not None:
             return -self.crf.log_likelihood(emissions, tags, lengths)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tags, logits=emissions)
         real = tf.sequence_mask(lengths, tf.shape(tags)[1])
-        return tf.reduce_sum(tf.where(real, losses, 0.0), axis=1)
+        return tf.reduce_sum(token_cross_entropy(emissions, tags, real, label_smoothing), axis=1)
 
     def decode(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
-        """The best tags of each row, of those allowed.
+        """Return the best allowed tags of each row.
 
         Args:
             outputs: of `call`.
@@ -321,7 +286,7 @@ class Tagger(keras.Model):
         return tf.where(tf.sequence_mask(lengths, tf.shape(tags)[1]), tags, 0)
 
     def tag_probabilities(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
-        """The probability of each tag of each token, over all allowed tags of the row.
+        """Return the probability of each tag of each token, over all allowed tag sequences of the row.
 
         Args:
             outputs: of `call`.
@@ -337,7 +302,3 @@ class Tagger(keras.Model):
             return marginals(emissions, lengths, *self.forbidden)
         real = tf.sequence_mask(lengths, tf.shape(emissions)[1])[:, :, None]
         return tf.where(real, tf.nn.softmax(emissions), 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this model again."""
-        return {**super().get_config(), **self.settings}

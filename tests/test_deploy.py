@@ -17,7 +17,6 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from app.artifacts.warmup import BATCH_SIZES
 from app.serving.options import Batching
-from app.tasks import TASKS, get_task
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -149,14 +148,6 @@ def test_batching() -> None:
     assert config.HasField("batch_timeout_micros")  # or the server's own default would hold
     assert not config.pad_variable_length_inputs
     assert not config.allowed_batch_sizes
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_what_may_be_batched(task: str) -> None:
-    """The documentation names the signatures that an export's manifest does."""
-    (row,) = re.findall(rf"^\| {task} \| (.*?) \|", DOCS, re.MULTILINE)
-
-    assert tuple(re.findall(r"`(\w+)`", row)) == get_task(task).batched
 
 
 def test_monitoring() -> None:

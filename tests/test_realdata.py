@@ -20,7 +20,7 @@ from app.export import export
 from app.prediction.loading import load_predictor
 from app.train import train
 from data.prepared import Dataset
-from models.text import locate
+from models.text.locate import locate
 
 DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 

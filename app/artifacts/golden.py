@@ -1,4 +1,4 @@
-"""The golden set of an export: hard texts, and what the model answered to them when it was exported."""
+"""The golden set of an export: hard texts, and the outputs of the model when it was exported."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from app.artifacts.replay import Arrays, difference, encoded
 GOLDEN = Path("assets.extra", "golden.jsonl")
 MAIN = "serving_default"
 NOISE, SLACK = 1e-4, 10.0
-"""Share by which weights are changed to see what rounding decides, a thousand times that of float32; and how
-many times as far as in `verify` numbers may then be apart."""
+"""Relative change of the weights that finds outputs which depend on rounding, a thousand times the rounding
+of float32; and how much larger than in `verify` the tolerance is for it."""
 SHORT = 100
-"""Bytes of a text that all signatures are asked about; the longer ones, which take most time, only `MAIN`."""
+"""Largest size in bytes of texts for all signatures; longer ones, which are slow, only `MAIN` gets."""
 
 
 def write_golden(
@@ -30,34 +30,34 @@ def write_golden(
     examples: Mapping[str, Examples],
     texts: Mapping[str, bytes],
 ) -> None:
-    """Asks a model each text alone, and writes down what it answers: `MAIN` all, the others the short ones.
+    """Call a model with one text at a time, and write its outputs to the golden set.
 
-    A case is settled unless rounding decides it, which differs in a batch and on another machine: a search
-    finds two texts equally likely, or the state of a network that reads one character thousands of times
-    turns chaotic (Bertschinger and Natschläger 2004), and what differed by 1e-7 differs by 1. So each case is
-    asked again while all weights are a very little larger or smaller.
+    `MAIN` gets all texts, the other signatures get the short ones.
+
+    A case is settled unless its outputs depend on rounding, which differs between batches and between
+    machines: a search finds two texts equally likely, or the state of a network that reads one character
+    thousands of times is chaotic (Bertschinger and Natschläger 2004), so that a difference of 1e-7 grows
+    to 1. Each case is therefore computed again with all weights slightly larger and slightly smaller.
 
     Args:
         directory: of the export.
-        signatures: says which inputs apply to all rows.
-        loaded: the SavedModel as it is loaded from there; its weights are not what they were afterwards.
-        examples: the inputs of its signatures for a text.
-        texts: by their names.
+        signatures: say which inputs apply to all rows of a call.
+        loaded: the SavedModel loaded from there. Its weights are changed.
+        examples: make the inputs of each signature from texts.
+        texts: by name.
     """
     cases = []
     for name in sorted(examples):
-        asked = {text: value for text, value in texts.items() if name == MAIN or len(value) <= SHORT}
-        for text, value in asked.items():
+        chosen = {text: value for text, value in texts.items() if name == MAIN or len(value) <= SHORT}
+        for text, value in chosen.items():
             inputs = examples[name]([value])
-            cases.append((text, name, inputs, _asked(loaded, name, inputs)))
+            cases.append((text, name, inputs, _outputs(loaded, name, inputs)))
     unsettled = _decided_by_rounding(loaded, cases)
     path = directory / GOLDEN
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for text, name, inputs, outputs in cases:
-            shared = {
-                key for key, value in inputs.items() if key in signatures[name].shared or not value.shape
-            }
+            shared = set(signatures[name].shared)
             case = {
                 "name": text,
                 "signature": name,
@@ -69,25 +69,25 @@ def write_golden(
             file.write(json.dumps(case) + "\n")
 
 
-def _asked(loaded: Any, name: str, inputs: Inputs) -> Arrays:
-    fed = {key: tf.constant(value) for key, value in inputs.items()}
-    return {key: value.numpy() for key, value in loaded.signatures[name](**fed).items()}
+def _outputs(loaded: Any, name: str, inputs: Inputs) -> Arrays:
+    tensors = {key: tf.constant(value) for key, value in inputs.items()}
+    return {key: value.numpy() for key, value in loaded.signatures[name](**tensors).items()}
 
 
 def _decided_by_rounding(
     loaded: Any, cases: Sequence[tuple[str, str, Inputs, Arrays]]
 ) -> set[tuple[str, str]]:
-    """The cases, by text and signature, whose answers are others once the weights are a little different."""
+    """Return the cases, by text and signature, whose outputs change with slightly different weights."""
     found: set[tuple[str, str]] = set()
-    chance = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     weights = [(v, v.numpy()) for v in loaded.weights if v.dtype.is_floating]
-    noise = [chance.standard_normal(value.shape) for _, value in weights]
-    for size in (NOISE, -NOISE):  # one of both favours the text that was not chosen
+    noise = [generator.standard_normal(value.shape) for _, value in weights]
+    for size in (NOISE, -NOISE):  # one of the two favours the text that was not chosen
         for (variable, value), of_weight in zip(weights, noise, strict=True):
             variable.assign((value * (1 + size * of_weight)).astype(value.dtype))
         for text, name, inputs, outputs in cases:
-            answer = _asked(loaded, name, inputs)
-            if any(difference(answer[key], value, slack=SLACK) is None for key, value in outputs.items()):
+            changed = _outputs(loaded, name, inputs)
+            if any(difference(changed[key], value, slack=SLACK) is None for key, value in outputs.items()):
                 found.add((text, name))
     return found
 

@@ -1,17 +1,17 @@
-"""Texts that models trip over."""
+"""Hard texts for the golden set."""
 
 from __future__ import annotations
 
 LONG = 10_000
-"""Tokens of the longest one."""
+"""Number of tokens of the longest text."""
 
 
 def hard_texts(tokens: str, longest: bytes = b"") -> dict[str, bytes]:
-    """At least forty texts, each for a reason that its name gives.
+    """Return at least forty texts by names that say what is hard about them.
 
     Args:
-        tokens: what the model reads: word, char, byte or subword.
-        longest: of the texts that it was trained on.
+        tokens: kind of the model's tokens: word, char, byte or subword.
+        longest: the longest training text, if it is to be included.
     """
     texts = {
         "empty": "",

@@ -85,7 +85,7 @@ class ExportManifest(Manifest):
     config: dict[str, Any]
     """The configuration of the run, without paths."""
     preprocessing: dict[str, Any]
-    """What is known about inputs and outputs beside the graph: labels, tags, tag scheme, …"""
+    """Facts and vocabularies that describe inputs and outputs: labels, tags, tag scheme, …"""
     signatures: dict[str, SignatureManifest]
 
 
@@ -107,7 +107,7 @@ def read_manifest(path: Path, kind: type[_Kind]) -> _Kind:
     text = path.read_bytes()
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotAManifestError(f"{path}: not JSON: {error}") from None
     if not isinstance(found, dict) or "task" not in found:
         raise NotAManifestError(f"{path}: not a manifest of textrnn")
@@ -122,6 +122,24 @@ def read_manifest(path: Path, kind: type[_Kind]) -> _Kind:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise UserError(f"{path}: {where}: {problem['msg']}") from None
+
+
+def read_export_manifest(directory: Path) -> ExportManifest:
+    """Read the manifest of an export.
+
+    Args:
+        directory: of one version.
+
+    Raises:
+        UserError: the directory has no manifest, or it is damaged or of an unsupported format.
+    """
+    try:
+        return read_manifest(directory / EXPORT_MANIFEST, ExportManifest)
+    except OSError:
+        raise UserError(
+            f"{directory} is not an export: it has no {EXPORT_MANIFEST}. "
+            "Pass a directory created by 'textrnn export'."
+        ) from None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -1,7 +1,7 @@
-"""Which operations the graphs of a SavedModel hold, found without loading it.
+"""Operations of the graphs of a SavedModel, found without loading it.
 
-A SavedModel is code: what loads one and asks it runs its graph, and a graph can read and write files, start
-Python and talk to hosts. What computes answers from texts needs none of that.
+A SavedModel is code: calling it runs its graph, and a graph can read and write files, run Python and open
+network connections. Computing predictions from texts needs none of these.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.framework import op_def_registry
 
 from app.artifacts.saved_model import SAVED_MODEL, functions_in, node_of, read_saved_model
+from data.errors import UserError
 
 _OTHER_GRAPHS = ("saved_model.pbtxt", "saved_model.cpb")
-"""Files that some loaders read in place of `saved_model.pb`."""
+"""Files that some loaders read instead of `saved_model.pb`."""
 
 _FAMILIES = {
     "constants, arguments, and what only passes values on": """
@@ -85,40 +86,48 @@ _FAMILIES = {
         VarIsInitializedOp""",
 }
 ALLOWED = frozenset(operation for family in _FAMILIES.values() for operation in family.split())
-"""Core operations that compute: none of them knows files, hosts, processes or the time, shows memory that
-nothing was written to, or changes a variable."""
+"""Core operations that compute: none of them accesses files, hosts, processes or the clock, exposes
+uninitialized memory, or changes a variable."""
 
 _RESTORING = frozenset({"RestoreV2", "AssignVariableOp"})
 _SAVING = frozenset({"SaveV2", "MergeV2Checkpoints", "ShardedFilename"})
 _CALLS = ("StatefulPartitionedCall", "PartitionedCall")
 
 
+def check_operations(directory: Path) -> None:
+    """Refuse a SavedModel whose graphs have operations that are not allowed.
+
+    Raises:
+        UserError: names them; or there is no SavedModel.
+    """
+    if found := forbidden_operations(directory):
+        raise UserError(f"{directory}: the graph has operations that are not allowed: {'; '.join(found)}")
+
+
 def forbidden_operations(directory: Path) -> list[str]:
-    """What in the graphs of a SavedModel computes no answer, a line for each.
+    """Return a line for each operation of a SavedModel that is not allowed.
 
     All nodes of all graphs and of all their functions are compared with a list of allowed operations, whether
-    a signature leads to them or not: what is not on the list, known or not, is named. The file is parsed and
-    nothing in it is run or loaded.
+    a signature uses them or not. The file is parsed; nothing in it is run or loaded.
 
-    Every SavedModel has two functions that do work with files: one restores its variables when it is loaded,
-    one can save them. Their operations are allowed there and only there, and such a function only where the
-    graph can use it for nothing else: it is the one that the saver names, what runs it is a single call
-    that nothing depends on, the file's name comes from outside of the graph, and nothing else in the
-    SavedModel speaks of it.
+    Every SavedModel has two functions that access files: one restores its variables when it is loaded, one
+    can save them. Their operations are allowed there only, and only if the graph cannot use the function for
+    anything else: the saver names it, a single call that nothing depends on runs it, the name of the file
+    comes from outside of the graph, and nothing else in the SavedModel refers to it.
 
-    A graph without findings may still ask for more time or memory than there is.
+    A graph without findings may still need more time or memory than is available.
 
     Args:
         directory: of the SavedModel.
 
     Returns:
-        the operation, the node and the function that holds it; empty if all is as it should be.
+        a line with operation, node and function each; empty if all operations are allowed.
 
     Raises:
-        UserError: it is no SavedModel.
+        UserError: it is not a SavedModel.
     """
     found = [
-        f"{name}: some programs read this file in place of {SAVED_MODEL}; expected none beside it"
+        f"{name}: some programs read this file instead of {SAVED_MODEL}; it must not exist"
         for name in _OTHER_GRAPHS
         if (directory / name).exists()
     ]
@@ -135,7 +144,7 @@ def _findings(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
         for node in nodes:
             if node.op in ALLOWED or node.op in saver.get(name, ()):
                 continue
-            # A function may be an operation too, but never in place of one of TensorFlow.
+                # An operation may be a function of the library, but must not replace one of TensorFlow.
             if node.op in library and op_def_registry.get(node.op) is None:
                 continue
             reason = _reason(node.op)
@@ -146,12 +155,12 @@ def _reason(operation: str) -> str:
     if operation in _RESTORING | _SAVING:
         return "is allowed only in the function that restores or saves the model's own variables"
     if op_def_registry.get(operation) is None:
-        return "is none of TensorFlow's own"
-    return "is not one that computes answers"
+        return "is not an operation of TensorFlow"
+    return "is not allowed in a model"
 
 
 def _bodies(graph: graph_pb2.GraphDef) -> Iterator[tuple[str, Iterable[node_def_pb2.NodeDef]]]:
-    """The nodes of the graph itself, whose name is empty, and of each function."""
+    """Yield the nodes of the graph itself, under an empty name, and of each function."""
     yield "", graph.node
     for function in graph.library.function:
         yield function.signature.name, function.node_def
@@ -161,7 +170,7 @@ def _bodies(graph: graph_pb2.GraphDef) -> Iterator[tuple[str, Iterable[node_def_
 
 
 def _saver_functions(graph: meta_graph_pb2.MetaGraphDef) -> dict[str, frozenset[str]]:
-    """The operations that the functions of the saver may have beside all others, by the function's name."""
+    """Return the additional operations that the functions of the saver may have, by function name."""
     saver = graph.saver_def
     functions: dict[str, list[function_pb2.FunctionDef]] = {}
     for function in graph.graph_def.library.function:
@@ -184,7 +193,7 @@ def _saver_functions(graph: meta_graph_pb2.MetaGraphDef) -> dict[str, frozenset[
 
 
 def _own_call(graph: meta_graph_pb2.MetaGraphDef, name: str, filename: str) -> node_def_pb2.NodeDef | None:
-    """The node that calls a function with the file's name, which is an argument of the graph."""
+    """Return the node that calls a function with the file name, which is an argument of the graph."""
     nodes = {node.name: node for node in graph.graph_def.node}
     call, argument = nodes.get(name), nodes.get(filename)
     if call is None or call.op not in _CALLS or argument is None or argument.op != "Placeholder":
@@ -203,7 +212,7 @@ def _reads_given_file(function: function_pb2.FunctionDef) -> bool:
 
 
 def _functions_named(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
-    """All that may be the name of a function, as often as anything refers to it."""
+    """Yield everything that may be the name of a function, once for each reference."""
     attributes = [function.attr for function in graph.graph_def.library.function]
     for _, nodes in _bodies(graph.graph_def):
         for node in nodes:
@@ -223,7 +232,7 @@ def _functions_named(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
 
 
 def _nodes_named(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
-    """The nodes of the graph that another node, a signature or the initialisation refers to."""
+    """Yield the nodes of the graph that another node, a signature or the initializer refers to."""
     for node in graph.graph_def.node:
         yield from map(node_of, node.input)
     for signature in graph.signature_def.values():

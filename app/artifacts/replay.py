@@ -1,7 +1,7 @@
-"""Answers of a SavedModel to its golden set, in a process that has nothing of this project.
+"""Replays the golden set of a SavedModel in a process that cannot import this project.
 
-This file is run as a program, `python -I alone.py EXPORT GOLDEN`, and refuses to import the project; it
-prints one JSON object. The project itself uses its functions for arrays and no more.
+This file is run as a program, `python -I replay.py EXPORT GOLDEN`, and prints one JSON object. It refuses to
+import the project, which uses only the functions for arrays of this file.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Any
 import numpy as np
 
 ABSOLUTE, RELATIVE = 1e-4, 1e-3
-"""How far a number may be from the golden one: of both together. Texts and whole numbers are equal."""
+"""Tolerance of numbers, the sum of both. Strings and integers must be equal."""
 LARGEST_BATCH = 250_000
-"""Bytes of text, padding counted, that are asked at once. What makes a batch larger is asked in a second one,
-beside as many other texts as there is room for."""
+"""Largest batch in bytes of text, padding included. Texts that would make it larger are run in a second
+batch, together with as many other texts as fit."""
 MOST_LINES = 5
-"""Wrong answers that are described of each way of asking."""
+"""Number of differences that are described for each way of calling."""
 BATCH, SHUFFLED, ALONE, SESSION = "one batch", "shuffled", "one by one", "a TF1 session"
 RECURRENT = ("CudnnRNNV3", "BlockLSTMV2")
 
 Arrays = dict[str, np.ndarray]
 Case = dict[str, Any]
-"""`name`, `signature`, `settled` unless rounding decides the answer, and as arrays `rows`, inputs of one row,
-`shared`, those of all rows, `outputs`."""
+"""`name`, `signature`, `settled` (the outputs do not depend on rounding), and as arrays `rows` (inputs of one
+row), `shared` (inputs of all rows) and `outputs`."""
 
 
 def encoded(array: np.ndarray) -> dict[str, Any]:
-    """An array as JSON; strings are bytes in an array of objects."""
+    """Return an array as JSON; strings are bytes in an array of objects."""
     if array.dtype == object:
         data: Any = [base64.b64encode(value).decode() for value in array.ravel()]
         return {"dtype": "string", "shape": array.shape, "data": data}
@@ -44,7 +44,7 @@ def encoded(array: np.ndarray) -> dict[str, Any]:
 
 
 def decoded(value: Mapping[str, Any]) -> np.ndarray:
-    """The array that `encoded` wrote."""
+    """Return the array that `encoded` returned as JSON."""
     if value["dtype"] == "string":
         found = np.empty(len(value["data"]), object)
         found[:] = [base64.b64decode(item) for item in value["data"]]
@@ -54,7 +54,7 @@ def decoded(value: Mapping[str, Any]) -> np.ndarray:
 
 
 def read_cases(path: str) -> Iterator[Case]:
-    """The cases of a golden set, a line each."""
+    """Yield the cases of a golden set, one of each line."""
     with Path(path).open(encoding="utf-8") as file:
         for line in file:
             case = {"settled": True, **json.loads(line)}
@@ -64,7 +64,7 @@ def read_cases(path: str) -> Iterator[Case]:
 
 
 def padded(parts: list[np.ndarray]) -> np.ndarray:
-    """Rows of several arrays as one, filled up with zeros or empty strings."""
+    """Join rows of several arrays, padded with zeros or empty strings."""
     shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
     rows = sum(len(part) for part in parts)
     whole = np.full((rows, *shape), b"" if parts[0].dtype == object else 0, parts[0].dtype)
@@ -77,9 +77,9 @@ def padded(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def difference(got: np.ndarray, wanted: np.ndarray, *, slack: float = 1.0) -> float | None:
-    """How far apart two answers are, what pads the first one left out; None: they are not the same.
+    """Return the largest difference of two outputs, without padding of the first; None if they differ.
 
-    Numbers within the tolerance, or `slack` times it, are the same.
+    Numbers within `slack` times the tolerance do not differ.
     `difference([[1, 2, 0]], [[1, 2]]) -> 0.0`
     """
     if got.ndim != wanted.ndim or any(a < b for a, b in zip(got.shape, wanted.shape, strict=True)):
@@ -98,27 +98,27 @@ def difference(got: np.ndarray, wanted: np.ndarray, *, slack: float = 1.0) -> fl
     return float(np.nanmax(gaps)) if gaps.size and not np.isnan(gaps).all() else 0.0
 
 
-def compared(way: str, cases: list[Case], answers: list[Arrays]) -> dict[str, Any]:
-    """Answers beside the golden ones: how many, the largest difference, and what is wrong.
+def compared(way: str, cases: list[Case], outputs: list[Arrays]) -> dict[str, Any]:
+    """Compare outputs with the golden ones: their number, the largest difference, and what differs.
 
-    Of a case that rounding decides, only that there is an answer.
+    For a case that is not settled, only the names of the outputs are compared.
     """
     largest, wrong = 0.0, []
-    for case, answer in zip(cases, answers, strict=True):
+    for case, output in zip(cases, outputs, strict=True):
         names = sorted(case["outputs"])
-        if sorted(answer) != names:
-            wrong.append(f"{case['signature']}, {case['name']!r}: outputs {sorted(answer)}, expected {names}")
+        if sorted(output) != names:
+            wrong.append(f"{case['signature']}, {case['name']!r}: outputs {sorted(output)}, expected {names}")
             continue
         for name in names if case["settled"] else ():
-            gap = difference(answer[name], case["outputs"][name])
+            gap = difference(output[name], case["outputs"][name])
             if gap is None:
-                got, wanted = _shown(answer[name]), _shown(case["outputs"][name])
-                asked = f"{case['signature']}, {case['name']!r}, {way}"
-                wrong.append(f"{asked}: {name} is {got}, the golden answer {wanted}")
+                got, wanted = _shown(output[name]), _shown(case["outputs"][name])
+                place = f"{case['signature']}, {case['name']!r}, {way}"
+                wrong.append(f"{place}: {name} is {got}, the golden output {wanted}")
             else:
                 largest = max(largest, gap)
     more = [f"and {len(wrong) - MOST_LINES} more"] if len(wrong) > MOST_LINES else []
-    return {"answers": len(answers), "largest_difference": largest, "wrong": wrong[:MOST_LINES] + more}
+    return {"answers": len(outputs), "largest_difference": largest, "wrong": wrong[:MOST_LINES] + more}
 
 
 def _shown(array: np.ndarray) -> str:
@@ -128,13 +128,13 @@ def _shown(array: np.ndarray) -> str:
 
 
 def _rows_apart(outputs: Arrays) -> list[Arrays]:
-    """What each row of a batch was answered."""
+    """Return the outputs of each row of a batch."""
     rows = range(len(next(iter(outputs.values()))))
     return [{name: value[row : row + 1] for name, value in outputs.items()} for row in rows]
 
 
 def _batches(cases: list[Case]) -> list[list[int]]:
-    """The cases of each batch: all in one, or the longest in one of their own."""
+    """Return the cases of each batch: all in one, or the longest ones in a second one."""
     sizes = [max((_size(value) for value in case["rows"].values()), default=0) for case in cases]
     largest = max(sizes)
     every = list(range(len(cases)))
@@ -147,7 +147,7 @@ def _batches(cases: list[Case]) -> list[list[int]]:
 
 
 def _size(array: np.ndarray) -> int:
-    """Bytes of a row's strings."""
+    """Return the size in bytes of the strings of a row."""
     return sum(len(value) + 1 for value in array.ravel()) if array.dtype == object else 0
 
 
@@ -157,17 +157,17 @@ def _batch(cases: list[Case], order: list[int]) -> Arrays:
 
 
 def main(export: str, golden: str) -> dict[str, Any]:
-    """Asks a SavedModel every case alone, all at once, in another order, and in a TF1 session."""
+    """Run every case alone, in a batch, in a shuffled batch, and in a TF1 session."""
 
     class Refuse(importlib.abc.MetaPathFinder):
         def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
             if name.partition(".")[0] in ("app", "data", "models"):
-                raise ImportError(f"{name}: the project is not to be imported here")
+                raise ImportError(f"{name}: this project must not be imported here")
 
     sys.meta_path.insert(0, Refuse())
     import tensorflow as tf
 
-    tf.config.experimental.enable_tensor_float_32_execution(False)  # of a GPU: it has three digits
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # on GPUs: it has three digits
     by_signature: dict[str, list[Case]] = {}
     for case in read_cases(golden):
         by_signature.setdefault(case["signature"], []).append(case)
@@ -175,14 +175,14 @@ def main(export: str, golden: str) -> dict[str, Any]:
         way: ([], []) for way in (ALONE, BATCH, SHUFFLED, SESSION)
     }
 
-    def note(way: str, cases: list[Case], answers: list[Arrays]) -> None:
+    def note(way: str, cases: list[Case], outputs: list[Arrays]) -> None:
         ways[way][0].extend(cases)
-        ways[way][1].extend(answers)
+        ways[way][1].extend(outputs)
 
     loaded = tf.saved_model.load(export)
     signatures = set(loaded.signatures)
-    asked = {name: cases for name, cases in by_signature.items() if name in signatures}
-    for name, cases in asked.items():
+    called = {name: cases for name, cases in by_signature.items() if name in signatures}
+    for name, cases in called.items():
         function = loaded.signatures[name]
 
         def call(inputs: Arrays, function: Any = function) -> Arrays:
@@ -199,19 +199,19 @@ def main(export: str, golden: str) -> dict[str, Any]:
     ran: dict[str, dict[str, int]] = {}
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], export)
-        for name, cases in asked.items():
+        for name, cases in called.items():
             definition = meta.signature_def[name]
             outputs = {key: value.name for key, value in definition.outputs.items()}
             trace = tf.compat.v1.RunMetadata()
             options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
-            answers = []
+            found_outputs = []
             for i, case in enumerate(cases):
                 inputs = {**case["rows"], **case["shared"]}
                 feeds = {definition.inputs[key].name: value for key, value in inputs.items()}
                 traced = {"options": options, "run_metadata": trace} if i == 0 else {}
                 found = session.run(outputs, feeds, **traced)
-                answers.append({key: np.asarray(value) for key, value in found.items()})
-            note(SESSION, cases, answers)
+                found_outputs.append({key: np.asarray(value) for key, value in found.items()})
+            note(SESSION, cases, found_outputs)
             ran[name] = _kernels_that_ran(trace)
     return {
         "tensorflow": tf.__version__,
@@ -223,7 +223,7 @@ def main(export: str, golden: str) -> dict[str, Any]:
 
 
 def _kernels_that_ran(trace: Any) -> dict[str, int]:
-    """Recurrent kernels of a traced call, with the kind of device that ran them."""
+    """Count the recurrent kernels of a traced call by the kind of device that ran them."""
     count: dict[str, int] = {}
     for device in trace.step_stats.dev_stats:
         for node in device.node_stats:

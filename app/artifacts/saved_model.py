@@ -1,4 +1,4 @@
-"""The graph of a SavedModel as it lies on disk, read and not loaded."""
+"""The graph of a SavedModel on disk, parsed without loading it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Library = Mapping[str, function_pb2.FunctionDef]
 
 
 def read_saved_model(directory: Path) -> saved_model_pb2.SavedModel:
-    """The contents of `saved_model.pb`; nothing in it is run.
+    """Parse `saved_model.pb`; nothing in it is run.
 
     Raises:
-        UserError: there is no such file, or it is no SavedModel.
+        UserError: there is no such file, or it is not a SavedModel.
     """
     if not (directory / SAVED_MODEL).is_file():
         raise UserError(f"{directory}: no SavedModel (it has no {SAVED_MODEL})")
@@ -31,12 +31,12 @@ def read_saved_model(directory: Path) -> saved_model_pb2.SavedModel:
     except OSError:
         saved = saved_model_pb2.SavedModel()
     if not saved.meta_graphs:
-        raise UserError(f"{directory}: {SAVED_MODEL} can't be read as a SavedModel")
+        raise UserError(f"{directory}: {SAVED_MODEL} cannot be parsed as a SavedModel")
     return saved
 
 
 def described_signatures(path: Path) -> dict[str, Any]:
-    """Inputs and outputs of each signature of a SavedModel: type and shape by name, null for any size."""
+    """Return inputs and outputs of each signature: type and shape by name, None for any size."""
 
     def described(tensors: Mapping[str, Any]) -> dict[str, list[Any]]:
         return {
@@ -57,7 +57,7 @@ def described_signatures(path: Path) -> dict[str, Any]:
 
 
 def functions_in(value: attr_value_pb2.AttrValue) -> Iterator[str]:
-    """The names of the functions that an attribute speaks of, arguments of arguments among them."""
+    """Yield the names of the functions that an attribute refers to, including nested arguments."""
     for function in (value.func, *value.list.func):
         if function.name:
             yield function.name
@@ -66,7 +66,7 @@ def functions_in(value: attr_value_pb2.AttrValue) -> Iterator[str]:
 
 
 def called(node: node_def_pb2.NodeDef, library: Library) -> Iterator[str]:
-    """The functions of the library that a node may run: that which is its operation, or its attributes."""
+    """Yield the functions of the library that a node may run: its operation, or those in its attributes."""
     if node.op in library:
         yield node.op
         return
@@ -75,5 +75,5 @@ def called(node: node_def_pb2.NodeDef, library: Library) -> Iterator[str]:
 
 
 def node_of(tensor: str) -> str:
-    """The node of a tensor or of a control input: `^loop -> loop`, `loop:exit:0 -> loop`."""
+    """Return the node of a tensor or of a control input: `^loop -> loop`, `loop:exit:0 -> loop`."""
     return tensor.removeprefix("^").partition(":")[0]

@@ -1,8 +1,8 @@
-"""Requests that TensorFlow Serving runs before a model answers its first one.
+"""Warm-up requests of an export.
 
-A graph's first run takes many times as long as the next ones: it is optimized for the host, and kernels are
-chosen. TensorFlow Serving runs the requests that lie beside a model before it counts as available
-(https://www.tensorflow.org/tfx/serving/saved_model_warmup). One that fails makes it refuse the model.
+The first run of a graph is many times slower than the next ones: it is optimized for the host, and kernels
+are chosen. TensorFlow Serving runs the warm-up requests of a model before it is available
+(https://www.tensorflow.org/tfx/serving/saved_model_warmup). If one fails, it refuses the model.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from data.errors import UserError
 
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 MOST_RECORDS = 1000
-"""TensorFlow Serving refuses a model with more."""
+"""Limit of TensorFlow Serving, which refuses a model with more."""
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-"""The numbers of rows that a server with batching runs a model with, and most clients without."""
+"""Batch sizes that servers and clients commonly use."""
 
 SHORT = (
     "Thanks.",
@@ -33,24 +33,24 @@ SHORT = (
     "Das war nicht schön…",
 )
 LONG = " ".join(SHORT * 12)
-"""Some 270 words."""
+"""About 270 words."""
 
 
 def warmup_requests(
     name: str, signatures: Mapping[str, Examples], batch_sizes: Sequence[int] = BATCH_SIZES
 ) -> list[PredictRequest]:
-    """Requests for a model's signatures: one of short texts for each number of rows, and one of a long text.
+    """Return requests for each signature: one of short texts for each batch size, and one of a long text.
 
-    A signature that takes a scalar gets none. Where TensorFlow Serving batches requests, it wants each input
-    to have a row for each text, and so would refuse the model for such a request.
+    A signature that takes a scalar gets none: with batching, TensorFlow Serving requires one row for each
+    text in every input, and would refuse the model for such a request.
 
     Args:
         name: of the model.
-        signatures: from texts to inputs, by the name of the signature.
+        signatures: functions from texts to inputs, by the name of the signature.
         batch_sizes: numbers of rows.
 
     Returns:
-        for each signature in turn, in the order of their names.
+        the requests, sorted by signature.
     """
     short = [[SHORT[i % len(SHORT)].encode() for i in range(rows)] for rows in sorted(batch_sizes)]
     found = []
@@ -72,7 +72,7 @@ def _request(name: str, signature: str, arrays: Mapping[str, np.ndarray]) -> Pre
 
 
 def write_warmup(directory: Path, requests: Iterable[PredictRequest]) -> None:
-    """Writes requests to where TensorFlow Serving looks for them, whole or not at all.
+    """Write requests to the file that TensorFlow Serving reads, completely or not at all.
 
     Args:
         directory: of the SavedModel.
@@ -94,10 +94,10 @@ def write_warmup(directory: Path, requests: Iterable[PredictRequest]) -> None:
 
 
 def read_warmup(directory: Path) -> list[PredictRequest]:
-    """The requests that lie beside a model; none, if it has no such file.
+    """Return the warm-up requests of a model; none if it has no such file.
 
     Raises:
-        UserError: the file is damaged, or holds something else.
+        UserError: the file is damaged or has other content.
     """
     path = directory / WARMUP
     if not path.is_file():
@@ -107,8 +107,8 @@ def read_warmup(directory: Path) -> list[PredictRequest]:
         for record in tf.compat.v1.io.tf_record_iterator(str(path)):
             log = PredictionLog.FromString(record)
             if log.WhichOneof("log_type") != "predict_log":
-                raise ValueError("no request")
+                raise ValueError("not a request")
             requests.append(log.predict_log.request)
     except (tf.errors.OpError, DecodeError, ValueError) as error:
-        raise UserError(f"{path}: can't be read as warm-up requests") from error
+        raise UserError(f"{path}: cannot be read as warm-up requests") from error
     return requests

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import pydantic
 import tensorflow as tf
 
 from app.artifacts.files import verify_checksums
-from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, NotAManifestError, read_manifest
-from app.artifacts.operations import forbidden_operations
-from app.artifacts.preprocessing import Preprocessing, from_description
+from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, read_export_manifest
+from app.artifacts.operations import check_operations
+from app.artifacts.preprocessing import Facts, Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
 from app.config import config_from
 from app.prediction.predictor import ModelInfo, Predictor
-from app.tasks import get_task
+from app.tasks import TASKS, get_task
 from app.tasks.signature import Signature
 from data.errors import UserError
 
@@ -79,35 +80,35 @@ def _by_name(signature: Signature, served: Served) -> Callable[..., dict[str, tf
     return call
 
 
-def read_export_manifest(path: Path) -> ExportManifest:
-    """Return the manifest of an export.
-
-    Raises:
-        UserError: the directory is not an export, or of a format that this version does not read.
-    """
-    try:
-        return read_manifest(path / EXPORT_MANIFEST, ExportManifest)
-    except (OSError, NotAManifestError):
-        raise UserError(
-            f"{path} is not an export: no {EXPORT_MANIFEST}. Pass a directory created by 'textrnn export'."
-        ) from None
-
-
 def check_export(path: Path) -> ExportManifest:
-    """Return the manifest of an export that may be loaded: a SavedModel is code.
+    """Check that an export is complete, unchanged and safe to load. Nothing in it is run.
+
+    Args:
+        path: directory of one version.
+
+    Returns:
+        its manifest.
 
     Raises:
-        UserError: files are missing or changed, or the graph could do more than compute.
+        UserError: no valid manifest, an unknown task, a changed file, or an operation that is not allowed.
     """
     manifest = read_export_manifest(path)
+    if manifest.task not in TASKS:
+        raise UserError(f"{path}: task {manifest.task!r} is unknown; expected one of {', '.join(TASKS)}")
+    if SAVED_MODEL not in manifest.files:
+        raise UserError(f"{path}: the manifest has no checksum of {SAVED_MODEL}")
     verify_checksums(path, manifest.files)
-    if found := forbidden_operations(path):
-        raise UserError(f"{path}: the graph has operations that are not allowed: {'; '.join(found)}")
+    check_operations(path)
     return manifest
 
 
-def _from_export(path: Path) -> Predictor:
-    manifest = check_export(path)
+def load_export(path: Path, manifest: ExportManifest) -> Predictor:
+    """Load an export that `check_export` has checked.
+
+    Args:
+        path: directory of one version.
+        manifest: what `check_export` returned for it.
+    """
     task = get_task(manifest.task)
     info = ModelInfo(
         where=str(path),
@@ -116,7 +117,7 @@ def _from_export(path: Path) -> Predictor:
         dataset_hash=manifest.dataset_hash,
         data=manifest.data,
         config=config_from(manifest.task, manifest.config, str(path / EXPORT_MANIFEST)),
-        preprocessing=from_description(manifest.preprocessing, task.facts),
+        preprocessing=_preprocessing(path, manifest, task.facts),
     )
     loaded = tf.saved_model.load(str(path))
     # A signature does not hold its variables: the default argument does.
@@ -125,6 +126,14 @@ def _from_export(path: Path) -> Predictor:
         for name in loaded.signatures
     }
     return Predictor(info, signatures)
+
+
+def _preprocessing(path: Path, manifest: ExportManifest, facts: type[Facts]) -> Preprocessing[Facts]:
+    try:
+        return from_description(manifest.preprocessing, facts)
+    except (pydantic.ValidationError, AttributeError, TypeError) as error:
+        problem = str(error).splitlines()[0]
+        raise UserError(f"{path / EXPORT_MANIFEST}: preprocessing is invalid: {problem}") from None
 
 
 def with_beam(predictor: Predictor, beam: int | None) -> Predictor:
@@ -155,4 +164,4 @@ def load_predictor(path: Path) -> Predictor:
         UserError: it is neither, incomplete, changed, or not trusted.
     """
     export = find_export(path)
-    return _from_export(export) if export else _from_run(path)
+    return load_export(export, check_export(export)) if export else _from_run(path)

@@ -1,202 +1,39 @@
-"""Rows of several requests in one call of the model, by TensorFlow's own batcher; bounded, with deadlines.
+"""Dynamic batching: rows of several requests in one call of the model, by TensorFlow's batching kernel.
 
-Requests that wait in Python go to the batcher together: a thread for each would wait for the interpreter's
-lock more than for the model, and the batcher would see few of them at a time.
+Requests that are queued in Python go to the kernel together. With a thread for each request, the threads
+would wait for the interpreter lock more than for the model, and the kernel would see few requests at a time.
 
-The batcher is the kernel behind `tf.nondifferentiable_batch_function`. That decorator gives every function
-the same name, and the kernel finds its queue by name: a request to one model would be answered by another.
-So the op is called here with names of its own.
+The kernel is the one of `tf.nondifferentiable_batch_function`. That decorator gives every function the same
+name, and the kernel finds its queue by name: a request to one model would be run by another one. Therefore
+the op is called here with unique names.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-
-# The only way to stop a call that nobody waits for any more; TensorFlow Serving does the same in C++.
 from tensorflow.python.eager.cancellation import CancellationManager
 
+from app.serving.calls import STOPPING, Arrays, Function, Pending, called, refusal
 from app.serving.errors import Code, Refused
 from app.serving.options import Batching
 from data.batching import in_order
 
-Arrays = dict[str, np.ndarray]
-Function = Callable[..., dict[str, tf.Tensor]]
-"""Takes inputs and gives outputs by name."""
-
-LATE = "the answer was not there in time"
-STOPPING = "the server is stopping"
-_TRACE = ("Graph execution error", "Detected at node", "File ", "<stack traces", "[[{{", "node ")
 _queue_numbers = itertools.count()
-_ERRORS = {
-    tf.errors.INVALID_ARGUMENT: Code.INVALID_ARGUMENT,
-    tf.errors.OUT_OF_RANGE: Code.INVALID_ARGUMENT,
-    tf.errors.RESOURCE_EXHAUSTED: Code.RESOURCE_EXHAUSTED,
-}
-
-
-class Queue:
-    """Threads that make calls, and a bound on what may wait for them.
-
-    Args:
-        workers: threads, started when they are needed.
-        limit: rows that are accepted and not answered, from which on all else is refused.
-    """
-
-    def __init__(self, workers: int, limit: int) -> None:
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="signature")
-        self._limit = limit
-        self._lock = threading.Lock()
-        self.rows = 0
-        """Accepted and not yet answered."""
-
-    def submit(self, calls: Sequence[tuple[int, Callable[[], Arrays]]]) -> list[Future[Arrays]]:
-        """Makes calls, each with the number of its rows, as soon as there are threads for them.
-
-        Raises:
-            Refused: too many rows wait already.
-        """
-        with self._lock:
-            # The rows of the request do not count: the largest one gets in as easily as the smallest.
-            if self.rows >= self._limit:
-                raise Refused(Code.RESOURCE_EXHAUSTED, f"{self.rows} rows are waiting; try again later")
-            self.rows += sum(rows for rows, _ in calls)
-        futures = []
-        for rows, call in calls:
-            try:
-                future = self._executor.submit(call)
-            except RuntimeError:  # closed meanwhile
-                raise Refused(Code.UNAVAILABLE, STOPPING) from None
-            future.add_done_callback(partial(self._leave, rows))
-            futures.append(future)
-        return futures
-
-    def _leave(self, rows: int, _: Future[Arrays]) -> None:
-        with self._lock:
-            self.rows -= rows
-
-    def close(self) -> None:
-        """Ends the threads; what is queued is dropped."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A request on its way."""
-
-    futures: Sequence[Future[Arrays]]
-    join: Callable[[list[Arrays]], Arrays]
-    """Makes one answer of those of the calls."""
-    stop: Callable[[], None]
-    """Ends calls that are running, as far as that is possible."""
-
-    def result(self, deadline: float) -> Arrays:
-        """Waits for the answer in this thread, until `deadline` on the clock `time.monotonic()`.
-
-        Raises:
-            Refused: the time is up, the model cannot answer, or the server ends.
-        """
-        try:
-            answers = [future.result(max(deadline - time.monotonic(), 0)) for future in self.futures]
-        except TimeoutError:
-            self._give_up()
-            raise Refused(Code.DEADLINE_EXCEEDED, LATE) from None
-        except CancelledError:
-            raise Refused(Code.UNAVAILABLE, STOPPING) from None
-        return self.join(answers)
-
-    async def wait(self, deadline: float) -> Arrays:
-        """Waits as `result`, without a thread. Who is cancelled while he waits gives the request up."""
-        whole = asyncio.gather(*(asyncio.wrap_future(future) for future in self.futures))
-        try:
-            answers = await asyncio.wait_for(whole, max(deadline - time.monotonic(), 0))
-        except TimeoutError:
-            self._give_up()
-            raise Refused(Code.DEADLINE_EXCEEDED, LATE) from None
-        except asyncio.CancelledError:
-            self._give_up()
-            if any(future.cancelled() for future in self.futures) and not _being_cancelled():
-                raise Refused(Code.UNAVAILABLE, STOPPING) from None
-            raise
-        return self.join(answers)
-
-    def _give_up(self) -> None:
-        for future in self.futures:
-            future.cancel()  # what is still queued never runs
-        self.stop()
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def refusal(error: tf.errors.OpError) -> Refused:
-    """What a client is told of an error in the graph."""
-    if error.error_code == tf.errors.CANCELLED:
-        return Refused(Code.UNAVAILABLE, STOPPING)
-    code = _ERRORS.get(error.error_code, Code.INTERNAL)
-    lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
-    cause = next((line for line in lines if not line.startswith(_TRACE)), "no cause was given")
-    return Refused(code, cause.partition(" [[{{")[0])
-
-
-def _called(function: Function, inputs: Arrays) -> Arrays:
-    try:
-        outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: value.numpy() for name, value in outputs.items()}
-    except tf.errors.OpError as error:
-        raise refusal(error) from None
-
-
-class Direct:
-    """Answers each request in a call of its own, which ends when nobody waits for it any more."""
-
-    def __init__(self, function: Function, batching: Batching) -> None:
-        self._function = function
-        self._running: set[CancellationManager] = set()
-        self.queue = Queue(batching.direct_calls, batching.max_queue)
-
-    def submit(self, inputs: Arrays, rows: int) -> Pending:
-        """Begins to answer a request.
-
-        Raises:
-            Refused: too many rows wait already.
-        """
-        manager = CancellationManager()
-        cancelable = manager.get_cancelable_function(partial(_called, self._function))
-
-        def call() -> Arrays:
-            self._running.add(manager)
-            try:
-                answer: Arrays = cancelable(inputs)
-                return answer
-            finally:
-                self._running.discard(manager)
-
-        return Pending(self.queue.submit([(rows, call)]), lambda answers: answers[0], manager.start_cancel)
-
-    def close(self) -> None:
-        """Drops what is queued, stops what is running."""
-        self.queue.close()
-        for manager in list(self._running):
-            manager.start_cancel()
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows of a request that are not parted."""
+    """Rows of a request that stay in one call."""
 
     rows: Arrays
     size: int
@@ -204,15 +41,15 @@ class _Part:
 
 
 class Waiting:
-    """Parts of requests that nobody computes yet, in lanes, and a bound on them."""
+    """A bounded queue of parts of requests, in lanes that never share a call."""
 
     def __init__(self, lanes: int, *, most: int, limit: int) -> None:
-        """Opens it.
+        """Create an empty queue.
 
         Args:
-            lanes: how many; parts of different ones are not taken together.
+            lanes: number of lanes; parts of different lanes are not taken together.
             most: rows that are taken at a time.
-            limit: rows that are accepted and not answered, from which on all else is refused.
+            limit: rows queued or running from which on further requests are refused.
         """
         self._lanes: list[deque[tuple[int, _Part]]] = [deque() for _ in range(lanes)]
         self._numbers = itertools.count()
@@ -221,20 +58,22 @@ class Waiting:
         self._changed = threading.Condition()
         self._closed = False
         self.rows = 0
-        """Accepted and not yet answered."""
+        """Rows that are queued or running."""
 
     def put(self, parts: Sequence[tuple[int, _Part]]) -> None:
-        """Accepts the parts of a request, each for its lane.
+        """Queue the parts of a request, each with its lane.
 
         Raises:
-            Refused: too many rows wait already, or the server ends.
+            Refused: the queue is full, or the server is stopping.
         """
         with self._changed:
             if self._closed:
                 raise Refused(Code.UNAVAILABLE, STOPPING)
-            # The rows of the request do not count: the largest one gets in as easily as the smallest.
+            # Rows of this request do not count, so that large requests are accepted as easily as small ones.
             if self.rows >= self._limit:
-                raise Refused(Code.RESOURCE_EXHAUSTED, f"{self.rows} rows are waiting; try again later")
+                raise Refused(
+                    Code.RESOURCE_EXHAUSTED, f"the queue is full ({self.rows} rows); try again later"
+                )
             for lane, part in parts:
                 self.rows += part.size
                 self._lanes[lane].append((next(self._numbers), part))
@@ -243,10 +82,10 @@ class Waiting:
             part.future.add_done_callback(partial(self._leave, part.size))
 
     def take(self) -> tuple[int, list[_Part]]:
-        """Waits for parts; takes the one that has waited longest and all behind it that there is room for.
+        """Wait for parts; take the oldest one and those after it in its lane that fit into one call.
 
         Returns:
-            the lane and the parts; no parts when it is closed.
+            the lane and the parts; no parts once the queue is closed.
         """
         with self._changed:
             while not self._closed:
@@ -258,7 +97,7 @@ class Waiting:
                 waiting, found, room = self._lanes[lane], list[_Part](), self._most
                 while waiting and waiting[0][1].size <= room:
                     _, part = waiting.popleft()
-                    if part.future.set_running_or_notify_cancel():  # else its client has gone
+                    if part.future.set_running_or_notify_cancel():  # otherwise its client has gone
                         found.append(part)
                         room -= part.size
                 if found:
@@ -270,7 +109,7 @@ class Waiting:
             self.rows -= rows
 
     def close(self) -> None:
-        """Drops what waits."""
+        """Drop all queued parts."""
         with self._changed:
             self._closed = True
             dropped = [part for waiting in self._lanes for _, part in waiting]
@@ -282,15 +121,15 @@ class Waiting:
 
 
 class Batcher:
-    """Answers rows, those of several requests in one call.
+    """Runs rows of several requests in one call.
 
     Args:
-        function: every input has one value for each row, and each answer depends on its own row alone.
-        inputs: dtype and shape of each by name, the first dimension open.
+        function: every input has one value for each row, and each output row depends on its input row alone.
+        inputs: dtype and shape of each input by name; the first dimension is unknown.
         outputs: likewise.
-        scheduler: name; batchers of one name share threads, and must have equal `batching`.
-        batching: options.
-        observe: is told the rows of each call.
+        scheduler: name; batchers of the same name share threads and must have equal `batching`.
+        batching: settings.
+        observe: is called with the number of rows of each call.
     """
 
     def __init__(
@@ -322,7 +161,7 @@ class Batcher:
             threading.Thread(target=self._work, name="batches", daemon=True).start()
 
     def _body(self, specs: list[tf.TensorSpec]) -> Any:
-        """The function of the rows of a batch; its last output has the batch's size in the first row."""
+        """Return the function of a batch; its last output holds the batch size in the first row."""
 
         def body(*rows: tf.Tensor) -> list[tf.Tensor]:
             outputs = self._function(**dict(zip(self._names, rows, strict=True)))
@@ -332,10 +171,10 @@ class Batcher:
         return tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
 
     def warm(self, inputs: Arrays) -> None:
-        """Calls each lane once: the first call of a graph prepares it, and would do so in every thread.
+        """Call each lane once: the first call of a graph optimizes it, and would do so in every thread.
 
         Raises:
-            Refused: the model cannot answer.
+            Refused: the call fails.
         """
         rows = [tf.constant(inputs[name][: self._batching.max_batch_size]) for name in self._names]
         try:
@@ -345,17 +184,17 @@ class Batcher:
             raise refusal(error) from None
 
     def submit(self, inputs: Arrays, costs: np.ndarray) -> Pending:
-        """Begins to answer the rows of a request.
+        """Queue the rows of a request.
 
         Args:
-            inputs: arrays with as many rows, at least one.
-            costs: int [rows], what a row costs; rows of like cost share calls.
+            inputs: arrays with the same number of rows, at least one.
+            costs: int [rows]; rows of similar cost share calls.
 
         Returns:
-            for each output an array with a row for each row, as wide as if the rows had been alone.
+            the request. Its outputs have one row for each input row, as wide as if no other rows were called.
 
         Raises:
-            Refused: too many rows wait already.
+            Refused: the queue is full.
         """
         order = np.argsort(costs, kind="stable")
         size = self._batching.max_batch_size
@@ -374,13 +213,13 @@ class Batcher:
             if not parts:
                 return
             try:
-                self._answer(lane, parts)
-            except Exception as error:  # a thread that ends would leave all others waiting
+                self._call(lane, parts)
+            except Exception as error:  # otherwise the thread ends and all clients wait forever
                 for part in parts:
                     if not part.future.done():
                         part.future.set_exception(error)
 
-    def _answer(self, lane: int, parts: list[_Part]) -> None:
+    def _call(self, lane: int, parts: list[_Part]) -> None:
         whole = [np.concatenate([part.rows[name] for part in parts]) for name in self._names]
         try:
             *found, sizes = self._lanes[lane](*map(tf.constant, whole))
@@ -389,8 +228,8 @@ class Batcher:
                 part.future.set_exception(refusal(error))
             return
         except tf.errors.OpError:
-            for part in parts:  # the rows of another request may be to blame
-                self._answer_alone(part)
+            for part in parts:  # the error may come from a row of another request
+                self._call_alone(part)
             return
         if size := int(sizes.numpy().max()):
             self._observe(size)
@@ -398,19 +237,19 @@ class Batcher:
         start = 0
         for part in parts:
             own = {name: value[start : start + part.size] for name, value in outputs.items()}
-            part.future.set_result(self._cut(own))
+            part.future.set_result(self._trimmed(own))
             start += part.size
 
-    def _answer_alone(self, part: _Part) -> None:
+    def _call_alone(self, part: _Part) -> None:
         try:
-            part.future.set_result(self._cut(_called(self._function, part.rows)))
+            part.future.set_result(self._trimmed(called(self._function, part.rows)))
         except Refused as error:
             part.future.set_exception(error)
 
-    def _cut(self, outputs: Arrays) -> Arrays:
-        """Outputs [rows, T, …] as wide as the longest row, where an output `length` says how long each is.
+    def _trimmed(self, outputs: Arrays) -> Arrays:
+        """Trim outputs [rows, T, …] to the longest row, if an output `length` has the length of each row.
 
-        A batch is as wide as the longest row of all requests. One without any token has the width 1.
+        A batch is padded to the longest row of all its requests. The width is at least 1.
         """
         if "length" not in outputs:
             return outputs
@@ -418,13 +257,13 @@ class Batcher:
         return outputs | {name: outputs[name][:, :width] for name in self._open}
 
     def close(self) -> None:
-        """Drops what is queued, stops what is running."""
+        """Drop queued parts and cancel running calls."""
         self.queue.close()
         self._manager.start_cancel()
 
 
 def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, batching: Batching) -> Any:
-    """A function whose concurrent calls become one call of `body`."""
+    """Return a function whose concurrent calls become one call of `body`."""
     number = next(_queue_numbers)
 
     def shared(*rows: tf.Tensor) -> Any:
@@ -435,11 +274,11 @@ def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, batching: Ba
             num_batch_threads=batching.threads,
             max_batch_size=batching.max_batch_size,
             batch_timeout_micros=round(batching.timeout * 1e6),
-            max_enqueued_batches=2 * batching.threads,  # never full: no more calls than threads are made
+            max_enqueued_batches=2 * batching.threads,  # never full: there are no more calls than threads
             Tout=[output.dtype for output in body.outputs],
             shared_name=scheduler,
             batching_queue=str(number),
-            # The parts of a request that was split could have outputs of different widths.
+            # Parts of a split request could have outputs of different widths.
             enable_large_batch_splitting=False,
         )
 
@@ -447,5 +286,5 @@ def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, batching: Ba
 
 
 def _joined(order: np.ndarray, parts: Sequence[Arrays]) -> Arrays:
-    """Rows of several calls as one array, row i at place `order[i]`."""
+    """Join rows of several calls into one array, row i at place `order[i]`."""
     return {name: in_order([part[name] for part in parts], order) for name in parts[0]}

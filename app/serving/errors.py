@@ -1,4 +1,4 @@
-"""What is answered instead of a result: one exception for REST and gRPC."""
+"""Errors that clients receive: one exception for REST and gRPC."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """gRPC's canonical codes, as far as they are in use."""
+    """The canonical status codes of gRPC that are in use."""
 
     CANCELLED = 1
     UNKNOWN = 2
@@ -21,7 +21,7 @@ class Code(IntEnum):
 
     @property
     def http(self) -> int:
-        """The status that TensorFlow Serving's REST gives for it."""
+        """The HTTP status for it, as in TensorFlow Serving's REST API."""
         return _HTTP[self]
 
 
@@ -40,11 +40,11 @@ _HTTP = {
 
 
 class Refused(Exception):
-    """A request that gets no result.
+    """A request that fails with a status code.
 
     Args:
-        code: whose fault it is.
-        message: for the client; holds nothing of a text.
+        code: of gRPC.
+        message: for the client.
     """
 
     def __init__(self, code: Code, message: str) -> None:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC, for the stock stubs: PredictionService and ModelService."""
+"""The gRPC server: PredictionService and ModelService of TensorFlow Serving's API."""
 
 from __future__ import annotations
 
@@ -30,22 +30,17 @@ from app.serving.errors import Code, Refused
 from app.serving.logs import Log, request_id
 from app.serving.metrics import Metrics
 from app.serving.options import Limits
-from app.serving.servables import (
-    CLASSIFY,
-    DEFAULT_SIGNATURE,
-    TEXT_FEATURE,
-    Repository,
-    Servable,
-    Signature,
-)
+from app.serving.repository import Repository
+from app.serving.servable import Servable, unknown_signature
+from app.serving.signature import DEFAULT_SIGNATURE, TEXT_FEATURE, Signature
 
 THREADS = 256
-"""Requests at a time: most of them wait for their batch. What comes beyond is refused."""
+"""Concurrent requests, most of which wait for their batch; further requests are refused."""
 
 NO_DEADLINE = 10**8
-"""Seconds: a call without a deadline has one in some three hundred years."""
+"""Seconds: gRPC reports a deadline in about three hundred years for a call without one."""
 
-Answer = TypeVar("Answer", bound=Message)
+Response = TypeVar("Response", bound=Message)
 
 _VALUES = {
     tf.string: "string_val",
@@ -59,7 +54,7 @@ _VALUES = {
 
 @dataclass
 class Call:
-    """What is known of a request while it is answered."""
+    """What is recorded about a request."""
 
     id: str
     method: str
@@ -70,7 +65,7 @@ class Call:
 
 
 class Services:
-    """What the services share: codes, counters and logs of a request."""
+    """What both services share: status codes, metrics and logs."""
 
     def __init__(self, repository: Repository, limits: Limits, metrics: Metrics, log: Log) -> None:
         self.repository = repository
@@ -78,13 +73,15 @@ class Services:
         self._metrics = metrics
         self._log = log
 
-    def answer(self, method: str, context: grpc.ServicerContext, work: Callable[[Call], Answer]) -> Answer:
-        """Does the work of a request; what is refused, and any error, becomes its gRPC status."""
+    def respond(
+        self, method: str, context: grpc.ServicerContext, work: Callable[[Call], Response]
+    ) -> Response:
+        """Handle a request; an exception becomes its gRPC status."""
         began = time.monotonic()
         left = context.time_remaining()
         timeout = self.limits.timeout if left is None or left > NO_DEADLINE else left
         call = Call(_request_id(context), method, began + timeout)
-        code, refused = "OK", Refused(Code.INTERNAL, "Internal error")
+        code, refused = "OK", Refused(Code.INTERNAL, "internal error")
         more: dict[str, Any] = {}
         try:
             return work(call)
@@ -114,7 +111,7 @@ class Services:
 
     @contextmanager
     def servable(self, call: Call, spec: ModelSpec) -> Iterator[Servable]:
-        """The version that a request means."""
+        """Hold the version that a request names."""
         choice = spec.WhichOneof("version_choice")
         version = spec.version.value if choice == "version" else None
         label = spec.version_label if choice == "version_label" else None
@@ -132,8 +129,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
-        """Any signature: tensors in, tensors out."""
-        return self._services.answer("Predict", context, lambda call: self._predict(call, request))
+        """Call any signature: tensors in, tensors out."""
+        return self._services.respond("Predict", context, lambda call: self._predict(call, request))
 
     def _predict(self, call: Call, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         with self._services.servable(call, request.model_spec) as servable:
@@ -151,8 +148,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Classify(
         self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
     ) -> classification_pb2.ClassificationResponse:
-        """The feature `text` of each example through a classifier."""
-        return self._services.answer("Classify", context, lambda call: self._classify(call, request))
+        """Classify the feature `text` of each example."""
+        return self._services.respond("Classify", context, lambda call: self._classify(call, request))
 
     def _classify(
         self, call: Call, request: classification_pb2.ClassificationRequest
@@ -160,16 +157,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with self._services.servable(call, request.model_spec) as servable:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             if name not in servable.signatures:
-                message = f"No signature was found with the name: {name}"
-                raise Refused(Code.INVALID_ARGUMENT, message)
+                raise Refused(Code.INVALID_ARGUMENT, unknown_signature(servable, name))
             signature = servable.signatures[name]
             call.signature = name
             if not {"classes", "probabilities"} <= signature.outputs.keys():
-                raise Refused(
-                    Code.INVALID_ARGUMENT,
-                    f"Expected classification signature method_name to be {CLASSIFY}. "
-                    f"Was: {signature.method_name}",
-                )
+                raise Refused(Code.INVALID_ARGUMENT, f"signature {name!r} does not classify")
             texts = _texts(request)
             call.rows = len(texts)
             outputs = signature({TEXT_FEATURE: texts}, call.deadline)
@@ -183,19 +175,22 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """The signatures of a version."""
-        return self._services.answer("GetModelMetadata", context, lambda call: self._metadata(call, request))
+        """Return the signatures of a version."""
+        return self._services.respond("GetModelMetadata", context, lambda call: self._metadata(call, request))
 
     def _metadata(
         self, call: Call, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         _check_spec(request)
         if not request.metadata_field:
-            message = "GetModelMetadataRequest must specify at least one metadata_field"
+            message = "the request has no metadata_field; expected 'signature_def'"
             raise Refused(Code.INVALID_ARGUMENT, message)
         for field in request.metadata_field:
             if field != "signature_def":
-                raise Refused(Code.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
+                raise Refused(
+                    Code.INVALID_ARGUMENT,
+                    f"metadata_field {field!r} is not supported; expected 'signature_def'",
+                )
         with self._services.servable(call, request.model_spec) as servable:
             response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=_spec(servable, ""))
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
@@ -212,8 +207,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def GetModelStatus(
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """How it is with the versions of a model."""
-        return self._services.answer("GetModelStatus", context, lambda call: self._status(request))
+        """Return the status of the versions of a model."""
+        return self._services.respond("GetModelStatus", context, lambda call: self._status(request))
 
     def _status(
         self, request: get_model_status_pb2.GetModelStatusRequest
@@ -229,7 +224,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         response = get_model_status_pb2.GetModelStatusResponse()
         for version, state, error_code, error_message in states:
             status = response.model_version_status.add(version=version, state=int(state))
-            # An empty one is OK, and is there nonetheless.
+            # A status without an error is sent as an empty message, not left out.
             status.status.error_code = 0 if error_code is None else int(error_code)
             status.status.error_message = error_message
             status.status.SetInParent()
@@ -239,14 +234,14 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 def grpc_server(
     repository: Repository, *, limits: Limits, metrics: Metrics, log: Log, threads: int = THREADS
 ) -> grpc.Server:
-    """A server of both services, that has no port yet and is not started.
+    """Return a server of both services; it has no port yet and is not started.
 
     Args:
         repository: the models.
-        limits: what a request may ask for.
-        metrics: that requests are counted in.
-        log: a line for each request.
-        threads: requests at a time.
+        limits: largest requests.
+        metrics: count requests.
+        log: receives a line for each request.
+        threads: concurrent requests.
     """
     server = grpc.server(
         ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
@@ -254,7 +249,7 @@ def grpc_server(
         options=[
             ("grpc.max_receive_message_length", limits.body_bytes),
             ("grpc.max_send_message_length", -1),
-            # A second server must not share the port unseen.
+            # A second server on the same port must fail instead of sharing it.
             ("grpc.so_reuseport", 0),
         ],
     )
@@ -268,10 +263,10 @@ def grpc_server(
 
 
 def read_inputs(request: predict_pb2.PredictRequest, limits: Limits) -> dict[str, np.ndarray]:
-    """The tensors of a request as arrays.
+    """Return the tensors of a request as arrays.
 
     Raises:
-        Refused: a tensor is none.
+        Refused: a tensor is not valid.
     """
     return {name: _array(name, proto, limits) for name, proto in request.inputs.items()}
 
@@ -280,23 +275,23 @@ def _array(name: str, proto: TensorProto, limits: Limits) -> np.ndarray:
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     try:
         if proto.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
-            raise ValueError("it has no definite shape")
+            raise ValueError("its shape is not fully known")
         count = math.prod(sizes)
-        # A tensor may leave out what repeats its last value: a few bytes could ask for any amount of memory.
+        # Values that repeat the last one may be left out: a few bytes could allocate any amount of memory.
         if count > max(limits.rows, proto.ByteSize()):
-            raise ValueError(f"it holds fewer values than its shape says, {sizes}")
+            raise ValueError(f"it has fewer values than its shape {sizes} needs")
         dtype = tf.as_dtype(proto.dtype)
         array: np.ndarray = tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
         return np.asarray(array, object if dtype == tf.string else None)
     except (TypeError, ValueError) as error:
         message = str(error)
     except (tf.errors.OpError, AttributeError):
-        message = "its values do not fit its type and shape"
-    raise Refused(Code.INVALID_ARGUMENT, f"input {name!r} can't be read as a tensor: {message}")
+        message = "its values do not match its type and shape"
+    raise Refused(Code.INVALID_ARGUMENT, f"input {name!r} is not a valid tensor: {message}")
 
 
 def tensor_proto(array: np.ndarray) -> TensorProto:
-    """An array as TensorFlow Serving writes it: a field of values, not bytes."""
+    """Return an array as a tensor with a field of values, not bytes, as TensorFlow Serving sends it."""
     dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
     proto = TensorProto(dtype=dtype.as_datatype_enum)
     for size in array.shape:
@@ -306,24 +301,23 @@ def tensor_proto(array: np.ndarray) -> TensorProto:
 
 
 def _filtered(names: Iterable[str], signature: Signature) -> list[str]:
-    """The outputs that a request wants; all, where it names none."""
+    """Return the names of the requested outputs; all if a request names none."""
     wanted = list(names)
     for i, name in enumerate(wanted):
         if name not in signature.outputs:
             raise Refused(
                 Code.INVALID_ARGUMENT,
-                f"output tensor alias not found in signature: {name} Outputs expected to be in the set "
-                f"{{{','.join(sorted(signature.outputs))}}}.",
+                f"output {name!r} not found; the signature has {', '.join(sorted(signature.outputs))}",
             )
         if name in wanted[:i]:
-            raise Refused(Code.INVALID_ARGUMENT, f"duplicate output tensor alias: {name}")
+            raise Refused(Code.INVALID_ARGUMENT, f"output {name!r} is requested twice")
     return wanted or list(signature.outputs)
 
 
 def _texts(request: classification_pb2.ClassificationRequest) -> np.ndarray:
     kind = request.input.WhichOneof("kind")
     if kind is None:
-        raise Refused(Code.INVALID_ARGUMENT, "Input is empty.")
+        raise Refused(Code.INVALID_ARGUMENT, "the request has no examples")
     filled = getattr(request.input, kind)
     context: Mapping[str, Any] = filled.context.features.feature if kind.endswith("context") else {}
     texts = np.empty(len(filled.examples), object)
@@ -334,7 +328,7 @@ def _texts(request: classification_pb2.ClassificationRequest) -> np.ndarray:
         if len(values) != 1:
             raise Refused(
                 Code.INVALID_ARGUMENT,
-                f"example {i} has {len(values)} strings as its feature {TEXT_FEATURE!r}, expected 1",
+                f"example {i}: expected the feature {TEXT_FEATURE!r} with one string",
             )
         texts[i] = values[0]
     return texts
@@ -348,7 +342,7 @@ def _spec(servable: Servable, signature: str) -> ModelSpec:
 
 def _check_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
-        raise Refused(Code.INVALID_ARGUMENT, "Missing ModelSpec")
+        raise Refused(Code.INVALID_ARGUMENT, "the request has no model_spec")
 
 
 def _request_id(context: grpc.ServicerContext) -> str:

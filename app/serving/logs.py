@@ -1,4 +1,4 @@
-"""Structured logs: a JSON object a line, that says nothing of texts unless that was asked for."""
+"""Structured logs: one JSON object a line, without request texts unless they are enabled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Log:
 
     Args:
         stream: None: stderr.
-        texts: users' texts may be logged.
+        texts: whether request texts may be logged.
     """
 
     def __init__(self, stream: TextIO | None = None, *, texts: bool = False) -> None:
@@ -24,7 +24,7 @@ class Log:
         self._lock = threading.Lock()
 
     def __call__(self, event: str, **facts: Any) -> None:
-        """Writes one line: the time, the event and what is known of it."""
+        """Write one line: time, event and further values."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": time, "event": event, **facts}, ensure_ascii=False, default=str)
         with self._lock:
@@ -32,5 +32,5 @@ class Log:
 
 
 def request_id() -> str:
-    """A new id, for a request that came without one."""
+    """Return a new id for a request without one."""
     return uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""What a server counts, in the text format of Prometheus."""
+"""Metrics of the server, in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class QueueLength(NamedTuple):
-    """How many rows of a signature are accepted and not yet answered."""
+    """Number of rows of a signature that are queued or running."""
 
     model: str
     version: int
@@ -31,7 +31,7 @@ class QueueLength(NamedTuple):
 
 
 class Metrics:
-    """Counters of one server; a registry of its own, so that a process can have several."""
+    """Metrics of one server, in a separate registry, so that a process can have several servers."""
 
     CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -39,16 +39,16 @@ class Metrics:
         self.registry = CollectorRegistry()
         call = ("api", "model", "signature")
         self._requests = Counter(
-            "textrnn_requests", "Requests that were answered.", (*call, "code"), registry=self.registry
+            "textrnn_requests", "Requests that were handled.", (*call, "code"), registry=self.registry
         )
         self._seconds = Histogram(
             "textrnn_request_seconds",
-            "Time from a request to its answer.",
+            "Time from request to response.",
             call,
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._rows = Counter("textrnn_rows", "Rows that were answered.", call, registry=self.registry)
+        self._rows = Counter("textrnn_rows", "Rows of successful requests.", call, registry=self.registry)
         self._batches = Histogram(
             "textrnn_batch_rows",
             "Rows in one call of a model.",
@@ -60,19 +60,22 @@ class Metrics:
             "textrnn_loads", "Attempts to load a version.", ("model", "result"), registry=self.registry
         )
         self._versions = Gauge(
-            "textrnn_version_available", "Versions that answer.", ("model", "version"), registry=self.registry
+            "textrnn_version_available",
+            "Versions that are available.",
+            ("model", "version"),
+            registry=self.registry,
         )
         ProcessCollector(registry=self.registry)
 
     def request(self, *, api: str, model: str, signature: str, code: str, seconds: float, rows: int) -> None:
-        """Counts a request.
+        """Count a request.
 
         Args:
             api: rest or grpc.
-            model: its name; empty where there is none of the name that was asked for.
+            model: its name; empty if there is no model of the requested name.
             signature: likewise.
             code: OK, or the name of an `app.serving.errors.Code`.
-            seconds: until the answer.
+            seconds: until the response.
             rows: of the request.
         """
         self._requests.labels(api, model, signature, code).inc()
@@ -81,25 +84,25 @@ class Metrics:
             self._rows.labels(api, model, signature).inc(rows)
 
     def batch(self, model: str, signature: str, rows: int) -> None:
-        """Counts a call of a model."""
+        """Count a call of a model."""
         self._batches.labels(model, signature).observe(rows)
 
     def load(self, model: str, version: int, *, loaded: bool) -> None:
-        """Counts an attempt to load a version."""
+        """Count an attempt to load a version."""
         self._loads.labels(model, "loaded" if loaded else "failed").inc()
         if loaded:
             self._versions.labels(model, version).set(1)
 
     def retired(self, model: str, version: int) -> None:
-        """A version answers no longer."""
+        """Record that a version is no longer available."""
         self._versions.remove(model, str(version))
 
     def watch_queues(self, lengths: Callable[[], Iterable[QueueLength]]) -> None:
-        """Shows the queues' lengths of the moment, whenever the metrics are read."""
+        """Report the current queue lengths whenever the metrics are read."""
         self.registry.register(_Queues(lengths))
 
     def exposition(self) -> bytes:
-        """All metrics as text; its type is `CONTENT_TYPE`."""
+        """Return all metrics as text of the type `CONTENT_TYPE`."""
         return generate_latest(self.registry)
 
 
@@ -109,9 +112,7 @@ class _Queues(Collector):
 
     def collect(self) -> Iterator[Metric]:
         labels = ("model", "version", "signature")
-        family = GaugeMetricFamily(
-            "textrnn_queue_rows", "Rows that are accepted and not yet answered.", labels=labels
-        )
+        family = GaugeMetricFamily("textrnn_queue_rows", "Rows that are queued or running.", labels=labels)
         for length in self._lengths():
             family.add_metric([length.model, str(length.version), length.signature], length.rows)
         yield family

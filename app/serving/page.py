@@ -1,7 +1,7 @@
-"""The page at `/`: a model is tried in the browser, on the same origin as its REST interface.
+"""The web page at `/`, on which the served models can be tried.
 
-What it shows is what `textrnn predict` prints, since both ask the task for it; beside that it asks for the
-words that mattered to a classifier, and for what a translator looked at. `:generate` writes texts.
+It shows what `textrnn predict` prints, and an explanation if the task has one. Models that generate texts are
+called through `:generate`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from app.serving.errors import Code, Refused
+from app.serving.json_body import parse
 from app.serving.options import Limits
-from app.serving.servables import Repository, Servable
-from app.serving.tensors import parse
+from app.serving.repository import Repository
+from app.serving.servable import Servable
+from app.serving.signature import Signature
+from app.tasks import get_task
+from app.tasks.base import Explanation
+from data.errors import UserError
+from data.formats import Row
 
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -29,9 +38,9 @@ FILES = {
     "/page/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-"""By path: the packaged file and its type."""
+"""Packaged file and media type by path."""
 HEADERS = {
-    # Nothing of another host is loaded, and nothing that stands in the page itself is run.
+    # Nothing is loaded from other hosts, and no inline script is run.
     "content-security-policy": (
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
     ),
@@ -39,17 +48,16 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
-DIGITS = 6
-Row = Mapping[str, Any]
-"""A signature's outputs of one text."""
 
 
 def routes(repository: Repository, *, limits: Limits) -> list[Route]:
-    """The page's files, and what it asks for: `GET /page/models`, `POST /page/models/NAME/answer`.
+    """Return the routes of the page's files and of its requests.
+
+    The requests are `GET /page/models` and `POST /page/models/NAME/answer`.
 
     Args:
         repository: the models.
-        limits: of a request's body and its text.
+        limits: largest requests.
     """
 
     async def models(_: Request) -> Response:
@@ -76,7 +84,7 @@ def _file(name: str, media_type: str) -> Callable[[Request], Response]:
 
 
 def _json(document: Mapping[str, Any]) -> Response:
-    # In ASCII: an answer may repeat half of a surrogate pair, which UTF-8 cannot hold.
+    # In ASCII: a response may repeat half of a surrogate pair, which UTF-8 cannot encode.
     return Response(json.dumps(document), headers=HEADERS, media_type="application/json")
 
 
@@ -85,41 +93,42 @@ async def _body(request: Request, most: int) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > most:
-            raise Refused(Code.INVALID_ARGUMENT, f"The request body is larger than {most} bytes")
+            raise Refused(Code.INVALID_ARGUMENT, f"the request body is larger than {most} bytes")
     return bytes(body)
 
 
 def _facts(repository: Repository, limits: Limits) -> Iterator[dict[str, Any]]:
-    """What the page says of each model that is there."""
+    """Return what the page shows about each available model."""
     for name in repository.names:
         with suppress(Refused), repository.acquire(name) as servable:
-            manifest = servable.manifest
+            manifest, explainer = servable.manifest, _explainer(servable)
             yield {
                 "name": name,
                 "task": servable.task,
                 "version": servable.version,
-                "dataset": manifest["dataset"],
-                "parameters": manifest["parameters"],
+                "dataset": manifest.dataset,
+                "parameters": manifest.parameters,
                 "bytes": sum(file.stat().st_size for file in servable.path.rglob("*") if file.is_file()),
-                "labels": manifest.get("labels", []),
-                "explains": _explainer(servable) is not None,
+                "labels": manifest.preprocessing.get("labels", []),
+                "generates": servable.generates,
+                "explains": explainer.signature if explainer else None,
                 "most_length": limits.length,
             }
 
 
 def _answer(repository: Repository, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model says to a text, and if asked for why.
+    """Return what `textrnn predict` prints for a text, and on request an explanation.
 
     Args:
         repository: the models.
-        name: of one.
-        document: `text`, and `explain` if the explanation is wanted.
+        name: of a model.
+        document: `text`, and `explain`: true for an explanation.
 
     Returns:
-        `model`, `version`, `answer`; `explanation` if it is wanted and there is one.
+        `model`, `version`, `answer`; `explanation` if it is requested and the model has one.
 
     Raises:
-        Refused: no such model, no text, or none that this model answers.
+        Refused: there is no such model or text, or the prediction fails.
     """
     text, explain = document.get("text"), document.get("explain", False)
     if not isinstance(text, str) or not isinstance(explain, bool):
@@ -127,66 +136,36 @@ def _answer(repository: Repository, name: str, document: Mapping[str, Any]) -> d
     try:
         inputs = {"text": np.array([text.encode()], object)}
     except UnicodeEncodeError:
-        raise Refused(Code.INVALID_ARGUMENT, "text: expected Unicode, got half of a surrogate pair") from None
+        raise Refused(Code.INVALID_ARGUMENT, "text has half of a surrogate pair, expected Unicode") from None
     with repository.acquire(name) as servable:
-        if servable.task == "generation":
-            raise Refused(Code.INVALID_ARGUMENT, f"{name} writes texts: ask :generate")
-        answers = servable.signatures[servable.predictor.task.signature](inputs)
-        (line,) = servable.predictor.task.lines(answers)
-        found = {"model": name, "version": servable.version, "answer": line}
+        if servable.generates:
+            raise Refused(Code.INVALID_ARGUMENT, f"{name} generates texts: use :generate")
+        found = {"model": name, "version": servable.version, "answer": _prediction(servable, text)}
         if explain and (explainer := _explainer(servable)):
-            row = {key: array[0] for key, array in servable.signatures[explainer.signature](inputs).items()}
-            found["explanation"] = explainer.listed(row)
+            outputs = servable.signatures[explainer.signature](inputs)
+            row = {key: array[0] for key, array in outputs.items()}
+            found["explanation"] = explainer.to_json(row)
         return found
 
 
-def _explainer(servable: Servable) -> Explainer | None:
-    """None: an export of this kind, or of its time, explains nothing."""
-    found = EXPLAINERS.get(servable.task)
+def _prediction(servable: Servable, text: str) -> dict[str, Any]:
+    """Return the prediction for a text, computed with the limits and the batching of the server."""
+
+    def call(signature: Signature, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = signature({name: value.numpy() for name, value in inputs.items()})
+        return {name: tf.constant(value) for name, value in outputs.items()}
+
+    calls = {name: partial(call, signature) for name, signature in servable.signatures.items()}
+    predictor = replace(servable.predictor, signatures=calls)
+    try:
+        (line,) = get_task(servable.task).predictions.predict(predictor, [Row(1, {"text": text})])
+    except (KeyError, UserError):
+        message = f"{servable.name} takes inputs other than one text: use :predict"
+        raise Refused(Code.INVALID_ARGUMENT, message) from None
+    return line
+
+
+def _explainer(servable: Servable) -> Explanation | None:
+    """Return how predictions are explained; None if the task or the export has no explanation."""
+    found = get_task(servable.task).predictions.explanation
     return found if found and found.signature in servable.signatures else None
-
-
-def _importances(row: Row) -> dict[str, Any]:
-    length = int(row["length"])
-    return {
-        "label": row["label"].decode(),
-        "tokens": [
-            {
-                "text": text.decode(errors="replace"),
-                "start": int(start),
-                "end": int(end),
-                "importance": round(float(importance), DIGITS),
-            }
-            for text, start, end, importance in zip(
-                *(row[key][:length] for key in ("tokens", "start", "end", "importance")), strict=True
-            )
-        ],
-    }
-
-
-def _attention(row: Row) -> dict[str, Any]:
-    source_length, target_length = int(row["source_length"]), int(row["target_length"])
-    return {
-        "source": [token.decode(errors="replace") for token in row["source"][:source_length]],
-        # The end of a translation, which is its last token, is no word to show.
-        "target": [token.decode(errors="replace") for token in row["target"][: max(target_length - 1, 0)]],
-        "attention": [
-            [round(float(weight), DIGITS) for weight in weights[:source_length]]
-            for weights in row["attention"][: max(target_length - 1, 0)]
-        ],
-    }
-
-
-class Explainer(NamedTuple):
-    """How an answer is explained."""
-
-    signature: str
-    listed: Callable[[Row], dict[str, Any]]
-    """From the signature's outputs of one row to what the page reads."""
-
-
-EXPLAINERS = {
-    "classification": Explainer("explain", _importances),
-    "translation": Explainer("attention", _attention),
-}
-"""By task."""

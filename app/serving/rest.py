@@ -1,8 +1,7 @@
-"""TensorFlow Serving's REST, the health of the server, its metrics and its page: all that is asked over HTTP.
+"""The HTTP server: the REST API under `/v1/`, health, metrics and the web page.
 
-Requests below `/v1/` are answered by a plain ASGI application, because these must cost little; the rest,
-which is rare, by Starlette's router. Routes, codes and wording are those of `http_rest_api_handler.cc` and
-`http_rest_api_util.cc`.
+Requests under `/v1/` are handled by a plain ASGI application, because they must be cheap; the others by
+Starlette's router. Routes, status codes and JSON shapes are modelled on TensorFlow Serving's REST API.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import re
 import time
 import traceback
-import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,38 +27,32 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.serving.errors import Code, Refused
+from app.serving.http_body import GONE, BodyError, BodyReader, until_gone
+from app.serving.json_body import parse, signature_name, write_error
+from app.serving.json_examples import read_examples, string_feature, write_classes
+from app.serving.json_tensors import read_tensors, write_tensors
 from app.serving.logs import request_id
 from app.serving.page import routes
-from app.serving.servables import CLASSIFY, DEFAULT_SIGNATURE, TEXT_FEATURE
+from app.serving.servable import unknown_signature
+from app.serving.signature import DEFAULT_SIGNATURE, TEXT_FEATURE
 from app.serving.streaming import Streaming
-from app.serving.tensors import (
-    parse,
-    read_examples,
-    read_tensors,
-    signature_name,
-    string_feature,
-    write_classes,
-    write_error,
-    write_tensors,
-)
 
 if TYPE_CHECKING:
     from app.serving.logs import Log
     from app.serving.metrics import Metrics
     from app.serving.options import Limits
-    from app.serving.servables import Repository, Servable, Signature
+    from app.serving.repository import Repository
+    from app.serving.servable import Servable
+    from app.serving.signature import Signature
 
 LARGE = 2**14
-"""Bytes of a body that is read in a thread: the event loop would stand still for more than about 1 ms."""
+"""Size in bytes from which a body is parsed in a thread: it would block the event loop for about 1 ms."""
 LARGE_ANSWER = 2**11
-"""Values of an answer that is written in a thread."""
+"""Number of output values from which a response is encoded in a thread."""
 THREADS = 4
 MOST_LOGGED = 10_000
-"""Bytes of a body, where texts may be logged."""
-REGRESS = "tensorflow/serving/regress"
-GONE = 499
-"""Status, in logs alone, of a client that has closed the connection."""
-INTERNAL_ERROR = "Internal error"
+"""Bytes of a body that are logged, if texts are logged."""
+INTERNAL_ERROR = "internal error"
 METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")
 
 Result = TypeVar("Result")
@@ -74,19 +66,9 @@ _GET = re.compile(
 _CLIENT_ID = re.compile(rb"[!-~]{1,128}")
 
 
-class BodyError(Exception):
-    """No body came, or none that may be read; HTTP has codes for this that gRPC has not."""
-
-    def __init__(self, status: int, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-
-
 @dataclass
 class Call:
-    """A request below `/v1/`, and what becomes known of it while it is worked on."""
+    """A request under `/v1/`, and what is recorded about it."""
 
     id: str
     deadline: float
@@ -101,12 +83,12 @@ class Call:
     status: int = 200
     code: str = "OK"
     more: dict[str, Any] = field(default_factory=dict)
-    """For the log."""
+    """Further values for the log."""
     started: float = field(default_factory=time.perf_counter)
 
 
 class Rest:
-    """The ASGI application below `/v1/`."""
+    """The ASGI application under `/v1/`."""
 
     def __init__(self, repository: Repository, *, limits: Limits, metrics: Metrics, log: Log) -> None:
         self.repository = repository
@@ -115,6 +97,7 @@ class Rest:
         self.log = log
         self.streaming = Streaming(repository, limits=limits)
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rest")
+        self.body = BodyReader(limits)
         self.posts: dict[str, Callable[[Call, bytes], Coroutine[Any, Any, bytes]]] = {
             "predict": self.predict,
             "classify": self.classify,
@@ -122,7 +105,7 @@ class Rest:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Handle one request."""
         identifier, gzip, length = _headers(scope)
         call = Call(identifier or request_id(), time.monotonic() + self.limits.timeout, gzip)
         answer: bytes | None
@@ -133,7 +116,7 @@ class Rest:
             call.code = error.code.name
             unheard = isinstance(error, BodyError) and error.status == GONE
             answer = None if unheard else write_error(error.message)
-            if self.log.texts:  # The message may repeat some.
+            if self.log.texts:  # the message may repeat parts of them
                 call.more["error"] = error.message
         except Exception:
             call.status, call.code, answer = 500, Code.INTERNAL.name, write_error(INTERNAL_ERROR)
@@ -145,34 +128,34 @@ class Rest:
     async def _answer(
         self, call: Call, scope: Scope, receive: Receive, send: Send, length: int
     ) -> bytes | None:
-        """The body of the answer; None where it has been sent."""
+        """Return the body of the response; None if it has been sent."""
         method, target = scope["method"], _target(scope)
         pattern = {"POST": _POST, "GET": _GET}.get(method)
         match = pattern.fullmatch(target) if pattern else None
         if match is None:
-            raise Refused(Code.INVALID_ARGUMENT, f"Malformed request: {method} {target}")
+            raise Refused(Code.INVALID_ARGUMENT, f"there is no such endpoint: {method} {target}")
         name, version, label, call.method = match.groups(default="")
         call.name, call.label = unquote(name), unquote(label) or None
         if version:
             call.version = _int64(version)
             if call.version is None:
-                raise Refused(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
+                raise Refused(Code.INVALID_ARGUMENT, f"version {version} is too large")
         if method == "GET":
             work = self.metadata if call.method == "metadata" else self.status
             call.method = work.__name__
             return await self._in_thread(work, call)
-        # The pattern is blind to case, the name of a method is not.
+        # The pattern ignores case, the name of a method does not.
         if call.method not in self.posts and call.method != "generate":
-            raise Refused(Code.INVALID_ARGUMENT, f"Malformed request: {method} {target}")
-        body = await self._body(receive, length)
+            raise Refused(Code.INVALID_ARGUMENT, f"there is no such endpoint: {method} {target}")
+        body = await self.body.read(receive, length)
         if call.gzip:
-            body = await self._in_thread(self._uncompressed, body)
+            body = await self._in_thread(self.body.uncompressed, body)
         if self.log.texts:
             call.more["body"] = body[:MOST_LOGGED].decode(errors="replace")
         if call.method == "generate":
             await self._stream(call, body, receive, send)
             return None
-        return await _unless_gone(self.posts[call.method](call, body), receive)
+        return await until_gone(self.posts[call.method](call, body), receive)
 
     async def _stream(self, call: Call, body: bytes, receive: Receive, send: Send) -> None:
         streamed = await self.streaming(
@@ -196,79 +179,47 @@ class Rest:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
     async def _run(self, large: bool, work: Callable[..., Result], *arguments: Any) -> Result:
-        """What costs little is done here and now."""
+        """Run small work directly, large work in a thread."""
         return await self._in_thread(work, *arguments) if large else work(*arguments)
 
-    async def _body(self, receive: Receive, length: int) -> bytes:
-        """The whole body of a request.
-
-        What is left of one that is too large is read and dropped by the server, so that its client gets the
-        answer and not a closed connection.
-        """
-        limit, timeout = self.limits.body_bytes, self.limits.timeout
-        if length > limit:
-            raise self._too_large()
-        parts, size = [], 0
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _gone()
-                    part: bytes = message.get("body", b"")
-                    size += len(part)
-                    if size > limit:
-                        raise self._too_large()
-                    parts.append(part)
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-        except TimeoutError:
-            reason = f"The request body did not arrive within {timeout} seconds"
-            raise BodyError(408, Code.DEADLINE_EXCEEDED, reason) from None
-
-    def _too_large(self) -> BodyError:
-        message = f"The request body is larger than {self.limits.body_bytes} bytes"
-        return BodyError(413, Code.INVALID_ARGUMENT, message)
-
     async def predict(self, call: Call, body: bytes) -> bytes:
-        """`:predict`: any signature, in the row or the column format."""
+        """Handle `:predict`: any signature, in the row or the column format."""
         large = len(body) > LARGE
         document = await self._run(large, parse, body)
         name = signature_name(document)
         with self.repository.acquire(call.name, version=call.version, label=call.label) as servable:
-            missing = f'Serving signature name: "{name}" not found in signature def'
-            signature = _signature(call, servable, name, missing)
-            inputs, rows = await self._run(large, read_tensors, document, signature.inputs, name)
+            signature = _signature(call, servable, name)
+            inputs, rows = await self._run(large, read_tensors, document, signature.inputs)
             call.rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
             outputs = await signature.answer(inputs, call.deadline)
             large = sum(array.size for array in outputs.values()) > LARGE_ANSWER
             return await self._run(large, write_tensors, outputs, rows)
 
     async def classify(self, call: Call, body: bytes) -> bytes:
-        """`:classify`: the examples' `text` through `serving_default` of a classifier; all its classes."""
+        """Handle `:classify`: the feature `text` of each example; returns all classes with probabilities."""
         large = len(body) > LARGE
         document = await self._run(large, parse, body)
         name, examples = signature_name(document), await self._run(large, read_examples, document)
         with self.repository.acquire(call.name, version=call.version, label=call.label) as servable:
-            signature = _signature(call, servable, name, f"No signature was found with the name: {name}")
+            signature = _signature(call, servable, name)
             if not {"classes", "probabilities"} <= signature.outputs.keys():
-                raise _other_method("classification", CLASSIFY, signature)
+                raise Refused(Code.INVALID_ARGUMENT, f"signature {signature.name!r} does not classify")
             call.rows = len(examples)
             texts = string_feature(examples, TEXT_FEATURE)
             outputs = await signature.answer({TEXT_FEATURE: texts}, call.deadline)
             return write_classes(outputs["classes"], outputs["probabilities"])
 
     async def regress(self, call: Call, body: bytes) -> bytes:
-        """`:regress`: no model here has a signature for it."""
+        """Handle `:regress`, which no model supports."""
         large = len(body) > LARGE
         document = await self._run(large, parse, body)
         name, _ = signature_name(document), await self._run(large, read_examples, document)
         with self.repository.acquire(call.name, version=call.version, label=call.label) as servable:
-            signature = _signature(call, servable, name, f"No signature was found with the name: {name}")
-            raise _other_method("regression", REGRESS, signature)
+            signature = _signature(call, servable, name)
+            raise Refused(Code.INVALID_ARGUMENT, f"signature {signature.name!r} is not a regression")
 
     def status(self, call: Call) -> bytes:
-        """State of the versions of a model."""
+        """Return the state of the versions of a model."""
         _check_named(call)
         states = self.repository.status(call.name, version=call.version, label=call.label)
         versions = [
@@ -285,7 +236,7 @@ class Rest:
         return _json({"model_version_status": versions})
 
     def metadata(self, call: Call) -> bytes:
-        """The signatures of a version."""
+        """Return the signatures of a version."""
         _check_named(call)
         with self.repository.acquire(call.name, version=call.version, label=call.label) as servable:
             call.served = servable
@@ -298,21 +249,9 @@ class Rest:
             spec = {"name": servable.name, "signature_name": "", "version": str(servable.version)}
         return _json({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
 
-    def _uncompressed(self, body: bytes) -> bytes:
-        reader, limit = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16), self.limits.body_bytes
-        try:
-            whole = reader.decompress(body, limit + 1)
-        except zlib.error:
-            whole = b""
-        if len(whole) > limit:
-            raise self._too_large()
-        if not reader.eof or reader.unused_data:
-            raise Refused(Code.INVALID_ARGUMENT, "Failed to uncompress the gzipped body")
-        return whole
-
     def _record(self, call: Call) -> None:
         seconds = time.perf_counter() - call.started
-        # Only what is there becomes a label: clients could make up any number of names.
+        # Only names of loaded models become labels: clients could send any number of names.
         model = call.served.name if call.served else ""
         self.metrics.request(
             api="rest",
@@ -338,13 +277,13 @@ class Rest:
 
 
 def application(repository: Repository, *, limits: Limits, metrics: Metrics, log: Log) -> ASGIApp:
-    """The ASGI application of a server.
+    """Return the ASGI application of a server.
 
     Args:
         repository: the models.
-        limits: what a request may ask for.
-        metrics: that requests are counted in, and that `/metrics` shows.
-        log: a line for each request.
+        limits: largest requests.
+        metrics: count requests, and are shown by `/metrics`.
+        log: receives a line for each request.
     """
     rest = Rest(repository, limits=limits, metrics=metrics, log=log)
 
@@ -396,36 +335,8 @@ async def _refused(_: Request, error: Exception) -> Response:
     return Response(write_error(error.message), error.code.http, media_type="application/json")
 
 
-def _gone() -> BodyError:
-    return BodyError(GONE, Code.CANCELLED, "The client closed the connection")
-
-
-async def _unless_gone(work: Coroutine[Any, Any, bytes], receive: Receive) -> bytes:
-    """What comes of some work, which is given up when the client goes: nobody else shall wait for it."""
-    task, gone = asyncio.current_task(), False
-    assert task is not None
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        task.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not gone:  # The server ends.
-            raise
-        task.uncancel()
-        raise _gone() from None
-    finally:
-        watching.cancel()
-
-
 def _headers(scope: Scope) -> tuple[str, bool, int]:
-    """The request's id, whether its body is compressed, and the length that it claims; "", False, 0."""
+    """Return the id of a request, whether its body is gzipped, and its content length; else "", False, 0."""
     identifier, gzip, length = "", False, 0
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _CLIENT_ID.fullmatch(value):
@@ -433,13 +344,13 @@ def _headers(scope: Scope) -> tuple[str, bool, int]:
         elif name == b"content-encoding":
             gzip = b"gzip" in value
         elif name == b"content-length" and value.isdigit():
-            # No more digits than any limit has: Python reads no integer of thousands of them.
+            # Python parses no integer of thousands of digits; no limit has more than 19.
             length = int(value[:19])
     return identifier, gzip, length
 
 
 def _target(scope: Scope) -> str:
-    """Path and query as they were sent: TensorFlow Serving takes a query for a part of the path."""
+    """Return path and query as sent: as in TensorFlow Serving, a query is part of the path."""
     target: bytes = scope["raw_path"]
     if query := scope["query_string"]:
         target += b"?" + query
@@ -456,18 +367,13 @@ async def _send(send: Send, status: int, body: bytes, identifier: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _signature(call: Call, servable: Servable, name: str, missing: str) -> Signature:
+def _signature(call: Call, servable: Servable, name: str) -> Signature:
     call.served = servable
     signature = servable.signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
-        raise Refused(Code.INVALID_ARGUMENT, missing)
+        raise Refused(Code.INVALID_ARGUMENT, unknown_signature(servable, name))
     call.signature = signature.name
     return signature
-
-
-def _other_method(kind: str, expected: str, signature: Signature) -> Refused:
-    message = f"Expected {kind} signature method_name to be {expected}. Was: {signature.method_name}"
-    return Refused(Code.INVALID_ARGUMENT, message)
 
 
 def _int64(digits: str) -> int | None:
@@ -478,7 +384,7 @@ def _int64(digits: str) -> int | None:
 
 def _check_named(call: Call) -> None:
     if not call.name:
-        raise Refused(Code.INVALID_ARGUMENT, "Missing model name in request.")
+        raise Refused(Code.INVALID_ARGUMENT, "the request names no model")
 
 
 def _json(document: dict[str, Any]) -> bytes:

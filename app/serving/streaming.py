@@ -1,8 +1,8 @@
-"""`:generate`: a text while it is being written, as server-sent events.
+"""`:generate`: streams a text token by token as server-sent events.
 
-One event for each token, `data: {"text": …, "index": …}`. The texts put together are what `textrnn generate`
-prints for the same seed; one is empty where the token may begin a stop string, is a part of a character,
-or ends the text. The last event is `data: {"done": true, "reason": …, "log_probability": …}`.
+Each token is an event `data: {"text": …, "index": …}`. The concatenated texts are what `textrnn generate`
+prints for the same seed. The text of an event is empty if the token may begin a stop string, is a part of a
+character, or ends the text. The last event is `data: {"done": true, "reason": …, "log_probability": …}`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import Any
 from starlette.types import Receive, Send
 
 from app.generate import LARGEST_SEED, Ending, Options, stream
-from app.prediction.predictor import Predictor
 from app.serving.errors import Code, Refused
+from app.serving.json_body import parse
 from app.serving.options import Limits
-from app.serving.servables import Repository, Servable
-from app.serving.tensors import parse
+from app.serving.repository import Repository
+from app.serving.servable import Servable
 from data.errors import did_you_mean
 
 MOST_STREAMS = 16
-"""Texts that are written at once; the next one is refused."""
+"""Concurrent streams; further requests are refused."""
 MOST_STOPS = 16
 """Stop strings of one request."""
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_NUMBER = 3.4e38
-"""About the largest float32."""
+"""Slightly less than the largest float32."""
 KEYS = (
     "prompt",
     "length",
@@ -47,26 +47,26 @@ KEYS = (
 
 @dataclass
 class Streamed:
-    """What became of a request."""
+    """The outcome of a request."""
 
     servable: Servable
     tokens: int = 0
     reason: str = "gone"
-    """Of the end: `length`, `end`, `stop`; `gone`: the client left; `error`."""
+    """Why the stream ended: `length`, `end`, `stop`; `gone`: the client disconnected; `error`."""
     error: str = ""
-    """A traceback."""
+    """Traceback of an error."""
 
 
 class Streaming:
-    """Writes texts, a bounded number of them at once."""
+    """Streams texts, a bounded number of them concurrently."""
 
     def __init__(self, repository: Repository, *, limits: Limits, most: int = MOST_STREAMS) -> None:
-        """Starts no thread yet.
+        """Create it; threads are started on demand.
 
         Args:
             repository: the models.
-            limits: what a request may ask for.
-            most: streams at once.
+            limits: largest requests.
+            most: concurrent streams.
         """
         self.repository = repository
         self.limits = limits
@@ -85,30 +85,30 @@ class Streaming:
         label: str | None = None,
         identifier: str = "",
     ) -> Streamed:
-        """Answers a request whose body has been read.
+        """Handle a request whose body has been read.
 
         Args:
             body: a JSON object with some of `KEYS`.
-            receive: of ASGI; gives nothing more until the client is gone.
+            receive: of ASGI; returns when the client disconnects.
             send: of ASGI.
-            name: of the model, as are the version and the label of one.
-            version: None: the newest.
-            label: see there.
-            identifier: of the request, that the answer repeats.
+            name: of the model.
+            version: of the model; None: the newest one.
+            label: of a version, instead of its number.
+            identifier: id of the request, which the response repeats.
 
         Returns:
-            what was done, once the answer is complete or the client is gone.
+            the outcome, once the response is complete or the client has disconnected.
 
         Raises:
             Refused: before anything is sent.
         """
         document = parse(body)
         if self.running >= self.most:
-            raise Refused(Code.RESOURCE_EXHAUSTED, f"The server is writing {self.most} texts already")
+            raise Refused(Code.RESOURCE_EXHAUSTED, f"the server is already generating {self.most} texts")
         self.running += 1
         try:
             with self.repository.acquire(name, version=version, label=label) as servable:
-                prompt, options = read_options(document, servable.predictor, self.limits)
+                prompt, options = read_options(document, servable, self.limits)
                 pieces = stream(servable.predictor, prompt, options, tokens=1)
                 streamed = Streamed(servable)
                 await self._write(streamed, pieces, receive, send, identifier)
@@ -124,7 +124,9 @@ class Streaming:
         send: Send,
         identifier: str,
     ) -> None:
-        first = await self._next(pieces)  # the prompt is read here: what fails can still be answered as such
+        first = await self._next(
+            pieces
+        )  # runs the prompt: an error before the first event is still sent as an error response
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-store"),
@@ -144,10 +146,10 @@ class Streaming:
                 last = {"done": True, "reason": piece.reason, "log_probability": piece.log_probability}
                 await self._send(send, last)
         except (OSError, TimeoutError):
-            pass  # the client is gone, or reads no more
+            pass  # the client has disconnected or does not read
         except Exception:
             streamed.reason, streamed.error = "error", traceback.format_exc()
-            await self._send(send, {"error": "Internal error"})
+            await self._send(send, {"error": "internal error"})
         finally:
             gone.cancel()
         if streamed.reason != "gone":
@@ -175,17 +177,17 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def read_options(document: Mapping[str, Any], predictor: Predictor, limits: Limits) -> tuple[str, Options]:
-    """The prompt and the options of a request; what it leaves out is as in `Options`.
+def read_options(document: Mapping[str, Any], servable: Servable, limits: Limits) -> tuple[str, Options]:
+    """Return the prompt and the options of a request; defaults are those of `Options`.
 
     Raises:
-        Refused: a value is none that a text can be written with, or the model writes no text.
+        Refused: a value is not valid, or the model does not generate texts.
     """
-    if predictor.task.name != "generation":
-        raise _invalid(f"a model for {predictor.task.name} does not generate")
+    if not servable.generates:
+        raise _invalid(f"a model for {servable.task} does not generate texts")
     if unknown := sorted(document.keys() - set(KEYS)):
         raise _invalid(f"unknown key{did_you_mean(unknown[0], KEYS)}; expected some of {', '.join(KEYS)}")
-    known = predictor.manifest.get("labels", [])
+    known = servable.manifest.preprocessing.get("labels", [])
     label = document.get("label")
     if label is not None and label not in known:
         allowed = f"one of {', '.join(known)}" if known else "none: the model was trained without labels"
@@ -193,7 +195,7 @@ def read_options(document: Mapping[str, Any], predictor: Predictor, limits: Limi
     stops = document.get("stop", [])
     stops = [stops] if isinstance(stops, str) else stops
     if not isinstance(stops, list) or len(stops) > MOST_STOPS:
-        raise _invalid(f"stop: expected a text or a list of at most {MOST_STOPS}")
+        raise _invalid(f"stop: expected a string or an array of at most {MOST_STOPS}")
     default = Options()
     return _text("prompt", document.get("prompt", ""), limits), Options(
         length=_integer(document, "length", min(default.length, limits.length), 1, limits.length),
@@ -209,11 +211,11 @@ def read_options(document: Mapping[str, Any], predictor: Predictor, limits: Limi
 
 def _text(key: str, value: Any, limits: Limits) -> str:
     if not isinstance(value, str):
-        raise _invalid(f"{key}: expected a text")
+        raise _invalid(f"{key}: expected a string")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise _invalid(f"{key}: expected Unicode, got half of a surrogate pair") from None
+        raise _invalid(f"{key} has half of a surrogate pair, expected Unicode") from None
     if size > limits.text_bytes:
         raise _invalid(f"{key}: expected at most {limits.text_bytes} bytes, got {size}")
     return value
@@ -222,7 +224,7 @@ def _text(key: str, value: Any, limits: Limits) -> str:
 def _integer(document: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
     value = document.get(key, default)
     if type(value) is not int or not least <= value <= most:
-        raise _invalid(f"{key}: expected a whole number from {least} to {most}{_got(value)}")
+        raise _invalid(f"{key}: expected an integer from {least} to {most}{_got(value)}")
     return value
 
 

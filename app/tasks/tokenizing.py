@@ -12,8 +12,10 @@ from app.artifacts.preprocessing import Facts
 from app.config import TaskConfig
 from data.encoding import Texts, UniqueTokens, VocabularyRule
 from data.subwords import learn_subwords
-from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize, unique_tokens
+from models.text.normalize import normalize
 from models.text.subwords import SubwordTokenizer
+from models.text.tokenize import unique_tokens
+from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
 VOCABULARY = "vocabulary"
 """The vocabulary of the input texts."""
@@ -34,7 +36,7 @@ class TextTokenizer:
 def tokenizer_options(
     config: TaskConfig, facts: Facts, *, vocabulary: str = VOCABULARY, collapse: bool = False
 ) -> dict[str, Any]:
-    """Return the options of `models.text.tokenize` for a configuration.
+    """Return the options of `models.text.tokenize.tokenize` for a configuration.
 
     Args:
         config: resolved.
@@ -71,7 +73,7 @@ def text_tokenizer(
         special: the first tokens of the vocabulary.
         vocabulary: its name.
         collapse: as in `tokenizer_options`.
-        lines: as in `models.text.tokenize`.
+        lines: as in `models.text.tokenize.tokenize`.
     """
     subwords: Subwords = {}
     size = config.text.vocabulary_size

@@ -1,8 +1,8 @@
-"""Which recurrent kernels a SavedModel runs on a host without a GPU, and on one with it.
+"""The recurrent kernels that a SavedModel runs on hosts with and without a GPU.
 
-No GPU is needed to know. Before a graph first runs, TensorFlow's optimizer Grappler rewrites it for the
-devices of the host; here it does so for hosts that are only described to it, one with a GPU and one without,
-and what the rewritten graphs still call is counted.
+No GPU is needed. Before a graph first runs, TensorFlow's optimizer Grappler rewrites it for the devices of
+the host. Here Grappler rewrites it for two described hosts, one with a GPU and one without, and the kernels
+of the rewritten graphs are counted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from data.errors import UserError
 CUDNN = "CudnnRNNV3"
 BLOCK = "BlockLSTMV2"
 LOOP = "loop"
-"""A loop over steps: of a recurrent layer, or of a decoder."""
+"""A loop over time steps, of a recurrent layer or of a decoder."""
 
 _COUNTED = {
     CUDNN: CUDNN,
     BLOCK: BLOCK,
     "While": LOOP,
     "StatelessWhile": LOOP,
-    "LoopCond": LOOP,  # what Grappler makes of a While; there is one in each loop
+    "LoopCond": LOOP,  # Grappler lowers a While; each loop has one LoopCond
 }
 _SWAPPABLE = "swappable"
 _HOST = "/job:localhost/replica:0/task:0/device:"
@@ -58,40 +58,40 @@ _DEVICES = {
 
 @dataclass(frozen=True)
 class SignatureKernels:
-    """What a signature calls, each call site counted once for every way that leads to it."""
+    """Kernels that a signature calls; a call site counts once for each path that leads to it."""
 
     swappable: int
-    """Kernels of cuDNN that lie ready in the graph as it was saved: those in the implementations for a GPU of
-    functions that are called and have one for the CPU as well."""
+    """cuDNN kernels in the saved graph: those in GPU implementations of called functions that have a CPU
+    implementation as well."""
     cpu: Mapping[str, int]
-    """On a host without a GPU: how often it calls `CudnnRNNV3`, `BlockLSTMV2`, and a `loop`."""
+    """Number of calls of `CudnnRNNV3`, `BlockLSTMV2` and `loop` on a host without a GPU."""
     gpu: Mapping[str, int]
     """The same on a host with a GPU."""
 
 
 def kernels(directory: Path) -> dict[str, SignatureKernels]:
-    """The recurrent kernels of each signature of a SavedModel, on both kinds of hosts.
+    """Return the recurrent kernels of each signature of a SavedModel, on both kinds of hosts.
 
-    This rests on two assumptions. On a host with a GPU TensorFlow places the call of a swappable function
-    there, as its placer does unless something of the function needs the CPU. And hosts run the optimizer of
-    the TensorFlow that is installed here. All branches of a choice count, since any may be taken. Loops count
-    wherever they are: those of recurrent layers and those that decode; what a loop calls counts once. Of a
-    function that calls itself only the first call counts. Graphs that choose by the operation `DeviceIndex`,
-    as no export of textrnn does, are not understood: there too all branches count.
+    Two things are assumed. On a host with a GPU, TensorFlow places the call of a swappable function on the
+    GPU, as its placer does unless a part of the function needs the CPU. And hosts run the optimizer of the
+    TensorFlow version that is installed here. All branches of a condition count. Loops of recurrent layers
+    and of decoders count; calls inside a loop count once. Of a recursive function only the first call counts.
+    Graphs that select by the operation `DeviceIndex`, which exports of textrnn do not have, count with all
+    branches.
 
     Args:
         directory: of the SavedModel; nothing in it is run.
 
     Returns:
-        by the name of the signature.
+        kernels by the name of the signature.
 
     Raises:
-        UserError: it is no SavedModel that can be served, or its graph is not a valid one.
+        UserError: the directory has no SavedModel that can be served, or its graph is not valid.
     """
     graph = _served(directory)
     found = {}
     for name in sorted(graph.signature_def):
-        if name.startswith("__"):  # initialisation
+        if name.startswith("__"):  # initializer
             continue
         outputs = [output.name for output in graph.signature_def[name].outputs.values()]
         try:
@@ -108,21 +108,20 @@ def kernels(directory: Path) -> dict[str, SignatureKernels]:
 
 
 def portability_problem(found: SignatureKernels, expected: int | None = None) -> str | None:
-    """Why a signature is slow or fails on one kind of host; None: it runs the right kernels on both.
+    """Return why a signature is slow or fails on one kind of host; None if it runs well on both.
 
     Args:
         found: its kernels.
-        expected: how many recurrent layers, each direction one, the model has of which there is a cuDNN
-            kernel; a signature may run them more than once. 0: none, as without recurrence, or with cells
-            that cuDNN lacks, whose loops are right. None: not known; then a signature with loops alone
-            counts as one whose layers could be on cuDNN.
+        expected: number of recurrent layers, counted per direction, that cuDNN has a kernel for; a signature
+            may run them more than once. 0: none, without recurrence or with cells that cuDNN lacks. None:
+            unknown; then a signature that has only loops is reported.
     """
     if found.cpu.get(CUDNN):
         return f"calls {CUDNN} {_times(found.cpu[CUDNN])} on a host without a GPU, where that fails"
     if found.gpu.get(CUDNN, 0) != found.swappable:
         return (
             f"calls {CUDNN} {_times(found.gpu.get(CUDNN, 0))} on a host with a GPU: expected all "
-            f"{found.swappable} that lie ready in implementations for a GPU"
+            f"{found.swappable} of its GPU implementations"
         )
     if expected is not None and not _is_multiple(found.swappable, expected):
         return (
@@ -152,7 +151,7 @@ def _served(directory: Path) -> meta_graph_pb2.MetaGraphDef:
 
 
 def _optimized(graph: meta_graph_pb2.MetaGraphDef, signature: str, host: str) -> graph_pb2.GraphDef:
-    """The graph of a signature as a session on such a host has it when it first runs."""
+    """Return the graph of a signature as optimized on a host of this kind."""
     outputs = [output.name for output in graph.signature_def[signature].outputs.values()]
     pruned = meta_graph_pb2.MetaGraphDef(meta_info_def=graph.meta_info_def)
     pruned.signature_def[signature].CopyFrom(graph.signature_def[signature])
@@ -176,7 +175,7 @@ def _optimized(graph: meta_graph_pb2.MetaGraphDef, signature: str, host: str) ->
 
 
 def _count(graph: graph_pb2.GraphDef, outputs: Iterable[str]) -> Counter[str]:
-    """Kernels and swappable calls on all ways to the outputs."""
+    """Count kernels and swappable calls on all paths to the outputs."""
     library = {function.signature.name: function for function in graph.library.function}
     swappable = _swappable(library)
     inside: dict[str, Counter[str]] = {}
@@ -204,7 +203,7 @@ def _count(graph: graph_pb2.GraphDef, outputs: Iterable[str]) -> Counter[str]:
 
 
 def _swappable(library: Library) -> dict[str, str]:
-    """The functions that TensorFlow replaces on another device, each with its implementation for a GPU."""
+    """Return the functions that TensorFlow replaces on another device, with their GPU implementations."""
     implementations: dict[bytes, dict[bytes, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, function in library.items():
         if "api_implements" in function.attr:  # asking for what is not there would write it there
@@ -220,7 +219,7 @@ def _swappable(library: Library) -> dict[str, str]:
 
 
 def _reachable(nodes: Iterable[node_def_pb2.NodeDef], ends: Iterable[str]) -> list[node_def_pb2.NodeDef]:
-    """The nodes that are needed for some tensors, control inputs among them, in their order."""
+    """Return the nodes that some tensors depend on, through control inputs too, in graph order."""
     by_name = {node.name: node for node in nodes}
     needed: set[str] = set()
     waiting = [node_of(end) for end in ends]

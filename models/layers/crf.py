@@ -1,8 +1,8 @@
-"""A linear-chain conditional random field: the tags of a sentence scored together.
+"""A linear-chain conditional random field, which scores tag sequences.
 
 The score of tags y for emissions e is `start[y₁] + Σ e[t, yₜ] + Σ transitions[yₜ₋₁, yₜ] + end[y_T]`
-(Lafferty et al. 2001). All is computed in float32, whatever the emissions are, and never depends on steps
-beyond a row's length.
+(Lafferty et al. 2001). Everything is computed in float32, whatever the emissions are, and never depends on
+steps beyond a row's length.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import tensorflow as tf
 from models.layers.recurrent import last_step, reverse
 
 Allowed = Sequence[Any]
-"""What tags may begin a row, follow which, and end it: bool [K], [K, K] (from, to), [K], as nested lists."""
+"""The tags that may be first, follow each other, and be last: bool [K], [K, K] (from, to), [K]."""
 
-# Sums over many thousand steps stay finite, so that only what is forbidden is ever -inf.
+# Sums over many thousand steps stay finite, so that only forbidden paths are -inf.
 _LARGEST = 1e30
 
 Join = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -35,7 +35,7 @@ def _all(scores: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
 def _all_for_training(scores: tf.Tensor, transitions: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """As `_all`, but backpropagation keeps [B, K] a step, not several times [B, K, K]."""
+    """Return what `_all` returns; backpropagation keeps [B, K] a step, not several times [B, K, K]."""
     joined = _all(scores, transitions)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -48,13 +48,13 @@ def _all_for_training(scores: tf.Tensor, transitions: tf.Tensor) -> tuple[tf.Ten
 def _forward(
     emissions: tf.Tensor, transitions: tf.Tensor, start: tf.Tensor, join: Join
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The forward recursion (Rabiner 1989, equations 19 to 20; with the maximum, 32 to 33).
+    """Run the forward recursion (Rabiner 1989, equations 19 to 20; with the maximum, 32 to 33).
 
     Args:
         emissions: float32 [B, T, K].
-        transitions: float32 [K, K], from the row's tag to the column's.
+        transitions: float32 [K, K], from the tag of the row to that of the column.
         start: float32 [K].
-        join: how paths that meet in a tag become one score: [B, K], [K, K] → [B, K].
+        join: how to combine the scores of paths that meet in a tag: [B, K], [K, K] → [B, K].
 
     Returns:
         joined scores of all paths up to a step that end there in a tag, [B, T, K], less the shift that
@@ -87,13 +87,13 @@ def _finite(emissions: tf.Tensor) -> tf.Tensor:
 def viterbi(
     emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor, start: tf.Tensor, end: tf.Tensor
 ) -> tf.Tensor:
-    """The tags of the highest score (Viterbi 1967; Rabiner 1989, section III B).
+    """Return the tags of the highest score (Viterbi 1967; Rabiner 1989, section III B).
 
     Args:
         emissions: float [B, T, K].
         lengths: int32 [B], each from 1 to T.
-        transitions: float32 [K, K], from the row's tag to the column's; -inf forbids, and is never taken
-            as long as some path of the row's length is allowed.
+        transitions: float32 [K, K], from the tag of the row to that of the column; -inf forbids a path, as
+            long as some path of the row's length is allowed.
         start: float32 [K], likewise.
         end: float32 [K], likewise.
 
@@ -117,26 +117,26 @@ def viterbi(
 def marginals(
     emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor, start: tf.Tensor, end: tf.Tensor
 ) -> tf.Tensor:
-    """The probability of each tag at each step, over all paths (Rabiner 1989, equation 27).
+    """Return the probability of each tag at each step, over all paths (Rabiner 1989, equation 27).
 
-    Arguments as of `viterbi`, forbidden paths having none.
+    The arguments are those of `viterbi`. Forbidden paths have no probability.
 
     Returns:
         float32 [B, T, K]; 0 beyond a row's length.
     """
     emissions = _finite(emissions)
-    ahead, _ = _forward(emissions, transitions, start, _all)
-    behind, _ = _forward(reverse(emissions, lengths), tf.transpose(transitions), end, _all)
-    both = ahead + reverse(behind, lengths) - emissions  # which either has counted
+    forwards, _ = _forward(emissions, transitions, start, _all)
+    backwards, _ = _forward(reverse(emissions, lengths), tf.transpose(transitions), end, _all)
+    both = forwards + reverse(backwards, lengths) - emissions  # which both contain
     real = tf.sequence_mask(lengths, tf.shape(emissions)[1])[:, :, None]
     return tf.where(real, tf.nn.softmax(both), 0.0)
 
 
 def forbidding(allowed: Allowed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores that forbid: (start, step, end) of bool → (transitions, start, end) of float32, 0 or -inf.
+    """Return scores that forbid paths: (start, step, end) of bool → (transitions, start, end), 0 or -inf.
 
     Raises:
-        ValueError: no row of some length has a path.
+        ValueError: rows of some length have no allowed path.
     """
     start, step, end = (np.array(part, bool) for part in allowed)
     if not (start.ndim == 1 and step.shape == 2 * start.shape and end.shape == start.shape):
@@ -157,15 +157,15 @@ def forbidding(allowed: Allowed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @keras.saving.register_keras_serializable("textrnn")
 class CRF(keras.layers.Layer):
-    """The layer that holds what scores the start, the end and each pair of neighbours."""
+    """A layer with the scores of the first tag, the last tag and each pair of neighbours."""
 
     def __init__(self, tags: int, *, allowed: Allowed | None = None, **options: Any) -> None:
-        """Makes the layer.
+        """Create the layer.
 
         Args:
-            tags: their number K.
-            allowed: what `decode` and `marginals` keep to; nothing is forbidden without it. The
-                likelihood is that of all paths.
+            tags: number of tags K.
+            allowed: the paths of `decode` and `marginals`; None allows all. The likelihood is that of all
+                paths.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**{"dtype": "float32", **options})
@@ -175,7 +175,7 @@ class CRF(keras.layers.Layer):
             raise ValueError(f"allowed is for {len(self.forbidden[1])} tags, the layer for {tags}")
 
     def build(self, *_: Any) -> None:
-        """Creates the weights, which start as zeros: all paths alike."""
+        """Create the weights. They are zeros at first, so that all paths have the same score."""
         tags = self.settings["tags"]
         for name, shape in (("transitions", (tags, tags)), ("start", (tags,)), ("end", (tags,))):
             weight = self.add_weight(shape=shape, initializer="zeros", name=name, autocast=False)
@@ -183,7 +183,7 @@ class CRF(keras.layers.Layer):
         self.built = True
 
     def log_likelihood(self, emissions: tf.Tensor, tags: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """The log-probability of each row's tags.
+        """Return the log-probability of each row's tags.
 
         Args:
             emissions: float [B, T, K].
@@ -208,15 +208,15 @@ class CRF(keras.layers.Layer):
         return path - of_all - tf.reduce_sum(real * shifts, axis=1)
 
     def decode(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """The best allowed tags: [B, T, K], lengths int32 [B] → int32 [B, T], see `viterbi`."""
+        """Return the best allowed tags: [B, T, K], lengths int32 [B] → int32 [B, T], see `viterbi`."""
         return viterbi(emissions, lengths, *self._allowed_weights())
 
     def marginals(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Probabilities of tags among allowed paths: [B, T, K], lengths int32 [B] → float32 [B, T, K]."""
+        """Return tag probabilities over allowed paths: [B, T, K], lengths int32 [B] → float32 [B, T, K]."""
         return marginals(emissions, lengths, *self._allowed_weights())
 
     def call(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """As `decode`."""
+        """Return what `decode` returns."""
         return self.decode(emissions, lengths)
 
     def _weights(self) -> tuple[Any, Any, Any]:
@@ -229,10 +229,10 @@ class CRF(keras.layers.Layer):
         return tuple(weight + barred for weight, barred in zip(weights, self.forbidden, strict=True))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """Return the arguments that create this layer again."""
         return {**super().get_config(), **self.settings}
 
 
 def as_lists(allowed: Allowed | None) -> list[Any] | None:
-    """The same as plain lists of bool, which a configuration can hold."""
+    """Return the same as plain lists of bool, as a configuration can hold it."""
     return None if allowed is None else [np.array(part, bool).tolist() for part in allowed]

@@ -1,4 +1,4 @@
-"""A vector for each token."""
+"""The embedding of tokens."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("textrnn")
 class Embedding(keras.layers.Embedding):
-    """Keras's own layer for ids from 0 on, looked up in one operation.
+    """The layer of Keras for ids from 0, which looks them up in one operation.
 
-    Keras's also lets negative ids count from the end of the table: that takes five operations, and a
-    twentieth of the time of a short text.
+    In Keras negative ids count from the end of the table, which takes five operations and a twentieth of the
+    time of a short text.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Vectors of ids: int [...] → float [..., D].
+        """Return the vectors of ids: int [...] → float [..., D].
 
         Raises:
-            tf.errors.InvalidArgumentError: on a CPU, if an id is none of the table's.
+            tf.errors.InvalidArgumentError: on a CPU, if an id is not in the table.
         """
         found = tf.nn.embedding_lookup(self.embeddings.value, inputs)
         return tf.cast(found, self.compute_dtype)

@@ -1,31 +1,24 @@
-"""Recurrent layers over padded batches: the hidden state as memory, in one direction or both.
+"""Recurrent layers over padded batches, in one direction or both.
 
 No Keras mask is used. Rows are right-padded, so the forward direction cannot see padding before a real
-step, and the backward direction reads each row reversed within its own length. Real steps therefore never
-depend on padding, rows of any length ≥ 1 are safe on cuDNN, and the masks' cost is saved.
+step, and the backward direction gets each row reversed within its own length. Real steps therefore never
+depend on padding, rows of any length ≥ 1 are safe on cuDNN, and the cost of masks is saved.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from models.kernels import portable
-
-Cell = Literal["simple", "gru", "lstm"]
-MergeMode = Literal["concat", "sum", "mul", "ave"]
-
-CELLS: dict[str, type[keras.layers.RNN]] = {
-    "simple": keras.layers.SimpleRNN,
-    "gru": keras.layers.GRU,
-    "lstm": keras.layers.LSTM,
-}
+from models.layers.cells import get_cell
+from models.settings import BidirectionalSettings, RecurrentSettings
 
 
-def merge(forward: tf.Tensor, backward: tf.Tensor, mode: MergeMode) -> tf.Tensor:
-    """Joins the two directions, as `keras.layers.Bidirectional` names it.
+def merge(forward: tf.Tensor, backward: tf.Tensor, mode: str) -> tf.Tensor:
+    """Combine the two directions; the modes are named as in `keras.layers.Bidirectional`.
 
     Both [..., U]; the result is [..., 2U] for `concat`, else [..., U].
     `merge([2.], [4.], "ave") -> [3.]`
@@ -42,7 +35,7 @@ def merge(forward: tf.Tensor, backward: tf.Tensor, mode: MergeMode) -> tf.Tensor
 
 
 def reverse(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Reverses each row within its length; padding stays where it is.
+    """Reverse each row within its length; padding stays where it is.
 
     `reverse([[[1], [2], [0]]], [2]) -> [[[2], [1], [0]]]`
     """
@@ -50,75 +43,57 @@ def reverse(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
 
 def last_step(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """The last real step of each row: [B, T, D], lengths [B] (≥ 1) → [B, D]."""
+    """Return the last real step of each row: [B, T, D], lengths [B] (≥ 1) → [B, D]."""
     return tf.gather(sequences, lengths - 1, axis=1, batch_dims=1)
+
+
+def recurrent_layer(settings: RecurrentSettings, **options: Any) -> keras.layers.RNN:
+    """Create one recurrent layer that returns its outputs at every step.
+
+    Args:
+        settings: of the stack that the layer is part of.
+        options: of the Keras layer, in addition to those of the settings or instead of them.
+    """
+    arguments = {
+        "units": settings.units,
+        "activation": settings.activation,
+        "recurrent_dropout": settings.recurrent_dropout,
+        "return_sequences": True,
+    }
+    return get_cell(settings.cell).layer(**{**arguments, **options})
 
 
 @keras.saving.register_keras_serializable("textrnn")
 class RecurrentStack(keras.layers.Layer):
-    """Recurrent layers on top of each other, weights shared over time.
+    """A stack of recurrent layers.
 
-    The layers are Keras's own (`SimpleRNN`, `GRU`, `LSTM`; Elman 1990, Cho et al. 2014, Hochreiter and
-    Schmidhuber 1997), a second one a layer for the backward direction (Schuster and Paliwal 1997).
+    The layers are those of `models.layers.cells`. A backward direction has its own layers (Schuster and
+    Paliwal 1997).
     """
 
-    def __init__(
-        self,
-        *,
-        cell: Cell,
-        units: int,
-        layers: int,
-        bidirectional: bool,
-        merge_mode: MergeMode = "concat",
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        activation: str = "tanh",
-        **options: Any,
-    ) -> None:
-        """Makes the layers.
+    def __init__(self, settings: BidirectionalSettings, **options: Any) -> None:
+        """Create the layers.
 
         Args:
-            cell: the kind of layer.
-            units: width of the hidden state, of each direction.
-            layers: how many; 0 passes the input through.
-            bidirectional: whether each layer also reads backwards.
-            merge_mode: how the two directions are joined.
-            dropout: share of a layer's output features dropped before the next layer.
-            recurrent_dropout: share of the hidden state dropped at each step (Gal and Ghahramani 2016).
-            activation: of the candidate state, by its Keras name.
+            settings: hyper-parameters; with 0 layers the input passes through.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)
-        self.settings: dict[str, Any] = {
-            "cell": cell,
-            "units": units,
-            "layers": layers,
-            "bidirectional": bidirectional,
-            "merge_mode": merge_mode,
-            "dropout": dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "activation": activation,
-        }
-        self.merge_mode = merge_mode
+        self.settings = settings = BidirectionalSettings.of(settings)
 
         def direction(name: str) -> keras.layers.RNN:
-            return CELLS[cell](
-                units,
-                activation=activation,
-                recurrent_dropout=recurrent_dropout,
-                return_sequences=True,
-                name=name,
-            )
+            return recurrent_layer(settings, name=name)
 
-        self.forward = [direction(f"forward_{i}") for i in range(layers)]
-        self.backward = [direction(f"backward_{i}") for i in range(layers)] if bidirectional else []
-        self.between = [keras.layers.Dropout(dropout, name=f"between_{i}") for i in range(1, layers)]
-        joined = 2 * units if bidirectional and merge_mode == "concat" else units
-        self.output_size = joined if layers else None
+        layers = range(settings.layers)
+        self.forward = [direction(f"forward_{i}") for i in layers]
+        self.backward = [direction(f"backward_{i}") for i in layers] if settings.bidirectional else []
+        self.between = [keras.layers.Dropout(settings.dropout, name=f"between_{i}") for i in layers[1:]]
+        is_double = settings.bidirectional and settings.merge_mode == "concat"
+        self.output_size = (2 if is_double else 1) * settings.units if settings.layers else None
         self.portable = False
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: input_shape (B, T, D)."""
+        """Create the weights for inputs of a shape (B, T, D)."""
         shape = tuple(input_shape)
         for i, forward in enumerate(self.forward):
             forward.build(shape)
@@ -127,16 +102,16 @@ class RecurrentStack(keras.layers.Layer):
             shape = (*shape[:-1], self.output_size)
 
     def make_portable(self) -> None:
-        """From now on inference runs the kernels of `models.kernels.portable`, whichever host runs its graph.
+        """Let inference run the kernels of `models.kernels.portable` on whichever host runs its graph.
 
-        Weights are not to be changed any more.
+        The weights must not change afterwards.
         """
         self.portable = True
         for layer in (*self.forward, *self.backward):
             portable.prepare(layer)
 
     def cudnn_layers(self) -> int:
-        """How many layers, each direction one, a host with a GPU runs on cuDNN once the stack is portable."""
+        """Return how many layers, counting each direction, run on cuDNN on a host with a GPU."""
         return sum(portable.has_cudnn_kernel(layer) for layer in (*self.forward, *self.backward))
 
     def call(
@@ -146,14 +121,13 @@ class RecurrentStack(keras.layers.Layer):
         training: bool = False,
         differentiable: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs the layers.
+        """Run the layers.
 
         Args:
             sequences: float [B, T, D], right-padded.
             lengths: int32 [B], each from 1 to T.
-            training: whether dropout is on.
-            differentiable: whether gradients will be asked for although it is not training: portable
-                kernels have none.
+            training: whether to apply dropout.
+            differentiable: whether gradients are needed outside of training: portable kernels have none.
 
         Returns:
             the top layer's output at every step [B, T, D'] (meaningless beyond a row's length) and its
@@ -174,15 +148,22 @@ class RecurrentStack(keras.layers.Layer):
                 final = last_step(sequences, lengths)
                 continue
             both, inputs = (forward, self.backward[i]), (sequences, reverse(sequences, lengths))
-            ahead, behind = (
+            forwards, backwards = (
                 portable.run_both(both, inputs, lengths)
                 if is_portable
                 else (layer(x, training=training) for layer, x in zip(both, inputs, strict=True))
             )
-            final = merge(last_step(ahead, lengths), last_step(behind, lengths), self.merge_mode)
-            sequences = merge(ahead, reverse(behind, lengths), self.merge_mode)
+            final = merge(
+                last_step(forwards, lengths), last_step(backwards, lengths), self.settings.merge_mode
+            )
+            sequences = merge(forwards, reverse(backwards, lengths), self.settings.merge_mode)
         return sequences, final
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return {**super().get_config(), **self.settings}
+        """Return the arguments that create this layer again."""
+        return {**super().get_config(), "settings": self.settings.model_dump()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> RecurrentStack:
+        """Create a layer from what `get_config` returned."""
+        return cls(**{**config, "settings": BidirectionalSettings(**config["settings"])})

@@ -1,4 +1,4 @@
-"""Where the tokens that a model reads stand in their text."""
+"""The positions of a model's tokens in their text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from models.text import _MARKUP, TokenKind, Truncation, locate, lower, normalize
+from models.text.locate import locate
+from models.text.normalize import lower, normalize
 from models.text.subwords import SPACE, SubwordTokenizer
+from models.text.tokenize import MARKUP
+from models.text.tokens import TokenKind, Truncation
 
-_MARK = "\x02"  # stands at both ends of markup
+_MARK = "\x02"  # at both ends of markup
 
 
 class Positions(NamedTuple):
-    """The places of tokens: int32 ragged [B, (tokens)], in characters as `text.normalize` reads them."""
+    """The positions of tokens: int32 ragged [B, (tokens)], in characters of `normalize(text)`."""
 
     start: tf.RaggedTensor
     end: tf.RaggedTensor
@@ -30,20 +33,20 @@ def positions(
     subwords: SubwordTokenizer | None = None,
     lines: bool = False,
 ) -> Positions:
-    """The places of the tokens of `text.tokenize`, called with the same arguments.
+    """Return the positions of the tokens of `tokenize`, called with the same arguments.
 
-    A place is of the text as it is given: in its own case, markup and all. Several tokens can have one place:
-    the bytes of a character, and what lower case makes two of (İ). The space that a subword begins with is
-    not counted in, unless it is all of it.
+    Positions refer to the original text, with its case and markup. Several tokens can have one position: the
+    bytes of a character, and a character that has two in lower case (İ). The space that a subword begins with
+    is not included, unless it is the whole subword.
 
     Args:
         texts: string [B].
-        tokens: as in `tokenize`, and so are the others.
-        lowercase: see there.
-        max_length: see there.
-        truncate: see there.
-        subwords: see there; such as do not collapse white space.
-        lines: False: line breaks that are tokens are not looked for.
+        tokens: as in `tokenize`, like the following ones.
+        lowercase: as in `tokenize`.
+        max_length: as in `tokenize`.
+        truncate: as in `tokenize`.
+        subwords: as in `tokenize`; must not collapse white space.
+        lines: must be False: line breaks as tokens have no positions.
 
     `positions(["I <b>don't</b>"]) -> [[0, 5, 7]], [[1, 7, 10]]`
     """
@@ -75,12 +78,12 @@ def positions(
 
 
 def _words(texts: tf.Tensor, lowercase: bool) -> Positions:
-    """Where words stand: text between markup is cut for itself."""
+    """Return the positions of words: the texts between markup are tokenized separately."""
     texts = normalize(texts, lowercase=False)
     if lowercase:
         texts = tf.strings.regex_replace(texts, r"\x00", " ")  # as `lower` does
     texts = tf.strings.regex_replace(texts, _MARK, "\x01")  # which separates words as well
-    parts = tf.strings.split(tf.strings.regex_replace(texts, _MARKUP, rf"{_MARK}\0{_MARK}"), _MARK)
+    parts = tf.strings.split(tf.strings.regex_replace(texts, MARKUP, rf"{_MARK}\0{_MARK}"), _MARK)
     before = _before(parts.with_values(tf.strings.length(parts.values, unit="UTF8_CHAR")))
     place = tf.range(tf.size(before, tf.int64)) - tf.gather(parts.row_starts(), parts.value_rowids())
     _, starts, ends = locate(parts.values)
@@ -98,13 +101,13 @@ def _words(texts: tf.Tensor, lowercase: bool) -> Positions:
 
 
 def _before(counts: tf.RaggedTensor) -> tf.Tensor:
-    """The sum of what stands before each value in its row: int32 [B, (n)] → flat [N]."""
+    """Return the sum of the values before each value in its row: int32 [B, (n)] → flat [N]."""
     sums = tf.cumsum(counts.values, exclusive=True)
     return sums - tf.gather(tf.concat([sums, [0]], 0), tf.gather(counts.row_starts(), counts.value_rowids()))
 
 
 def _characters(texts: tf.Tensor, lowercase: bool) -> tf.RaggedTensor:
-    """For each character of `normalize(texts, lowercase)` the place that it has in its text."""
+    """Return the position in its text of each character of `normalize(texts, lowercase)`."""
     characters = tf.strings.unicode_split(normalize(texts, lowercase=False), "UTF-8")
     places = tf.ragged.range(tf.cast(characters.row_lengths(), tf.int32), row_splits_dtype=tf.int64)
     if not lowercase:
@@ -115,7 +118,7 @@ def _characters(texts: tf.Tensor, lowercase: bool) -> tf.RaggedTensor:
 
 
 def _bytes(texts: tf.Tensor) -> tf.RaggedTensor:
-    """The place of the character that each byte is of."""
+    """Return the position of the character that each byte belongs to."""
     pieces = tf.strings.bytes_split(texts)
     _, firsts = tf.strings.unicode_decode_with_offsets(texts, "UTF-8", errors="replace")
     at = firsts.values + tf.gather(pieces.row_starts(), firsts.value_rowids())
@@ -125,7 +128,7 @@ def _bytes(texts: tf.Tensor) -> tf.RaggedTensor:
 
 
 def _subwords(texts: tf.Tensor, lowercase: bool, subwords: SubwordTokenizer) -> Positions:
-    """Where pieces stand, that together write a space and then all of the text."""
+    """Return the positions of pieces, which joined are a space and the whole text."""
     pieces = subwords.tokenize(normalize(texts, lowercase))
     widths = tf.strings.length(pieces.values, unit="UTF8_CHAR")
     begins = _before(pieces.with_values(widths)) - 1

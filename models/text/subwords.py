@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-SPACE = "\u2581"  # how a space is written in pieces
+SPACE = "\u2581"  # replaces a space in pieces
 _SIGN = r"[\p{Z}\p{Cc}]"
-# Where pieces end at the latest. The space is free as a separator: by then each is written as a mark.
+# Where pieces end at the latest. The space is free as a separator: by then each space is a mark.
 _WORD = rf"{SPACE}?[^{SPACE}\p{{Z}}\p{{Cc}}]+|{SPACE}|{_SIGN}"
 _UNKNOWN_PENALTY = np.float32(10)  # as in SentencePiece
 _CODE_POINTS = 1 << 21
@@ -23,22 +23,23 @@ _NOWHERE = -1
 
 
 class SubwordTokenizer(tf.Module):
-    """Cuts texts into the pieces whose probabilities have the greatest product (Kudo 2018, section 3.2).
+    """Splits texts into the pieces whose probabilities have the greatest product (Kudo 2018, section 3.2).
 
-    A text begins with a space that is added to it, a space is written as U+2581, and no piece goes on
-    beyond the start of a word: a word is its space and what follows up to the next white space, and any
+    A space is added at the start of a text, a space is encoded as U+2581, and no piece crosses the
+    start of a word: a word is its space and what follows up to the next white space, and any
     other white space is a word of its own. Within a word the pieces are those of SentencePiece's own
     search, in the same arithmetic. A character that no piece holds is penalised, and a run of such
     characters in a word is one piece, which no vocabulary knows: it counts as one unknown token.
     """
 
     def __init__(self, pieces: Sequence[bytes], scores: Sequence[float], *, collapse: bool = False) -> None:
-        """Builds the trie of the pieces.
+        """Build the trie of the pieces.
 
         Args:
             pieces: distinct, in UTF-8, not empty.
-            scores: the log probability of each, read as float32.
-            collapse: whether white space at both ends of a text goes and other runs of it become a space.
+            scores: the log probability of each, rounded to float32.
+            collapse: whether to strip white space at both ends of a text and to replace its other runs by a
+                space.
         """
         super().__init__(name="subword_tokenizer")
         if not pieces or len(pieces) != len(scores) or len(set(pieces)) < len(pieces) or b"" in pieces:
@@ -58,10 +59,10 @@ class SubwordTokenizer(tf.Module):
         )
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        r"""Cuts texts into pieces.
+        r"""Split texts into pieces.
 
         Args:
-            texts: string [B]; invalid UTF-8 is read as U+FFFD.
+            texts: string [B]; invalid UTF-8 becomes U+FFFD.
 
         Returns:
             string [B, (pieces)]; an empty text has none.
@@ -72,27 +73,27 @@ class SubwordTokenizer(tf.Module):
             texts = tf.strings.strip(tf.strings.regex_replace(texts, rf"{_SIGN}+", " "))
         texts = tf.where(texts == "", texts, tf.strings.regex_replace(" " + texts, " ", SPACE))
         words = tf.strings.split(tf.strings.regex_replace(texts, _WORD, r"\0 "), " ")
-        words = tf.ragged.boolean_mask(words, words != "")  # split puts an empty one at each end of a text
+        words = tf.ragged.boolean_mask(words, words != "")  # split adds an empty one at each end of a text
         distinct, positions = tf.unique(tf.concat([words.flat_values, [SPACE]], axis=0))  # never empty
-        with tf.device("/CPU:0"):  # many small steps, next to strings, which a GPU knows nothing of
+        with tf.device("/CPU:0"):  # many small steps, and strings, which a GPU does not have
             pieces = tf.gather(self._search(distinct), positions[:-1])
         return words.with_flat_values(pieces).merge_dims(1, 2)
 
     def detokenize(self, pieces: tf.RaggedTensor) -> tf.Tensor:
-        """The texts that pieces write: string [B, (pieces)] → [B].
+        """Return the texts of pieces: string [B, (pieces)] → [B].
 
-        Undoes `tokenize` exactly but for `collapse`, invalid UTF-8, and a text's own U+2581, which is
-        read as a space.
+        This undoes `tokenize` exactly, except for `collapse`, invalid UTF-8, and a text's own U+2581, which
+        becomes a space.
         """
         texts = tf.strings.regex_replace(tf.strings.reduce_join(pieces, axis=1), SPACE, " ")
         return tf.strings.regex_replace(texts, "^ ", "")
 
     def _search(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """The pieces of words: [W] → [W, (pieces)], W at least 1, no word empty.
+        """Return the pieces of words: [W] → [W, (pieces)], W at least 1, no word empty.
 
-        All words are searched side by side, character by character. With the longest ones first, those that
-        have an i-th character are the first ones at each step: what a step works out is packed behind the
-        step before without padding, and a very long word among short ones costs no more than its own length.
+        All words are searched in parallel, character by character. With the longest ones first, those that
+        have an i-th character are the first ones at each step. The result of a step is packed after the
+        previous one without padding, and a very long word among short ones costs no more than its length.
         """
         characters = tf.strings.unicode_decode(words, "UTF-8")
         order = tf.argsort(characters.row_lengths(), direction="DESCENDING", stable=True)
@@ -115,11 +116,11 @@ class SubwordTokenizer(tf.Module):
         return tf.gather(by_word, tf.math.invert_permutation(order))
 
     def _scores(self, characters: tf.RaggedTensor, packed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The scores of all pieces that stand anywhere in words.
+        """Return the scores of all pieces that occur anywhere in words.
 
         Args:
             characters: code points int32 [W, (N)], C in all.
-            packed: int64 [C], where a character stands in the order of the search.
+            packed: int64 [C], the position of each character in the order of the search.
 
         Returns:
             float [C, L] by the last character of a piece, in the order of the search, and by its length, the
@@ -161,7 +162,7 @@ class SubwordTokenizer(tf.Module):
 
 
 def _trie(pieces: Sequence[bytes], scores: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The prefixes of pieces as numbered nodes, the root 0.
+    """Return the prefixes of pieces as numbered nodes, the root 0.
 
     Returns:
         for each other node, from 1, its parent's number and its last character in one number; for each
@@ -181,12 +182,12 @@ def _trie(pieces: Sequence[bytes], scores: Sequence[float]) -> tuple[NDArray[np.
 
 
 def _array(size: int | tf.Tensor, dtype: tf.DType = tf.float32) -> tf.TensorArray:
-    """Room for vectors of any length."""
+    """Return an array of vectors of any length."""
     return tf.TensorArray(dtype, size, dynamic_size=True, infer_shape=False, element_shape=[None])
 
 
 def _best_lengths(scores: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
-    """Viterbi's search: the last piece of the best way to cut each beginning of a word.
+    """Return the last piece of the best segmentation of each prefix of a word, by Viterbi's search.
 
     Of equally good ways it takes the one whose last piece is the longest, as SentencePiece does.
 
@@ -227,7 +228,7 @@ def _best_lengths(scores: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
 
 
 def _starts(characters: tf.RaggedTensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Where the pieces of words start, found from their ends.
+    """Return where the pieces of words start, found from their ends.
 
     Args:
         characters: [W, (N)], C in all.

@@ -251,9 +251,11 @@ def untrained(once: Once) -> Callable[..., Path]:
     import numpy as np
     import tensorflow as tf
 
+    from app.artifacts.preprocessing import Preprocessing
     from app.tasks import get_task
-    from data.encoding import Encoded
-    from models.text import SEQUENCE_TOKENS
+    from models.text.tokens import SEQUENCE_TOKENS
+
+    facts = {"tagging": {"tag_scheme": "BIO"}, "generation": {"documents_end": True}}
 
     def export(path: Path, task_name: str, overrides: Sequence[str], *, labels: bool) -> None:
         sizes = [f"model.{name}=4" for name in ("units", "embedding_size")]
@@ -265,22 +267,20 @@ def untrained(once: Once) -> Callable[..., Path]:
             "target_vocabulary": words,
             "characters": words,
             "tags": [b"O", b"B-name", b"I-name"],
-            "scheme": [b"BIO"],
-            "ends": [b"documents"],
         }
         if labels or task_name == "classification":
             vocabularies["labels"] = [b"negative", b"positive"]
-        for prefix in ("", "target_"):
-            vocabularies[f"{prefix}pieces"] = [*(bytes([c]) for c in range(97, 123)), b" g", b" good"]
-            vocabularies[f"{prefix}piece_scores"] = [b"-1"] * 28
-        counts = np.ones(len(words), np.int64)
-        encoded = Encoded({"forms": words}, {"vocabulary": counts, "forms": counts}, {})
+        pieces = [(piece, -1.0) for piece in [*(chr(c) for c in range(97, 123)), " g", " good"]]
+        subwords = dict.fromkeys(("vocabulary", "target_vocabulary"), pieces)
+        preprocessing = Preprocessing(
+            vocabularies, task.facts.model_validate({"subwords": subwords, **facts.get(task_name, {})})
+        )
         keras.utils.set_random_seed(0)
-        model = task.build_model(config, encoded, vocabularies)
+        model = task.training.build_model(config, preprocessing, np.ones(len(words), np.int64))
         model.make_portable()
         module = tf.Module()
-        signatures = task.signatures(module, model, vocabularies, config)
-        traced = {name: signature.get_concrete_function() for name, signature in signatures.items()}
+        signatures = task.predictions.signatures(module, model, preprocessing, config)
+        traced = {name: own.function.get_concrete_function() for name, own in signatures.items()}
         module.weights = [of_signature.variables for of_signature in traced.values()]
         tf.saved_model.save(module, str(path), signatures=traced)
 

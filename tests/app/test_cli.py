@@ -208,7 +208,7 @@ MISTAKES = [
         f"{TRAIN} good --set model.cell=lsmt --set training.epochs=-1 --set modle.units=4 --set seed=1.5",
         1,
         [
-            "model.cell = 'lsmt': expected one of simple, gru, lstm; did you mean 'lstm'",
+            "model.cell = 'lsmt': expected one of simple, gru, lstm, mingru; did you mean 'lstm'",
             "training.epochs = -1",
             "unknown key 'modle'; did you mean 'model'",
             "seed = 1.5",
@@ -322,6 +322,6 @@ def test_a_mistake_in_a_process_of_its_own(process: Process, snapshot: Snapshot,
 
     assert result.returncode == 1
     assert result.stdout == ""
-    assert result.stderr.startswith("Error: label 'neutral' (split all) is none of the model's")
+    assert result.stderr.startswith("Error: label 'neutral' (split all) is unknown to the model")
     assert result.stderr.count("\n") == 1
     assert snapshot(workplace) == before

@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.run import open_run
 from app.config import TaskConfig
-from app.prediction.loading import load_predictor
+from app.prediction.loading import load_keras_model, load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks.classification.task import TASK
 from models.classifier import Classifier, log_odds
-from models.text import SPECIAL_TOKENS, UNKNOWN_ID, normalize
+from models.settings import ClassifierSettings
+from models.text.normalize import normalize
+from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
 Configured = Callable[..., TaskConfig]
 Process = Callable[..., subprocess.CompletedProcess[str]]
@@ -103,7 +107,7 @@ def test_words(predictor: Predictor) -> None:
     text = TEXTS[0].decode()
     length = found["length"][0]
 
-    assert found["label"].tolist() == predictor(TEXTS)["label"].tolist()
+    assert found["label"].tolist() == predictor.run_texts("serving_default", TEXTS)["label"].tolist()
     assert [text[start:end] for start, end in zip(found["start"][0], found["end"][0], strict=True)][
         :length
     ] == (["The", "plot", "is", "dull", ",", "but", "it", "'s", "very", "GOOD", "."])
@@ -115,13 +119,12 @@ def test_importances_add_up(predictor: Predictor, run: Path) -> None:
     """The importances of a text's words add up to its log-odds, above those of as many unknown words."""
     texts = [b"a dull film", b"The plot is good, but the cast is not."]
     found = explained(predictor, texts)
-    model = predictor.model
-    assert model is not None
-    labels = [name.decode() for name in predictor(texts[:1])["classes"][0]]
+    model = load_keras_model(open_run(run))
+    labels = [name.decode() for name in predictor.run_texts("serving_default", texts[:1])["classes"][0]]
     for row, text in enumerate(texts):
         classes = tf.constant([labels.index(found["label"][row].decode())])
         length = int(found["length"][row])
-        probabilities = predictor([text])["probabilities"]
+        probabilities = predictor.run_texts("serving_default", [text])["probabilities"]
         odds = log_odds(tf.math.log(probabilities), classes)
         none = model(tf.fill([1, length], UNKNOWN_ID), tf.constant([length]))
         expected = float(odds[0] - log_odds(none, classes)[0])
@@ -137,7 +140,7 @@ def test_empty_texts(predictor: Predictor) -> None:
         for name in ("importance", "start", "end"):
             assert not found[name].any()
         assert not any(found["tokens"].ravel())
-        assert found["label"].tolist() == predictor(texts)["label"].tolist()
+        assert found["label"].tolist() == predictor.run_texts("serving_default", texts)["label"].tolist()
 
 
 def test_rows(predictor: Predictor) -> None:
@@ -174,20 +177,23 @@ def test_kinds_of_tokens(configured: Configured, kind: str) -> None:
             *(piece.encode() for piece in dict.fromkeys([*pieces, "plot", "good"])),
         ],
         "labels": [b"no", b"yes"],
-        "pieces": [piece.encode() for piece in dict.fromkeys(pieces)],
-        "piece_scores": [b"-1.0"] * len(dict.fromkeys(pieces)),
     }
-    config = configured(*KINDS[kind])
-    model = Classifier(
-        vocabulary_size=len(vocabularies["vocabulary"]), classes=2, embedding_size=3, cell="gru", units=3
+    preprocessing = Preprocessing(
+        vocabularies, Facts(subwords={"vocabulary": [(piece, -1.0) for piece in dict.fromkeys(pieces)]})
     )
+    config = configured(*KINDS[kind])
+    settings = ClassifierSettings(embedding_size=3, cell="gru", units=3, bidirectional=False, pooling="last")
+    model = Classifier(settings, vocabulary_size=len(vocabularies["vocabulary"]), classes=2)
     model.build()
     noise = np.random.default_rng(0)
     model.set_weights([noise.normal(size=weight.shape) for weight in model.get_weights()])
-    signatures = TASK.signatures(tf.Module(), model, vocabularies, config)
+    module = tf.Module()
+    explain = TASK.predictions.signatures(module, model, preprocessing, config)["explain"].function
     tf.config.run_functions_eagerly(True)
-    found = {key: value.numpy() for key, value in signatures["explain"](tf.constant(TEXTS)).items()}
-    tf.config.run_functions_eagerly(False)
+    try:
+        found = {key: value.numpy() for key, value in explain(tf.constant(TEXTS)).items()}
+    finally:
+        tf.config.run_functions_eagerly(False)
 
     for row, text in enumerate(TEXTS):
         read = normalize(tf.constant(text), lowercase=False).numpy().decode()

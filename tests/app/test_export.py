@@ -147,7 +147,7 @@ def test_outputs(answers: dict[str, Any], version: str) -> None:
 def test_hard_texts(run: Path, answers: dict[str, Any], version: str) -> None:
     """An export answers as its run does: no text, 10,000 words, many scripts, bytes that are no text."""
     predictor = load_predictor(run)
-    expected = predictor(list(HARD.values()))
+    expected = predictor.run_texts("serving_default", list(HARD.values()))
 
     assert len(HARD["long"].split()) == 10_000
     np.testing.assert_allclose(answers[version]["probabilities"], expected["probabilities"], atol=1e-5)
@@ -159,7 +159,7 @@ def test_a_batch_changes_nothing(answers: dict[str, Any], run: Path) -> None:
     """A text beside one of 10,000 words is answered as it is alone."""
     predictor = load_predictor(run)
     for i, text in enumerate(HARD.values()):
-        found = predictor([text])["probabilities"][0]
+        found = predictor.run_texts("serving_default", [text])["probabilities"][0]
         np.testing.assert_allclose(answers["tf2"]["probabilities"][i], found, atol=1e-5)
 
 
@@ -208,10 +208,13 @@ def networks(
         config = configured(
             "training.batch_size=64", "training.learning_rate=0.05", "text.max_length=24", *options
         )
-        tf.config.run_functions_eagerly(True)  # no graph is needed for one batch, and tracing takes its time
-        run = train("classification", str(reviews), config, run=folder / "runs" / name).path
-        found[name] = load_predictor(run)(SHORT)["probabilities"], _parameters(run)
-        tf.config.run_functions_eagerly(False)
+        tf.config.run_functions_eagerly(True)  # tracing a graph takes longer than one batch
+        try:
+            run = train("classification", str(reviews), config, run=folder / "runs" / name).path
+            outputs = load_predictor(run).run_texts("serving_default", SHORT)
+        finally:
+            tf.config.run_functions_eagerly(False)
+        found[name] = outputs["probabilities"], _parameters(run)
         exports[name] = export(run, output=folder / "exports" / name)
     results = answered_alone(process, folder, list(exports.values()), SHORT)["results"]
     return {name: (found[name][0], results[str(path)], found[name][1]) for name, path in exports.items()}
@@ -297,7 +300,16 @@ def test_export_manifest(run: Path, exported: Path) -> None:
     manifest = json.loads((exported / "assets.extra/manifest.json").read_text())
     of_run = json.loads((run / "manifest.json").read_text())
 
-    assert manifest["version"] == 1
+    assert (manifest["format"], manifest["version"]) == (1, 1)
+    assert manifest["data"] is None  # a path
+    assert "directory" not in manifest["config"]["data"]
+    assert manifest["config"]["model"]["cell"] == "lstm"
+    assert manifest["preprocessing"]["labels"] == ["negative", "positive"]
+    assert {name: about["batched"] for name, about in manifest["signatures"].items()} == {
+        "explain": True,
+        "serving_default": True,
+    }
+    assert manifest["signatures"]["serving_default"]["cudnn_layers"] == 2
     for name in ("task", "dataset", "dataset_hash", "seed", "parameters", "versions"):
         assert manifest[name] == of_run[name]
     assert manifest["files"] == {

@@ -30,7 +30,8 @@ from app.train import train
 from data.prepared import prepare
 from data.sources import open_source
 from data.splits import training_rows
-from models.text import END_ID, tokenize
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID
 
 Command = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]

@@ -336,7 +336,7 @@ def test_a_savedmodel_of_others(command: Command, exported: Path, tmp_path: Path
     result = command("predict", tmp_path / "model", stdin="good")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {tmp_path / 'model'}: no export of textrnn")
+    assert result.stderr.startswith(f"Error: {tmp_path / 'model'} is not an export")
 
 
 def test_output_is_a_link(command: Command, run: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from app.training.encode import encode_dataset
 from data.prepared import prepare
 from data.samples import tags as sample_tags
 from data.sources import open_source
-from models.text import FormReader
+from models.text.words import WordEncoder
 
 Command = Callable[..., Result]
 Jsonl = Callable[..., None]
@@ -338,7 +338,7 @@ def test_spans_begin_with_b(name: str, request: pytest.FixtureRequest) -> None:
     for weight in model.trainable_variables:
         weight.assign(noise.normal(size=weight.shape))
     model.make_portable()  # of these weights
-    arrays = FormReader(vocabularies["vocabulary"], vocabularies["characters"])(tf.ragged.constant(texts))
+    arrays = WordEncoder(vocabularies["vocabulary"], vocabularies["characters"])(tf.ragged.constant(texts))
     order = ("token_ids", "lengths", "forms", "characters", "character_lengths")
     emissions = model(*(arrays[name] for name in order))["emissions"].numpy()
     free = [

@@ -30,7 +30,7 @@ from app.train import (
 )
 from app.training.events import Epoch, Event, Message, Step
 from data.errors import UserError
-from models.text import Preprocessor
+from models.text.preprocessor import Preprocessor
 
 Command = Callable[..., Result]
 Configured = Callable[..., TaskConfig]

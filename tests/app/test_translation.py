@@ -35,7 +35,8 @@ from data.encoding import Encoded
 from data.errors import UserError
 from data.prepared import prepare
 from data.sources import Source, open_source
-from models.text import END_ID, PADDING_ID, UNKNOWN_ID, tokenize
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID, PADDING_ID, UNKNOWN_ID
 
 Command = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]

@@ -16,9 +16,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from app.artifacts.golden import GOLDEN
 from app.artifacts.hard_texts import LONG, hard_texts
+from app.artifacts.manifests import EXPORT_MANIFEST
 from app.artifacts.replay import difference, encoded, padded
-from app.prediction.loading import EXPORT_MANIFEST
-from app.verify import SMALLEST_GOLDEN_SET, Report, verify
+from app.verification.checks import SMALLEST_GOLDEN_SET
+from app.verify import Report, verify
 
 Command = Callable[..., Result]
 
@@ -120,7 +121,10 @@ def test_command(command: Command, copy: Path) -> None:
     plain = command("verify", copy, "--no-replay")
     assert plain.exit_code == 1
     assert "FAILED  manifest" in plain.stdout
-    assert "task 'chess': expected one of classification, tagging, generation, translation" in plain.stdout
+    assert (
+        "task 'chess' is unknown; expected one of classification, tagging, generation, translation"
+        in plain.stdout
+    )
 
 
 @pytest.mark.parametrize("path", ["nowhere", "."])
@@ -143,7 +147,7 @@ def test_flipped_byte(copy: Path, name: str) -> None:
     path.write_bytes(content)
 
     assert problems(verify(copy, replay=False))["checksums"] == [
-        f"{name} was changed: its sha256 is not the manifest's"
+        f"{name} was changed: its sha256 differs from the manifest"
     ]
 
 
@@ -153,7 +157,7 @@ def test_files_that_are_missing_or_new(copy: Path) -> None:
     (copy / "notes.txt").write_text("hello")
     found = problems(verify(copy, replay=False))["checksums"]
 
-    assert found == ["fingerprint.pb is missing", "notes.txt is not in the manifest"]
+    assert found == ["fingerprint.pb is missing", "notes.txt is not listed in the manifest"]
 
 
 def test_swapped_vocabulary(copy: Path) -> None:
@@ -175,7 +179,7 @@ def test_swapped_vocabulary(copy: Path) -> None:
     found = problems(verify(copy))
 
     assert list(found) == ["golden set"]
-    assert "the golden answer" in found["golden set"][0]
+    assert "the golden output" in found["golden set"][0]
 
 
 def test_operation_that_writes_files(copy: Path) -> None:
@@ -191,7 +195,7 @@ def test_operation_that_writes_files(copy: Path) -> None:
     found = problems(verify(copy))
 
     assert "'WriteFile'" in found["operations"][0]
-    assert found["golden set"] == ["the graph is not run before its operations are all allowed"]
+    assert found["golden set"] == ["the graph is not run: it has operations that are not allowed"]
     assert list(found) == ["operations", "golden set"]
 
 
@@ -216,12 +220,12 @@ def test_stale_golden_answer(copy: Path) -> None:
     found = problems(report)
 
     assert report.checks[-1].details["unsettled"] == 1
-    assert "1 was not compared" in report.checks[-1].said
+    assert "1 not compared" in report.checks[-1].said
     assert list(found) == ["golden set"]
     assert len(found["golden set"]) == 5
-    assert found["golden set"][0] == "serving_default has 39 answers; expected at least 40"
+    assert found["golden set"][0] == "serving_default has 39 cases; expected at least 40"
     assert found["golden set"][1].startswith("serving_default, 'Greek', one by one: label is ['")
-    assert found["golden set"][1].endswith("the golden answer ['so-so']")
+    assert found["golden set"][1].endswith("the golden output ['so-so']")
 
 
 @pytest.mark.parametrize("content", ["", "no JSON\n", '{"name": "a"}\n'])
@@ -256,10 +260,10 @@ def test_export_of_keras(tmp_path: Path) -> None:
     model.export(tmp_path / "1", format="tf_saved_model", verbose=False)
     found = problems(verify(tmp_path / "1"))
 
-    assert "'textrnn export' did not write this SavedModel" in found["manifest"][0]
+    assert "created by 'textrnn export'" in found["manifest"][0]
     assert "runs a loop on every host" in found["kernels"][0]
     assert "operations" in found  # assertions, that print
-    assert found["golden set"] == ["the graph is not run before its operations are all allowed"]
+    assert found["golden set"] == ["the graph is not run: it has operations that are not allowed"]
 
 
 def test_layers_that_are_not_swapped(copy: Path) -> None:
@@ -281,7 +285,8 @@ def test_layers_that_are_not_swapped(copy: Path) -> None:
 
 @pytest.mark.parametrize("tokens", ["word", "char", "byte", "subword"])
 def test_hard_texts(tokens: str) -> None:
-    """There are more than forty texts, all different, the model's longest among them."""
+    """There are more than forty different texts, and the longest training text if it is given."""
+    assert "the longest of the training data" not in hard_texts(tokens)
     texts = hard_texts(tokens, b"the longest")
 
     assert len(set(texts.values())) == len(texts) >= SMALLEST_GOLDEN_SET + 5
@@ -292,13 +297,24 @@ def test_hard_texts(tokens: str) -> None:
         texts["bytes that are no UTF-8"].decode()
 
 
-def test_the_longest_training_text_is_asked(run: Path, exported: Path, reviews: Path) -> None:
-    """The golden set holds the longest text that the run was trained on."""
+def test_the_longest_training_text_is_opt_in(
+    command: Command, run: Path, exported: Path, reviews: Path, tmp_path: Path
+) -> None:
+    """An export has no training text, unless `--with-training-text` adds the longest one."""
     rows = [json.loads(line)["text"] for line in (reviews / "train.jsonl").read_text().splitlines()]
-    cases = [json.loads(line) for line in (exported / GOLDEN).read_text().splitlines()]
-    case = next(c for c in cases if c["name"] == "the longest of the training data")
+    longest = max(rows, key=len)
 
-    assert base64.b64decode(case["rows"]["text"]["data"][0]).decode() == max(rows, key=len)
+    def texts(export: Path) -> dict[str, str]:
+        cases = [json.loads(line) for line in (export / GOLDEN).read_text().splitlines()]
+        return {
+            case["name"]: base64.b64decode(case["rows"]["text"]["data"][0]).decode(errors="replace")
+            for case in cases
+        }
+
+    assert longest not in texts(exported).values()
+    result = command("export", run, "--output", tmp_path / "with", "--with-training-text")
+    assert result.exit_code == 0
+    assert texts(tmp_path / "with" / "1")["the longest of the training data"] == longest
 
 
 def test_difference() -> None:

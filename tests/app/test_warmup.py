@@ -12,7 +12,8 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from app.artifacts.examples import examples
-from app.artifacts.saved_model import read_saved_model
+from app.artifacts.manifests import SignatureManifest
+from app.artifacts.saved_model import described_signatures, read_saved_model
 from app.artifacts.warmup import (
     BATCH_SIZES,
     LONG,
@@ -38,6 +39,9 @@ SCALARS = {"generation": {"beam"}, "translation": {"search"}}
 each_task = pytest.mark.parametrize("task", CASES)
 
 
+FOLLOWS = {"resume": "begin", "score_pieces": "begin"}
+
+
 class Export:
     """A SavedModel, loaded, and the examples of its signatures."""
 
@@ -49,8 +53,12 @@ class Export:
             if not name.startswith("__")
         }
         self.loaded = tf.saved_model.load(str(path))
-        takes = {name: list(definition.inputs) for name, definition in self.definitions.items()}
-        self.examples = examples(get_task(task), self.loaded.signatures, takes)
+        signatures = {
+            name: SignatureManifest(**tensors, follows=FOLLOWS.get(name))
+            for name, tensors in described_signatures(path).items()
+        }
+        sample_inputs = get_task(task).predictions.sample_inputs
+        self.examples = examples(sample_inputs, self.loaded.signatures, signatures)
 
     def __call__(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         fed = {name: tf.constant(value) for name, value in inputs.items()}
@@ -267,5 +275,5 @@ def test_damaged(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     write_warmup(tmp_path, some(2))
     damage(tmp_path / WARMUP)
 
-    with pytest.raises(UserError, match="can't be read as warm-up requests"):
+    with pytest.raises(UserError, match="cannot be read as warm-up requests"):
         read_warmup(tmp_path)

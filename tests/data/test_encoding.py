@@ -23,7 +23,9 @@ from data.encoding import (
     load_encoded,
 )
 from data.samples import reviews
-from models.text import SPECIAL_TOKENS, UNKNOWN_ID, Preprocessor, tokenize, unique_tokens
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize, unique_tokens
+from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
 TextRows = list[tuple[str, list[bytes], np.ndarray]]
 """Batches of a split, texts, and a number for each."""

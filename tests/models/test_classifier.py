@@ -17,9 +17,9 @@ from keras import losses, optimizers, utils
 from numpy.typing import NDArray
 
 from models.classifier import Classifier, log_odds
-from models.layers.pooling import PoolingKind
-from models.layers.recurrent import CELLS, Cell
-from models.text import UNKNOWN_ID
+from models.layers.poolings import POOLINGS
+from models.settings import ClassifierSettings
+from models.text.tokens import UNKNOWN_ID
 
 Array = NDArray[np.float64]
 
@@ -40,17 +40,24 @@ TOY_IDS = tf.ragged.constant(
 TOY_LABELS = tf.constant(list(TOY.values()))
 
 LENGTHS = [5, 1, 3, 2]
-POOLINGS: tuple[PoolingKind, ...] = ("last", "max", "mean", "max_mean", "attention")
 
-each_cell = pytest.mark.parametrize("cell", CELLS)
+DEFAULTS: dict[str, Any] = {
+    **{"embedding_size": 4, "units": 3, "bidirectional": False, "pooling": "last"},
+    **dict.fromkeys(("dropout", "recurrent_dropout", "word_dropout"), 0.0),
+}
+
+# Cells of Keras; `mingru` has tests of its own in layers/cells and in test_mingru_networks.
+KERAS_CELLS = ("simple", "gru", "lstm")
+each_cell = pytest.mark.parametrize("cell", KERAS_CELLS)
 each_direction = pytest.mark.parametrize("bidirectional", [False, True])
 each_pooling = pytest.mark.parametrize("pooling", POOLINGS)
 
 
 def classifier(**settings: Any) -> Classifier:
     """Return a tiny built model."""
-    defaults = {"vocabulary_size": 20, "classes": 2, "embedding_size": 4, "cell": "lstm", "units": 3}
-    model = Classifier(**{**defaults, **settings})
+    values = {**DEFAULTS, "vocabulary_size": 20, "classes": 2, **settings}
+    own = {name: values.pop(name) for name in list(values) if name in ClassifierSettings.model_fields}
+    model = Classifier(ClassifierSettings(**own), **values)
     model.build()
     return model
 
@@ -95,7 +102,7 @@ def accuracy(model: Classifier) -> float:
 def trained() -> dict[tuple[str, bool], Classifier]:
     """Return a model trained on the toy sentences for each cell and direction."""
     models = {}
-    for cell in CELLS:
+    for cell in KERAS_CELLS:
         for bidirectional in (False, True):
             utils.set_random_seed(1)
             models[cell, bidirectional] = classifier(cell=cell, bidirectional=bidirectional)
@@ -105,10 +112,7 @@ def trained() -> dict[tuple[str, bool], Classifier]:
 
 def test_size_of_the_textbook_model() -> None:
     """An LSTM of 128 units on 1,000 words has 164,106 weights."""
-    model = Classifier(
-        vocabulary_size=1000, classes=10, embedding_size=64, cell="lstm", units=128, pooling="last"
-    )
-    model.build()
+    model = classifier(vocabulary_size=1000, classes=10, embedding_size=64, units=128)
 
     assert model.embedding.count_params() == 1000 * 64 == 64_000
     assert model.recurrent.count_params() == 4 * (64 * 128 + 128 * 128 + 128) == 98_816
@@ -206,10 +210,10 @@ def test_config() -> None:
     again.set_weights(model.get_weights())
 
     assert again.name == "reviews"
-    assert again.settings == settings
+    assert {**again.settings.model_dump(), **again.arguments} == settings
     assert again.recurrent.settings == model.recurrent.settings
     assert (
-        again.recurrent.settings.items()
+        again.recurrent.settings.model_dump().items()
         >= {
             **{"cell": "gru", "units": 3, "layers": 2, "bidirectional": True, "merge_mode": "ave"},
             **{"dropout": 0.1, "recurrent_dropout": 0.2, "activation": "relu"},
@@ -254,7 +258,7 @@ def test_forward_pass() -> None:
 
 @each_pooling
 @pytest.mark.parametrize("layers", [0, 1])
-def test_padding_changes_nothing(pooling: PoolingKind, layers: int) -> None:
+def test_padding_changes_nothing(pooling: str, layers: int) -> None:
     """Neither more padding, nor the ids that it holds, nor neighbours change a row's logits."""
     model = randomized(pooling=pooling, bidirectional=True, layers=layers)
     token_ids, lengths = batch()
@@ -269,7 +273,7 @@ def test_padding_changes_nothing(pooling: PoolingKind, layers: int) -> None:
 
 
 @each_pooling
-def test_order_of_rows_does_not_matter(pooling: PoolingKind) -> None:
+def test_order_of_rows_does_not_matter(pooling: str) -> None:
     """Rows in another order give the same logits in that order."""
     model = randomized(pooling=pooling, bidirectional=True)
     token_ids, lengths = batch()
@@ -280,7 +284,7 @@ def test_order_of_rows_does_not_matter(pooling: PoolingKind) -> None:
 
 
 @each_pooling
-def test_every_weight_learns(pooling: PoolingKind) -> None:
+def test_every_weight_learns(pooling: str) -> None:
     """A loss gives every weight a gradient, and the embeddings only of tokens that are read."""
     model = randomized(pooling=pooling, bidirectional=True, layers=2)
     token_ids, lengths = batch(padding=2)
@@ -332,7 +336,8 @@ def test_dropout_is_on_embeddings_and_before_the_head() -> None:
 
 def test_word_dropout_reads_tokens_as_unknown() -> None:
     """With all words dropped, a text in training is one of unknown tokens."""
-    model = randomized(word_dropout=1.0)
+    model = randomized()
+    model.word_dropout.rate = 1.0
     token_ids, lengths = batch()
     unknown = model(tf.fill(token_ids.shape, UNKNOWN_ID), lengths)
 
@@ -362,7 +367,7 @@ def test_log_odds() -> None:
 
 @each_pooling
 @each_cell
-def test_importances_add_up(pooling: PoolingKind, cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_importances_add_up(pooling: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The importances of a row's tokens add up to what the text is above one of unknown tokens."""
     model = randomized(pooling=pooling, cell=cell, bidirectional=True, classes=3)
     token_ids, lengths = batch()
@@ -404,7 +409,7 @@ def test_unknown_tokens_have_no_importance() -> None:
 
 
 @each_pooling
-def test_importances_and_padding(pooling: PoolingKind) -> None:
+def test_importances_and_padding(pooling: str) -> None:
     """Neither padding nor neighbours change importances; padding has none."""
     model = randomized(pooling=pooling, bidirectional=True)
     found, padded = importances(model), importances(model, padding=3)

@@ -13,9 +13,10 @@ import tensorflow as tf
 from keras import optimizers, utils
 from numpy.typing import NDArray
 
-from models.layers.recurrent import CELLS
+from models.layers.cells import CELLS, get_cell
+from models.settings import TaggerSettings
 from models.tagger import CharacterEncoder, Tagger
-from models.text import UNKNOWN_ID
+from models.text.tokens import UNKNOWN_ID
 
 Array = NDArray[np.float64]
 
@@ -64,10 +65,13 @@ TOY_TAGS = ragged([[TAGS.index(tag) for tag in tags.split()] for tags in TOY.val
 def tagger(**settings: Any) -> Tagger:
     """Return a tiny built model."""
     defaults = {
-        **{"vocabulary_size": 20, "tags": TAG_COUNT, "embedding_size": 4, "cell": "lstm", "units": 3},
+        **{"vocabulary_size": 20, "tags": TAG_COUNT, "embedding_size": 4, "units": 3},
         **{"character_vocabulary_size": 30, "character_embedding_size": 5, "character_units": 7},
+        **{"character_features": "none", "dropout": 0.0, "word_dropout": 0.0},
     }
-    model = Tagger(**{**defaults, **settings})
+    arguments = {**defaults, **settings}
+    own = {name: arguments.pop(name) for name in list(arguments) if name in TaggerSettings.model_fields}
+    model = Tagger(TaggerSettings(**own), **arguments)
     model.build()
     return model
 
@@ -444,7 +448,8 @@ def test_recurrent_layers_drop_too() -> None:
 
 def test_word_dropout_spares_the_letters() -> None:
     """With all words dropped, a text in training is one of unknown tokens, spelled as before."""
-    model = randomized(word_dropout=1.0, character_features="recurrent")
+    model = randomized(character_features="recurrent")
+    model.word_dropout.rate = 1.0
     token_ids, *others = batch()
     unknown = model(tf.fill(token_ids.shape, UNKNOWN_ID), *others)["emissions"]
 
@@ -453,21 +458,38 @@ def test_word_dropout_spares_the_letters() -> None:
     assert np.ptp(real(unknown), axis=0).max() > 1e-3
 
 
+def test_label_smoothing() -> None:
+    """Without a CRF the loss of tags is that with smoothed targets; a CRF has whole sequences as targets."""
+    tags = batch()[0] % TAG_COUNT
+    lengths = tf.constant(LENGTHS)
+    softmax, crf = randomized(), randomized(crf=True)
+    outputs = softmax(*batch()[:2])
+    log_p = tf.nn.log_softmax(outputs["emissions"]).numpy()
+    for row, length in enumerate(LENGTHS):
+        wanted = 0.7 * np.eye(TAG_COUNT)[tags[row, :length].numpy()] + 0.3 / TAG_COUNT
+        found = softmax.tag_losses(outputs, tags, lengths, 0.3)[row]
+        np.testing.assert_allclose(found, -(wanted * log_p[row, :length]).sum(), rtol=1e-5)
+    outputs = crf(*batch()[:2])
+    np.testing.assert_array_equal(
+        crf.tag_losses(outputs, tags, lengths, 0.3), crf.tag_losses(outputs, tags, lengths)
+    )
+
+
 @pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
 def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A portable model gives the same numbers, and runs no layer of Keras."""
     model = randomized(cell=cell, layers=2, character_features="recurrent")
     before = model(*batch())["emissions"]
     model.make_portable()
-    for each in CELLS.values():
-        monkeypatch.delattr(each, "call")
+    for each in map(get_cell, CELLS):
+        monkeypatch.delattr(each.layer, "call")
 
     np.testing.assert_allclose(real(model(*batch())["emissions"]), real(before), rtol=1e-5, atol=1e-6)
 
 
 def test_unknown_character_features() -> None:
     """Another way to read letters is refused, with those that there are."""
-    with pytest.raises(ValueError, match="recurrent, convolution; got 'bytes'"):
+    with pytest.raises(ValueError, match="'recurrent' or 'convolution'"):
         tagger(character_features="bytes")
 
 
@@ -500,10 +522,10 @@ def test_config() -> None:
     again.set_weights(model.get_weights())
 
     assert again.name == "entities"
-    assert again.settings == settings
+    assert {**again.settings.model_dump(), **again.arguments} == settings
     assert again.recurrent.settings == model.recurrent.settings
-    assert again.recurrent.settings["recurrent_dropout"] == 0.2
-    assert again.recurrent.settings["dropout"] == 0.1
+    assert again.recurrent.settings.recurrent_dropout == 0.2
+    assert again.recurrent.settings.dropout == 0.1
     assert again.crf is not None
     assert again.crf.settings == {"tags": TAG_COUNT, "allowed": BIO}
     assert again.word_dropout.rate == 0.3

@@ -1,20 +1,22 @@
-// What a person types is asked of the server this page came from, and what it says is shown.
-// Text is only ever put into the page as text.
+// Sends the text that a person types to the server of this page, and shows the prediction.
+// Text is inserted as text nodes only, never as HTML.
 
 const MOST_CLASSES = 6; // shown at once
 const MOST_RANKED = 8; // words that mattered, listed by number
 const MOST_IN_MATRIX = 60; // tokens on a side
 const GOLDEN_ANGLE = 137.508; // degrees between the hues of one tag and the next
 
-const TASKS = {
-  classification: { verb: "Classify", doing: "Reading", about: "Classification", show: showClasses },
-  tagging: { verb: "Tag", doing: "Reading", about: "Tagging", show: showTags },
-  translation: { verb: "Translate", doing: "Translating", about: "Translation", show: showTranslation },
-  generation: { verb: "Write", doing: "Writing", about: "Text generation" },
+// Words for the tasks that the page knows; others have a name and the default words.
+const WORDS = {
+  classification: { verb: "Classify", doing: "Classifying", about: "Classification" },
+  tagging: { verb: "Tag", doing: "Tagging", about: "Tagging" },
+  translation: { verb: "Translate", doing: "Translating", about: "Translation" },
+  generation: { verb: "Generate", doing: "Generating", about: "Text generation" },
 };
+// Explanations by the signature that computes them.
 const EXPLANATIONS = {
-  classification: { title: "Words that mattered", show: showImportances },
-  translation: { title: "What was looked at", show: showAttention },
+  explain: { title: "Important words", show: showImportances },
+  attention: { title: "Attention weights", show: showAttention },
 };
 const REASONS = {
   length: "the length was reached",
@@ -30,10 +32,24 @@ const explanation = $("explanation");
 
 let models = [];
 let model = null;
-let running = null; // the AbortController of the request under way
-let answered = null; // the text whose answer is shown
+let running = null; // the AbortController of the request in progress
+let answered = null; // the text whose prediction is shown
 
-// Small tools
+// Helpers
+
+const wordsFor = ({ task }) => WORDS[task] ?? { verb: "Predict", doing: "Predicting", about: task };
+const explanationOf = ({ explains }) =>
+  EXPLANATIONS[explains] ?? { title: "Explanation", show: (found) => $("explanation-body").replaceChildren(json(found)) };
+
+/** The view of a prediction, chosen by its keys; JSON if none fits. */
+function show(prediction, asked) {
+  if (prediction.probabilities && prediction.label !== undefined) showClasses(prediction);
+  else if (prediction.tokens && prediction.spans) showTags(prediction, asked);
+  else if (typeof prediction.text === "string") showTranslation(prediction);
+  else result.replaceChildren(json(prediction));
+}
+
+const json = (value) => make("pre", { class: "said" }, JSON.stringify(value, null, 2));
 
 /** An element with attributes and children; strings become text. */
 function make(tag, attributes, ...children) {
@@ -62,7 +78,7 @@ function cutter(whole) {
   return (start, end) => characters.slice(start, end).join("");
 }
 
-/** A server's own words, or that it is not there. */
+/** Sends a request; throws an error with the message of the server. */
 async function ask(path, options) {
   let response;
   try {
@@ -73,7 +89,7 @@ async function ask(path, options) {
   }
   if (response.ok) return response;
   const said = await response.json().catch(() => ({}));
-  throw new Error(said.error ?? `The server answered ${response.status}.`);
+  throw new Error(said.error ?? `The server returned status ${response.status}.`);
 }
 
 function post(path, document_, signal) {
@@ -88,7 +104,7 @@ function post(path, document_, signal) {
 // Models
 
 function describe() {
-  const { about } = TASKS[model.task];
+  const { about } = wordsFor(model);
   const facts = [
     about,
     `version ${model.version}`,
@@ -102,25 +118,25 @@ function describe() {
 function choose(name) {
   cancel();
   model = models.find((each) => each.name === name);
-  const task = TASKS[model.task];
-  const writes = model.task === "generation";
+  const task = wordsFor(model);
+  const writes = model.generates;
   document.title = `${model.name} – textrnn`;
   history.replaceState(null, "", `#${encodeURIComponent(model.name)}`);
   $("title").textContent = model.name;
   $("model").value = model.name;
-  $("text-label").textContent = writes ? "What the text follows" : "Text";
+  $("text-label").textContent = writes ? "Prompt" : "Text";
   $("run").textContent = task.verb;
   $("run").disabled = false;
   $("hint").textContent = `to ${task.verb.toLowerCase()}`;
-  $("options").hidden = $("options").disabled = !writes; // what is not shown must not be refused
-  result.setAttribute("aria-live", writes ? "off" : "polite"); // a text that grows would be read piece by piece
+  $("options").hidden = $("options").disabled = !writes; // hidden options must not block the form
+  result.setAttribute("aria-live", writes ? "off" : "polite"); // a growing text would be announced piece by piece
   $("length").max = Math.min(2000, model.most_length);
   $("label-option").hidden = !writes || !model.labels.length;
   $("label").replaceChildren(
     make("option", { value: "" }, "any"),
     ...model.labels.map((label) => make("option", { value: label }, label)),
   );
-  $("explanation-title").textContent = EXPLANATIONS[model.task]?.title ?? "";
+  $("explanation-title").textContent = model.explains ? explanationOf(model).title : "";
   showOptions();
   clear();
   describe();
@@ -133,13 +149,12 @@ async function start() {
     $("error").textContent = error.message;
     return;
   }
-  models = models.filter((each) => each.task in TASKS);
   if (!models.length) {
     $("error").textContent = "No model is ready yet; load the page again in a moment.";
     return;
   }
   $("model").replaceChildren(
-    ...models.map((each) => make("option", { value: each.name }, `${each.name} – ${TASKS[each.task].about}`)),
+    ...models.map((each) => make("option", { value: each.name }, `${each.name} – ${wordsFor(each).about}`)),
   );
   $("choice").hidden = models.length === 1;
   const asked = models.find((each) => `#${encodeURIComponent(each.name)}` === location.hash);
@@ -147,7 +162,7 @@ async function start() {
   text.focus();
 }
 
-// Asking
+// Predictions
 
 function clear() {
   $("error").textContent = "";
@@ -170,7 +185,7 @@ function busy(is) {
   result.setAttribute("aria-busy", is);
 }
 
-/** Ends the request under way; whoever waits for it hears of it. */
+/** Aborts the request in progress. */
 function cancel() {
   running?.abort();
   running = null;
@@ -182,7 +197,7 @@ async function run() {
   cancel();
   clear();
   const asked = text.value.toWellFormed?.() ?? text.value;
-  if (model.task !== "generation" && !asked.trim()) {
+  if (!model.generates && !asked.trim()) {
     text.setAttribute("aria-invalid", "true");
     fail("Type some text first.");
     text.focus();
@@ -191,9 +206,9 @@ async function run() {
   const own = new AbortController();
   running = own;
   busy(true);
-  $("status").textContent = `${TASKS[model.task].doing}…`;
+  $("status").textContent = `${wordsFor(model).doing}…`;
   try {
-    await (model.task === "generation" ? write(asked, own.signal) : answer(asked, own.signal));
+    await (model.generates ? write(asked, own.signal) : answer(asked, own.signal));
   } catch (error) {
     if (error.name === "AbortError") {
       if (running === null) $("status").textContent = "Stopped.";
@@ -209,7 +224,7 @@ async function run() {
 }
 
 async function answer(asked, signal) {
-  const explains = model.explains && explanation.open;
+  const explains = Boolean(model.explains) && explanation.open;
   const started = performance.now();
   const path = `/page/models/${encodeURIComponent(model.name)}/answer`;
   const said = await (await post(path, { text: asked, explain: explains }, signal)).json();
@@ -218,25 +233,25 @@ async function answer(asked, signal) {
     describe();
   }
   answered = asked;
-  TASKS[model.task].show(said.answer, asked);
+  show(said.answer, asked);
   result.hidden = false;
-  $("status").textContent = `Answered in ${Math.round(performance.now() - started)} ms.`;
+  $("status").textContent = `Done in ${Math.round(performance.now() - started)} ms.`;
   explanation.hidden = !model.explains;
-  if (said.explanation) EXPLANATIONS[model.task].show(said.explanation, asked);
+  if (said.explanation) explanationOf(model).show(said.explanation, asked);
 }
 
-/** Explains the answer that is shown, when the explanation is opened. */
+/** Loads the explanation of the prediction that is shown, when the explanation is opened. */
 async function explain() {
   if (!explanation.open || answered === null || $("explanation-body").hasChildNodes()) return;
   const asked = answered;
   const own = model;
   const path = `/page/models/${encodeURIComponent(own.name)}/answer`;
-  $("explanation-body").replaceChildren(make("p", { class: "quiet" }, "Looking…"));
+  $("explanation-body").replaceChildren(make("p", { class: "quiet" }, "Loading…"));
   try {
     const said = await (await post(path, { text: asked, explain: true })).json();
     if (answered !== asked || model !== own) return;
-    if (!said.explanation) throw new Error("This version of the model does not explain its answers.");
-    EXPLANATIONS[own.task].show(said.explanation, asked);
+    if (!said.explanation) throw new Error("This version of the model has no explanations.");
+    explanationOf(own).show(said.explanation, asked);
   } catch (error) {
     if (answered === asked) {
       $("explanation-body").replaceChildren(make("p", { class: "error", role: "alert" }, error.message));
@@ -278,7 +293,7 @@ function showClasses({ label, score, probabilities }) {
   }
 }
 
-/** Tokens of one place, such as the bytes of a letter, count together. */
+/** Adds up tokens of the same characters, such as the bytes of a letter. */
 function places(tokens) {
   const found = new Map();
   for (const { start, end, importance } of tokens) {
@@ -334,11 +349,11 @@ function showImportances({ label, tokens }, asked) {
     );
   const body = [shaded, key];
   if (ranked.length) {
-    const unit = "What each word adds to the log-odds, compared with a word that the model does not know.";
+    const unit = "What each word adds to the log-odds, compared with an unknown word.";
     body.push(make("h2", {}, "In numbers"), make("p", { class: "quiet" }, unit));
     body.push(make("ol", { class: "ranking" }, ...ranked));
   } else {
-    body.push(make("p", { class: "quiet" }, "No word of it is known to the model."));
+    body.push(make("p", { class: "quiet" }, "The model knows none of the words."));
   }
   $("explanation-body").replaceChildren(...body);
 }
@@ -356,7 +371,7 @@ function hue(name) {
 
 function showTags({ tokens, spans, label, score }, asked) {
   const cut = cutter(asked);
-  // Where no tag begins a span, each token's own tag is what the model says.
+  // Without spans, show the tag of each token.
   const each = !spans.length && tokens.some(({ tag }) => tag !== "O");
   const marked = each ? tokens.map(({ start, end, tag }) => ({ start, end, label: tag })) : spans;
   const shown = make("p", { class: `said tagged${each ? " words" : ""}`, dir: "auto" });
@@ -375,7 +390,7 @@ function showTags({ tokens, spans, label, score }, asked) {
     result.append(verdict);
   }
   result.append(shown);
-  if (!marked.length) result.append(make("p", { class: "quiet" }, "Nothing in it is tagged."));
+  if (!marked.length) result.append(make("p", { class: "quiet" }, "No tags."));
 }
 
 // Translation
@@ -384,7 +399,7 @@ function showTranslation(found) {
   result.replaceChildren(make("p", { class: "said", dir: "auto" }, found.text));
 }
 
-/** How a token is written: subwords carry the space before them. */
+/** The text of a token: subwords include the space before them. */
 function tokenText(token, subwords) {
   return subwords ? token.replaceAll("▁", " ") : ` ${token}`;
 }
@@ -438,16 +453,16 @@ function showAttention({ source, target, attention }) {
     targets[Math.min(Math.max(place, 0), targets.length - 1)].focus();
   });
   const body = [
-    make("h2", {}, "Read"),
+    make("h2", {}, "Source"),
     read,
-    make("h2", {}, "Written"),
+    make("h2", {}, "Translation"),
     written,
     said,
-    make("h2", {}, "All at once"),
+    make("h2", {}, "Matrix"),
   ];
-  if (!targets.length) body.splice(0, body.length, make("p", { class: "quiet" }, "Nothing was read."));
+  if (!targets.length) body.splice(0, body.length, make("p", { class: "quiet" }, "There are no tokens."));
   else if (Math.max(source.length, target.length) > MOST_IN_MATRIX)
-    body.push(make("p", { class: "quiet" }, `More than ${MOST_IN_MATRIX} tokens are too many for a picture.`));
+    body.push(make("p", { class: "quiet" }, `The matrix is shown for at most ${MOST_IN_MATRIX} tokens.`));
   else body.push(matrix(sources, targets, attention));
   $("explanation-body").replaceChildren(...body);
   if (targets.length) choose_(0);
@@ -479,7 +494,7 @@ function matrix(sources, targets, attention) {
   return make("div", attributes, table);
 }
 
-// Writing
+// Text generation
 
 function options() {
   const chosen = {};
@@ -491,7 +506,7 @@ function options() {
 function showOptions() {
   const { temperature, length, top_k, top_p } = options();
   const shown = {
-    temperature: temperature === 0 ? "0: always the likeliest" : temperature.toFixed(2),
+    temperature: temperature === 0 ? "0: always the most probable token" : temperature.toFixed(2),
     length: length.toLocaleString("en"),
     top_k: top_k === 0 ? "all tokens" : `best ${top_k}`,
     top_p: top_p === 1 ? "all tokens" : `best ${(100 * top_p).toFixed(0)} %`,
@@ -537,14 +552,14 @@ async function write(prompt, signal) {
     }
     if (!last) throw new Error("The server stopped in the middle of the text.");
     const perToken = last.log_probability / Math.max(tokens, 1);
-    const share = `${perToken.toFixed(2)} nats a token`.replace("-", "−");
+    const share = `${perToken.toFixed(2)} nats per token`.replace("-", "−");
     $("status").textContent = `${plural(tokens, "token")}: ${REASONS[last.reason]}. Log-probability: ${share}.`;
   } finally {
     shown.classList.remove("busy");
   }
 }
 
-// What a person does
+// Events
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -9,8 +9,9 @@ from app.artifacts.preprocessing import Facts, Preprocessing
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.signature import Signature, signature
 from app.tasks.tokenizing import tokenizer_options
-from models.text import Preprocessor, tokenize
 from models.text.positions import positions
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize
 
 
 def signatures(

@@ -35,19 +35,9 @@ class ClassificationTraining(Training[ClassificationConfig, Facts]):
 
         model = config.model
         classifier = Classifier(
+            config.model,
             vocabulary_size=len(preprocessing.vocabulary),
             classes=len(preprocessing.labels),
-            embedding_size=model.embedding_size,
-            cell=model.cell,  # type: ignore[arg-type]
-            units=model.units,
-            layers=model.layers,
-            bidirectional=model.bidirectional,
-            merge_mode=model.merge_mode,
-            pooling=model.pooling,  # type: ignore[arg-type]
-            dropout=model.dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            activation=model.activation,
         )
         classifier.build()
         classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
@@ -68,14 +58,13 @@ class ClassificationTraining(Training[ClassificationConfig, Facts]):
         """Compute the mean cross-entropy of a batch, weighted by class."""
         import tensorflow as tf
 
-        from models.losses import label_cross_entropy
+        from models.losses import cross_entropy, number_correct
 
         logits = model(batch["ids"], batch["lengths"], training=True)
-        losses = label_cross_entropy(logits, batch["targets"], label_smoothing)
-        best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        losses = cross_entropy(logits, batch["targets"], label_smoothing)
         return Losses(
             tf.reduce_mean(losses * batch["weights"]),
-            tf.reduce_sum(tf.cast(tf.equal(best, batch["targets"]), tf.float32)),
+            number_correct(logits, batch["targets"]),
             tf.cast(tf.shape(losses)[0], tf.float32),
         )
 
@@ -87,11 +76,11 @@ class ClassificationTraining(Training[ClassificationConfig, Facts]):
         config: ClassificationConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split."""
-        from models.losses import label_cross_entropy
+        from models.losses import cross_entropy
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             logits = model(batch["ids"], batch["lengths"], training=False)
-            return {"logits": logits, "loss": label_cross_entropy(logits, batch["targets"], 0.0)}
+            return {"logits": logits, "loss": cross_entropy(logits, batch["targets"])}
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             logits = np.concatenate([output["logits"] for output in outputs])

@@ -53,7 +53,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
     ) -> Plan:
         """Return one sequence, `tokens`, with an end token after each document; columns `continues`, `label`."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
-        from models.text import END, SEQUENCE_TOKENS
+        from models.text.tokens import END, SEQUENCE_TOKENS
 
         tokenizer = text_tokenizer(
             config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
@@ -99,7 +99,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         config: GenerationConfig,
     ) -> StreamBatches:
         """Return windows of streams that carry the hidden state from one window to the next."""
-        from models.text import END_ID
+        from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         tokens, continues = rows.sequences["tokens"], rows.columns[CONTINUES]

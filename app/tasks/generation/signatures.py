@@ -13,8 +13,13 @@ from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.signature import Signature, signature
 from app.tasks.tokenizing import tokenizer_options
-from models.decoding import beam_search, sample, truncate_at
-from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
+from models.decoding.beam import beam_search
+from models.decoding.sampling import sample
+from models.decoding.truncate import truncate_at
+from models.text.detokenize import detokenize
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID, PADDING_ID, UNKNOWN_ID
 
 NO_END = -1
 """The id of the end token if texts have none."""

@@ -43,19 +43,9 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         """Return a `models.language_model.LanguageModel`."""
         from models.language_model import LanguageModel
 
-        model = config.model
         built = LanguageModel(
+            config.model,
             vocabulary_size=len(preprocessing.vocabulary),
-            embedding_size=model.embedding_size,
-            cell=model.cell,  # type: ignore[arg-type]
-            units=model.units,
-            layers=model.layers,
-            activation=model.activation,
-            dropout=model.dropout,
-            weight_dropout=model.weight_dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            tie_embeddings=model.tie_embeddings,
             labels=len(preprocessing.labels),
         )
         built.build()
@@ -143,19 +133,15 @@ def _read_window(
     """Return summed loss in nats, correct tokens and tokens of a window, and the state after it."""
     import tensorflow as tf
 
+    from models.losses import number_correct, token_cross_entropy
+
     continued = tf.logical_not(batch["fresh"])[:, tf.newaxis]
     state = tf.nest.map_structure(lambda value: tf.where(continued, value, 0.0), state)
     logits, state = model(batch["inputs"], state, labels, training=training)
-    logits = tf.cast(logits, tf.float32)
     targets = batch["targets"]
     real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1]) & batch["counted"][:, tf.newaxis]
-    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-    if label_smoothing:
-        uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-        nats = (1 - label_smoothing) * nats + label_smoothing * uniform
-    is_correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), targets) & real
-    correct, tokens = (tf.reduce_sum(tf.cast(value, tf.float32)) for value in (is_correct, real))
-    return tf.reduce_sum(tf.where(real, nats, 0.0)), correct, tokens, state
+    nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing))
+    return nats, number_correct(logits, targets, real), tf.reduce_sum(tf.cast(real, tf.float32)), state
 
 
 def _reader(model: Any, batches: StreamBatches) -> Callable[[], tuple[float, float, float]]:

@@ -23,7 +23,7 @@ from data.tags import Scheme, SchemeDetector, SchemeError, convert
 from data.vocabulary import most_frequent
 
 if TYPE_CHECKING:
-    from models.text import FormReader
+    from models.text.words import WordEncoder
 
 DESCRIBED_AT_ONCE = 50_000
 """Word types whose ids are looked up in one call."""
@@ -133,7 +133,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """Return words and characters of the training examples, the tags and the labels."""
         import tensorflow as tf
 
-        from models.text import as_word
+        from models.text.words import lookup_key
 
         forms, counts = encoded.vocabularies["forms"], encoded.counts["forms"]
         words: Counter[bytes] = Counter()
@@ -142,7 +142,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         for form, count in zip((forms[i] for i in seen), counts[seen], strict=True):
             for character in form.decode(errors="replace"):
                 characters[character.encode()] += int(count)
-        looked_up = as_word(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
+        looked_up = lookup_key(tf.constant([forms[i] for i in seen], tf.string), config.text.lowercase)
         for word, count in zip(looked_up.numpy(), counts[seen], strict=True):
             words[word] += int(count)
         found = {
@@ -228,16 +228,16 @@ def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
         yield [names[i] for i in row]
 
 
-def word_reader(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> FormReader:
+def word_reader(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> WordEncoder:
     """Return what looks up the ids of words and of their characters."""
-    from models.text import FormReader
+    from models.text.words import WordEncoder
 
     characters = preprocessing.vocabularies["characters"]
-    return FormReader(preprocessing.vocabulary, characters, lowercase=config.text.lowercase)
+    return WordEncoder(preprocessing.vocabulary, characters, lowercase=config.text.lowercase)
 
 
 def _vocabulary(tokens: Counter[bytes], size: int, min_count: int) -> list[bytes]:
-    from models.text import SPECIAL_TOKENS
+    from models.text.tokens import SPECIAL_TOKENS
 
     names = [name for name in tokens if name not in SPECIAL_TOKENS]
     counts = np.array([tokens[name] for name in names], np.int64)

@@ -11,7 +11,7 @@ from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import word_reader
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.training import run_tagger
-from models.text import locate
+from models.text.locate import locate
 
 NO_TAG = -1
 

@@ -44,24 +44,11 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         if preprocessing.facts.has_spans:
             allowed = transitions([tag.decode() for tag in tags], LEARNED_SCHEME)
         tagger = Tagger(
+            config.model,
             vocabulary_size=len(preprocessing.vocabulary),
             tags=len(tags),
             labels=len(preprocessing.labels),
-            character_features=model.character_features,
             character_vocabulary_size=len(preprocessing.vocabularies["characters"]),
-            character_embedding_size=model.character_embedding_size,
-            character_units=model.character_units,
-            embedding_size=model.embedding_size,
-            cell=model.cell,  # type: ignore[arg-type]
-            units=model.units,
-            layers=model.layers,
-            bidirectional=model.bidirectional,
-            merge_mode=model.merge_mode,
-            dropout=model.dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            activation=model.activation,
-            crf=model.crf,
             allowed=allowed,
         )
         tagger.build()
@@ -80,22 +67,24 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         *,
         label_smoothing: float,
     ) -> Losses:
-        """Compute the mean loss over tokens, plus the cross-entropy of the labels if there are any."""
+        """Compute the mean loss over tokens, plus the cross-entropy of the labels if there are any.
+
+        Label smoothing applies to tags and labels, with a CRF to labels only.
+        """
         import tensorflow as tf
 
-        from models.losses import label_cross_entropy
+        from models.losses import cross_entropy, number_correct
 
         outputs = run_tagger(model, batch, training=True)
         lengths = batch["lengths"]
         tokens = tf.cast(tf.reduce_sum(lengths), tf.float32)
-        loss = tf.reduce_sum(model.tag_losses(outputs, batch["tags"], lengths)) / tokens
+        nats = model.tag_losses(outputs, batch["tags"], lengths, label_smoothing)
+        loss = tf.reduce_sum(nats) / tokens
         if "labels" in batch:
-            of_labels = label_cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing)
+            of_labels = cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing)
             loss += tf.reduce_mean(of_labels)
-        best = tf.argmax(outputs["emissions"], axis=-1, output_type=tf.int32)
-        real = tf.sequence_mask(lengths, tf.shape(best)[1])
-        correct = tf.reduce_sum(tf.cast(tf.equal(best, batch["tags"]) & real, tf.float32))
-        return Losses(loss, correct, tokens)
+        real = tf.sequence_mask(lengths, tf.shape(batch["tags"])[1])
+        return Losses(loss, number_correct(outputs["emissions"], batch["tags"], real), tokens)
 
     def evaluator(
         self,

@@ -49,7 +49,7 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
     ) -> Plan:
         """Return two sequences, `source` and `target`, of one shared vocabulary or of two."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
-        from models.text import SEQUENCE_TOKENS
+        from models.text.tokens import SEQUENCE_TOKENS
 
         def tokenizer(names: Sequence[str], vocabulary: str) -> TextTokenizer:
             def texts() -> Iterator[np.ndarray]:
@@ -87,7 +87,7 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
         self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: TranslationConfig
     ) -> Batches:
         """Return pairs of similar length; truncated pairs are left out, since their targets would be wrong."""
-        from models.text import END_ID
+        from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         source, target = rows.sequences["source"], rows.sequences["target"]

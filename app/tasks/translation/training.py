@@ -37,24 +37,11 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
         """Return a `models.seq2seq.Seq2Seq`."""
         from models.seq2seq import Seq2Seq
 
-        model = config.model
         built = Seq2Seq(
+            config.model,
             source_vocabulary_size=len(preprocessing.vocabulary),
             target_vocabulary_size=len(target_vocabulary(preprocessing, config)),
-            embedding_size=model.embedding_size,
-            cell=model.cell,  # type: ignore[arg-type]
-            units=model.units,
-            layers=model.layers,
-            bidirectional=model.bidirectional,
-            merge_mode=model.merge_mode,
-            attention=model.attention,
-            input_feeding=model.input_feeding,
             shared=config.text.shared,
-            tie_embeddings=model.tie_embeddings,
-            dropout=model.dropout,
-            recurrent_dropout=model.recurrent_dropout,
-            word_dropout=model.word_dropout,
-            activation=model.activation,
         )
         built.build()
         return built
@@ -150,12 +137,10 @@ def score_pairs(
     """
     import tensorflow as tf
 
-    from models.seq2seq import losses
+    from models.losses import number_correct, token_cross_entropy
 
     logits = model(batch["source"], batch["source_lengths"], batch["before"], training=training)
-    logits = tf.cast(logits, tf.float32)
-    nats, tokens = losses(logits, batch["following"], batch["lengths"], label_smoothing)
-    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    real = tf.sequence_mask(batch["lengths"], tf.shape(best)[1])
-    correct = tf.reduce_sum(tf.cast(tf.equal(best, batch["following"]) & real, tf.float32), axis=1)
-    return nats, correct, tokens
+    targets = batch["following"]
+    real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1])
+    nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing), axis=1)
+    return nats, number_correct(logits, targets, real, axis=1), tf.cast(batch["lengths"], tf.float32)

@@ -12,9 +12,12 @@ from app.artifacts.preprocessing import Facts, Preprocessing
 from app.tasks.tokenizing import tokenizer_options
 from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.vocabularies import target_name, target_vocabulary
-from models.decoding import beam_search, repeat_rows
+from models.decoding.beam import beam_search, repeat_rows
 from models.seq2seq import FIXED, State
-from models.text import END_ID, PADDING_ID, UNKNOWN_ID, Preprocessor, detokenize, tokenize
+from models.text.detokenize import detokenize
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize
+from models.text.tokens import END_ID, PADDING_ID, UNKNOWN_ID
 
 SHORTEST_LIMIT = 10
 

@@ -23,7 +23,7 @@ from app.training.optimizer import build_optimizer, clip
 from data.encoding import Encoded
 from data.prepared import Dataset, prepare
 from data.sources import open_source
-from models.text import END_ID
+from models.text.tokens import END_ID
 
 Write = Callable[[Path, list[dict[str, object]]], None]
 

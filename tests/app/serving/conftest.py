@@ -15,7 +15,7 @@ from tiny_exports import ROWS, write_exports
 
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
-from app.serving.servables import Repository
+from app.serving.repository import Repository
 
 Message = dict[str, Any]
 

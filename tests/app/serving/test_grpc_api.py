@@ -26,7 +26,7 @@ from app.serving.grpc_api import grpc_server
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Limits
-from app.serving.servables import Repository
+from app.serving.repository import Repository
 
 Predict = Callable[..., predict_pb2.PredictResponse]
 
@@ -142,15 +142,15 @@ def test_choice_of_version(predict: Predict) -> None:
     assert predict(text=[b"a"], label="stable").outputs["version"].int_val == [1]
     assert refused(lambda: predict(text=[b"a"], version=9)) == (
         "NOT_FOUND",
-        "Servable not found for request: Specific(toy, 9)",
+        "version 9 of model 'toy' is not available",
     )
     assert refused(lambda: predict(text=[b"a"], label="new")) == (
         "INVALID_ARGUMENT",
-        "Unrecognized servable version label: new",
+        "model 'toy' has no version label 'new'",
     )
     assert refused(lambda: predict("none", text=[b"a"])) == (
         "NOT_FOUND",
-        "Servable not found for request: Latest(none)",
+        "model 'none' not found",
     )
     assert refused(lambda: predict("", text=[b"a"]))[0] == "INVALID_ARGUMENT"
 
@@ -162,7 +162,7 @@ def test_signatures(predict: Predict) -> None:
     assert predict(signature="slow", **inputs).outputs["steps"].int_val == [7]
     assert refused(lambda: predict(signature="fast", **inputs)) == (
         "FAILED_PRECONDITION",
-        'Serving signature key "fast" not found.',
+        "signature 'fast' not found; the model has serving_default, slow",
     )
 
 
@@ -171,11 +171,11 @@ def test_output_filter(predict: Predict) -> None:
     assert list(predict(text=[b"a"], only=("version",)).outputs) == ["version"]
     assert refused(lambda: predict(text=[b"a"], only=("score",))) == (
         "INVALID_ARGUMENT",
-        "output tensor alias not found in signature: score Outputs expected to be in the set {text,version}.",
+        "output 'score' not found; the signature has text, version",
     )
     assert refused(lambda: predict(text=[b"a"], only=("text", "text"))) == (
         "INVALID_ARGUMENT",
-        "duplicate output tensor alias: text",
+        "output 'text' is requested twice",
     )
 
 
@@ -237,12 +237,11 @@ def test_broken_requests(served: Served, predict: Predict) -> None:
     """Other names, no model, a message that is too large."""
     assert refused(lambda: predict(txt=[b"a"])) == (
         "INVALID_ARGUMENT",
-        "input size does not match signature: 1!=1 len({txt}) != len({text}). "
-        "Sent extra: {txt}. Missing but required: {text}.",
+        "the inputs do not match the signature, which takes text; missing: text; unknown: txt",
     )
     assert refused(lambda: predict(text=[1.0])) == (
         "INVALID_ARGUMENT",
-        "Expects arg[0] to be string but float is provided for input 'text'",
+        "input 'text' has the type float32, expected string",
     )
     assert refused(lambda: served.prediction.Predict(predict_pb2.PredictRequest()))[0] == "INVALID_ARGUMENT"
     assert refused(lambda: predict(text=[b"a" * 20_000]))[0] == "RESOURCE_EXHAUSTED"
@@ -300,16 +299,18 @@ def test_classify_refuses(served: Served) -> None:
     no_text.model_spec.name = "reviews"
     no_text.input.example_list.examples.add().features.feature["text"].float_list.value.append(1)
 
-    assert refused(lambda: served.prediction.Classify(empty)) == ("INVALID_ARGUMENT", "Input is empty.")
+    assert refused(lambda: served.prediction.Classify(empty)) == (
+        "INVALID_ARGUMENT",
+        "the request has no examples",
+    )
     assert refused(lambda: served.prediction.Classify(no_text)) == (
         "INVALID_ARGUMENT",
-        "example 0 has 0 strings as its feature 'text', expected 1",
+        "example 0: expected the feature 'text' with one string",
     )
     assert refused(lambda: classified(served))[0] == "INVALID_ARGUMENT"
     assert refused(lambda: classified(served, b"a", name="toy")) == (
         "INVALID_ARGUMENT",
-        "Expected classification signature method_name to be tensorflow/serving/classify. "
-        "Was: tensorflow/serving/predict",
+        "signature 'serving_default' does not classify",
     )
 
 
@@ -325,8 +326,8 @@ def test_metadata(served: Served) -> None:
     assert {"serving_default", "slow"} <= set(found.signature_def)
     assert found.signature_def["serving_default"].inputs["text"].dtype == tf.string.as_datatype_enum
     for fields, message in (
-        ([], "GetModelMetadataRequest must specify at least one metadata_field"),
-        (["graph"], "Metadata field graph is not supported"),
+        ([], "the request has no metadata_field; expected 'signature_def'"),
+        (["graph"], "metadata_field 'graph' is not supported; expected 'signature_def'"),
     ):
         del request.metadata_field[:]
         request.metadata_field.extend(fields)
@@ -334,7 +335,7 @@ def test_metadata(served: Served) -> None:
     nameless = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     assert refused(lambda: served.prediction.GetModelMetadata(nameless)) == (
         "INVALID_ARGUMENT",
-        "Missing ModelSpec",
+        "the request has no model_spec",
     )
 
 
@@ -350,13 +351,13 @@ def test_status(served: Served) -> None:
     request.model_spec.version.value = 5
     assert refused(lambda: served.model.GetModelStatus(request)) == (
         "NOT_FOUND",
-        "Could not find version 5 of model toy",
+        "version 5 of model 'toy' not found",
     )
     broken = get_model_status_pb2.GetModelStatusRequest()
     broken.model_spec.name = "broken"
     (status,) = served.model.GetModelStatus(broken).model_version_status
     assert (status.version, status.state, status.status.error_code) == (3, 50, 9)
-    assert "no export" in status.status.error_message
+    assert "is not an export" in status.status.error_message
 
 
 # What is kept of a request

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Limits
+from app.serving.repository import Repository
 from app.serving.rest import application
-from app.serving.servables import Repository
 
 Ask = Callable[..., Answer]
 Case = tuple[str, str, bytes | str | list[dict[str, Any]], dict[str, str], int]
@@ -393,7 +393,9 @@ def served(exported: Path, ask: Ask) -> Iterator[Served]:
     while not server.started:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    predicted = load_predictor(exported)([b"The soup is charming.", b"The soup is dull."])
+    predicted = load_predictor(exported).run_texts(
+        "serving_default", [b"The soup is charming.", b"The soup is dull."]
+    )
     expected = {
         "predictions": [
             {
@@ -442,18 +444,18 @@ def test_there_are_many_ways_to_be_wrong(served: Served, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("", "JSON Parse error: The document is empty"),
-        ('{"instances": [1]}', "JSON Value: 1 Type: Number is not of expected type: string"),
-        ('{"signature_name": "no", "instances": ["a"]}', '"no" not found in signature def'),
-        ('{"instances": [{"text": "a", "x": 1}]}', "JSON object: does not have named input: x"),
-        ('{"inputs": {"texts": ["a"]}}', "Missing named input: text in 'inputs' object."),
-        ('{"instances": []}', "No values in 'instances' array"),
+        ("", "the request body is empty"),
+        ('{"instances": [1]}', "instances[0]: expected a value of the type string, got a number: 1"),
+        ('{"signature_name": "no", "instances": ["a"]}', "signature 'no' not found"),
+        ('{"instances": [{"text": "a", "x": 1}]}', "instances[0]: expected exactly the keys text"),
+        ('{"inputs": {"texts": ["a"]}}', "'inputs' has no key 'text'"),
+        ('{"instances": []}', "'instances' must be a non-empty array"),
         ('{"inputs": []}', "the request has no rows"),
         ('{"inputs": "a"}', "has the shape []"),
         ('{"instances": [["a"]]}', "has the shape [1,1]"),
         (json.dumps({"instances": 1025 * ["a"]}), "the request has 1025 rows, at most 1024"),
         (json.dumps({"instances": [1_000_001 * "a"]}), "has a string of 1000001 bytes, at most 1000000"),
-        (100_000 * "[", "Nested too deeply"),
+        (100_000 * "[", "nested too deeply"),
     ],
 )
 def test_the_error_says_what_is_wrong(served: Served, ask: Ask, body: str, message: str) -> None:
@@ -661,5 +663,5 @@ def test_the_examples_of_tensorflow_serving(served: Served) -> None:
     facts, answer = curl("-d", '{"instances": [1.0,5.0]}', "-X", "POST", f"{url}half:predict")
     assert (facts, answer) == (
         "404 application/json",
-        {"error": "Servable not found for request: Latest(half)"},
+        {"error": "model 'half' not found"},
     )

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,13 @@ import pytest
 import uvicorn
 
 from app.generate import Options, generate
-from app.predict import answers as predicted
+from app.predict import predictions as predicted
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Limits
+from app.serving.repository import Repository
 from app.serving.rest import application
-from app.serving.servables import Repository, Servable
+from app.serving.servable import Servable
 from data.formats import Row
 
 Json = dict[str, Any]
@@ -100,15 +100,16 @@ def test_models(tiny: Repository, ask: Asking) -> None:
 
     assert [model["name"] for model in found] == list(TASKS)
     assert [model["task"] for model in found] == list(TASKS)
-    assert [model["explains"] for model in found] == [True, False, True, False]
+    assert [model["explains"] for model in found] == ["explain", None, "attention", None]
     assert found[0]["labels"] == ["negative", "positive"]
     assert found[3]["labels"] == ["play", "sonnet"]
+    assert [model["generates"] for model in found] == [False, False, False, True]
     for model in found:
         with tiny.acquire(model["name"]) as servable:
             sizes = sum(path.stat().st_size for path in servable.path.rglob("*.*") if path.is_file())
             assert sizes <= model["bytes"] < 2 * sizes
             for name in ("parameters", "dataset"):
-                assert model[name] == servable.manifest[name]
+                assert model[name] == getattr(servable.manifest, name)
         assert (model["version"], model["most_length"]) == (1, 10_000)
 
 
@@ -119,7 +120,18 @@ def test_models_that_are_not_there(ask: Asking, tmp_path: Any) -> None:
     assert ask(served(empty), "GET", "/page/models").json == {"models": []}
 
 
-@pytest.mark.parametrize("text", ["a good film.", "", HTML, "one two.", "Nina Simone now", "ÄÖ 👍🏽 不好"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a good film.",
+        "",
+        HTML,
+        "one two.",
+        "Nina Simone now",
+        "ÄÖ 👍🏽 不好",
+        "play Nina \t\u2003 Simone\nnow",
+    ],
+)
 @pytest.mark.parametrize("task", TASKS[:3])
 def test_answers(tiny: Repository, answer: Callable[..., tuple[int, Json]], task: str, text: str) -> None:
     """The page is told what `textrnn predict` prints."""
@@ -130,6 +142,15 @@ def test_answers(tiny: Repository, answer: Callable[..., tuple[int, Json]], task
         assert (status, found["model"], found["version"]) == (200, task, 1)
         expected = line(servable, text)
         assert json.dumps(found["answer"]).replace(" ", "") == json.dumps(expected).replace(" ", "")
+
+
+def test_spans_keep_their_white_space(tiny: Repository, answer: Callable[..., tuple[int, Json]]) -> None:
+    """The text of a span is that of the input, unusual white space included, as `predict` prints it."""
+    text = "play Nina \t\u2003 Simone\nnow"
+    _, found = answer("tagging", {"text": text})
+
+    (artist,) = [span for span in found["answer"]["spans"] if span["label"] == "artist"]
+    assert artist["text"] == "Nina \t\u2003 Simone"
 
 
 def test_importances(tiny: Repository, answer: Callable[..., tuple[int, Json]]) -> None:
@@ -185,13 +206,7 @@ class Older:
     def acquire(self, name: str, **options: Any) -> Iterator[Any]:
         with self.repository.acquire(name, **options) as servable:
             signatures = {"serving_default": servable.signatures["serving_default"]}
-            known = {"name": name, "task": servable.task, "version": 1, "path": servable.path}
-            yield SimpleNamespace(
-                **known,
-                manifest=servable.manifest,
-                predictor=servable.predictor,
-                signatures=signatures,
-            )
+            yield dataclasses.replace(servable, signatures=signatures)
 
 
 def test_older_exports(tiny: Repository, answer: Callable[..., tuple[int, Json]], ask: Asking) -> None:
@@ -201,20 +216,20 @@ def test_older_exports(tiny: Repository, answer: Callable[..., tuple[int, Json]]
         _, found = answer(task, {"text": "one", "explain": True}, older)
         assert found.keys() == {"model", "version", "answer"}
     models = ask(served(older), "GET", "/page/models").json["models"]
-    assert [model["explains"] for model in models] == [False, False]
+    assert [model["explains"] for model in models] == [None, None]
 
 
 @pytest.mark.parametrize(
     ("name", "document", "status", "message"),
     [
-        ("classification", b"", 400, "The document is empty"),
-        ("classification", b"[]", 400, "Is not object"),
+        ("classification", b"", 400, "the request body is empty"),
+        ("classification", b"[]", 400, "expected a JSON object"),
         ("classification", {}, 400, "expected text, a string"),
         ("classification", {"text": 1}, 400, "expected text, a string"),
         ("classification", {"text": "a", "explain": 1}, 400, "explain, true or false"),
         ("classification", {"text": "\ud800"}, 400, "half of a surrogate pair"),
         ("classification", {"text": "a" * 1_000_001}, 400, ""),
-        ("generation", {"text": "a"}, 400, "generation writes texts: ask :generate"),
+        ("generation", {"text": "a"}, 400, "generation generates texts: use :generate"),
         ("nobody", {"text": "a"}, 404, "nobody"),
     ],
 )
@@ -239,7 +254,7 @@ def test_a_large_body(tiny: Repository, ask: Asking) -> None:
     found = ask(app, "POST", "/page/models/tagging/answer", b'{"text": "' + b"a" * 1000 + b'"}')
 
     assert found.status == 400
-    assert found.json == {"error": "The request body is larger than 1000 bytes"}
+    assert found.json == {"error": "the request body is larger than 1000 bytes"}
 
 
 # In a browser
@@ -344,7 +359,7 @@ def test_a_classifier(tiny: Repository, seen: Seen) -> None:
     assert widths == pytest.approx([share for _, share in ranked], abs=0.01)
     assert page.inner_text("#title") == page.title().removesuffix(" – textrnn") == "classification"
     assert "version 1" in page.inner_text("#facts")
-    assert page.inner_text("#status").startswith("Answered in ")
+    assert page.inner_text("#status").startswith("Done in ")
 
 
 @in_browser
@@ -412,6 +427,16 @@ def test_many_classes(seen: Seen) -> None:
     page.click("#all-classes")
     assert len(page.query_selector_all(".bars li")) == 9
     assert not page.query_selector("#all-classes")
+
+
+@in_browser
+def test_a_prediction_of_another_kind(seen: Seen) -> None:
+    """A prediction and an explanation that the page has no view for are shown as JSON."""
+    page = seen.open("classification")
+    seen.instead({"similarity": 0.5})
+    seen.run("a")
+
+    assert json.loads(page.text_content("#result pre")) == {"similarity": 0.5}
 
 
 @in_browser
@@ -561,7 +586,7 @@ def test_stopping(seen: Seen, how: str) -> None:
     page.fill("#text", "x")
     page.keyboard.press("Control+Enter")
     saying(page, ".written", "xabc")
-    assert page.inner_text("#status") == "Writing…"
+    assert page.inner_text("#status") == "Generating…"
     assert page.get_attribute("#result", "aria-busy") == "true"
     page.keyboard.press("Escape") if how == "Escape" else page.click("#stop")
     saying(page, "#status", "Stopped.")

@@ -23,7 +23,8 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from app.serving import rest
 from app.serving.errors import Code, Refused
 from app.serving.options import Limits
-from app.serving.servables import State, TensorInfo, VersionStatus
+from app.serving.repository import State, VersionStatus
+from app.serving.signature import TensorInfo
 from app.serving.streaming import Streamed
 
 PREDICT = "tensorflow/serving/predict"
@@ -93,7 +94,7 @@ class Models:
     def acquire(self, name: str, *, version: int | None = None, label: str | None = None) -> Iterator[Any]:
         self.acquired.append((name, version, label))
         if name not in ("lengths", "a/b"):
-            raise Refused(Code.NOT_FOUND, f"Servable not found for request: Latest({name})")
+            raise Refused(Code.NOT_FOUND, f"model {name!r} not found")
         signature = self.lengths if name == "lengths" else Classes()
         definition = text_format.Parse(SIGNATURE_DEF, SignatureDef())
         self.open += 1
@@ -111,7 +112,7 @@ class Models:
         self, name: str, *, version: int | None = None, label: str | None = None
     ) -> list[VersionStatus]:
         if name != "lengths":
-            raise Refused(Code.NOT_FOUND, f"Could not find any versions of model {name}")
+            raise Refused(Code.NOT_FOUND, f"no version of model {name!r} found")
         states = [
             VersionStatus(2, State.LOADING, Code.UNAVAILABLE, "not whole yet"),
             VersionStatus(1, State.AVAILABLE),
@@ -223,33 +224,33 @@ MALFORMED = [
 def test_malformed_requests(server: Server, ask: Ask, method: str, target: str) -> None:
     answer = ask(server.app, method, target, ONE)
     shown = target.encode().decode("latin-1")
-    assert (answer.status, answer.json) == (400, {"error": f"Malformed request: {method} {shown}"})
+    assert (answer.status, answer.json) == (400, {"error": f"there is no such endpoint: {method} {shown}"})
     assert server.models.acquired == []
 
 
 @pytest.mark.parametrize(
     ("method", "target", "status", "message"),
     [
-        ("GET", "/v1/models", 400, "Missing model name in request."),
-        ("GET", "/v1/models/versions/1", 400, "Missing model name in request."),
-        ("GET", "/v1/models/metadata", 404, "Could not find any versions of model metadata"),
-        ("GET", "/v1/models/no", 404, "Could not find any versions of model no"),
-        ("GET", "/v1/models/lengths?x", 404, "Could not find any versions of model lengths?x"),
-        ("GET", "/v1/models/no/metadata", 404, "Servable not found for request: Latest(no)"),
-        ("POST", "/v1/models/no:predict", 404, "Servable not found for request: Latest(no)"),
-        ("POST", "/v1/models/no:classify", 404, "Servable not found for request: Latest(no)"),
-        ("POST", "/v1/models/no:regress", 404, "Servable not found for request: Latest(no)"),
+        ("GET", "/v1/models", 400, "the request names no model"),
+        ("GET", "/v1/models/versions/1", 400, "the request names no model"),
+        ("GET", "/v1/models/metadata", 404, "no version of model 'metadata' found"),
+        ("GET", "/v1/models/no", 404, "no version of model 'no' found"),
+        ("GET", "/v1/models/lengths?x", 404, "no version of model 'lengths?x' found"),
+        ("GET", "/v1/models/no/metadata", 404, "model 'no' not found"),
+        ("POST", "/v1/models/no:predict", 404, "model 'no' not found"),
+        ("POST", "/v1/models/no:classify", 404, "model 'no' not found"),
+        ("POST", "/v1/models/no:regress", 404, "model 'no' not found"),
         (
             "POST",
             f"/v1/models/lengths/versions/{2**64 - 1}:predict",
             400,
-            f"Failed to convert version: {2**64 - 1} to numeric.",
+            f"version {2**64 - 1} is too large",
         ),
         (
             "GET",
             f"/v1/models/lengths/versions/{2**63}",
             400,
-            f"Failed to convert version: {2**63} to numeric.",
+            f"version {2**63} is too large",
         ),
     ],
 )
@@ -263,51 +264,53 @@ def test_what_is_not_there(
 def test_a_version_of_thousands_of_digits(server: Server, ask: Ask) -> None:
     answer = ask(server.app, "POST", f"/v1/models/lengths/versions/{5000 * '9'}:predict", ONE)
     assert answer.status == 400
-    assert answer.json["error"].startswith("Failed to convert version: 999")
+    assert answer.json["error"].startswith("version 999")
 
 
 @pytest.mark.parametrize(
     ("method", "body", "message"),
     [
-        ("predict", "", "JSON Parse error: The document is empty"),
-        ("predict", "instances = [1, 2]", "JSON Parse error: Invalid value. at offset: 0"),
+        ("predict", "", "the request body is empty, expected a JSON object"),
+        (
+            "predict",
+            "instances = [1, 2]",
+            "the request body is not JSON: Expecting value: line 1 column 1 (char 0)",
+        ),
         (
             "predict",
             '{"signature_name": "no", "instances": 5}',
-            'Serving signature name: "no" not found in signature def',
+            "signature 'no' not found; the model has again, serving_default",
         ),
         (
             "predict",
             '{"instances": [1]}',
-            "Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: 1 Type: "
-            "Number is not of expected type: string",
+            "instances[0]: expected a value of the type string, got a number: 1",
         ),
         (
             "classify",
             "{}",
-            "JSON Value: {} When method is classify, key 'examples' is expected and was not found",
+            "expected the key 'examples' with a non-empty array of objects",
         ),
         (
             "classify",
             '{"signature_name": "no", "examples": [{"text": "a"}]}',
-            "No signature was found with the name: no",
+            "signature 'no' not found; the model has again, serving_default",
         ),
         (
             "classify",
             '{"examples": [{"text": "a"}]}',
-            "Expected classification signature method_name to be tensorflow/serving/classify. "
-            f"Was: {PREDICT}",
+            "signature 'serving_default' does not classify",
         ),
-        ("regress", "[", "JSON Parse error: Invalid value. at offset: 1"),
+        ("regress", "[", "the request body is not JSON: Expecting value: line 1 column 2 (char 1)"),
         (
             "regress",
             '{"signature_name": "no", "examples": [{"text": "a"}]}',
-            "No signature was found with the name: no",
+            "signature 'no' not found; the model has again, serving_default",
         ),
         (
             "regress",
             '{"examples": [{"text": "a"}]}',
-            f"Expected regression signature method_name to be tensorflow/serving/regress. Was: {PREDICT}",
+            "signature 'serving_default' is not a regression",
         ),
     ],
 )
@@ -334,7 +337,7 @@ def test_classify_gives_every_class_with_its_probability(server: Server, ask: As
     answer = ask(server.app, "POST", target, '{"examples": [{"words": "ab"}]}')
     assert (answer.status, answer.json["error"]) == (
         400,
-        "Feature: text (data type: string) is required but could not be found.",
+        "example 0: expected the feature 'text' with one string",
     )
 
 
@@ -398,7 +401,7 @@ def test_a_failure_tells_the_client_nothing_and_the_log_all(server: Server, ask:
 
     server.models.lengths.wait = wait
     answer = ask(server.app, "POST", "/v1/models/lengths:predict", ONE)
-    assert (answer.status, answer.json) == (500, {"error": "Internal error"})
+    assert (answer.status, answer.json) == (500, {"error": "internal error"})
     assert "wires crossed" in server.lines[-1]["traceback"]
     server.models.lengths.wait = lambda: asyncio.sleep(0)
     assert ask(server.app, "POST", "/v1/models/lengths:predict", ONE).status == 200
@@ -511,7 +514,7 @@ class TestBodies:
             answer = ask(server.app, "POST", self.target, body)
             assert (answer.status, answer.json) == (
                 413,
-                {"error": f"The request body is larger than {len(ONE)} bytes"},
+                {"error": f"the request body is larger than {len(ONE)} bytes"},
             )
         assert len(server.models.acquired) == 1
 
@@ -527,7 +530,7 @@ class TestBodies:
             answer = ask(server.app, "POST", self.target, broken, headers)
             assert (answer.status, answer.json) == (
                 400,
-                {"error": "Failed to uncompress the gzipped body"},
+                {"error": "the request body is not valid gzip"},
             )
         assert ask(server.app, "POST", self.target, packed).status == 400
 
@@ -604,7 +607,7 @@ def test_a_failure_beside_the_models_is_logged(server: Server, ask: Ask) -> None
             await server.app(*arguments)
 
     answer = ask(app, "GET", "/metrics")
-    assert (answer.status, answer.json) == (500, {"error": "Internal error"})
+    assert (answer.status, answer.json) == (500, {"error": "internal error"})
     assert (server.lines[-1]["event"], server.lines[-1]["path"]) == ("failed", "/metrics")
     assert "ZeroDivisionError" in server.lines[-1]["traceback"]
 

@@ -19,8 +19,8 @@ from app.serving.errors import Code, Refused
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Limits
+from app.serving.repository import Repository
 from app.serving.rest import application
-from app.serving.servables import Repository
 from app.serving.streaming import MOST_STOPS, Streamed, Streaming
 
 Message = dict[str, Any]
@@ -148,10 +148,10 @@ def test_how_texts_end(streaming: Streaming, predictor: Predictor) -> None:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "length 0": ({"length": 0}, "length: expected a whole number from 1 to 100, got 0"),
-    "too long": ({"length": 101}, "length: expected a whole number from 1 to 100, got 101"),
-    "half a token": ({"length": 1.5}, "length: expected a whole number"),
-    "a flag": ({"length": True}, "length: expected a whole number from 1 to 100"),
+    "length 0": ({"length": 0}, "length: expected an integer from 1 to 100, got 0"),
+    "too long": ({"length": 101}, "length: expected an integer from 1 to 100, got 101"),
+    "half a token": ({"length": 1.5}, "length: expected an integer"),
+    "a flag": ({"length": True}, "length: expected an integer from 1 to 100"),
     "negative": ({"temperature": -0.1}, "temperature: expected a number of at least 0, at most 3.4e+38"),
     "not a number": ({"temperature": True}, "temperature: expected a number"),
     "nan": ({"temperature": float("nan")}, "temperature: expected a number"),
@@ -161,15 +161,15 @@ BAD: dict[str, tuple[Any, str]] = {
     "none": ({"temperature": None}, "temperature: expected a number"),
     "no share": ({"top_p": 0}, "top_p: expected a number above 0, at most 1, got 0"),
     "more than all": ({"top_p": 1.01}, "top_p: expected a number above 0, at most 1, got 1.01"),
-    "top_k": ({"top_k": 2**31}, "top_k: expected a whole number from 0 to 2147483647"),
-    "seed": ({"seed": 2**31}, "seed: expected a whole number from 0 to 2147483647"),
+    "top_k": ({"top_k": 2**31}, "top_k: expected an integer from 0 to 2147483647"),
+    "seed": ({"seed": 2**31}, "seed: expected an integer from 0 to 2147483647"),
     "penalty": ({"repetition_penalty": 0}, "repetition_penalty: expected a number above 0"),
-    "prompt": ({"prompt": ["a"]}, "prompt: expected a text"),
+    "prompt": ({"prompt": ["a"]}, "prompt: expected a string"),
     "long prompt": ({"prompt": "ä" * 101}, "prompt: expected at most 200 bytes, got 202"),
-    "surrogate": ({"prompt": "\ud800"}, "prompt: expected Unicode, got half of a surrogate pair"),
-    "stop": ({"stop": [1]}, "stop: expected a text"),
-    "stop surrogate": ({"stop": "\udfff"}, "stop: expected Unicode, got half of a surrogate pair"),
-    "stops": ({"stop": ["a"] * (MOST_STOPS + 1)}, "stop: expected a text or a list of at most 16"),
+    "surrogate": ({"prompt": "\ud800"}, "prompt has half of a surrogate pair"),
+    "stop": ({"stop": [1]}, "stop: expected a string"),
+    "stop surrogate": ({"stop": "\udfff"}, "stop has half of a surrogate pair"),
+    "stops": ({"stop": ["a"] * (MOST_STOPS + 1)}, "stop: expected a string or an array of at most 16"),
     "label": ({"label": "plya"}, "label: expected one of play, sonnet"),
     "label type": ({"label": ["play"]}, "label: expected one of play, sonnet"),
     "key": ({"temprature": 1}, "unknown key; did you mean 'temperature'?; expected some of prompt, length"),
@@ -210,13 +210,13 @@ def test_not_for_this_model(tiny: Repository) -> None:
 
     assert asyncio.run(asked("classification", b"{}")) == (
         400,
-        {"error": "a model for classification does not generate"},
+        {"error": "a model for classification does not generate texts"},
     )
     assert asyncio.run(asked("nobody", b"{}"))[0] == 404
     assert asyncio.run(asked("generation", b"[]"))[0] == 400
     assert asyncio.run(asked("generation", b'{"length": 0}')) == (
         400,
-        {"error": "length: expected a whole number from 1 to 10000, got 0"},
+        {"error": "length: expected an integer from 1 to 10000, got 0"},
     )
 
 
@@ -308,7 +308,7 @@ def test_a_failure_in_the_middle(streaming: Streaming, monkeypatch: pytest.Monke
     assert client.events() == [
         {"text": "a", "index": 0},
         {"text": "b", "index": 1},
-        {"error": "Internal error"},
+        {"error": "internal error"},
     ]
     assert not client.sent[-1].get("more_body")
     assert (result.reason, streaming.running) == ("error", 0)

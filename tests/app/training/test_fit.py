@@ -19,7 +19,7 @@ from app.tasks import get_task
 from app.train import train
 from data.encoding import Encoded, EncodedSplit, Sequences
 from data.errors import UserError
-from models.text import Preprocessor
+from models.text.preprocessor import Preprocessor
 
 Command = Callable[..., Result]
 Configured = Callable[..., TaskConfig]

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from app.artifacts.golden import GOLDEN, write_golden
+from app.artifacts.manifests import SignatureManifest
 from app.artifacts.replay import compared, read_cases
-from app.tasks import get_task
 
 TEXTS = {"sure": b"sure", "a tie": b"a tie", "chaos": b"chaos"}
 
@@ -51,7 +51,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dic
     def inputs(texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         return {"text": np.array(texts, object)}
 
-    write_golden(folder, get_task("translation"), Toy(), {"serving_default": inputs, "score": inputs}, TEXTS)
+    signature = SignatureManifest(inputs={"text": ["string", [None]]}, outputs={})
+    signatures = dict.fromkeys(("serving_default", "score"), signature)
+    write_golden(folder, signatures, Toy(), dict.fromkeys(signatures, inputs), TEXTS)
     return {(case["signature"], case["name"]): case for case in read_cases(str(folder / GOLDEN))}
 
 

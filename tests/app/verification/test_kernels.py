@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from app.verification.kernels import SignatureKernels, kernels, portability_problem
 from data.errors import UserError
 from models.kernels.portable import run, run_both
-from models.layers.recurrent import CELLS
+from models.layers.cells import CELLS, get_cell
 
 UNITS, WIDTH = 3, 2
 SPECS = [tf.TensorSpec([None, None, WIDTH], tf.float32, "x"), tf.TensorSpec([None], tf.int32, "lengths")]
@@ -32,7 +32,9 @@ class Holder(tf.Module):
         super().__init__()
         self.layers: dict[str, keras.layers.RNN] = {}
         for name, options in {"gru": {}, "lstm": {}, "relu": {"activation": "relu"}}.items():
-            layer = CELLS.get(name, keras.layers.GRU)(UNITS, return_sequences=True, **options)
+            layer = (get_cell(name).layer if name in CELLS else keras.layers.GRU)(
+                UNITS, return_sequences=True, **options
+            )
             layer.build((None, None, WIDTH))
             self.layers[name] = layer
         self.weights = [weight.value for layer in self.layers.values() for weight in layer.weights]
@@ -232,7 +234,9 @@ def test_a_call_that_is_not_swapped(tmp_path: Path) -> None:
     found = kernels(tmp_path)["serving_default"]
 
     assert found == on({}, {}, 1)
-    assert "0 times on a host with a GPU: expected all 1 that lie ready" in (portability_problem(found) or "")
+    problem = portability_problem(found)
+    assert problem is not None
+    assert "0 times on a host with a GPU: expected all 1 of its GPU implementations" in problem
     assert portability_problem(found, 1) is not None
 
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from data.samples import SAMPLES, Row, tags
 from data.samples.tags import CUISINES, SLOTS, WISHES
-from models.text import tokenize
+from models.text.tokenize import tokenize
 
 SPLITS = {"train": 1600, "validation": 300, "test": 300}
 

@@ -7,8 +7,11 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.text import NEWLINE, TokenKind, detokenize, normalize, tokenize
+from models.text.detokenize import detokenize
+from models.text.normalize import normalize
 from models.text.subwords import SubwordTokenizer
+from models.text.tokenize import tokenize
+from models.text.tokens import NEWLINE, TokenKind
 
 SENTENCES = [
     "He didn't say so, but she'd know: it's late.",

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's JSON: what `json_tensor_test.cc` says of it, and what text models need besides."""
+"""TensorFlow Serving's JSON: cases of its `json_tensor_test.cc`, and further ones for text models."""
 
 from __future__ import annotations
 
@@ -13,18 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.serving.errors import Code, Refused
-from app.serving.servables import TensorInfo
-from app.serving.tensors import (
-    MOST_SHOWN,
-    parse,
-    read_examples,
-    read_tensors,
-    signature_name,
-    string_feature,
-    write_classes,
-    write_error,
-    write_tensors,
-)
+from app.serving.json_body import MOST_SHOWN, parse, signature_name, write_error
+from app.serving.json_examples import read_examples, string_feature, write_classes
+from app.serving.json_tensors import read_tensors, write_tensors
+from app.serving.signature import TensorInfo
 
 FLOAT_MAX, DOUBLE_MAX = float(np.finfo(np.float32).max), float(np.finfo(np.float64).max)
 
@@ -119,69 +111,73 @@ class TestColumns:
 
 
 INVALID_ROWS: list[tuple[str, dict[str, tf.DType], str]] = [
-    ('{"instances": [[1,2],[3,4],[5,6,7]]}', {"a": tf.int32}, "Expecting tensor size: 2 but got: 3"),
-    ('{"instances": [[1,2],[3,4],[[5,6]]]}', {"a": tf.int32}, "Expecting shape [2] but got: [1,2]"),
-    ('{"instances": [1, [1]]}', {"a": tf.int32}, "Expecting shape [] but got: [1]"),
+    (
+        '{"instances": [[1,2],[3,4],[5,6,7]]}',
+        {"a": tf.int32},
+        "instances[2]: the shape is [3], in the first instance [2]",
+    ),
+    (
+        '{"instances": [[1,2],[3,4],[[5,6]]]}',
+        {"a": tf.int32},
+        "instances[2]: the shape is [1, 2], in the first instance [2]",
+    ),
+    ('{"instances": [1, [1]]}', {"a": tf.int32}, "the shape is [1], in the first instance []"),
     (
         '{"instances": [[1,2],["a","b"]]}',
         {"a": tf.int32},
-        "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: "
-        'JSON Value: "a" Type: String is not of expected type: int32',
+        'instances[1]: expected a value of the type int32, got a string: "a"',
     ),
-    ('{"instances": [[1,[2]]]}', {"a": tf.int32}, "Encountered list at unexpected level: 1 expected < 1"),
-    (
-        '{"instances": [[[1],2]]}',
-        {"a": tf.int32},
-        "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
-    ),
-    (
-        '{"instances": [[[1,2],[3]]]}',
-        {"a": tf.int32},
-        "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
-    ),
+    ('{"instances": [[1,[2]]]}', {"a": tf.int32}, "nested more than 1 levels deep, unlike the first one"),
+    ('{"instances": [[[1],2]]}', {"a": tf.int32}, "expected an array of 1 values, got a number"),
+    ('{"instances": [[[1,2],[3]]]}', {"a": tf.int32}, "expected an array of 2 values, got one of 1"),
     (
         '{"instances": [1, 2]}',
         {"a": tf.int32, "b": tf.int32},
-        "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
-        "tensorinfo_map",
+        "'instances' must hold objects with the keys a, b",
     ),
     (
         '{"instances": [{"a": 1}, [1, 20]]}',
         {"a": tf.int32},
-        "Expecting object but got list at item 1 of input list",
+        "instances[1]: objects and plain values cannot be mixed",
     ),
     (
         '{"instances": [["x"], {"a": ["x"]}]}',
         {"a": tf.string},
-        "Expecting value/list but got object at item 1 of input list",
+        "instances[1]: objects and plain values cannot be mixed",
     ),
     (
         '{"instances": [{"a": 1, "c": 2}]}',
         {"a": tf.int32, "b": tf.int32},
-        "Failed to process element: 0 key: c of 'instances' list. Error: INVALID_ARGUMENT: JSON object: does "
-        "not have named input: c",
+        "instances[0]: expected exactly the keys a, b",
     ),
     (
         '{"instances": [{"a": 1}]}',
         {"b": tf.int32, "a": tf.int32},
-        "Failed to process element: 0 of 'instances' list. JSON object: {\n"
-        '    "a": 1\n} keys must be equal to: a,b',
+        "instances[0]: expected exactly the keys a, b",
     ),
-    ('{"instances": [{}]}', {"a": tf.int32}, "JSON object: {} keys must be equal to: a"),
-    ('{"instances": "text"}', {"a": tf.string}, "Excepting 'instances' to be an list/array"),
-    ('{"instances": {"a": 1}}', {"a": tf.string}, "Excepting 'instances' to be an list/array"),
-    ('{"instances": []}', {"a": tf.string}, "No values in 'instances' array"),
-    ('{"instances": [1], "inputs": [1]}', {"a": tf.int32}, "Not formatted correctly expecting only one of"),
-    ("{}", {"a": tf.int32}, "Missing 'inputs' or 'instances' key"),
-    ('{"instances": [1]}', {}, "Failed to get input map for signature: DEFAULT"),
+    (
+        '{"instances": [{"a": "x", "b": 1}]}',
+        {"b": tf.int32, "a": tf.int32},
+        'instances[0].a: expected a value of the type int32, got a string: "x"',
+    ),
+    ('{"instances": [{}]}', {"a": tf.int32}, "instances[0]: expected exactly the keys a"),
+    ('{"instances": "text"}', {"a": tf.string}, "'instances' must be a non-empty array"),
+    ('{"instances": {"a": 1}}', {"a": tf.string}, "'instances' must be a non-empty array"),
+    ('{"instances": []}', {"a": tf.string}, "'instances' must be a non-empty array"),
+    (
+        '{"instances": [1], "inputs": [1]}',
+        {"a": tf.int32},
+        "exactly one of the keys 'instances' and 'inputs'",
+    ),
+    ("{}", {"a": tf.int32}, "exactly one of the keys 'instances' and 'inputs'"),
+    ('{"instances": [1]}', {}, "the signature takes no inputs"),
     (
         '{"inputs": [1]}',
         {"a": tf.int32, "b": tf.int32},
-        "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
-        "tensorinfo_map",
+        "'inputs' must be an object with the keys a, b",
     ),
-    ('{"inputs": {"a": 1}}', {"a": tf.int32, "b": tf.int32}, "Missing named input: b in 'inputs' object."),
-    ('{"inputs": {"b": 1}}', {"a": tf.int32}, "Missing named input: a in 'inputs' object."),
+    ('{"inputs": {"a": 1}}', {"a": tf.int32, "b": tf.int32}, "'inputs' has no key 'b'"),
+    ('{"inputs": {"b": 1}}', {"a": tf.int32}, "'inputs' has no key 'a'"),
 ]
 
 
@@ -191,31 +187,31 @@ def test_invalid_requests(text: str, dtypes: dict[str, tf.DType], message: str) 
 
 
 MISTYPED = [
-    (tf.string, "1", "Number", "string"),
-    (tf.string, "1.5", "Number", "string"),
-    (tf.string, "null", "Null", "string"),
-    (tf.string, "true", "True", "string"),
-    (tf.int32, "1.0", "Number", "int32"),
-    (tf.int32, "true", "True", "int32"),
-    (tf.int32, "2147483648", "Number", "int32"),
-    (tf.int32, "-2147483649", "Number", "int32"),
-    (tf.int32, "null", "Null", "int32"),
-    (tf.int32, '{"b64": "AAAA"}', "Object", "int32"),
-    (tf.int64, "9223372036854775808", "Number", "int64"),
-    (tf.uint8, "256", "Number", "uint8"),
-    (tf.uint64, "-1", "Number", "uint64"),
-    (tf.bool, "1", "Number", "bool"),
-    (tf.bool, '"true"', "String", "bool"),
-    (tf.float32, '"1"', "String", "float"),
-    (tf.float32, "false", "False", "float"),
-    (tf.float64, "null", "Null", "double"),
+    (tf.string, "1", "a number", "string"),
+    (tf.string, "1.5", "a number", "string"),
+    (tf.string, "null", "null", "string"),
+    (tf.string, "true", "a boolean", "string"),
+    (tf.int32, "1.0", "a number", "int32"),
+    (tf.int32, "true", "a boolean", "int32"),
+    (tf.int32, "2147483648", "a number", "int32"),
+    (tf.int32, "-2147483649", "a number", "int32"),
+    (tf.int32, "null", "null", "int32"),
+    (tf.int32, '{"b64": "AAAA"}', "an object", "int32"),
+    (tf.int64, "9223372036854775808", "a number", "int64"),
+    (tf.uint8, "256", "a number", "uint8"),
+    (tf.uint64, "-1", "a number", "uint64"),
+    (tf.bool, "1", "a number", "bool"),
+    (tf.bool, '"true"', "a string", "bool"),
+    (tf.float32, '"1"', "a string", "float32"),
+    (tf.float32, "false", "a boolean", "float32"),
+    (tf.float64, "null", "null", "float64"),
 ]
 
 
 @pytest.mark.parametrize(("dtype", "value", "kind", "expected"), MISTYPED)
 def test_values_of_another_type(dtype: tf.DType, value: str, kind: str, expected: str) -> None:
     message = refusal(f'{{"inputs": {{"a": [{value}]}}}}', a=dtype)
-    assert message.endswith(f"Type: {kind} is not of expected type: {expected}")
+    assert message.startswith(f"expected a value of the type {expected}, got {kind}: ")
 
 
 @pytest.mark.parametrize(
@@ -242,22 +238,22 @@ def test_the_last_value_that_fits(dtype: tf.DType, value: str) -> None:
 @pytest.mark.parametrize(
     ("dtype", "value", "target"),
     [
-        (tf.float32, repr(DOUBLE_MAX), "float"),
-        (tf.float32, "-1e39", "float"),
-        (tf.float32, "16777217", "float"),
-        (tf.float32, "-16777216", "float"),
-        (tf.float32, "1" + 40 * "0", "float"),
-        (tf.float64, "9007199254740993", "double"),
-        (tf.float64, "18446744073709551615", "double"),
+        (tf.float32, repr(DOUBLE_MAX), "float32"),
+        (tf.float32, "-1e39", "float32"),
+        (tf.float32, "16777217", "float32"),
+        (tf.float32, "-16777216", "float32"),
+        (tf.float32, "1" + 40 * "0", "float32"),
+        (tf.float64, "9007199254740993", "float64"),
+        (tf.float64, "18446744073709551615", "float64"),
     ],
 )
 def test_numbers_that_a_float_cannot_hold(dtype: tf.DType, value: str, target: str) -> None:
     message = refusal(f'{{"instances": [{value}]}}', a=dtype)
-    assert message.endswith(f"to {target} without loss of precision.")
+    assert message.endswith(f"to {target} without loss of precision")
 
 
 def test_a_type_that_json_has_nothing_for() -> None:
-    with pytest.raises(Refused, match="Conversion of JSON Value: 1 to type: complex64") as caught:
+    with pytest.raises(Refused, match="JSON has no values of the type complex64") as caught:
         read_tensors(parse(b'{"inputs": [1]}'), infos(a=tf.complex64))
     assert caught.value.code is Code.UNIMPLEMENTED
 
@@ -265,53 +261,50 @@ def test_a_type_that_json_has_nothing_for() -> None:
 @pytest.mark.parametrize("value", ['{"b64": 1}', '{"b64": "AAAA", "c": 1}', '{"b65": "AAAA"}', "{}"])
 def test_objects_that_are_not_base64(value: str) -> None:
     message = refusal(f'{{"inputs": {{"a": [{value}]}}}}', a=tf.string)
-    assert message.endswith("not formatted correctly for base64 data")
+    assert message.startswith("expected a value of the type string, got an object: ")
 
 
 @pytest.mark.parametrize("value", ["A", "AAAAA", "AA=", "A===", "AA==AA", "$$$$", "-_-_", "é", "\\ud800"])
 def test_base64_that_is_none(value: str) -> None:
-    assert refusal(f'{{"inputs": [{{"b64": "{value}"}}]}}', a=tf.string) == "Unable to base64 decode"
+    assert refusal(f'{{"inputs": [{{"b64": "{value}"}}]}}', a=tf.string) == "the value of 'b64' is not base64"
 
 
 INVALID_JSON = [
-    (b"", "JSON Parse error: The document is empty"),
-    (b" \n ", "JSON Parse error: The document is empty. at offset: 3"),
-    (b"instances = [1, 2]", "JSON Parse error: Invalid value. at offset: 0"),
-    (b"[1, 2", "JSON Parse error: Missing a comma or ] after an array element. at offset: 5"),
-    (b'{"a": "]}" 1}', "JSON Parse error: Missing a comma or } after an object member. at offset: 11"),
-    (b'{"a": [{}, []] 1}', "Missing a comma or } after an object member. at offset: 15"),
-    (b'{"a": [[1 2]]}', "Missing a comma or ] after an array element. at offset: 10"),
-    (b'{"a" 1}', "JSON Parse error: Missing a colon after a name of object member. at offset: 5"),
-    (b"{1: 2}", "JSON Parse error: Missing a name for object member. at offset: 1"),
-    (b"{'a': 2}", "JSON Parse error: Missing a name for object member. at offset: 1"),
-    (b'{"a": 1} x', "JSON Parse error: The document root must not be followed by other values. at offset: 9"),
-    (b'{"a": "b', "JSON Parse error: Missing a closing quotation mark in string. at offset: 6"),
-    (b'{"a": "\\x"}', "JSON Parse error: Invalid escape character in string. at offset: 7"),
-    (b'{"a": "\\u12x4"}', "JSON Parse error: Incorrect hex digit after \\u escape in string."),
-    (b'{"a": "\n"}', "JSON Parse error: Invalid encoding in string. at offset: 7"),
-    (b'{"a": "\xff"}', "JSON Parse error: Invalid encoding in string. at offset: 7"),
-    (b'{"a": "\xed\xa0\x80"}', "JSON Parse error: Invalid encoding in string. at offset: 7"),
-    (b'{"a": "\xc3\xbc" 1}', "JSON Parse error: Missing a comma or } after an object member. at offset: 11"),
-    ('{"a": 1}'.encode("utf-16"), "JSON Parse error: Invalid encoding in string. at offset: 0"),
-    (b'{"a": 1e999}', "JSON Parse error: Number too big to be stored in double."),
-    (b'{"a": ' + 5000 * b"1" + b"}", "JSON Parse error: Number too big to be stored in double."),
-    (b'{"a": 1, "b": 2, "a": 3}', 'JSON Parse error: Name "a" stands more than once in an object'),
-    (b'{"a": [{"b": 1, "b": 1}]}', 'JSON Parse error: Name "b" stands more than once in an object'),
-    (100_000 * b"[", "JSON Parse error: Nested too deeply"),
-    (100_000 * b'{"a":', "JSON Parse error: Nested too deeply"),
-    (b"[1]", "JSON Value: [\n    1\n] Is not object"),
-    (b'"text"', 'JSON Value: "text" Is not object'),
-    (b"null", "JSON Value: null Is not object"),
-    (b"NaN", "JSON Value: NaN Is not object"),
+    (b"", "the request body is empty"),
+    (b" \n ", "not JSON: Expecting value"),
+    (b"instances = [1, 2]", "not JSON: Expecting value: line 1 column 1 (char 0)"),
+    (b"[1, 2", "not JSON: Expecting ',' delimiter"),
+    (b'{"a": [{}, []] 1}', "not JSON: Expecting ',' delimiter"),
+    (b'{"a" 1}', "not JSON: Expecting ':' delimiter"),
+    (b"{1: 2}", "not JSON: Expecting property name"),
+    (b"{'a': 2}", "not JSON: Expecting property name"),
+    (b'{"a": 1} x', "not JSON: Extra data"),
+    (b'{"a": "b', "not JSON: Unterminated string"),
+    (b'{"a": "\\x"}', "not JSON: Invalid \\escape"),
+    (b'{"a": "\\u12x4"}', "not JSON: Invalid \\uXXXX escape"),
+    (b'{"a": "\n"}', "not JSON: Invalid control character"),
+    (b'{"a": "\xff"}', "not UTF-8 (byte 7)"),
+    (b'{"a": "\xed\xa0\x80"}', "not UTF-8 (byte 7)"),
+    ('{"a": 1}'.encode("utf-16"), "not UTF-8 (byte 0)"),
+    (b'{"a": 1e999}', "a number is too large for a double"),
+    (b'{"a": ' + 5000 * b"1" + b"}", "a number is too large for a double"),
+    (b'{"a": 1, "b": 2, "a": 3}', 'the name "a" occurs more than once in an object'),
+    (b'{"a": [{"b": 1, "b": 1}]}', 'the name "b" occurs more than once in an object'),
+    (100_000 * b"[", "nested too deeply"),
+    (100_000 * b'{"a":', "nested too deeply"),
+    (b"[1]", "expected a JSON object, got an array: [1]"),
+    (b'"text"', 'expected a JSON object, got a string: "text"'),
+    (b"null", "expected a JSON object, got null: null"),
+    (b"NaN", "expected a JSON object, got a number: NaN"),
 ]
 
 
 @pytest.mark.parametrize(("body", "message"), INVALID_JSON, ids=range(len(INVALID_JSON)))
-def test_bodies_that_are_no_json(body: bytes, message: str) -> None:
+def test_bodies_that_are_not_json(body: bytes, message: str) -> None:
     with pytest.raises(Refused) as caught:
         parse(body)
     assert caught.value.code is Code.INVALID_ARGUMENT
-    assert caught.value.message.startswith(message) or caught.value.message.endswith(message)
+    assert message in caught.value.message
 
 
 def test_a_byte_order_mark_is_skipped() -> None:
@@ -319,35 +312,38 @@ def test_a_byte_order_mark_is_skipped() -> None:
 
 
 def test_integers_too_large_for_any_float() -> None:
-    assert "Number too big" in refusal(f'{{"inputs": [{10**400}]}}', a=tf.float32)
-    assert "is not of expected type: int32" in refusal(f'{{"inputs": [{10**400}]}}', a=tf.int32)
+    assert "too large for a double" in refusal(f'{{"inputs": [{10**400}]}}', a=tf.float32)
+    assert "expected a value of the type int32" in refusal(f'{{"inputs": [{10**400}]}}', a=tf.int32)
 
 
 def test_half_of_a_surrogate_pair() -> None:
     message = refusal('{"inputs": ["\\ud800"]}', a=tf.string)
-    assert message == "JSON Parse error: The surrogate pair in string is invalid."
+    assert message == "a string has half of a surrogate pair"
     assert read('{"inputs": ["\\ud83d\\ude00"]}', a=tf.string) == {"a": ["😀".encode()]}
 
 
 @pytest.mark.parametrize("depth", [65, 500, 900])
 def test_more_dimensions_than_an_array_can_have(depth: int) -> None:
     text = f'{{"inputs": {depth * "["}1{depth * "]"}}}'
-    assert "Encountered list at unexpected level" in refusal(text, a=tf.int32)
+    assert "nested more than 64 levels deep" in refusal(text, a=tf.int32)
 
 
 def test_an_error_repeats_no_more_than_the_start_of_a_value() -> None:
-    message = refusal(json.dumps({"instances": 100_000 * "x"}), a=tf.string)
+    message = refusal(json.dumps({"instances": [100_000 * "x"]}), a=tf.int32)
     assert "xxx" in message
     assert len(message) < MOST_SHOWN + 100
-    message = refusal(json.dumps({"instances": {"a": 100_000 * [1]}}), a=tf.string)
-    assert message.startswith('JSON Value: {\n    "instances": {\n        "a": [\n            1,\n')
-    assert len(message) < MOST_SHOWN + 100
+    message = refusal(json.dumps({"instances": [{"b": 100_000 * [1]}, {"b": 1}]}), b=tf.string)
+    assert message == "instances[0].b: expected a value of the type string, got a number: 1"
+    with pytest.raises(Refused) as caught:
+        parse(json.dumps(100_000 * [1]).encode())
+    assert caught.value.message.startswith("expected a JSON object, got an array: [1, 1, ")
+    assert len(caught.value.message) < MOST_SHOWN + 100
 
 
 def test_the_name_of_the_signature() -> None:
     assert signature_name({"signature_name": "beam"}) == "beam"
     assert signature_name({"instances": []}) == ""
-    with pytest.raises(Refused, match=r"'signature_name' key must be a string value\."):
+    with pytest.raises(Refused, match="'signature_name' must be a string, got a number: 5"):
         signature_name({"signature_name": 5})
 
 
@@ -435,13 +431,16 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("outputs", "message"),
         [
-            ({"a": np.zeros(2), "b": np.zeros((3, 2))}, "Tensor name: b has inconsistent batch size: 3"),
             (
-                {"a": np.zeros(0), "b": np.zeros(1)},
-                "Tensor name: b has inconsistent batch size: 1 expecting: 0",
+                {"a": np.zeros(2), "b": np.zeros((3, 2))},
+                r"cannot be returned by row.* \(a: \[2\], b: \[3, 2\]\)",
             ),
-            ({"a": np.array(1)}, "Tensor name: a has no shape information "),
-            ({"a": np.zeros(2, np.complex64)}, "Failed to write JSON value for tensor type: complex64"),
+            ({"a": np.zeros(0), "b": np.zeros(1)}, r"\(a: \[0\], b: \[1\]\)"),
+            (
+                {"a": np.array(1)},
+                r"cannot be returned by row, use 'inputs' instead of 'instances' \(a: \[\]\)",
+            ),
+            ({"a": np.zeros(2, np.complex64)}, "output 'a' has the type complex64"),
         ],
     )
     def test_outputs_that_cannot_be_written(self, outputs: dict[str, np.ndarray], message: str) -> None:
@@ -507,21 +506,20 @@ class TestExamples:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("{}", "When method is classify, key 'examples' is expected and was not found"),
-            ('{"context": [{"a": 1}]}', "Example must be JSON object but got JSON Array"),
-            ('{"examples": {"a": 1}}', "Expecting 'examples' value to be an list/array"),
-            ('{"examples": []}', "'examples' value is an empty array"),
-            ('{"examples": [[{"a": 1}]]}', "Example must be JSON object but got JSON Array"),
-            ('{"examples": ["text"]}', "Example must be JSON object but got JSON String"),
-            ('{"examples": [{"a": [10, null]}]}', "Feature: a has element with unexpected JSON type: Null"),
-            ('{"examples": [{"a": [10, {"t": 1}]}]}', "a has element with unexpected JSON type: Object"),
-            ('{"examples": [{"a": [[10], 20]}]}', "a has element with unexpected JSON type: Array"),
-            ('{"examples": [{"a": [10, 10.0]}]}', "element type in feature: a expecting type: int64"),
-            ('{"examples": [{"a": [10.0, 10]}]}', "element type in feature: a expecting type: float"),
-            ('{"examples": [{"a": ["x", true]}]}', "element type in feature: a expecting type: bytes"),
-            ('{"examples": [{"a": [20, 18446744073709551603]}]}', "Only int64 is supported."),
-            (f'{{"examples": [{{"a": {DOUBLE_MAX!r}}}]}}', "to float without loss of precision."),
-            ('{"examples": [{"a": {"b64": "A"}}]}', "Unable to base64 decode"),
+            ("{}", "expected the key 'examples' with a non-empty array of objects"),
+            ('{"context": [{"a": 1}]}', "an example must be an object, got an array"),
+            ('{"examples": {"a": 1}}', "expected the key 'examples' with a non-empty array of objects"),
+            ('{"examples": []}', "expected the key 'examples' with a non-empty array of objects"),
+            ('{"examples": [[{"a": 1}]]}', "an example must be an object, got an array"),
+            ('{"examples": ["text"]}', "an example must be an object, got a string"),
+            ('{"examples": [{"a": [10, null]}]}', "feature 'a' has a value that is null"),
+            ('{"examples": [{"a": [10, {"t": 1}]}]}', "feature 'a' has a value that is an object"),
+            ('{"examples": [{"a": [[10], 20]}]}', "feature 'a' has a value that is an array"),
+            ('{"examples": [{"a": [10, 10.0]}]}', "feature 'a' has values of several types"),
+            ('{"examples": [{"a": ["x", true]}]}', "feature 'a' has values of several types"),
+            ('{"examples": [{"a": [20, 18446744073709551603]}]}', "feature 'a' has a value beyond int64"),
+            (f'{{"examples": [{{"a": {DOUBLE_MAX!r}}}]}}', "to float32 without loss of precision"),
+            ('{"examples": [{"a": {"b64": "A"}}]}', "the value of 'b64' is not base64"),
         ],
     )
     def test_invalid_examples(self, text: str, message: str) -> None:
@@ -546,18 +544,11 @@ class TestExamples:
         example = tf.train.Example(
             features=tf.train.Features(feature=given_features if feature is not None else {})
         )
-        with pytest.raises(tf.errors.InvalidArgumentError) as theirs:
+        with pytest.raises(tf.errors.InvalidArgumentError):
             tf.io.parse_example(example.SerializeToString(), {"text": tf.io.FixedLenFeature([], tf.string)})
-        with pytest.raises(Refused) as ours:
+        with pytest.raises(Refused) as refused:
             string_feature([{"text": feature} if feature is not None else {}], "text")
-        assert "text" in ours.value.message
-        if feature != [
-            b"a",
-            b"b",
-        ]:  # Alone in a batch of one, TensorFlow says no more than that it can't parse it.
-            assert ours.value.message.replace(", Index: 0", "") in theirs.value.message.replace(
-                ", Index: 0", ""
-            )
+        assert refused.value.message == "example 0: expected the feature 'text' with one string"
 
     def test_classes_are_pairs(self) -> None:
         labels = strings(b"car", b"bike", b"car", b"bike", shape=(2, 2))

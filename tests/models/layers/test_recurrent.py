@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.layers.recurrent import CELLS, RecurrentStack, last_step, merge, reverse
+from models.layers.cells import get_cell
+from models.layers.recurrent import RecurrentStack, last_step, merge, reverse
+from models.settings import BidirectionalSettings
 
 Array = NDArray[np.float64]
 Activation = Callable[[Array], Array]
@@ -19,7 +21,9 @@ UNITS = 3
 LENGTHS = [5, 1, 3, 2]
 MERGE_MODES = ("concat", "sum", "mul", "ave")
 
-each_cell = pytest.mark.parametrize("cell", CELLS)
+# Cells of Keras; `mingru` has tests of its own in layers/cells and in test_mingru_networks.
+KERAS_CELLS = ("simple", "gru", "lstm")
+each_cell = pytest.mark.parametrize("cell", KERAS_CELLS)
 # One direction, and both in each way of joining them.
 each_direction = pytest.mark.parametrize(
     ("bidirectional", "merge_mode"), [(False, "concat"), *((True, mode) for mode in MERGE_MODES)]
@@ -28,7 +32,9 @@ each_direction = pytest.mark.parametrize(
 
 def stack(**settings: Any) -> RecurrentStack:
     """Return a built stack whose weights are all random: Keras's own biases are zeros and ones."""
-    made = RecurrentStack(**{"units": UNITS, "layers": 1, "bidirectional": False, **settings})
+    defaults = {"units": UNITS, "bidirectional": False, "dropout": 0.0}
+    options = {"name": settings.pop("name")} if "name" in settings else {}
+    made = RecurrentStack(BidirectionalSettings(**{**defaults, **settings}), **options)
     made.build((None, None, WIDTH))
     generator = np.random.default_rng(0)
     made.set_weights([generator.normal(scale=0.7, size=weight.shape) for weight in made.get_weights()])
@@ -101,12 +107,12 @@ JOIN: dict[str, Callable[[Array, Array], Array]] = {
 
 def expected(made: RecurrentStack, steps: Array, activation: Activation = np.tanh) -> tuple[Array, Array]:
     """Return the top layer's outputs [T, D'] and the final one [D'] for one row without padding."""
-    run = RUN[made.settings["cell"]]
-    join = JOIN[made.settings["merge_mode"]]
+    run = RUN[made.settings.cell]
+    join = JOIN[made.settings.merge_mode]
     final = steps[-1]
     for i, forward in enumerate(made.forward):
         ahead = run(steps, forward.get_weights(), activation)
-        if made.settings["bidirectional"]:
+        if made.settings.bidirectional:
             # Put back into the order of the text: what has read all of it comes first.
             behind = run(steps[::-1], made.backward[i].get_weights(), activation)[::-1]
             steps, final = join(ahead, behind), join(ahead[-1], behind[0])
@@ -230,7 +236,7 @@ def test_agrees_with_keras(cell: str, merge_mode: str) -> None:
 
     def masked(return_sequences: bool) -> Array:
         layer = keras.layers.Bidirectional(
-            CELLS[cell](UNITS, return_sequences=return_sequences), merge_mode=merge_mode
+            get_cell(cell).layer(UNITS, return_sequences=return_sequences), merge_mode=merge_mode
         )
         layer.build(sequences.shape)
         layer.set_weights([*made.forward[0].get_weights(), *made.backward[0].get_weights()])
@@ -257,7 +263,7 @@ def test_one_graph_for_all_shapes(cell: str) -> None:
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_no_layers(bidirectional: bool) -> None:
     """Without layers the input passes through, and the final output is its last real step."""
-    made = RecurrentStack(cell="lstm", units=UNITS, layers=0, bidirectional=bidirectional)
+    made = RecurrentStack(BidirectionalSettings(units=UNITS, layers=0, bidirectional=bidirectional))
     made.build((None, None, WIDTH))
     sequences, lengths = batch(LENGTHS)
     outputs, final = made(sequences, lengths, training=True)
@@ -273,7 +279,7 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = stack(cell=cell, layers=2, bidirectional=True)
     before = made(*batch(LENGTHS))
     made.make_portable()
-    monkeypatch.delattr(CELLS[cell], "call")
+    monkeypatch.delattr(get_cell(cell).layer, "call")
 
     real = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
     (sequences, final), (all_before, final_before) = made(*batch(LENGTHS)), before
@@ -374,7 +380,7 @@ def test_config() -> None:
 
     assert isinstance(again, RecurrentStack)
     assert again.name == "words"
-    assert again.settings == settings
+    assert again.settings == BidirectionalSettings(**settings)
     assert again.get_config() == made.get_config()
     for got, wanted in zip(again(*batch(LENGTHS)), made(*batch(LENGTHS)), strict=True):
         np.testing.assert_array_equal(got, wanted)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import re
 import shutil
 import threading
 import time
@@ -22,7 +23,8 @@ from app.serving.errors import Code, Refused
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Batching, Limits
-from app.serving.servables import Repository, State, versions_of
+from app.serving.repository import Repository, State
+from app.serving.servable import versions_of
 
 Make = Callable[..., Repository]
 
@@ -106,7 +108,7 @@ def states(repository: Repository) -> dict[int, State]:
 def test_answers_are_those_of_the_export(repository: Make, exported: Path) -> None:
     """A served model answers as the export does, whoever else asks."""
     rows = [b"good", b"", b"The plot is dull. " * 200, b"not \xff UTF-8", b"charming"] * 8
-    expected = load_predictor(exported)(rows)
+    expected = load_predictor(exported).run_texts("serving_default", rows)
     model = exported.parent
     with repository(model).acquire(model.name) as servable:
         assert (servable.name, servable.version, servable.task) == ("reviews", 1, "classification")
@@ -134,28 +136,26 @@ def test_signatures(repository: Make, model: Path) -> None:
         code, message = refused(lambda: servable.signature("none"))
     assert (code, message) == (
         Code.FAILED_PRECONDITION,
-        'Serving signature key "none" not found.',
+        "signature 'none' not found; the model has serving_default, slow",
     )
 
 
 MALFORMED: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "no input": (
         {},
-        "input size does not match signature: 0!=3 len({}) != len({length,stop,text}). "
-        "Sent extra: {}. Missing but required: {length,stop,text}.",
+        "the inputs do not match the signature, which takes length, stop, text; missing: length, stop, text",
     ),
     "another input": (
         slow_inputs(b"a", length=1) | {"seed": np.zeros(1)},
-        "input size does not match signature: 4!=3 len({length,seed,stop,text}) != "
-        "len({length,stop,text}). Sent extra: {seed}. Missing but required: {}.",
+        "the inputs do not match the signature, which takes length, stop, text; unknown: seed",
     ),
     "another dtype": (
         slow_inputs(b"a", length=1) | {"length": np.ones(1, np.float32)},
-        "Expects arg[0] to be int32 but float is provided for input 'length'",
+        "input 'length' has the type float32, expected int32",
     ),
     "no strings": (
         slow_inputs(b"a", length=1) | {"text": np.array([None], object)},
-        "input 'text' has values that are no strings",
+        "input 'text' has values that are not strings",
     ),
     "another rank": (
         slow_inputs(b"a", length=1) | {"text": np.array([[b"a"]], object)},
@@ -163,7 +163,7 @@ MALFORMED: dict[str, tuple[dict[str, np.ndarray], str]] = {
     ),
     "unequal rows": (
         slow_inputs(b"a", length=1) | {"length": np.ones(2, np.int32)},
-        "Input tensors must have equal 0th-dimension size; got length: 2, text: 1",
+        "all inputs must have the same number of rows; got length: 2, text: 1",
     ),
     "no rows": (slow_inputs(length=1), "the request has no rows, expected at least 1"),
     "too many rows": (slow_inputs(*[b"a"] * 6, length=1), "the request has 6 rows, at most 5 are allowed"),
@@ -198,10 +198,8 @@ def test_timeout_of_the_server(repository: Make, model: Path) -> None:
     """A request without a deadline has that of the server."""
     one = repository(model, limits=Limits(length=FOREVER, timeout=0.2))
     with one.acquire("toy") as servable:
-        began = time.monotonic()
         code, _ = refused(lambda: servable.signatures["slow"](slow_inputs(b"a", length=FOREVER)))
         assert code is Code.DEADLINE_EXCEEDED
-        assert time.monotonic() - began < 5
 
 
 def test_an_error_of_the_model_is_the_clients(repository: Make, model: Path) -> None:
@@ -305,7 +303,7 @@ def test_a_broken_version_leaves_the_old_one(
     assert answered(one) == 1
     (status,) = one.status("toy", version=2)
     assert (status.state, status.error_code) == (State.END, Code.FAILED_PRECONDITION)
-    expected = {"changed": "was changed", "missing": "is missing", "no manifest": "no export"}
+    expected = {"changed": "was changed", "missing": "is missing", "no manifest": "is not an export"}
     assert expected[damage] in status.error_message
     assert [event["version"] for event in events.of("load_failed")] == [2]
     broken.write_bytes(whole)
@@ -376,15 +374,15 @@ def test_versions_and_labels(repository: Make, model: Path) -> None:
     assert [status.version for status in one.status("toy", label="stable")] == [1]
     assert refused(lambda: answered(one, version=2)) == (
         Code.NOT_FOUND,
-        "Servable not found for request: Specific(toy, 2)",
+        "version 2 of model 'toy' is not available",
     )
     assert refused(lambda: answered(one, label="next")) == (
         Code.NOT_FOUND,
-        "Servable not found for request: Specific(toy, 11)",
+        "version 11 of model 'toy' is not available",
     )
     assert refused(lambda: answered(one, label="old")) == (
         Code.INVALID_ARGUMENT,
-        "Unrecognized servable version label: old",
+        "model 'toy' has no version label 'old'",
     )
 
 
@@ -404,7 +402,7 @@ def test_going_back(repository: Make, model: Path) -> None:
 
 
 def test_unknown_models(repository: Make, model: Path) -> None:
-    """What is not served is refused in TensorFlow Serving's words."""
+    """Unknown models and versions are refused by name."""
     one = repository(model)
 
     def acquire(name: str) -> None:
@@ -414,16 +412,16 @@ def test_unknown_models(repository: Make, model: Path) -> None:
     assert one.names == ["toy"]
     assert refused(lambda: acquire("other")) == (
         Code.NOT_FOUND,
-        "Servable not found for request: Latest(other)",
+        "model 'other' not found",
     )
     assert refused(lambda: acquire(""))[0] is Code.INVALID_ARGUMENT
     assert refused(lambda: one.status("other")) == (
         Code.NOT_FOUND,
-        "Could not find any versions of model other",
+        "no version of model 'other' found",
     )
     assert refused(lambda: one.status("toy", version=7)) == (
         Code.NOT_FOUND,
-        "Could not find version 7 of model toy",
+        "version 7 of model 'toy' not found",
     )
 
 
@@ -460,3 +458,18 @@ def test_new_versions_are_found(repository: Make, model: Path) -> None:
     while answered(one) != 2:
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+# Exports of all tasks
+
+
+def test_documented_signatures(tiny: Repository) -> None:
+    """The documentation lists the signatures that the manifests mark as batched, and the others."""
+    docs = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    for task in tiny.names:
+        ((batched, others),) = re.findall(rf"^\| {task} \|(.*?)\|(.*?)\|$", docs, re.MULTILINE)
+        with tiny.acquire(task) as servable:
+            signatures = servable.manifest.signatures
+        for flag, text in ((True, batched), (False, others)):
+            expected = {name for name, about in signatures.items() if about.batched is flag}
+            assert set(re.findall(r"`(\w+)`", text)) == expected, task

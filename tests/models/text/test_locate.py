@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.text import MOST_CHARACTERS, PADDING, UNKNOWN, FormReader, as_word, locate, tokenize
+from models.text.locate import locate
+from models.text.tokenize import tokenize
+from models.text.tokens import PADDING, UNKNOWN
+from models.text.words import MOST_CHARACTERS, WordEncoder, lookup_key
 
 TEXTS = {
     "empty": b"",
@@ -178,7 +181,7 @@ CHARACTERS = [PADDING, UNKNOWN, b"t", b"T", b"h", b"e", b"'", "π".encode()]
 
 def read(rows: list[list[str]], *, lowercase: bool = True) -> dict[str, np.ndarray]:
     """Return what a reader makes of rows of forms."""
-    reader = FormReader(VOCABULARY, CHARACTERS, lowercase=lowercase)
+    reader = WordEncoder(VOCABULARY, CHARACTERS, lowercase=lowercase)
     return {name: value.numpy() for name, value in reader(tf.ragged.constant(rows, dtype=tf.string)).items()}
 
 
@@ -241,13 +244,13 @@ def test_as_word() -> None:
     """Words are valid UTF-8, in lower case if that is asked for, apostrophes made plain."""
     forms = tf.constant(["İT’S".encode(), "ΌΜΩΣ".encode(), b"a\xffB", b""])
 
-    assert as_word(forms, True).numpy().tolist() == [
+    assert lookup_key(forms, True).numpy().tolist() == [
         "i\u0307t's".encode(),
         "όμως".encode(),
         "a\ufffdb".encode(),
         b"",
     ]
-    assert as_word(forms, False).numpy().tolist() == [
+    assert lookup_key(forms, False).numpy().tolist() == [
         "İT'S".encode(),
         "ΌΜΩΣ".encode(),
         "a\ufffdB".encode(),

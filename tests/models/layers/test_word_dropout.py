@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.layers.word_dropout import WordDropout
-from models.text import UNKNOWN_ID
+from models.text.tokens import UNKNOWN_ID
 
 # 20,000 ids from 2 to 19, none of them the unknown token's. Where a share of these is measured, a
 # tolerance of 0.0142 is at least four standard deviations.

@@ -14,7 +14,10 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.text import SPECIAL_TOKENS, Preprocessor, TokenKind, lower, tokenize, unique_tokens
+from models.text.normalize import lower
+from models.text.preprocessor import Preprocessor
+from models.text.tokenize import tokenize, unique_tokens
+from models.text.tokens import SPECIAL_TOKENS, TokenKind
 
 KINDS: tuple[TokenKind, ...] = ("word", "char", "byte")
 FAMILY = "👨‍👩‍👧"

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.kernels.portable import BLOCK_ROWS, FEW_OUTPUTS, STEPS_A_TURN, dense, has_cudnn_kernel, run
+from models.kernels.block import BLOCK_ROWS
+from models.kernels.dense import FEW_OUTPUTS, dense
+from models.kernels.loop import STEPS_A_TURN
+from models.kernels.portable import has_cudnn_kernel, run
+from models.layers.cells import cell_of, get_cell
 from models.layers.embedding import Embedding
-from models.layers.recurrent import CELLS
 
 WIDTH = 3
 UNITS = 5
@@ -34,7 +37,9 @@ each_layer = pytest.mark.parametrize(
         ("lstm", {"use_bias": False}, False),
     ],
 )
-each_cell = pytest.mark.parametrize("cell", CELLS)
+# Cells of Keras; `mingru` has tests of its own in layers/cells and in test_mingru_networks.
+KERAS_CELLS = ("simple", "gru", "lstm")
+each_cell = pytest.mark.parametrize("cell", KERAS_CELLS)
 
 
 LARGEST = 9
@@ -44,12 +49,12 @@ LARGEST = 9
 @pytest.fixture(autouse=True)
 def largest_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small batches be large ones."""
-    monkeypatch.setattr("models.kernels.portable.LARGEST_BLOCK", LARGEST * STEPS_A_TURN * UNITS)
+    monkeypatch.setattr("models.kernels.block.LARGEST_BLOCK", LARGEST * STEPS_A_TURN * UNITS)
 
 
 def layer(cell: str, **options: Any) -> keras.layers.RNN:
     """Return a layer of Keras whose weights are all random."""
-    made = CELLS[cell](UNITS, return_sequences=True, return_state=True, **options)
+    made = get_cell(cell).layer(UNITS, return_sequences=True, return_state=True, **options)
     made.build((None, None, WIDTH))
     generator = np.random.default_rng(0)
     made.set_weights([generator.normal(scale=0.6, size=weight.shape) for weight in made.get_weights()])
@@ -151,8 +156,8 @@ def test_a_large_batch_is_not_kept_whole(
     from models.kernels import portable
 
     ran: list[int] = []
-    loop = portable._loop
-    monkeypatch.setattr(portable, "_loop", lambda *arguments: (ran.append(1), loop(*arguments))[1])
+    loop = portable.run_loop
+    monkeypatch.setattr(portable, "run_loop", lambda *arguments: (ran.append(1), loop(*arguments))[1])
     run(layer("lstm"), *batch(rows, steps))
 
     assert len(ran) == loops
@@ -187,12 +192,13 @@ def test_cudnn_parameters(cell: str) -> None:
 
     A step is computed from the flat parameters as cuDNN's manual has its equations, and compared with Keras.
     """
-    from models.kernels.portable import _kernels
-
     made = layer(cell)
     of_cell = made.cell
     weights = tuple(weight.value for weight in (of_cell.kernel, of_cell.recurrent_kernel, of_cell.bias))
-    flat = _kernels(made).cudnn_parameters(weights).numpy()
+    kernels = cell_of(made).kernels
+    assert kernels is not None
+    assert kernels.cudnn_parameters is not None
+    flat = kernels.cudnn_parameters(weights).numpy()
     gates = {"simple": 1, "gru": 3, "lstm": 4}[cell]
     inputs, hidden = gates * UNITS * WIDTH, gates * UNITS * UNITS
     w = flat[:inputs].reshape(gates, UNITS, WIDTH)

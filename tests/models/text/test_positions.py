@@ -9,9 +9,11 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.text import TokenKind, lower, tokenize
+from models.text.normalize import lower
 from models.text.positions import positions
 from models.text.subwords import SubwordTokenizer
+from models.text.tokenize import tokenize
+from models.text.tokens import TokenKind
 
 PIECES = [*"▁aeinst", "▁the", "▁it", "is", "▁İ", "<", ">", "/", "br"]
 SUBWORDS = SubwordTokenizer([p.encode() for p in PIECES], [-float(i + 1) for i in range(len(PIECES))])

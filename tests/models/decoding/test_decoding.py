@@ -11,16 +11,12 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.decoding import (
-    REPETITION_WINDOW,
-    beam_search,
-    gumbel_noise,
-    keep_likely,
-    penalise_repetition,
-    repeat_rows,
-    sample,
-    truncate_at,
-)
+from models.decoding.beam import beam_search, repeat_rows
+from models.decoding.constraints import keep_likely, penalise_repetition
+from models.decoding.emit import REPETITION_WINDOW
+from models.decoding.noise import gumbel_noise
+from models.decoding.sampling import sample
+from models.decoding.truncate import truncate_at
 
 Array = NDArray[Any]
 

@@ -1,0 +1,214 @@
+"""A signature of a served model: validates requests and passes them on to the calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+from app.artifacts.manifests import SignatureManifest
+from app.serving.batching import Batcher
+from app.serving.calls import Direct, Pending
+from app.serving.errors import Code, Refused
+from app.serving.options import Limits
+
+DEFAULT_SIGNATURE = "serving_default"
+CLASSIFY = "tensorflow/serving/classify"
+"""Method name of a signature that classifies `tf.Example` messages."""
+TEXT_FEATURE = "text"
+"""Feature of an example that holds the text."""
+WARMUP_SECONDS = 600
+"""Longest time of one warm-up request."""
+CAPPED = ("length", "width")
+"""Inputs that `Limits` has a value for."""
+
+
+class TensorInfo(NamedTuple):
+    """An input or output of a signature."""
+
+    dtype: tf.DType
+    shape: tuple[int | None, ...]
+    """None for a dimension of any size."""
+    tensor_name: str
+    """Name in the graph of the SavedModel."""
+
+
+class Signature:
+    """One function of a served model: arrays in, arrays out, callable from any thread.
+
+    Args:
+        name: of the signature.
+        definition: of the SavedModel.
+        calls: runs the calls.
+        manifest: which inputs apply to all rows, and which are limited.
+        limits: largest requests.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        definition: SignatureDef,
+        calls: Batcher | Direct,
+        manifest: SignatureManifest,
+        limits: Limits,
+    ) -> None:
+        self.name = name
+        self.method_name: str = definition.method_name
+        self.inputs: Mapping[str, TensorInfo] = tensor_infos(definition.inputs)
+        self.outputs: Mapping[str, TensorInfo] = tensor_infos(definition.outputs)
+        self._calls = calls
+        self._limits = limits
+        self._row_inputs = [n for n, info in self.inputs.items() if info.shape and n not in manifest.shared]
+        self._limited = [n for n in manifest.limited if n in self.inputs]
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are queued or running."""
+        return self._calls.queue.rows
+
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], deadline: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """Run a request; the calling thread waits.
+
+        Args:
+            inputs: by name; strings are object arrays of bytes.
+            deadline: on the clock `time.monotonic()`; None: the timeout of the limits from now.
+
+        Returns:
+            outputs by name; strings as in the inputs.
+
+        Raises:
+            Refused: the inputs do not match the signature, exceed a limit, or the call fails or is late.
+        """
+        return self._submit(inputs).result(self._until(deadline))
+
+    async def answer(
+        self, inputs: Mapping[str, np.ndarray], deadline: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """Run a request as a call does, without a waiting thread. Cancelling the task drops the request."""
+        return await self._submit(inputs).wait(self._until(deadline))
+
+    def warm(self, inputs: Mapping[str, np.ndarray] | None = None) -> None:
+        """Run one request through each graph of the signature, so that no client waits for its first run.
+
+        Args:
+            inputs: None: one small row. Limits do not apply.
+
+        Raises:
+            Refused: the call fails.
+        """
+        arrays = dict(inputs or {name: _small(info) for name, info in self.inputs.items()})
+        if isinstance(self._calls, Batcher):
+            self._calls.warm(arrays)
+        else:
+            self._calls.submit(arrays, 1).result(time.monotonic() + WARMUP_SECONDS)
+
+    def close(self) -> None:
+        """Cancel queued and running calls."""
+        self._calls.close()
+
+    def _until(self, deadline: float | None) -> float:
+        return time.monotonic() + self._limits.timeout if deadline is None else deadline
+
+    def _submit(self, inputs: Mapping[str, np.ndarray]) -> Pending:
+        costs = self._checked(inputs)
+        if isinstance(self._calls, Batcher):
+            return self._calls.submit(dict(inputs), costs)
+        return self._calls.submit(dict(inputs), len(costs))
+
+    def _checked(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Refuse inputs that do not match; return the cost of each row: int64 [rows]."""
+        if inputs.keys() != self.inputs.keys():
+            raise _invalid(_other_names(inputs, self.inputs))
+        for name, info in self.inputs.items():
+            value = inputs[name]
+            dtype = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
+            if dtype != info.dtype:
+                raise _invalid(f"input {name!r} has the type {dtype.name}, expected {info.dtype.name}")
+            if not tf.TensorShape(info.shape).is_compatible_with(value.shape):
+                raise _invalid(
+                    f"input {name!r} has the shape {_shape(value.shape)}, expected {_shape(info.shape)}"
+                )
+        rows = self._checked_rows(inputs)
+        costs = np.zeros(rows, np.int64)
+        for name, info in self.inputs.items():
+            if info.dtype != tf.string:
+                continue
+            sizes = _sizes(name, inputs[name])
+            if sizes.size and sizes.max() > self._limits.text_bytes:
+                raise _invalid(
+                    f"input {name!r} has a string of {sizes.max()} bytes, at most "
+                    f"{self._limits.text_bytes} are allowed"
+                )
+            if name in self._row_inputs:
+                costs += sizes.reshape(rows, -1).sum(axis=1)
+        for name in self._limited:
+            most = getattr(self._limits, name)
+            highest = int(inputs[name].max()) if inputs[name].size else 0
+            if highest > most:
+                raise _invalid(f"input {name!r} is {highest}, at most {most} is allowed")
+            if name in self._row_inputs:
+                costs += inputs[name]
+        return costs
+
+    def _checked_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
+        counts = {name: len(inputs[name]) for name in self._row_inputs}
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{name}: {count}" for name, count in counts.items())
+            raise _invalid(f"all inputs must have the same number of rows; got {found}")
+        rows = max(counts.values(), default=1)
+        if not rows:
+            raise _invalid("the request has no rows, expected at least 1")
+        if rows > self._limits.rows:
+            raise _invalid(f"the request has {rows} rows, at most {self._limits.rows} are allowed")
+        return rows
+
+
+def tensor_infos(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
+    """Return the inputs or outputs of a signature definition by name, sorted."""
+    return {
+        name: TensorInfo(
+            tf.as_dtype(info.dtype),
+            tuple(None if size.size < 0 else size.size for size in info.tensor_shape.dim),
+            info.name,
+        )
+        for name, info in sorted(infos.items())
+    }
+
+
+def _invalid(message: str) -> Refused:
+    return Refused(Code.INVALID_ARGUMENT, message)
+
+
+def _other_names(found: Iterable[str], expected: Iterable[str]) -> str:
+    sent, known = set(found), set(expected)
+    message = f"the inputs do not match the signature, which takes {', '.join(sorted(known))}"
+    if missing := sorted(known - sent):
+        message += f"; missing: {', '.join(missing)}"
+    if unknown := sorted(sent - known):
+        message += f"; unknown: {', '.join(unknown)}"
+    return message
+
+
+def _shape(sizes: Sequence[int | None]) -> str:
+    return "[" + ",".join("?" if size is None else str(size) for size in sizes) + "]"
+
+
+def _sizes(name: str, strings: np.ndarray) -> np.ndarray:
+    """Return the size in bytes of each string: int64, the shape of `strings`."""
+    flat = strings.ravel()
+    if not all(isinstance(value, bytes) for value in flat):
+        raise _invalid(f"input {name!r} has values that are not strings")
+    return np.fromiter(map(len, flat), np.int64, len(flat)).reshape(strings.shape)
+
+
+def _small(info: TensorInfo) -> np.ndarray:
+    shape = [size or 1 for size in info.shape]
+    if info.dtype == tf.string:
+        return np.full(shape, b"a", object)
+    return np.ones(shape, info.dtype.as_numpy_dtype)

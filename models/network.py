@@ -1,0 +1,44 @@
+"""What all networks share: settings, and a configuration that creates the same network again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import keras
+
+from models.settings import Settings
+
+
+class Network(keras.Model):
+    """A Keras model of settings, which a user chooses, and of arguments, which follow from the data."""
+
+    settings_class: ClassVar[type[Settings]]
+
+    def __init__(self, settings: Settings, arguments: Mapping[str, Any], **options: Any) -> None:
+        """Keep what `get_config` needs.
+
+        Args:
+            settings: of `settings_class` or a subclass, whose other fields are not stored.
+            arguments: by the names of the subclass's constructor, as JSON can hold them.
+            options: of `keras.Model`.
+        """
+        super().__init__(**options)
+        self.settings: Any = self.settings_class.of(settings)
+        self.arguments = MappingProxyType(dict(arguments))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that create this network again.
+
+        They have no dtype: the network then computes in the default of that time. So a network that was
+        trained in mixed precision is loaded, exported and served in float32.
+        """
+        config = super().get_config()
+        config.pop("dtype", None)
+        return {**config, "settings": self.settings.model_dump(), **self.arguments}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Create a network from what `get_config` returned."""
+        return cls(**{**config, "settings": cls.settings_class(**config["settings"])})

@@ -1,0 +1,74 @@
+"""Words to the inputs of a tagger: the id of each word, and those of its characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from models.text.normalize import normalize
+from models.text.preprocessor import Preprocessor
+from models.text.tokens import PADDING
+
+MOST_CHARACTERS = 32
+"""Maximum number of characters of a word; a longer word loses its middle."""
+
+
+class WordEncoder(tf.Module):
+    """Encodes words as a tagger needs them: the id of the word, and those of its characters."""
+
+    def __init__(
+        self, vocabulary: Sequence[bytes], characters: Sequence[bytes], *, lowercase: bool = True
+    ) -> None:
+        """Build the lookup tables.
+
+        Args:
+            vocabulary: known words; starts with `SPECIAL_TOKENS`.
+            characters: known characters; starts with `SPECIAL_TOKENS`.
+            lowercase: whether words are looked up in lower case; characters keep their case.
+        """
+        super().__init__(name="word_encoder")
+        self.lowercase = lowercase
+        self.words = Preprocessor(vocabulary)
+        self.characters = Preprocessor(
+            characters, tokens="char", lowercase=False, max_length=MOST_CHARACTERS, truncate="middle"
+        )
+
+    def describe(self, forms: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the ids of distinct words: string [U].
+
+        Returns:
+            word ids int32 [U]; character ids int32 [U, C]; their numbers int32 [U], at least 1.
+        """
+        words = tf.cast(self.words.table.lookup(lookup_key(forms, self.lowercase)), tf.int32)
+        return words, *self.characters(forms)
+
+    def __call__(self, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+        """Return the arguments of a `models.tagger.Tagger` for tokens: string [B, (tokens)].
+
+        Returns:
+            `token_ids` int32 [B, T], `lengths` int32 [B] (at least 1), `forms` int32 [B, T],
+            `characters` int32 [U, C], `character_lengths` int32 [U].
+        """
+        distinct, places = tf.unique(tokens.flat_values)
+        # A row without tokens gets the first word, which no other row has.
+        places += 1
+        words, characters, character_lengths = self.describe(tf.concat([[PADDING], distinct], 0))
+        forms = tokens.with_flat_values(places)
+        missing = tf.maximum(1 - tf.cast(tf.shape(forms.to_tensor())[1], tf.int32), 0)
+
+        def dense(flat: tf.Tensor) -> tf.Tensor:
+            return tf.pad(tokens.with_flat_values(flat).to_tensor(0), [[0, 0], [0, missing]])
+
+        return {
+            "token_ids": dense(tf.gather(words, places)),
+            "lengths": tf.maximum(tf.cast(tokens.row_lengths(), tf.int32), 1),
+            "forms": dense(places),
+            "characters": characters,
+            "character_lengths": character_lengths,
+        }
+
+
+def lookup_key(forms: tf.Tensor, lowercase: bool) -> tf.Tensor:
+    """Return the key of each word in the vocabulary: string [U] → string [U]."""
+    return tf.strings.regex_replace(normalize(forms, lowercase), "’", "'")
