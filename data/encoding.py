@@ -26,7 +26,7 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class VocabularyRule:
-    """Which tokens a vocabulary keeps, learned from the training examples."""
+    """Selection of the tokens of a vocabulary, which is learned from the training examples."""
 
     special: Sequence[bytes]
     """The first tokens."""

@@ -73,9 +73,10 @@ class Spool:
         """Append an example to a split."""
         if split not in self._files:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._files[split] = self._stack.enter_context(
-                tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=self._directory)
+            file = tempfile.TemporaryFile(  # noqa: SIM115 - closed by the stack
+                "w+", encoding="utf-8", newline="\n", dir=self._directory
             )
+            self._files[split] = self._stack.enter_context(file)
         self._files[split].write(json.dumps(values, ensure_ascii=False) + "\n")
 
     def read(self, split: str) -> Iterator[dict[str, Any]]:

@@ -122,8 +122,8 @@ class StreamBatches:
     def batch(self, windows: Windows) -> Batch:
         """Return the batch of a step.
 
-        Its arrays are `inputs` and `targets` int32 [S, T], `lengths` int32 [S], `fresh` and `counted` bool [S],
-        and `labels` int32 [S] if documents have labels.
+        Its arrays are `inputs` and `targets` int32 [S, T], `lengths` int32 [S], `fresh` and `counted` bool
+        [S], and `labels` int32 [S] if documents have labels.
         """
         steps = max(int(windows.length.max()), 1)
         inputs = np.zeros((len(windows.start), steps), np.int32)

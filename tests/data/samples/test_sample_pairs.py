@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from data.samples import SAMPLES, Row, pairs
+from data.samples import SAMPLES, Example, pairs
 from data.samples.pairs import (
     ADVERBS,
     BEINGS,
@@ -40,7 +40,7 @@ def everything() -> dict[str, str]:
     return {row["source"]: row["target"] for seed in range(4) for row in all_rows(seed)}
 
 
-def all_rows(seed: int) -> list[Row]:
+def all_rows(seed: int) -> list[Example]:
     return [row for rows in pairs(seed).values() for row in rows]
 
 

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from data.samples import SAMPLES, Row, tags
+from data.samples import SAMPLES, Example, tags
 from data.samples.tags import CUISINES, SLOTS, WISHES
 from models.text.tokenize import tokenize
 
@@ -21,16 +21,16 @@ Span = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
-def splits() -> dict[str, list[Row]]:
+def splits() -> dict[str, list[Example]]:
     return tags(0)
 
 
 @pytest.fixture(scope="module")
-def rows(splits: dict[str, list[Row]]) -> list[Row]:
+def rows(splits: dict[str, list[Example]]) -> list[Example]:
     return [row for split in splits.values() for row in split]
 
 
-def spans(row: Row) -> list[Span]:
+def spans(row: Example) -> list[Span]:
     """Return the slots of a row with what they hold, in lower case.
 
     >>> spans({"tokens": ("Play", "Blue", "Moon", "."), "tags": ("O", "B-artist", "I-artist", "O")})
@@ -51,12 +51,12 @@ def test_tags_are_a_registered_sample() -> None:
     assert SAMPLES["tags"] is tags
 
 
-def test_sizes(splits: dict[str, list[Row]]) -> None:
+def test_sizes(splits: dict[str, list[Example]]) -> None:
     """There are 1,600 rows to train on and 300 each to validate and to test."""
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
-def test_same_seed_same_rows(splits: dict[str, list[Row]]) -> None:
+def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
     """A seed gives the same rows each time, and Python's global generator is left alone."""
     before = random.getstate()
 
@@ -64,7 +64,7 @@ def test_same_seed_same_rows(splits: dict[str, list[Row]]) -> None:
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Row]]) -> None:
+def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
     """Seed 0 gives the rows that the figures in the module's docstring were measured on.
 
     A change to the generator changes this hash: measure anew, and write both down together.
@@ -74,7 +74,7 @@ def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Row]]) -> Non
     )
 
 
-def test_other_seed_other_rows(rows: list[Row]) -> None:
+def test_other_seed_other_rows(rows: list[Example]) -> None:
     """Another seed gives other requests, not the same ones in another order."""
     texts = {row["text"] for row in rows}
     other_texts = {row["text"] for rows in tags(1).values() for row in rows}
@@ -90,14 +90,14 @@ def test_no_text_occurs_twice(seed: int) -> None:
     assert len({text.lower().rstrip(".?!") for text in texts}) == len(texts) == 2200
 
 
-def test_tokens_are_those_of_the_models(rows: list[Row]) -> None:
+def test_tokens_are_those_of_the_models(rows: list[Example]) -> None:
     """The tokens are what the models cut the text into, case kept."""
     cut = tokenize([row["text"] for row in rows], lowercase=False).to_list()
 
     assert [tuple(token.decode() for token in tokens) for tokens in cut] == [row["tokens"] for row in rows]
 
 
-def test_tokens_stand_in_the_text(rows: list[Row]) -> None:
+def test_tokens_stand_in_the_text(rows: list[Example]) -> None:
     """The tokens are parts of the text in their order, and only single spaces lie between them."""
     for row in rows:
         rest = row["text"]
@@ -107,7 +107,7 @@ def test_tokens_stand_in_the_text(rows: list[Row]) -> None:
         assert rest == ""
 
 
-def test_tags_are_whole_spans(rows: list[Row]) -> None:
+def test_tags_are_whole_spans(rows: list[Example]) -> None:
     """Each token has a tag, and "I-SLOT" continues a span of its slot."""
     known = {"O", *(f"{place}-{slot}" for place in "BI" for slot in SLOTS)}
 
@@ -119,7 +119,7 @@ def test_tags_are_whole_spans(rows: list[Row]) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_slot_and_intent_is_there(splits: dict[str, list[Row]], split: str) -> None:
+def test_every_slot_and_intent_is_there(splits: dict[str, list[Example]], split: str) -> None:
     """Each split has each slot at least 10 times, and all intents about as often."""
     slots = Counter(slot for row in splits[split] for slot, _ in spans(row))
     intents = Counter(row["label"] for row in splits[split])
@@ -168,7 +168,7 @@ def test_words_are_known(seed: int) -> None:
         ("in", {"I-song", "I-time", "O"}),
     ],
 )
-def test_a_word_has_many_roles(splits: dict[str, list[Row]], word: str, roles: set[str]) -> None:
+def test_a_word_has_many_roles(splits: dict[str, list[Example]], word: str, roles: set[str]) -> None:
     """The same word fills different slots, or none."""
     pairs = (pair for row in splits["train"] for pair in zip(row["tokens"], row["tags"], strict=True))
     counts = Counter(tag for token, tag in pairs if token.lower() == word)
@@ -188,7 +188,7 @@ def test_a_word_has_many_roles(splits: dict[str, list[Row]], word: str, roles: s
         ("", "alarms", "count"),
     ],
 )
-def test_what_stands_behind_decides(rows: list[Row], before: str, behind: str, slot: str) -> None:
+def test_what_stands_behind_decides(rows: list[Example], before: str, behind: str, slot: str) -> None:
     """The word behind a name says which slot it fills."""
     found = 0
     for row in rows:
@@ -202,7 +202,7 @@ def test_what_stands_behind_decides(rows: list[Row], before: str, behind: str, s
     assert found > 15
 
 
-def test_what_is_taken_back_fills_no_slot(rows: list[Row]) -> None:
+def test_what_is_taken_back_fills_no_slot(rows: list[Example]) -> None:
     """Of "a table for seven, no, eight", eight is the count, and seven is nothing."""
     corrections = 0
     for row in rows:
@@ -224,7 +224,7 @@ def test_what_is_taken_back_fills_no_slot(rows: list[Row]) -> None:
     ],
 )
 def test_what_is_not_wanted_fills_no_slot(
-    rows: list[Row], start: tuple[str, ...], end: tuple[str, ...]
+    rows: list[Example], start: tuple[str, ...], end: tuple[str, ...]
 ) -> None:
     """Between "I don't need" and "I need", or behind "rather than", there is no slot."""
     found = 0
@@ -246,7 +246,7 @@ def find(tokens: tuple[str, ...], part: tuple[str, ...], start: int) -> int:
     return next((place for place in places if tokens[place : place + len(part)] == part), -1)
 
 
-def test_every_request_fills_a_slot(rows: list[Row]) -> None:
+def test_every_request_fills_a_slot(rows: list[Example]) -> None:
     """No row is without slots, and a kind of food is one that there is."""
     kinds = {cuisine.lower() for cuisine in CUISINES}
 
@@ -254,7 +254,7 @@ def test_every_request_fills_a_slot(rows: list[Row]) -> None:
     assert {words for row in rows for slot, words in spans(row) if slot == "cuisine"} == kinds
 
 
-def test_requests_are_written_as_people_do(rows: list[Row]) -> None:
+def test_requests_are_written_as_people_do(rows: list[Example]) -> None:
     """Some requests lack capitals or an end mark; no space stands where none belongs."""
     assert not any(sign in row["text"] for row in rows for sign in (" n't", " '", " ,", " .", " ?", " !"))
     lower = [row["text"].islower() for row in rows]
@@ -264,7 +264,7 @@ def test_requests_are_written_as_people_do(rows: list[Row]) -> None:
     assert 0.1 < sum(row["text"][-1].isalnum() for row in rows) / len(rows) < 0.4
 
 
-def test_a_lookup_fails(splits: dict[str, list[Row]]) -> None:
+def test_a_lookup_fails(splits: dict[str, list[Example]]) -> None:
     """Each word's most frequent tag finds less than a quarter of the spans."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in splits["train"]:
@@ -294,7 +294,7 @@ def positions(row_tags: tuple[str, ...]) -> set[tuple[int, int, str]]:
     return set(found)
 
 
-def test_words_alone_miss_intents(splits: dict[str, list[Row]]) -> None:
+def test_words_alone_miss_intents(splits: dict[str, list[Example]]) -> None:
     """Who counts words takes what is not wanted for what is."""
     texts = {split: [" ".join(row["tokens"]) for row in rows] for split, rows in splits.items()}
     intents = {split: [row["label"] for row in rows] for split, rows in splits.items()}
