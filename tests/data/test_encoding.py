@@ -15,8 +15,8 @@ import tensorflow as tf
 from data.encoding import (
     Encoded,
     EncodedSplit,
-    Rows,
     Texts,
+    TokenizedBatch,
     UniqueTokens,
     VocabularyRule,
     encode,
@@ -70,7 +70,10 @@ def encoded(
 
     folder.mkdir(parents=True)
     encode(
-        (Rows(split, {"tokens": cut(texts)}, {"number": numbers}) for split, texts, numbers in rows),
+        (
+            TokenizedBatch(split, {"tokens": cut(texts)}, {"number": numbers})
+            for split, texts, numbers in rows
+        ),
         vocabulary_of={"tokens": "words"},
         rules={"words": VocabularyRule(SPECIAL_TOKENS, UNKNOWN_ID, most=most, min_count=min_count)},
         directory=folder,
@@ -272,12 +275,12 @@ def words(split: EncodedSplit, sequence: str, vocabulary: list[bytes], row: int 
     return b" ".join(vocabulary[i] for i in split.sequences[sequence].row(row)).decode()
 
 
-def pairs() -> list[Rows]:
+def pairs() -> list[TokenizedBatch]:
     """Return rows of two sequences; "x" stands on both sides, "c" only in rows that are not trained on."""
     return [
-        Rows("train", sequences(source="a b x", target="x Z Z Z"), {"line": np.array([1])}),
-        Rows("train", sequences(source="a", target="Y"), {"line": np.array([2])}),
-        Rows("validation", sequences(source="c a", target="Y c x Y"), {"line": np.array([3])}),
+        TokenizedBatch("train", sequences(source="a b x", target="x Z Z Z"), {"line": np.array([1])}),
+        TokenizedBatch("train", sequences(source="a", target="Y"), {"line": np.array([2])}),
+        TokenizedBatch("validation", sequences(source="c a", target="Y c x Y"), {"line": np.array([3])}),
     ]
 
 
@@ -353,7 +356,7 @@ def test_special_tokens_in_a_text(tmp_path: Path) -> None:
     rule = VocabularyRule((*SPECIAL_TOKENS, b"[END]"), UNKNOWN_ID, most=10)
 
     encode(
-        [Rows("train", {"text": tokens}, {})],
+        [TokenizedBatch("train", {"text": tokens}, {})],
         vocabulary_of={"text": "words"},
         rules={"words": rule},
         directory=tmp_path,
@@ -381,7 +384,7 @@ def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str)
     """The tokens of a split stand behind one another; an empty row takes no place."""
     texts = ["a b", "", "c d e f", "g h i"]
     encode(
-        [Rows("train", sequences(text=text), {}) for text in texts],
+        [TokenizedBatch("train", sequences(text=text), {}) for text in texts],
         vocabulary_of={"text": "words"},
         rules={"words": RULE},
         directory=tmp_path,
@@ -400,7 +403,7 @@ def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str)
 def test_facts_are_returned_as_they_were(tmp_path: Path) -> None:
     """What preprocessing needs besides vocabularies is stored as JSON, with its types."""
     facts = {"tag_scheme": "BIO", "scores": [-1.5, 0.1], "documents_end": True}
-    rows = [Rows("train", {"tokens": ([b"a"], np.array([0]), np.array([1]))}, {})]
+    rows = [TokenizedBatch("train", {"tokens": ([b"a"], np.array([0]), np.array([1]))}, {})]
     encode(
         rows,
         vocabulary_of={"tokens": "words"},

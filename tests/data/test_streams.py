@@ -22,7 +22,7 @@ cases = {
     "lengths": lengths_of_documents,
     "streams": st.integers(1, 20),
     "window": st.integers(1, 9),
-    "cut": st.booleans(),
+    "split_long": st.booleans(),
 }
 
 
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     np.arange(1, 10_001, dtype=np.int32).tofile(path)
 
     def make(
-        lengths: Sequence[int], *, streams: int, window: int, cut: bool = True, labelled: bool = False
+        lengths: Sequence[int], *, streams: int, window: int, split_long: bool = True, labelled: bool = False
     ) -> StreamBatches:
         return StreamBatches(
             Sequences(path, np.dtype(np.int32), np.array(lengths)),
@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             window=window,
             start_id=START,
             labels=np.arange(len(lengths), dtype=np.int32) + 100 if labelled else None,
-            cut=cut,
+            split_long=split_long,
         )
 
     return make
@@ -114,15 +114,15 @@ def test_documents(counts: list[int], continues: list[bool], bounds: list[int]) 
 
 
 @given(**cases, seed=st.integers(0, 99), epoch=st.integers(0, 9))
-@example(lengths=[1], streams=20, window=9, cut=True, seed=0, epoch=0)
-@example(lengths=[7], streams=20, window=1, cut=True, seed=0, epoch=0)
-@example(lengths=[0, 1, 0, 0, 1], streams=3, window=1, cut=True, seed=0, epoch=0)
+@example(lengths=[1], streams=20, window=9, split_long=True, seed=0, epoch=0)
+@example(lengths=[7], streams=20, window=1, split_long=True, seed=0, epoch=0)
+@example(lengths=[0, 1, 0, 0, 1], streams=3, window=1, split_long=True, seed=0, epoch=0)
 @settings(deadline=None, max_examples=60)
 def test_an_epoch_predicts_every_token_once(
-    made: Made, lengths: list[int], streams: int, window: int, cut: bool, seed: int, epoch: int
+    made: Made, lengths: list[int], streams: int, window: int, split_long: bool, seed: int, epoch: int
 ) -> None:
     """An epoch of training predicts each token of each document once, and reads nothing twice."""
-    feed = made(lengths, streams=streams, window=window, cut=cut)
+    feed = made(lengths, streams=streams, window=window, split_long=split_long)
     if not sum(lengths):
         return
     found = read(feed, feed.epoch(seed, epoch))
@@ -134,13 +134,13 @@ def test_an_epoch_predicts_every_token_once(
 
 
 @given(**cases)
-@example(lengths=[0], streams=4, window=3, cut=True)
+@example(lengths=[0], streams=4, window=3, split_long=True)
 @settings(deadline=None, max_examples=60)
 def test_the_whole_predicts_every_token_once(
-    made: Made, lengths: list[int], streams: int, window: int, cut: bool
+    made: Made, lengths: list[int], streams: int, window: int, split_long: bool
 ) -> None:
     """So does what is evaluated; what is read before a cut is predicted again, but does not count."""
-    feed = made(lengths, streams=streams, window=window, cut=cut)
+    feed = made(lengths, streams=streams, window=window, split_long=split_long)
     found = read(feed, feed.whole())
 
     assert sorted(counted(found)) == list(range(1, sum(lengths) + 1))
@@ -149,14 +149,14 @@ def test_the_whole_predicts_every_token_once(
 @given(**cases, whole=st.booleans())
 @settings(deadline=None, max_examples=80)
 def test_what_is_read_before_a_token(
-    made: Made, lengths: list[int], streams: int, window: int, cut: bool, whole: bool
+    made: Made, lengths: list[int], streams: int, window: int, split_long: bool, whole: bool
 ) -> None:
     """A token's input is the token before it in its document, the start token at its beginning.
 
     A stream goes on with its state from a token to the one behind it in the same document, and starts anew
     at all other places.
     """
-    feed = made(lengths, streams=streams, window=window, cut=cut)
+    feed = made(lengths, streams=streams, window=window, split_long=split_long)
     first = beginnings(lengths)
     for stream in read(feed, feed.whole() if whole else feed.epoch(0, 0) if sum(lengths) else []):
         tokens = [token for step in stream for token in step]
@@ -166,7 +166,7 @@ def test_what_is_read_before_a_token(
         for (_, before, _, _), (_, target, fresh, _) in pairwise(tokens):
             goes_on = target == before + 1 and target not in first
             if fresh:
-                assert not (goes_on and not cut)
+                assert not (goes_on and not split_long)
             else:
                 assert goes_on
 
@@ -196,7 +196,7 @@ def test_long_documents_are_cut(made: Made) -> None:
 def test_documents_that_are_not_cut(made: Made) -> None:
     """Without cuts each document is read by one stream from its start to its end, and nothing is fresh."""
     lengths = [50, 3, 200, 0, 1]
-    feed = made(lengths, streams=4, window=10, cut=False)
+    feed = made(lengths, streams=4, window=10, split_long=False)
 
     for entries in (feed.epoch(3, 1), feed.whole()):
         fresh = [
