@@ -38,7 +38,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def accuracy(vectorizer: Any, splits: dict[str, list[Example]]) -> float:
-    """Return the test accuracy of a logistic regression on what the vectorizer counts."""
+    """Return the test accuracy of a logistic regression of the vectorizer's features."""
     texts = {split: [row["text"] for row in rows] for split, rows in splits.items()}
     labels = {split: [row["label"] for row in rows] for split, rows in splits.items()}
     classifier = make_pipeline(vectorizer, LogisticRegression(max_iter=1000))
@@ -52,12 +52,12 @@ def test_reviews_are_a_registered_sample() -> None:
 
 
 def test_sizes(splits: dict[str, list[Example]]) -> None:
-    """There are 2,000 rows to train on and 400 each to validate and to test."""
+    """There are 2,000 training examples and 400 each for validation and test."""
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
 def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
-    """A seed gives the same rows each time, and Python's global generator is left alone."""
+    """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
     assert reviews(0) == splits
@@ -65,7 +65,7 @@ def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
 
 
 def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
-    """Seed 0 gives the rows that the figures in the module's docstring were measured on.
+    """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
     """
@@ -75,7 +75,7 @@ def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) ->
 
 
 def test_other_seed_other_rows(splits: dict[str, list[Example]]) -> None:
-    """Another seed gives other texts, not the same ones in another order."""
+    """Another seed results in other texts, not only in another order."""
     texts = {row["text"] for rows in splits.values() for row in rows}
     other_texts = {row["text"] for rows in reviews(1).values() for row in rows}
 
@@ -84,7 +84,7 @@ def test_other_seed_other_rows(splits: dict[str, list[Example]]) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_no_text_occurs_twice(seed: int) -> None:
-    """No text is in two splits, or twice in one, even in another case or with another end mark."""
+    """No text occurs twice, not even with another case or end mark."""
     texts = [row["text"] for rows in reviews(seed).values() for row in rows]
 
     assert len({text.lower().rstrip(".!") for text in texts}) == len(texts) == 2800
@@ -99,7 +99,7 @@ def test_labels_are_balanced(splits: dict[str, list[Example]], split: str) -> No
 
 
 def test_labels_are_shuffled(splits: dict[str, list[Example]]) -> None:
-    """Rows are in no order of labels, and twins do not stand side by side as a rule."""
+    """Examples are not sorted by label, and most twins are not adjacent."""
     rows = splits["train"]
     neighbours = list(itertools.pairwise(rows))
 
@@ -135,12 +135,12 @@ def test_every_word_is_balanced(splits: dict[str, list[Example]], split: str) ->
 
 
 def test_words_alone_fail(splits: dict[str, list[Example]]) -> None:
-    """Who counts words answers like a coin."""
+    """The accuracy of word counts is that of chance."""
     assert accuracy(CountVectorizer(), splits) < 0.62
 
 
 def test_pairs_of_words_do_not_suffice(splits: dict[str, list[Example]]) -> None:
-    """Pairs of neighbouring words help, but the order that decides spans more than two."""
+    """Pairs of words help, but the order of more than two words decides."""
     assert 0.7 < accuracy(TfidfVectorizer(ngram_range=(1, 2)), splits) < 0.9
 
 
@@ -158,7 +158,7 @@ def test_pairs_of_words_do_not_suffice(splits: dict[str, list[Example]]) -> None
     ],
 )
 def test_the_verdict_decides(splits: dict[str, list[Example]], pattern: str, label_if_praise: str) -> None:
-    """The label follows the clause after "but", the main clause, and the denial in it."""
+    """The label is that of the clause after "but" or the main clause, with its negation."""
     sentence = re.compile(pattern.replace("ADJ", "|".join(PRAISE + BLAME)))
     texts = [(row["text"].lower().rstrip(".!"), row["label"]) for row in splits["train"]]
     found = [(match, label) for text, label in texts if (match := sentence.fullmatch(text))]
@@ -177,7 +177,7 @@ def test_intensifiers_change_nothing(splits: dict[str, list[Example]]) -> None:
 
 
 def test_rows_are_text_as_people_write_it(splits: dict[str, list[Example]]) -> None:
-    """Texts are plain ASCII without stray spaces or slots; some lack capitals or a full stop."""
+    """Texts are ASCII without wrong spaces or slots; some have no capitals or no full stop."""
     rows = [row for split in splits.values() for row in split]
 
     for row in rows:

@@ -31,7 +31,7 @@ def rows(splits: dict[str, list[Example]]) -> list[Example]:
 
 
 def spans(row: Example) -> list[Span]:
-    """Return the slots of a row with what they hold, in lower case.
+    """Return the slots of an example with their fillings, in lower case.
 
     >>> spans({"tokens": ("Play", "Blue", "Moon", "."), "tags": ("O", "B-artist", "I-artist", "O")})
     [('artist', 'blue moon')]
@@ -52,12 +52,12 @@ def test_tags_are_a_registered_sample() -> None:
 
 
 def test_sizes(splits: dict[str, list[Example]]) -> None:
-    """There are 1,600 rows to train on and 300 each to validate and to test."""
+    """There are 1,600 training examples and 300 each for validation and test."""
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
 def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
-    """A seed gives the same rows each time, and Python's global generator is left alone."""
+    """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
     assert tags(0) == splits
@@ -65,7 +65,7 @@ def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
 
 
 def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
-    """Seed 0 gives the rows that the figures in the module's docstring were measured on.
+    """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
     """
@@ -75,7 +75,7 @@ def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) ->
 
 
 def test_other_seed_other_rows(rows: list[Example]) -> None:
-    """Another seed gives other requests, not the same ones in another order."""
+    """Another seed results in other requests, not only in another order."""
     texts = {row["text"] for row in rows}
     other_texts = {row["text"] for rows in tags(1).values() for row in rows}
 
@@ -84,21 +84,21 @@ def test_other_seed_other_rows(rows: list[Example]) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_text_occurs_twice(seed: int) -> None:
-    """No text is in two splits, or twice in one, even in another case or with another end mark."""
+    """No text occurs twice, not even with another case or end mark."""
     texts = [row["text"] for rows in tags(seed).values() for row in rows]
 
     assert len({text.lower().rstrip(".?!") for text in texts}) == len(texts) == 2200
 
 
 def test_tokens_are_those_of_the_models(rows: list[Example]) -> None:
-    """The tokens are what the models cut the text into, case kept."""
+    """The tokens are those of the models' tokenizer without lower-casing."""
     cut = tokenize([row["text"] for row in rows], lowercase=False).to_list()
 
     assert [tuple(token.decode() for token in tokens) for tokens in cut] == [row["tokens"] for row in rows]
 
 
 def test_tokens_stand_in_the_text(rows: list[Example]) -> None:
-    """The tokens are parts of the text in their order, and only single spaces lie between them."""
+    """The tokens are parts of the text in order, with at most a space between them."""
     for row in rows:
         rest = row["text"]
         for token in row["tokens"]:
@@ -148,7 +148,7 @@ def test_names_are_new(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_words_are_known(seed: int) -> None:
-    """Each word of "validation" and "test" stands in "train"."""
+    """Each word of "validation" and "test" occurs in "train"."""
     words = {
         split: {token.lower() for row in rows for token in row["tokens"]}
         for split, rows in tags(seed).items()
@@ -169,7 +169,7 @@ def test_words_are_known(seed: int) -> None:
     ],
 )
 def test_a_word_has_many_roles(splits: dict[str, list[Example]], word: str, roles: set[str]) -> None:
-    """The same word fills different slots, or none."""
+    """The same word is in different slots, or in no slot."""
     pairs = (pair for row in splits["train"] for pair in zip(row["tokens"], row["tags"], strict=True))
     counts = Counter(tag for token, tag in pairs if token.lower() == word)
 
@@ -189,7 +189,7 @@ def test_a_word_has_many_roles(splits: dict[str, list[Example]], word: str, role
     ],
 )
 def test_what_stands_behind_decides(rows: list[Example], before: str, behind: str, slot: str) -> None:
-    """The word behind a name says which slot it fills."""
+    """The word after a name determines its slot."""
     found = 0
     for row in rows:
         tokens, row_tags = [token.lower() for token in row["tokens"]], row["tags"]
@@ -203,7 +203,7 @@ def test_what_stands_behind_decides(rows: list[Example], before: str, behind: st
 
 
 def test_what_is_taken_back_fills_no_slot(rows: list[Example]) -> None:
-    """Of "a table for seven, no, eight", eight is the count, and seven is nothing."""
+    """In "a table for seven, no, eight", eight is the count, and seven has no slot."""
     corrections = 0
     for row in rows:
         tokens = [token.lower() for token in row["tokens"]]
@@ -226,7 +226,7 @@ def test_what_is_taken_back_fills_no_slot(rows: list[Example]) -> None:
 def test_what_is_not_wanted_fills_no_slot(
     rows: list[Example], start: tuple[str, ...], end: tuple[str, ...]
 ) -> None:
-    """Between "I don't need" and "I need", or behind "rather than", there is no slot."""
+    """Between "I don't need" and "I need", and after "rather than", there is no slot."""
     found = 0
     for row in rows:
         tokens = tuple(token.lower() for token in row["tokens"])
@@ -241,13 +241,13 @@ def test_what_is_not_wanted_fills_no_slot(
 
 
 def find(tokens: tuple[str, ...], part: tuple[str, ...], start: int) -> int:
-    """Return where a part of the tokens begins, at `start` or behind it, or -1."""
+    """Return where a part of the tokens begins, at or after `start`, or -1."""
     places = range(start, len(tokens) - len(part) + 1)
     return next((place for place in places if tokens[place : place + len(part)] == part), -1)
 
 
 def test_every_request_fills_a_slot(rows: list[Example]) -> None:
-    """No row is without slots, and a kind of food is one that there is."""
+    """Each example has slots, and the cuisines are those of the grammar."""
     kinds = {cuisine.lower() for cuisine in CUISINES}
 
     assert all(spans(row) for row in rows)
@@ -255,7 +255,7 @@ def test_every_request_fills_a_slot(rows: list[Example]) -> None:
 
 
 def test_requests_are_written_as_people_do(rows: list[Example]) -> None:
-    """Some requests lack capitals or an end mark; no space stands where none belongs."""
+    """Some requests have no capitals or no end mark; there are no wrong spaces."""
     assert not any(sign in row["text"] for row in rows for sign in (" n't", " '", " ,", " .", " ?", " !"))
     lower = [row["text"].islower() for row in rows]
 
@@ -284,7 +284,7 @@ def test_a_lookup_fails(splits: dict[str, list[Example]]) -> None:
 
 
 def positions(row_tags: tuple[str, ...]) -> set[tuple[int, int, str]]:
-    """Return where each span begins and ends, and its slot; a stray "I-SLOT" begins one too."""
+    """Return the start, end and slot of each span; an "I-SLOT" without "B-SLOT" begins one too."""
     found: list[tuple[int, int, str]] = []
     for position, tag in enumerate(row_tags):
         if tag.startswith("I-") and found and found[-1][1:] == (position, tag[2:]):
@@ -295,7 +295,7 @@ def positions(row_tags: tuple[str, ...]) -> set[tuple[int, int, str]]:
 
 
 def test_words_alone_miss_intents(splits: dict[str, list[Example]]) -> None:
-    """Who counts words takes what is not wanted for what is."""
+    """Word counts do not distinguish what is wanted from what is not."""
     texts = {split: [" ".join(row["tokens"]) for row in rows] for split, rows in splits.items()}
     intents = {split: [row["label"] for row in rows] for split, rows in splits.items()}
     classifier = make_pipeline(CountVectorizer(token_pattern=r"\S+"), LogisticRegression(max_iter=1000))
