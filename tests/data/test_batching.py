@@ -33,7 +33,7 @@ def equal(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
     st.integers(0, 2**31 - 1),
     st.integers(0, 100),
 )
-def test_every_row_stands_in_one_batch(lengths: list[int], batch_size: int, seed: int, epoch: int) -> None:
+def test_every_example_is_in_one_batch(lengths: list[int], batch_size: int, seed: int, epoch: int) -> None:
     """An epoch has every example once; all batches except at most one are full."""
     batches = epoch_batches(np.array(lengths), batch_size=batch_size, seed=seed, epoch=epoch)
 
@@ -77,7 +77,7 @@ def test_little_padding(lengths: np.ndarray) -> None:
     assert padding(sorted_batches(lengths, batch_size=32), lengths) < 0.02
 
 
-def test_long_and_short_rows_are_mixed_in_time(lengths: np.ndarray) -> None:
+def test_long_and_short_examples_alternate(lengths: np.ndarray) -> None:
     """An epoch does not begin with the short examples: the mean lengths of its halves are similar."""
     batches = epoch_batches(lengths, batch_size=32, seed=0, epoch=0)
     half = len(batches) // 2
@@ -112,7 +112,7 @@ def example_batches(lengths: np.ndarray, batch_size: int) -> ExampleBatches:
     return ExampleBatches(lengths, make, batch_size=batch_size)
 
 
-def test_a_feed_trains_on_the_batches_of_an_epoch(lengths: np.ndarray) -> None:
+def test_training_has_the_batches_of_an_epoch(lengths: np.ndarray) -> None:
     """The entries of an epoch depend on seed and epoch, and a batch has the examples of its entry."""
     rows = example_batches(lengths, 32)
 
@@ -131,7 +131,7 @@ def test_steps_of_an_epoch(rows: int, steps: int) -> None:
     assert len(example_batches(np.ones(rows, np.int64), 32).epoch(0, 0)) == steps
 
 
-def test_a_feed_evaluates_on_every_row_once() -> None:
+def test_evaluation_has_every_example_once() -> None:
     """Evaluation has the shortest examples first, in batches of twice the size."""
     whole = example_batches(np.array([3, 1, 2, 1, 9, 9]), 2).whole()
 

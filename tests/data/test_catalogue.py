@@ -71,7 +71,7 @@ def test_the_only_feature_of_a_kind() -> None:
     assert found == {"text": "review", "label": "stars"}
 
 
-def test_lists_are_told_from_single_values() -> None:
+def test_sequences_and_single_values_differ() -> None:
     """A sequence of texts is not a text, and a sequence of labels is not a label."""
     mixed = tagged(
         "ner",
@@ -174,7 +174,7 @@ def test_one_text_is_not_both_sides() -> None:
     assert message.startswith("tfds:some/data: no text feature 'source'; it has sentence (Text); ")
 
 
-def test_what_the_catalogue_calls_the_input_of_another_task_is_let_be() -> None:
+def test_the_input_of_another_task_is_ignored() -> None:
     """A text and a label are found by type; a flag is optional."""
     reviews = features.FeaturesDict({"text": features.Text(), "label": features.ClassLabel(num_classes=2)})
     flag = Field(CONTINUES, "flag", CONTINUES, "", optional=True)

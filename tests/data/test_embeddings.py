@@ -91,14 +91,14 @@ def test_other_sizes(tmp_path: Path, content: str, where: str, found: int) -> No
         read(tmp_path, content)
 
     assert str(raised.value) == (
-        f"{tmp_path / where}: vectors of {found} numbers, but model.embedding_size is 3; "
+        f"{tmp_path / where}: the vectors have size {found}, but model.embedding_size is 3; "
         f"set model.embedding_size={found}"
     )
 
 
 def test_no_vector(tmp_path: Path) -> None:
     """A line without numbers is an error; the message has its place."""
-    with pytest.raises(UserError, match=r"vectors\.txt:2: no word vector"):
+    with pytest.raises(UserError, match=r"vectors\.txt:2: not a word vector"):
         read(tmp_path, "the 1 2 3\ngood 1 two 3\n")
 
 
@@ -113,7 +113,7 @@ def test_an_empty_line_at_the_end(tmp_path: Path) -> None:
     assert read(tmp_path, "good 1 2 3\n\n") == {2: [1, 2, 3]}
 
 
-def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
+def test_a_truncated_file_of_vectors(tmp_path: Path) -> None:
     """A truncated `.gz` file is an error; the message has its path."""
     path = tmp_path / "vectors.txt.gz"
     lines = "".join(f"word{i} {i} {i * 7 % 13} {i * 5 % 17}\n" for i in range(2000))

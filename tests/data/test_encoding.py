@@ -332,7 +332,7 @@ def test_two_sequences_that_share_a_vocabulary(tmp_path: Path) -> None:
     assert words(found.splits["validation"], "target", found.vocabularies["words"]) == "Y [UNK] x Y"
 
 
-def test_a_vocabulary_of_all_rows(tmp_path: Path) -> None:
+def test_a_vocabulary_of_all_splits(tmp_path: Path) -> None:
     """Without `training_only`, tokens of other splits have ids after those of training."""
     rule = replace(RULE, training_only=False)
 
@@ -380,7 +380,7 @@ def test_special_tokens_in_a_text(tmp_path: Path) -> None:
         (7, 100, "h i"),
     ],
 )
-def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str) -> None:
+def test_a_span_across_examples(tmp_path: Path, start: int, end: int, expected: str) -> None:
     """The tokens of a split are concatenated; an empty example has none."""
     texts = ["a b", "", "c d e f", "g h i"]
     encode(

@@ -66,7 +66,7 @@ def test_every_hash_has_one_split(number: int) -> None:
         (2**64 - 1, "test"),
     ],
 )
-def test_shares_stand_side_by_side(number: int, split: str) -> None:
+def test_shares_of_hashes_are_contiguous(number: int, split: str) -> None:
     """The smallest hashes are in the training split, the largest in the test split."""
     assert split_of(number, SHARES) == split
 
@@ -126,7 +126,7 @@ def test_rows_can_be_read_again(tmp_path: Path) -> None:
     assert list(part.rows()) == list(part.rows()) == ROWS
 
 
-def test_training_rows_suffice(tmp_path: Path) -> None:
+def test_training_examples_are_enough(tmp_path: Path) -> None:
     """Other splits are optional."""
     assert set(find(write(tmp_path / "a", train_csv=CSV)).parts) == {"train"}
 
@@ -166,7 +166,7 @@ def test_two_files_for_one_split_are_refused(tmp_path: Path, first: str, second:
     assert refusal(folder) == f"{folder}: two files for {split}: {first} and {second}; keep one"
 
 
-def test_a_folder_without_training_rows_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_training_examples_is_refused(tmp_path: Path) -> None:
     """The message lists the expected names and those in the folder."""
     folder = write(tmp_path / "a", test_csv=CSV, train_txt="a\n")
 
@@ -283,7 +283,7 @@ def test_one_byte_makes_another_digest(tmp_path: Path) -> None:
     assert len(digests) == 3
 
 
-def test_where_a_row_stands_is_part_of_the_digest(tmp_path: Path) -> None:
+def test_the_split_of_a_row_is_part_of_the_digest(tmp_path: Path) -> None:
     """Other splits, or bytes that move from one file to another, change the digest."""
     digests = [
         find(write(tmp_path / "a", train_csv=CSV, test_csv="text,label\n")).digest(),
@@ -296,7 +296,7 @@ def test_where_a_row_stands_is_part_of_the_digest(tmp_path: Path) -> None:
     assert len(set(digests)) == len(digests)
 
 
-def test_a_digest_of_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+def test_the_digest_of_a_missing_file(tmp_path: Path) -> None:
     """A file that cannot be read is a user error."""
     source = find(write(tmp_path / "a", train_csv=CSV))
     (tmp_path / "a" / "train.csv").unlink()

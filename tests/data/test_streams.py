@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def read(batches: StreamBatches, entries: Sequence[Windows]) -> list[list[list[tuple[int, int, bool, bool]]]]:
     """Return the tokens of each stream in each step as (input, target, fresh, counted).
 
-    `fresh` is said of a window's first token alone, behind which its state goes on.
+    `fresh` is only true for the first token of a window, since the state is carried within it.
     """
     streams: list[list[list[tuple[int, int, bool, bool]]]] = [[] for _ in entries[0].start] if entries else []
     for entry in entries:
@@ -148,13 +148,12 @@ def test_the_whole_predicts_every_token_once(
 
 @given(**cases, whole=st.booleans())
 @settings(deadline=None, max_examples=80)
-def test_what_is_read_before_a_token(
+def test_the_input_before_a_target(
     made: Made, lengths: list[int], streams: int, window: int, split_long: bool, whole: bool
 ) -> None:
     """The input is the previous token of the document, or the start token at its beginning.
 
-    A stream goes on with its state from a token to the one behind it in the same document, and starts anew
-    at all other places.
+    The state is carried from a token to the next one of the same document, and starts at zero elsewhere.
     """
     batches = made(lengths, streams=streams, window=window, split_long=split_long)
     first = beginnings(lengths)
@@ -164,11 +163,11 @@ def test_what_is_read_before_a_token(
             assert given_token == (START if target in first else target - 1)
         assert not tokens or tokens[0][2]
         for (_, before, _, _), (_, target, fresh, _) in pairwise(tokens):
-            goes_on = target == before + 1 and target not in first
+            continued = target == before + 1 and target not in first
             if fresh:
-                assert not (goes_on and not split_long)
+                assert not (continued and not split_long)
             else:
-                assert goes_on
+                assert continued
 
 
 def test_a_stream_that_has_nothing_to_read(made: Made) -> None:
@@ -184,7 +183,7 @@ def test_a_stream_that_has_nothing_to_read(made: Made) -> None:
 # Cuts
 
 
-def test_long_documents_are_cut(made: Made) -> None:
+def test_long_documents_are_split(made: Made) -> None:
     """A document that is longer than a stream's share is split between several streams."""
     batches = made([1000], streams=10, window=10)
     steps = batches.epoch(0, 0)
@@ -193,7 +192,7 @@ def test_long_documents_are_cut(made: Made) -> None:
     assert np.mean([np.count_nonzero(entry.length) for entry in steps]) > 8
 
 
-def test_documents_that_are_not_cut(made: Made) -> None:
+def test_documents_that_are_not_split(made: Made) -> None:
     """Without splitting, each document is in one stream from start to end, with a carried state."""
     lengths = [50, 3, 200, 0, 1]
     batches = made(lengths, streams=4, window=10, split_long=False)
@@ -226,7 +225,7 @@ def test_seed_and_epoch_decide(made: Made) -> None:
         assert order(seed, epoch) != first
 
 
-def test_each_epoch_cuts_at_other_places(made: Made) -> None:
+def test_each_epoch_splits_at_other_positions(made: Made) -> None:
     """Windows begin at other positions in each epoch, so that no token is always the first of its window."""
     batches = made([4000], streams=8, window=50)
     cuts = [
@@ -260,9 +259,9 @@ def test_context_at_the_start_of_a_document(made: Made) -> None:
     batches = made([5, 33], streams=1, window=30)
     found = read(batches, batches.whole())
 
-    (cut,) = [stream for stream in found if any(not counts for step in stream for *_, counts in step)]
-    assert cut[0][0][:2] == (START, 6)
-    assert [token[1] for token in cut[0]] == list(range(6, 6 + len(cut[0])))
+    (piece,) = [stream for stream in found if any(not counts for step in stream for *_, counts in step)]
+    assert piece[0][0][:2] == (START, 6)
+    assert [token[1] for token in piece[0]] == list(range(6, 6 + len(piece[0])))
 
 
 # Labels
@@ -295,7 +294,7 @@ def test_no_labels(made: Made) -> None:
 # Order
 
 
-def test_like_lengths_stand_together(made: Made) -> None:
+def test_documents_of_similar_length_are_together(made: Made) -> None:
     """Documents of similar length are in the same steps, so that there is little padding."""
     lengths = np.random.default_rng(0).integers(1, 40, 250).tolist()
     batches = made(lengths, streams=8, window=40)

@@ -86,7 +86,7 @@ def test_sizes(splits: dict[str, list[Pair]]) -> None:
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
-def test_same_seed_same_rows() -> None:
+def test_same_seed_same_examples() -> None:
     """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
@@ -94,7 +94,7 @@ def test_same_seed_same_rows() -> None:
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine() -> None:
+def test_examples_are_the_same_on_every_machine() -> None:
     """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
@@ -104,7 +104,7 @@ def test_rows_are_the_same_on_every_machine() -> None:
     )
 
 
-def test_other_seed_other_rows(splits: dict[str, list[Pair]]) -> None:
+def test_other_seed_other_examples(splits: dict[str, list[Pair]]) -> None:
     """Another seed results in other sentences, not only in another order."""
     sources = {source for rows in splits.values() for source, _ in rows}
     other_sources = {row["source"] for row in all_rows(1)}
@@ -223,7 +223,7 @@ def test_subjects_are_nominative_and_objects_accusative(everything: dict[str, st
 
 
 @pytest.mark.parametrize(("pronoun", "gender"), [("er", "masculine"), ("sie", "feminine"), ("es", "neuter")])
-def test_it_stands_for_the_object(everything: dict[str, str], pronoun: str, gender: str) -> None:
+def test_it_refers_to_the_object(everything: dict[str, str], pronoun: str, gender: str) -> None:
     """The pronoun has the gender of the last noun of the main clause's object."""
     targets = [target for target in everything.values() if f", weil {pronoun} " in target]
     targets = [target for target in targets if target.endswith(" ist.")]
@@ -251,7 +251,7 @@ def test_the_verb_is_last_in_subordinate_clauses(everything: dict[str, str]) -> 
     assert {clause.split()[-1] for clause in clauses} <= finite
 
 
-def test_the_verb_is_second_behind_an_adverb(everything: dict[str, str]) -> None:
+def test_the_verb_is_second_after_an_adverb(everything: dict[str, str]) -> None:
     """After an adverb or a subordinate clause at the front, the subject follows the verb."""
     finite = {form for verb in THINGS_VERBS for form in verb.german[:2]} | {"hat", "haben", "will", "wollen"}
     counts: Counter[str] = Counter()
@@ -269,7 +269,7 @@ def test_the_verb_is_second_behind_an_adverb(everything: dict[str, str]) -> None
     assert counts["clause"] > 150
 
 
-def test_prefixes_stand_apart_in_main_clauses_alone(everything: dict[str, str]) -> None:
+def test_prefixes_are_separated_in_main_clauses_only(everything: dict[str, str]) -> None:
     """The prefix is separated in a main clause ("sieht ... an"), not in a subordinate one ("ansieht")."""
     for source, target in everything.items():
         if re.fullmatch(r"(The|This|A) \w+ looks at the \w+\.", source):
@@ -316,13 +316,13 @@ def test_english_verbs_agree(everything: dict[str, str]) -> None:
     several = "|".join({verb.english[1] for verb in THINGS_VERBS} | {"want", "have", "do"})
     agreeing = re.compile(rf"\b(?:({singular})( that)? (?:{one})|({plural})( that)? (?:{several}))\b")
     clashing = rf"\b(?:(?:{singular})THAT (?:{several})|(?:{plural})THAT (?:{one}))\b"
-    behind_that, next_to = (re.compile(clashing.replace("THAT", that)) for that in (" that", ""))
+    after_that, next_to = (re.compile(clashing.replace("THAT", that)) for that in (" that", ""))
     statements = [source for source in everything if source.endswith(".")]
     found = [match.groups() for source in statements for match in agreeing.finditer(source)]
 
     assert sum(bool(groups[1]) for groups in found) > 100
     assert sum(bool(groups[3]) for groups in found) > 100
-    assert not [source for source in statements if behind_that.search(source)]
+    assert not [source for source in statements if after_that.search(source)]
     # In "the dogs that see the man buy it" the man stands next to a verb that is not his.
     simple = [source for source in statements if not re.search(rf" that (?:{one}|{several})\b", source)]
     assert sum(" that " in source for source in simple) > 500

@@ -56,7 +56,7 @@ def test_sizes(splits: dict[str, list[Example]]) -> None:
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
-def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
+def test_same_seed_same_examples(splits: dict[str, list[Example]]) -> None:
     """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
@@ -64,7 +64,7 @@ def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
+def test_examples_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
     """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
@@ -74,7 +74,7 @@ def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) ->
     )
 
 
-def test_other_seed_other_rows(splits: dict[str, list[Example]]) -> None:
+def test_other_seed_other_examples(splits: dict[str, list[Example]]) -> None:
     """Another seed results in other texts, not only in another order."""
     texts = {row["text"] for rows in splits.values() for row in rows}
     other_texts = {row["text"] for rows in reviews(1).values() for row in rows}
@@ -176,7 +176,7 @@ def test_intensifiers_change_nothing(splits: dict[str, list[Example]]) -> None:
     assert min(counts[word] for word in ("very", "rather", "truly")) > 100
 
 
-def test_rows_are_text_as_people_write_it(splits: dict[str, list[Example]]) -> None:
+def test_texts_look_natural(splits: dict[str, list[Example]]) -> None:
     """Texts are ASCII without wrong spaces or slots; some have no capitals or no full stop."""
     rows = [row for split in splits.values() for row in split]
 

@@ -56,7 +56,7 @@ def test_sizes(splits: dict[str, list[Example]]) -> None:
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
-def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
+def test_same_seed_same_examples(splits: dict[str, list[Example]]) -> None:
     """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
@@ -64,7 +64,7 @@ def test_same_seed_same_rows(splits: dict[str, list[Example]]) -> None:
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
+def test_examples_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
     """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
@@ -74,7 +74,7 @@ def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Example]]) ->
     )
 
 
-def test_other_seed_other_rows(rows: list[Example]) -> None:
+def test_other_seed_other_examples(rows: list[Example]) -> None:
     """Another seed results in other requests, not only in another order."""
     texts = {row["text"] for row in rows}
     other_texts = {row["text"] for rows in tags(1).values() for row in rows}
@@ -92,12 +92,14 @@ def test_no_text_occurs_twice(seed: int) -> None:
 
 def test_tokens_are_those_of_the_models(rows: list[Example]) -> None:
     """The tokens are those of the models' tokenizer without lower-casing."""
-    cut = tokenize([row["text"] for row in rows], lowercase=False).to_list()
+    tokenized = tokenize([row["text"] for row in rows], lowercase=False).to_list()
 
-    assert [tuple(token.decode() for token in tokens) for tokens in cut] == [row["tokens"] for row in rows]
+    assert [tuple(token.decode() for token in tokens) for tokens in tokenized] == [
+        row["tokens"] for row in rows
+    ]
 
 
-def test_tokens_stand_in_the_text(rows: list[Example]) -> None:
+def test_tokens_are_parts_of_the_text(rows: list[Example]) -> None:
     """The tokens are parts of the text in order, with at most a space between them."""
     for row in rows:
         rest = row["text"]
@@ -177,7 +179,7 @@ def test_a_word_has_many_roles(splits: dict[str, list[Example]], word: str, role
 
 
 @pytest.mark.parametrize(
-    ("before", "behind", "slot"),
+    ("before", "after", "slot"),
     [
         ("", "songs", "artist"),
         ("some", "music", "artist"),
@@ -188,13 +190,13 @@ def test_a_word_has_many_roles(splits: dict[str, list[Example]], word: str, role
         ("", "alarms", "count"),
     ],
 )
-def test_what_stands_behind_decides(rows: list[Example], before: str, behind: str, slot: str) -> None:
+def test_the_next_word_decides(rows: list[Example], before: str, after: str, slot: str) -> None:
     """The word after a name determines its slot."""
     found = 0
     for row in rows:
         tokens, row_tags = [token.lower() for token in row["tokens"]], row["tags"]
         for position, token in enumerate(tokens):
-            if position and token == behind and row_tags[position - 1] != "O":
+            if position and token == after and row_tags[position - 1] != "O":
                 found += 1
                 assert row_tags[position - 1][2:] == slot, row
                 start = max(i for i in range(position) if row_tags[i].startswith("B-"))

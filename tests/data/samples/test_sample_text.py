@@ -54,7 +54,7 @@ def test_sizes(splits: dict[str, list[str]]) -> None:
     assert 200_000 < sum(map(len, splits["train"])) < 250_000
 
 
-def test_same_seed_same_rows() -> None:
+def test_same_seed_same_examples() -> None:
     """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
@@ -62,7 +62,7 @@ def test_same_seed_same_rows() -> None:
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine() -> None:
+def test_examples_are_the_same_on_every_machine() -> None:
     """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
@@ -72,7 +72,7 @@ def test_rows_are_the_same_on_every_machine() -> None:
     )
 
 
-def test_other_seed_other_rows(plays: list[str]) -> None:
+def test_other_seed_other_examples(plays: list[str]) -> None:
     """Another seed results in other plays, not only in another order."""
     assert set(plays).isdisjoint(row["text"] for rows in text(1).values() for row in rows)
 
@@ -103,15 +103,15 @@ def test_players_take_turns(plays: list[str]) -> None:
     assert {len(players_of(play)) for play in plays} == {2, 3}
 
 
-def test_who_is_asked_answers(plays: list[str]) -> None:
+def test_the_player_who_is_asked_speaks_next(plays: list[str]) -> None:
     """A question names the player who speaks next."""
     questions = 0
     for play in plays:
         lines = [*spoken_lines(play), ""]
-        for line, answer in itertools.pairwise(lines):
+        for line, following in itertools.pairwise(lines):
             if line.endswith("?"):
                 questions += 1
-                assert answer.startswith(re.search(r", (\w+)\?", line)[1]), play
+                assert following.startswith(re.search(r", (\w+)\?", line)[1]), play
     assert questions > 400
 
 
