@@ -1,21 +1,33 @@
-# Every target sets up what it needs: a virtual environment in .venv with the locked dependencies.
+# Every target first creates what it needs: the virtual environment .venv with the locked dependencies.
 
-PYTHON ?= python3.11
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo "$$p" && break; done)
+endif
+# pyenv's python3.12 runs only where it was selected: look into its versions too.
+INTERPRETER := $(shell for p in "$(PYTHON)" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin/"$(PYTHON)"; do \
+  "$$p" -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else sys.exit(1)' 2> /dev/null && break; done)
+VERSION := $(shell "$(INTERPRETER)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null)
 BIN := .venv/bin
-READY := .venv/ready
+READY := .venv/ready-$(VERSION)
 
-.PHONY: help setup demo test check lint types package lock clean
+.PHONY: help setup demo test coverage check lint spelling types layers dependencies package lock clean
 
 help:
-	@echo "make demo     train on a bundled sample, evaluate, export, verify, predict (a few minutes)"
-	@echo "make test     run the tests"
-	@echo "make check    formatter, linter, types, package, tests"
-	@echo "make lock     resolve requirements.lock anew from setup.cfg"
+	@echo "make demo      train on a generated sample, evaluate, export, verify, predict (a few minutes)"
+	@echo "make test      run the tests"
+	@echo "make coverage  run the tests and measure their coverage; fail below the minimum in setup.cfg"
+	@echo "make check     formatter, linter, spelling, types, layers, dependencies, wheel, tests"
+	@echo "make lock      resolve requirements.lock from setup.cfg (needs uv)"
+	@echo "make clean     delete .venv and everything that was built"
+	@echo "PYTHON=python3.12 (a name or a path) selects another Python, 3.11 or later; .venv is then created again"
 
 setup: $(READY)
 
 $(READY): requirements.lock setup.cfg pyproject.toml
-	test -d .venv || $(PYTHON) -m venv .venv
+	@test -n "$(VERSION)" || { echo "Python 3.11 or later is needed; give it as make PYTHON=PATH" >&2; exit 1; }
+	$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' 2> /dev/null \
+	  || { rm -rf .venv && "$(INTERPRETER)" -m venv .venv; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
@@ -36,24 +48,39 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered
+
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
+spelling: $(READY)
+	git ls-files -z | xargs -0 $(BIN)/codespell
+
 types: $(READY)
 	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+dependencies: $(READY)
+	$(BIN)/python tests/check_dependencies.py
 
 package: $(READY)
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	$(BIN)/python tests/check_wheel.py dist/*.whl
 
-check: lint types package test
+check: lint spelling types layers dependencies package test
 
 lock:
-	uv pip compile setup.cfg --extra serve --extra dev --python-version 3.11 --universal --generate-hashes \
+	uv pip compile setup.cfg --extra serve --extra plots --extra tensorboard --extra dev --python-version 3.11 --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
 clean:
-	rm -rf .venv build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*

@@ -325,20 +325,14 @@ def serve(
     Raises:
         UserError: a package of `textrnn[serve]` is missing, a directory is not an export, or a port is used.
     """
-    try:
+    from app.extras import extra
+
+    with extra("serve", "serve"):
         from app.serve import labels_of, models_of
         from app.serve import serve as run_server
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in SERVING_PACKAGES:
-            raise
-        raise UserError(f"serve needs {error.name}; pip install 'textrnn[serve]'") from None
     given = [exports] if isinstance(exports, str | PathLike) else exports
     models = models_of([str(export) for export in given], name)
     run_server(models, labels=labels_of(labels, list(models)), **options)
-
-
-SERVING_PACKAGES = {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"}
-"""Packages of the extra `serve`."""
 
 
 def _config(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.artifacts.files import open_output
+from app.extras import extra
 from app.prediction.predictor import Predictor
 from data.errors import UserError
 
@@ -63,12 +64,13 @@ def draw(predictor: Predictor, text: str, output: Path) -> str:
     """
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output {output}: expected a name that ends with {' or '.join(FORMATS)}")
+    with extra("plots", "inspect"):
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
     found = attention(predictor, text)
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     size = (1.5 + 0.35 * len(found.source), 1.2 + 0.3 * len(found.target))
     figure, axes = pyplot.subplots(figsize=size, layout="constrained")
     axes.imshow(found.weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")

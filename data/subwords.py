@@ -8,8 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-import sentencepiece
-
 from data.errors import UserError
 
 # Unicode's separators and control characters, except the space; each occurrence is one token.
@@ -110,6 +108,8 @@ def _characters(sample: Iterable[str], most: int) -> set[str]:
 
 
 def _train(sample: list[str], characters: set[str], size: int) -> list[tuple[bytes, float]]:
+    import sentencepiece
+
     others = set().union(*sample) - characters
     table = str.maketrans(dict.fromkeys(others, " "))
     written = io.BytesIO()
