@@ -99,7 +99,9 @@ class Pipeline:
             self.task.examples.parallel(self.config),
         )
         directory = self.config.data_directory()
-        return prepare(source, fields, directory=directory, validator=self.task.examples.validator(self.config))
+        return prepare(
+            source, fields, directory=directory, validator=self.task.examples.validator(self.config)
+        )
 
     def examples(self) -> str:
         """Return all that is read of the training examples."""
