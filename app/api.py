@@ -187,7 +187,7 @@ class Model:
         Raises:
             UserError: the model does not generate text, or an option is not valid.
         """
-        from app.generate import Options, generate
+        from app.tasks.generation.sampling import SAMPLING, Options, generate
 
         prompts = [prompts] if isinstance(prompts, str) else prompts
         _check_texts(prompts)
@@ -197,6 +197,10 @@ class Model:
         if "stop" in options:
             stop = options["stop"]
             options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        if options.get("beam") and (ignored := sorted(options.keys() & set(SAMPLING))):
+            raise UserError(f"{ignored[0]} has no effect in beam search; leave out beam or {ignored[0]}")
+        if "length_penalty" in options and not options.get("beam"):
+            raise UserError("length_penalty has an effect in beam search only; give beam, or leave it out")
         generated = generate(self._predictor, prompts, Options(**options)) if prompts else []
         return [
             {"prompt": prompt, "text": made.text, "score": made.score}
@@ -217,24 +221,15 @@ class Model:
         Raises:
             UserError: the model does not score texts.
         """
-        import numpy as np
+        from app.tasks import get_task
 
         _check_texts(texts)
-        inputs = {"text": [text.encode() for text in texts]}
-        if self.task == "translation":
-            if targets is None or len(targets) != len(texts):
-                raise UserError("a translation model scores pairs: give a target for each text")
+        if targets is not None:
             _check_texts(targets)
-            inputs["target"] = [text.encode() for text in targets]
-        elif self.task != "generation":
-            raise UserError(f"a {self.task} model does not score texts; generation and translation models do")
-        elif targets is not None:
-            raise UserError("a generation model scores texts without targets")
-        if not texts:
-            return []
-        outputs = self._predictor.run("score", inputs, np.array([len(text) for text in inputs["text"]]))
-        columns = [outputs[name].tolist() for name in outputs]
-        return [dict(zip(outputs, values, strict=True)) for values in zip(*columns, strict=True)]
+            if len(targets) != len(texts):
+                raise UserError(f"{len(texts)} texts, {len(targets)} targets: give a target for each text")
+        predictions = get_task(self.task).predictions
+        return predictions.score(self._predictor, texts, targets) if texts else []
 
     def evaluate(
         self, data: PathName | None = None, *, split: str = "test", baseline: bool = True

@@ -409,9 +409,9 @@ def generate(
         raise click.UsageError("--stream prints one sampled text; it excludes --beam, --samples and --json")
     _check_beam_options(context, beam, samples)
     _quiet()
-    from app.generate import Options, stream
-    from app.generate import generate as run_generation
+    from app.generate import output
     from app.prediction.loading import load_predictor
+    from app.tasks.generation.sampling import Options
 
     options = Options(
         length=length,
@@ -425,21 +425,11 @@ def generate(
         stop=stops,
         label=label,
     )
-    predictor = load_predictor(model)
-    prompt = prompt or ""
-    begin = prompt.encode(errors="surrogateescape").decode(errors="replace")  # invalid UTF-8
-    if streams:
-        click.echo(begin, nl=False)
-        for piece in stream(predictor, prompt, options):
-            click.echo(piece, nl=False)
-        click.echo()
-        return
-    for i, generated in enumerate(run_generation(predictor, [prompt] * samples, options)):
-        if as_json:
-            line = {"prompt": begin, "text": generated.text, "score": round(generated.score, 6)}
-            click.echo(json.dumps(line, ensure_ascii=False))
-        else:
-            click.echo("\n---\n" * (i > 0) + begin + generated.text)
+    pieces = output(
+        load_predictor(model), prompt or "", options, samples=samples, streams=streams, as_json=as_json
+    )
+    for piece in pieces:
+        click.echo(piece, nl=False)
 
 
 SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")

@@ -125,9 +125,7 @@ def evaluate(
         try:
             own = open_dataset(info, None, split, manual_directory) if data else dataset
             metrics = baseline(predictor, own, dataset, split)
-        except (
-            UserError
-        ) as error:  # the training data is missing: the metrics of the model are valid all the same
+        except UserError as error:  # the metrics of the model do not need the training data
             metrics = {"error": str(error)}
         if metrics is not None and task.predictions.baseline_name:
             result["baseline"] = {"name": task.predictions.baseline_name, **metrics}

@@ -99,8 +99,7 @@ def signature_manifests(
             ],
             limited=list(signatures[name].limited),
             follows=signatures[name].follows,
-            # `resume` continues from a recurrent state step by step: it runs no layer over a sequence.
-            cudnn_layers=0 if name == "resume" else cudnn_layers,
+            cudnn_layers=cudnn_layers if signatures[name].reads_sequences else 0,
         )
         for name, tensors in described.items()
     }

@@ -42,8 +42,8 @@ def attention(predictor: Predictor, text: str) -> Attention:
     info = predictor.info
     if SIGNATURE not in predictor.signatures:
         raise UserError(
-            f"{info.where} ({info.task}) has no attention weights; pass a translation model that was trained with "
-            "model.attention=additive or multiplicative"
+            f"{info.where} ({info.task}) has no attention weights; pass a translation model that was trained "
+            "with model.attention=additive or multiplicative"
         )
     outputs = predictor.run_texts(SIGNATURE, [text.encode()])
     if not outputs["source_length"][0]:

@@ -6,6 +6,7 @@ A task lists the metrics that it has; whatever selects the best epoch, prints or
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -20,8 +21,24 @@ class Metric:
     higher_is_better: bool = True
 
     def score(self, value: float) -> float:
-        """The value, negated where lower is better, so that larger scores are always better."""
+        """Return the value, negated if lower is better: larger scores are always better."""
         return value if self.higher_is_better else -value
+
+
+@dataclass(frozen=True)
+class MetricsByName(Mapping[str, Metric]):
+    """The metrics that a function returns at each access, by name."""
+
+    metrics: Callable[[], Sequence[Metric]]
+
+    def __getitem__(self, name: str) -> Metric:
+        return {metric.name: metric for metric in self.metrics()}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([metric.name for metric in self.metrics()])
+
+    def __len__(self) -> int:
+        return len(self.metrics())
 
 
 LOSS = Metric("loss", "loss", higher_is_better=False)
@@ -33,13 +50,7 @@ EXACT_MATCH = Metric("exact_match", "exact match")
 PERPLEXITY = Metric("perplexity", "perplexity", higher_is_better=False)
 BLEU = Metric("bleu", "BLEU")
 
-METRICS = {
-    metric.name: metric
-    for metric in (LOSS, ACCURACY, MACRO_F1, SPAN_F1, LABEL_ACCURACY, EXACT_MATCH, PERPLEXITY, BLEU)
-}
-"""All metrics by name."""
-
 
 def perplexity(loss: float) -> float:
-    """Perplexity of a loss in nats per token; losses above 700 are clipped to avoid overflow."""
+    """Compute the perplexity of a loss in nats per token; losses above 700 are clipped to avoid overflow."""
     return math.exp(min(loss, 700.0))

@@ -206,6 +206,10 @@ def _train(
         _check_resume(run, manifest, dataset, config)
         if manifest.complete:
             return _summary(run, finished=True)
+    # Data that cannot be learned from is refused before the run directory is created.
+    batches = {
+        split: examples.batches(encoded, split, preprocessing, config) for split in ("train", "validation")
+    }
     model = new_model(task, config, preprocessing, token_counts)
     if not resumed:
         manifest = RunManifest(
@@ -224,8 +228,8 @@ def _train(
         model,
         config,
         metric=metric,
-        train=examples.batches(encoded, "train", preprocessing, config),
-        validation=examples.batches(encoded, "validation", preprocessing, config),
+        train=batches["train"],
+        validation=batches["validation"],
         preprocessing=preprocessing,
     )
     after_epoch = task.training.after_epoch(model, preprocessing, config)

@@ -23,7 +23,7 @@ def cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float 
     nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
     if label_smoothing:
         # log Z - y is the loss of class y: the losses of two classes differ as their logits do.
-        of_target = tf.gather(logits, targets, axis=-1, batch_dims=targets.shape.rank)
+        of_target = tf.gather(logits, targets, axis=-1, batch_dims=len(targets.shape))
         nats += label_smoothing * (of_target - tf.reduce_mean(logits, axis=-1))
     return nats
 

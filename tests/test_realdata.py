@@ -1,10 +1,12 @@
-"""The whole way on public datasets, where they lie beside the checkout: `pytest -m realdata`."""
+"""Training, export and evaluation on public datasets, if they are present: `pytest -m realdata`."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from app.datasets import prepare
 from app.evaluate import evaluate
 from app.export import export
 from app.prediction.loading import load_predictor
+from app.prediction.predictor import Predictor
 from app.train import train
 from data.prepared import Dataset
 from models.text.locate import locate
@@ -42,49 +45,57 @@ HARD = [
 
 
 def own(folder: Path, *settings: str) -> list[str]:
-    """Settings that keep everything below a folder."""
+    """Return settings with a data directory in a folder."""
     return [f"data.directory={folder / 'cache'}", *settings]
+
+
+def predicted(predictor: Predictor, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Return the outputs of the main signature."""
+    return predictor.run_texts("serving_default", texts)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for all files of the tests."""
     return tmp_path_factory.mktemp("realdata")
 
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
+    """Return a run on SST-2."""
     config = load_config(overrides=own(folder, *SMALL))
     return train("classification", str(DATA / "sst2"), config, run=folder / "sst2").path
 
 
-def test_run_and_export_agree_on_every_test_row_and_on_hard_texts(run: Path, folder: Path) -> None:
-    """The run's answers and the SavedModel's are the same to 1e-5."""
+def test_run_and_export_agree_on_all_test_texts_and_on_hard_texts(run: Path, folder: Path) -> None:
+    """The predictions of run and export differ by less than 1e-5."""
     rows = [json.loads(line)["text"] for line in (DATA / "sst2" / "test.jsonl").open()]
     texts = [text.encode() for text in [*rows, *HARD]] + [b"\xff\xfe not \xe4 text"]
     exported = export(run, output=folder / "export")
 
-    before, after = load_predictor(run)(texts), load_predictor(exported)(texts)
+    before, after = (predicted(load_predictor(path), texts) for path in (run, exported))
 
     assert np.abs(before["probabilities"] - after["probabilities"]).max() < 1e-5
     assert (before["label"] == after["label"]).all()
     assert before["probabilities"].std(axis=0).min() > 0.01
 
 
-def test_order_and_neighbours_in_a_batch_change_no_answer(run: Path) -> None:
-    """Every text alone, and all in one batch with the longest, shuffled, have the same answer."""
+def test_the_batch_changes_no_prediction(run: Path) -> None:
+    """Each text has the same prediction alone and in a shuffled batch with the longest text."""
     rows = [json.loads(line)["text"].encode() for line in (DATA / "sst2" / "test.jsonl").open()][:64]
     texts = [*rows, *(text.encode() for text in HARD)]
     order = np.random.default_rng(0).permutation(len(texts))
     predictor = load_predictor(run)
 
-    alone = np.concatenate([predictor([text])["probabilities"] for text in texts])
-    together = predictor([texts[i] for i in order], batch_size=len(texts))["probabilities"]
+    alone = np.concatenate([predicted(predictor, [text])["probabilities"] for text in texts])
+    whole = replace(predictor, batch_size=len(texts))
+    together = predicted(whole, [texts[i] for i in order])["probabilities"]
 
     assert np.abs(alone[order] - together).max() < 1e-5
 
 
-def test_one_small_epoch_on_sst2_is_better_than_chance(run: Path) -> None:
-    """The test split has 1,821 rows, and even the smallest network learns something from one epoch."""
+def test_a_small_network_on_sst2_is_better_than_chance(run: Path) -> None:
+    """The test split has 1,821 examples, and a small network learns something from a few epochs."""
     result = evaluate(run, split="test", with_baseline=False)
 
     assert result["examples"] == 1821
@@ -98,10 +109,10 @@ def test_one_small_epoch_on_sst2_is_better_than_chance(run: Path) -> None:
         ("imdb", {"train": 25000, "test": 25000}, 2, "seed=0"),
     ],
 )
-def test_every_row_of_a_folder_is_prepared(
+def test_all_examples_of_a_folder_are_prepared(
     name: str, sizes: dict[str, int], classes: int, setting: str, folder: Path
 ) -> None:
-    """CSV with CRLF and line breaks inside fields, and zipped JSON lines, lose no row."""
+    """CSV with CRLF and line breaks inside fields, and gzipped JSON lines, lose no example."""
     config = load_config(overrides=own(folder, setting))
 
     dataset: Dataset = prepare(str(DATA / name), "classification", config, None)
@@ -112,7 +123,7 @@ def test_every_row_of_a_folder_is_prepared(
 
 
 def test_a_catalogue_dataset_is_prepared_from_its_raw_file(folder: Path) -> None:
-    """`--manual-dir` hands the raw file over; its checksum is the catalogue's."""
+    """The raw file is read from `--manual-dir`; its checksum is that of the catalogue."""
     raw = folder / "raw"
     raw.mkdir()
     shutil.copy(DATA / "tinyshakespeare" / "input.txt", raw)
@@ -129,7 +140,7 @@ def test_a_catalogue_dataset_is_prepared_from_its_raw_file(folder: Path) -> None
 
 
 def test_a_raw_file_of_other_content_is_refused(folder: Path) -> None:
-    """A file with one byte changed does not have the catalogue's checksum."""
+    """A file with one changed byte does not have the checksum of the catalogue."""
     raw = folder / "changed"
     raw.mkdir()
     content = (DATA / "tinyshakespeare" / "input.txt").read_bytes()
@@ -146,8 +157,8 @@ def test_a_raw_file_of_other_content_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ud_en_ewt", "ud_el_gud"])
-def test_every_token_of_a_treebank_is_where_it_is_said_to_be(name: str) -> None:
-    """Places cut each token out of its raw text, one behind the other, and only blanks stand between."""
+def test_positions_of_the_tokens_of_a_treebank(name: str) -> None:
+    """Each token is the text between its positions, in order, with only white space in between."""
     lines = (DATA / name / "test.conllu").read_text(encoding="utf-8").splitlines()
     texts = [line.removeprefix("# text = ") for line in lines if line.startswith("# text = ")]
 

@@ -75,7 +75,7 @@ def _did_you_mean(path: str, config_class: type[TaskConfig]) -> str:
     paths = [*keys_of(config_class), *sections_of(config_class)]
     leaf = path.rsplit(".", 1)[-1]
     near = [other for other in paths if other.rsplit(".", 1)[-1] == leaf]
-    near += difflib.get_close_matches(path, paths, n=1, cutoff=0.6)
+    near += difflib.get_close_matches(path, paths, n=1, cutoff=0.8)
     near += [
         other
         for other in paths

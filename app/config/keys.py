@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +62,6 @@ def keys_of(config_class: type[TaskConfig]) -> Mapping[str, Key]:
     return _keys_of_class(config_class)
 
 
-@functools.cache
 def _keys_of_class(config_class: type[TaskConfig]) -> dict[str, Key]:
     defaults = config_class.model_validate({})
     found = {}

@@ -22,7 +22,7 @@ OutputArrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model beside its graph, from the manifest of a run or of an export."""
+    """What the manifest of a run or an export says about a model."""
 
     where: str
     """Path of the run or the export, for messages."""
@@ -33,12 +33,12 @@ class ModelInfo:
     """The DATA of its training, if known."""
     config: TaskConfig
     preprocessing: Preprocessing[Facts]
-    """Complete for a run; of an export the facts, labels and tags alone."""
+    """Complete for a run; of an export only the facts, labels and tags."""
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model that can be asked for predictions."""
+    """A loaded model."""
 
     info: ModelInfo
     signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]]

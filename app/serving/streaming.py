@@ -17,12 +17,12 @@ from typing import Any
 
 from starlette.types import Receive, Send
 
-from app.generate import LARGEST_SEED, Ending, Options, stream
 from app.serving.errors import Code, Refused
 from app.serving.json_body import parse
 from app.serving.options import Limits
 from app.serving.repository import Repository
 from app.serving.servable import Servable
+from app.tasks.generation.sampling import LARGEST_SEED, Ending, Options, stream
 from data.errors import did_you_mean
 
 MOST_STREAMS = 16

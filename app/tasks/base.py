@@ -1,11 +1,11 @@
 """What a task consists of: all that differs between one kind of problem and another.
 
-A task is a record of three parts. `Examples` turns the examples of a dataset into batches. `Training` builds the
-network and computes its losses and metrics. `Predictions` says what the SavedModel computes and what its outputs
-mean. Everything else is written once for all tasks.
+A task is a record of three parts. `Examples` turns the examples of a dataset into batches. `Training` builds
+the network and computes its losses and metrics. `Predictions` says what the SavedModel computes and what its
+outputs mean. Everything else is written once for all tasks.
 
-Modules of tasks import TensorFlow inside functions only, so that data can be found, checked and refused before
-TensorFlow is loaded.
+Modules of tasks import TensorFlow inside functions only, so that data can be found, checked and refused
+before TensorFlow is loaded.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Examples(ABC, Generic[C, F]):
     shapes: tuple[Shape, ...]
     """The shapes of files that the task trains on, as in `data.formats`."""
     tokens_to_learn_from = 15_000_000
-    """Number of tokens that training reads in all epochs together, if the number of epochs is not configured."""
+    """Number of tokens in all epochs together, if the number of epochs is not configured."""
     read_sequences: tuple[str, ...] = ("tokens",)
     """Names of the encoded sequences that the network reads."""
 
@@ -104,7 +104,7 @@ class Examples(ABC, Generic[C, F]):
         return
 
     def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the fields of an example that `datasets check` examines: `text`, and `label` if there is one."""
+        """Return the fields that `datasets check` examines: `text`, and `label` if there is one."""
         return {name: value for name, value in values.items() if name in ("text", "label")}
 
     @abstractmethod
@@ -129,7 +129,7 @@ class Examples(ABC, Generic[C, F]):
         """Return the batches of a split."""
 
     def token_counts(self, encoded: Encoded, preprocessing: Preprocessing[F], config: C) -> np.ndarray:
-        """Return how often each token of the vocabulary occurs in the training examples: int64 [vocabulary]."""
+        """Return the number of occurrences of each token in the training examples: int64 [vocabulary]."""
         counts: np.ndarray = encoded.counts["vocabulary"]
         return counts
 
@@ -241,6 +241,21 @@ class Predictions(ABC, Generic[C, F]):
         texts = [row.text().encode() for row in rows]
         return self.to_json(predictor.run_texts(self.signature, texts))
 
+    def score(
+        self, predictor: Predictor, texts: Sequence[str], targets: Sequence[str] | None
+    ) -> list[dict[str, float]]:
+        """Return the loss of texts, or of target texts, by name for each text.
+
+        Args:
+            predictor: of the task.
+            texts: at least one.
+            targets: a target for each text; None: the texts themselves are scored.
+
+        Raises:
+            UserError: the task does not score texts, or needs targets, or takes none.
+        """
+        raise UserError(f"a {predictor.info.task} model does not score texts")
+
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return inputs of a signature for given texts, to try out a model.
 
@@ -249,8 +264,8 @@ class Predictions(ABC, Generic[C, F]):
             texts: any bytes; at least one.
 
         Returns:
-            by name, one row for each text; shared inputs have their own shape. There may be more inputs than the
-            signature takes. Outputs of the signature that it follows are not among them.
+            by name, one row for each text; shared inputs have their own shape. There may be more inputs than
+            the signature takes. Outputs of the signature that it follows are not among them.
         """
         return {"text": np.array(texts, object)}
 
@@ -335,3 +350,9 @@ def graph_of(
         for name, array in arrays.items()
     }
     return tf.function(step, input_signature=[specs], autograph=False)
+
+
+def by_row(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return the outputs of a signature, one value per row each, as a dictionary for each row."""
+    columns = [values.tolist() for values in outputs.values()]
+    return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]

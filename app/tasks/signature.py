@@ -16,12 +16,14 @@ class Signature:
 
     function: tf.types.experimental.PolymorphicFunction
     batched: bool = False
-    """Whether the rows of several requests may share a call: every input has one value per row, and each output
-    row depends on its own input row alone."""
+    """Whether the rows of several requests may share a call: every input has one value per row, and each
+    output row depends on its own input row alone."""
     shared: tuple[str, ...] = ()
     """Inputs of rank 1 that apply to all rows of a call, such as stop strings."""
     limited: tuple[str, ...] = ()
     """Inputs that drive the cost of a call, such as output length or beam width; a server caps them."""
+    reads_sequences: bool = True
+    """Whether it runs the recurrent layers over sequences, rather than step by step from a state."""
     follows: str | None = None
     """The signature whose outputs this one takes as inputs of the same names: `resume` follows `begin`."""
 

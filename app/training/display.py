@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from app.metrics import METRICS
+from app.metrics import ACCURACY, LOSS, Metric
 from app.training.events import Epoch, Event, Message, Step
 
 TITLES = {
-    **{name: metric.title for name, metric in METRICS.items()},
-    **{f"validation_{name}": f"val {metric.title}" for name, metric in METRICS.items()},
+    **{metric.name: metric.title for metric in (LOSS, ACCURACY)},
     "gradient_norm": "gradient norm",
     "clipped_share": "clipped",
     "examples_per_second": "examples/s",
 }
-"""Title of each value that is shown."""
+"""Title of each value of the training that is shown."""
 
 
-def summary(record: Mapping[str, Any]) -> str:
-    """Return the values of a record with their titles: `loss 0.4123  accuracy 0.8101  …`."""
-    return "  ".join(f"{TITLES[k]} {_number(k, v)}" for k, v in record.items() if k in TITLES)
+def summary(record: Mapping[str, Any], metrics: Sequence[Metric] = ()) -> str:
+    """Return the values of a record with their titles: `loss 0.4123  accuracy 0.8101  val loss 0.3910  …`.
+
+    Args:
+        record: values by name.
+        metrics: validation metrics, which are shown too.
+    """
+    titles = TITLES | {f"validation_{metric.name}": f"val {metric.title}" for metric in metrics}
+    return "  ".join(f"{titles[k]} {_number(k, v)}" for k, v in record.items() if k in titles)
 
 
 def _number(name: str, value: float) -> str:
@@ -55,7 +60,7 @@ class TrainingDisplay:
             return
         self.close()
         if isinstance(event, Epoch):
-            self.console.print(f"epoch {event.number}/{event.epochs}  {summary(event.record)}")
+            self.console.print(f"epoch {event.number}/{event.epochs}  {summary(event.record, event.metrics)}")
         elif isinstance(event, Message):
             self.console.print(event.text)
 

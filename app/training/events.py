@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.metrics import Metric
+
 
 @dataclass(frozen=True)
 class Step:
@@ -36,6 +38,8 @@ class Epoch:
     """Line of metrics.jsonl: metrics of training, and of validation as `validation_NAME`."""
     best: bool
     """Whether it is the best epoch so far, so that its weights are kept."""
+    metrics: tuple[Metric, ...] = ()
+    """Validation metrics of the task on this data."""
 
 
 @dataclass(frozen=True)

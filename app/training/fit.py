@@ -55,6 +55,7 @@ class Fit:
         self.model = model
         self.config = config
         self.metric = metric
+        self.metrics = task.training.metrics(preprocessing)
         self.train = train
         self.state = TrainingState()
         first = train.epoch(config.seed, 0)
@@ -148,7 +149,7 @@ class Fit:
         state.finished = state.epoch >= training.epochs or state.selection.stops(
             training.early_stopping_patience
         )
-        return Epoch(state.epoch, training.epochs, record, record["best"])
+        return Epoch(state.epoch, training.epochs, record, record["best"], self.metrics)
 
     def _metrics(self) -> dict[str, float]:
         totals = self.state.totals

@@ -244,6 +244,13 @@ def translator(once: Once, pairs: Path) -> Path:
     return once("translator", make) / "translator"
 
 
+FACTS: dict[str, dict[str, object]] = {
+    "tagging": {"tag_scheme": "BIO"},
+    "generation": {"documents_end": True},
+}
+"""Facts of the preprocessing of untrained models, other than subwords."""
+
+
 @pytest.fixture(scope="session")
 def untrained(once: Once) -> Callable[..., Path]:
     """Return a function from a task and overrides to the SavedModel of a model with random weights."""
@@ -254,8 +261,6 @@ def untrained(once: Once) -> Callable[..., Path]:
     from app.artifacts.preprocessing import Preprocessing
     from app.tasks import get_task
     from models.text.tokens import SEQUENCE_TOKENS
-
-    facts = {"tagging": {"tag_scheme": "BIO"}, "generation": {"documents_end": True}}
 
     def export(path: Path, task_name: str, overrides: Sequence[str], *, labels: bool) -> None:
         sizes = [f"model.{name}=4" for name in ("units", "embedding_size")]
@@ -270,11 +275,10 @@ def untrained(once: Once) -> Callable[..., Path]:
         }
         if labels or task_name == "classification":
             vocabularies["labels"] = [b"negative", b"positive"]
-        pieces = [(piece, -1.0) for piece in [*(chr(c) for c in range(97, 123)), " g", " good"]]
+        pieces = [(piece, -1.0) for piece in (*(chr(c) for c in range(97, 123)), " g", " good")]
         subwords = dict.fromkeys(("vocabulary", "target_vocabulary"), pieces)
-        preprocessing = Preprocessing(
-            vocabularies, task.facts.model_validate({"subwords": subwords, **facts.get(task_name, {})})
-        )
+        facts = task.facts.model_validate({"subwords": subwords, **FACTS.get(task_name, {})})
+        preprocessing = Preprocessing(vocabularies, facts)
         keras.utils.set_random_seed(0)
         model = task.training.build_model(config, preprocessing, np.ones(len(words), np.int64))
         model.make_portable()

@@ -66,6 +66,8 @@ def test_an_export(model: textrnn.Model, tmp_path: Path) -> None:
         (lambda model: model.score(["a"]), "a classification model does not score texts"),
         (lambda model: model.generate("a"), "does not generate text"),
         (lambda model: model.generate("a", width=3), "unknown option 'width' of generate; expected one of "),
+        (lambda model: model.generate("a", beam=3, seed=1), "seed has no effect in beam search"),
+        (lambda model: model.generate("a", length_penalty=0.5), "length_penalty has an effect in beam"),
         (lambda _: textrnn.load("missing"), "missing is not a run directory: no such directory"),
         (lambda _: textrnn.train("sorting", "x.csv"), "unknown task 'sorting'; expected one of classif"),
         (lambda _: textrnn.train("tagging", "x", overrides={"model.cell": {}}), "model.cell"),

@@ -1,3 +1,5 @@
+"""`textrnn evaluate`: metrics of a run or an export, and of the baseline."""
+
 from __future__ import annotations
 
 import functools
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import Result
 from sklearn.metrics import (
     accuracy_score,
@@ -21,9 +24,12 @@ from sklearn.metrics import (
 )
 
 import app.evaluate
+from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
 from app.evaluate import evaluate
+from app.export import export
 from app.prediction.loading import load_predictor
+from app.prediction.predictor import Predictor
 from app.tasks import get_task
 from app.terminal.tables import show_evaluation
 from app.train import train
@@ -50,7 +56,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def evaluated(command: Command, *arguments: object) -> dict[str, Any]:
-    """Return what `evaluate --json` printed: one object, and nothing else."""
+    """Return the object that `evaluate --json` prints, and nothing else."""
     result = command("evaluate", *arguments, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.count("\n") == 1
@@ -59,65 +65,67 @@ def evaluated(command: Command, *arguments: object) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def figures(command: Command, run: Path) -> dict[str, Any]:
-    """Return the figures of the run on its test rows."""
+def metrics(command: Command, run: Path) -> dict[str, Any]:
+    """Return the metrics of the run on its test examples."""
     return evaluated(command, run)
 
 
-def test_the_object(figures: dict[str, Any]) -> None:
+def test_the_object(metrics: dict[str, Any]) -> None:
     """`--json` prints one object with the keys of the contract."""
-    assert figures["task"] == "classification"
-    assert figures["dataset"] == "reviews"
-    assert figures["split"] == "test"
-    assert figures["examples"] == 14
-    assert figures.keys() == {
+    assert metrics["task"] == "classification"
+    assert metrics["dataset"] == "reviews"
+    assert metrics["split"] == "test"
+    assert metrics["examples"] == 14
+    assert metrics.keys() == {
         *("task", "dataset", "split", "examples", "loss", "accuracy", "macro_f1", "per_class", "confusion"),
         "baseline",
     }
 
 
-def test_figures_are_those_of_the_predictions(
-    command: Command, run: Path, reviews: Path, figures: dict[str, Any]
+def test_metrics_are_those_of_the_predictions(
+    command: Command, run: Path, reviews: Path, metrics: dict[str, Any]
 ) -> None:
-    """All figures follow from what `predict` answers to the same texts."""
+    """All metrics are those of what `predict` prints for the same texts."""
     printed = command("predict", run, reviews / "test.jsonl").stdout.splitlines()
-    answers = [json.loads(line) for line in printed]
+    predictions = [json.loads(line) for line in printed]
     labels = ["negative", "positive"]
     truth = [row["label"] for row in rows_of(reviews / "test.jsonl")]
-    predicted = [answer["label"] for answer in answers]
-    probabilities = [[answer["probabilities"][label] for label in labels] for answer in answers]
+    predicted = [prediction["label"] for prediction in predictions]
+    probabilities = [[prediction["probabilities"][label] for label in labels] for prediction in predictions]
     expected = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
 
-    assert figures["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
-    assert figures["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
-    assert figures["loss"] == pytest.approx(log_loss(truth, probabilities, labels=labels), rel=1e-4)
-    assert figures["confusion"] == confusion_matrix(truth, predicted, labels=labels).tolist()
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+    assert metrics["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert metrics["loss"] == pytest.approx(log_loss(truth, probabilities, labels=labels), rel=1e-4)
+    assert metrics["confusion"] == confusion_matrix(truth, predicted, labels=labels).tolist()
     for i, label in enumerate(labels):
-        row = figures["per_class"][label]
+        row = metrics["per_class"][label]
         assert list(row) == ["precision", "recall", "f1", "support"]
         assert list(row.values()) == pytest.approx([values[i] for values in expected])
         assert row["support"] == truth.count(label)
 
 
-def figures_of(probabilities: np.ndarray, targets: list[int], labels: list[str]) -> dict[str, Any]:
-    """Evaluate answers to texts that are their own numbers, in batches of two."""
-    run: Any = SimpleNamespace(vocabularies=lambda: {"labels": [label.encode() for label in labels]})
+def metrics_of(probabilities: np.ndarray, targets: list[int], labels: list[str]) -> dict[str, Any]:
+    """Evaluate given predictions for texts that are their own numbers, in batches of two."""
+    preprocessing = Preprocessing({"labels": [label.encode() for label in labels]}, Facts())
+    info: Any = SimpleNamespace(preprocessing=preprocessing)
     dataset: Any = SimpleNamespace(name="numbers", names={"label": tuple(labels)})
 
-    def predictor(texts: np.ndarray) -> dict[str, np.ndarray]:
-        return {"probabilities": probabilities[[int(text) for text in texts]]}
+    def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.gather(probabilities, [int(number) for number in text.numpy()])}
 
     rows = [
         {"text": np.array([b"%d" % i for i in batch], object), "label": np.array([targets[i] for i in batch])}
         for batch in np.array_split(np.arange(len(targets)), -(-len(targets) // 2))
     ]
     task: Any = get_task("classification")
-    found: dict[str, Any] = task.evaluate(predictor, run, dataset, rows)
+    predictor = Predictor(info, {"serving_default": serving_default})
+    found: dict[str, Any] = task.predictions.evaluate(predictor, dataset, rows)
     return found
 
 
 def test_three_classes() -> None:
-    """Figures of six answers, counted by hand; a row of the confusion is a true class."""
+    """Metrics of six predictions, counted by hand; a row of the confusion matrix is a true class."""
     probabilities = np.array(
         [
             [0.7, 0.2, 0.1],  # a as a
@@ -130,7 +138,7 @@ def test_three_classes() -> None:
         np.float32,
     )
 
-    found = figures_of(probabilities, [0, 0, 0, 1, 2, 2], ["a", "b", "c"])
+    found = metrics_of(probabilities, [0, 0, 0, 1, 2, 2], ["a", "b", "c"])
 
     assert found["confusion"] == [[1, 2, 0], [0, 1, 0], [1, 0, 1]]
     assert found["accuracy"] == pytest.approx(3 / 6)
@@ -144,10 +152,10 @@ def test_three_classes() -> None:
 
 
 def test_a_class_that_never_occurs() -> None:
-    """A class without rows and answers counts 0, and a probability of 0 is no infinite loss."""
+    """A class without examples and predictions has scores of 0; a probability of 0 has a finite loss."""
     probabilities = np.array([[1, 0, 0], [1, 0, 0]], np.float32)
 
-    found = figures_of(probabilities, [0, 1], ["a", "b", "c"])
+    found = metrics_of(probabilities, [0, 1], ["a", "b", "c"])
 
     assert found["per_class"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
     assert math.isfinite(found["loss"])
@@ -156,7 +164,7 @@ def test_a_class_that_never_occurs() -> None:
 
 @pytest.mark.parametrize(("split", "size"), [("train", 40), ("validation", 12), ("test", 14), ("all", 66)])
 def test_splits(command: Command, run: Path, split: str, size: int) -> None:
-    """Each split is evaluated by its name, and all rows by `all`."""
+    """Each split is evaluated by its name, and all examples by `all`."""
     found = evaluated(command, run, "--split", split, "--no-baseline")
 
     assert (found["split"], found["examples"]) == (split, size)
@@ -165,7 +173,7 @@ def test_splits(command: Command, run: Path, split: str, size: int) -> None:
 
 
 def test_validation_is_what_training_saw(command: Command, run: Path) -> None:
-    """On the validation rows the figures are those that the best epoch was chosen by."""
+    """The metrics of the validation split are those of the best epoch of the training."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     best = [line for line in lines if line.get("best")][-1]
 
@@ -176,11 +184,11 @@ def test_validation_is_what_training_saw(command: Command, run: Path) -> None:
 
 
 def test_other_data(command: Command, run: Path, reviews: Path, tmp_path: Path, jsonl: Jsonl) -> None:
-    """`--data FILE --split all` evaluates on every row of a file, whichever labels it has."""
+    """`--data FILE --split all` evaluates on every row of a file, even if a label is missing."""
     rows = [row for row in rows_of(reviews / "test.jsonl") if row["label"] == "positive"]
     jsonl(tmp_path / "newer.jsonl", rows)
-    answers = command("predict", run, tmp_path / "newer.jsonl").stdout.splitlines()
-    right = [json.loads(line)["label"] for line in answers].count("positive")
+    predictions = command("predict", run, tmp_path / "newer.jsonl").stdout.splitlines()
+    right = [json.loads(line)["label"] for line in predictions].count("positive")
 
     found = evaluated(command, run, "--data", tmp_path / "newer.jsonl", "--split", "all")
 
@@ -193,7 +201,7 @@ def test_other_data(command: Command, run: Path, reviews: Path, tmp_path: Path, 
 
 
 def test_a_single_row(command: Command, run: Path, tmp_path: Path, jsonl: Jsonl) -> None:
-    """A file of one row is enough to evaluate on, whichever split its hash would give it."""
+    """A file of one row can be evaluated, whichever split its hash selects."""
     rows = [{"text": f"number {i}", "label": "positive"} for i in range(100)]
     for split in ("train", "validation", "test"):
         row = next(row for row in rows if split_of(row_hash({"text": row["text"]}), FILE_SHARES) == split)
@@ -202,10 +210,10 @@ def test_a_single_row(command: Command, run: Path, tmp_path: Path, jsonl: Jsonl)
         assert evaluated(command, run, *options)["examples"] == 1
 
 
-def test_every_row_has_its_own_target(
+def test_each_example_has_its_own_target(
     command: Command, run: Path, reviews: Path, tmp_path: Path, jsonl: Jsonl
 ) -> None:
-    """With every label turned round, right is wrong and wrong is right: rows and targets are paired."""
+    """With every label swapped, correct predictions are wrong and wrong ones correct."""
     turned = {"positive": "negative", "negative": "positive"}
     rows = rows_of(reviews / "test.jsonl")
     jsonl(tmp_path / "same.jsonl", rows)
@@ -227,7 +235,7 @@ def test_every_row_has_its_own_target(
 def turning(
     tmp_path_factory: pytest.TempPathFactory, configured: Configured, jsonl: Jsonl
 ) -> tuple[Path, Path]:
-    """Return data whose test rows say the opposite of its training rows, and a run on it."""
+    """Return data whose test labels are the opposite of its training labels, and a run on it."""
     folder = tmp_path_factory.mktemp("turning")
     names = [f"name{i}" for i in range(30)]
     rows = [{"text": f"{word} {name}", "label": word} for name in names for word in ("alpha", "beta")]
@@ -238,21 +246,21 @@ def turning(
     return folder / "data", folder / "run"
 
 
-def test_the_baseline_learns_from_training_rows(command: Command, turning: tuple[Path, Path]) -> None:
-    """The baseline learned from the rows that the run learned from, and from none else."""
+def test_the_baseline_learns_from_the_training_examples(command: Command, turning: tuple[Path, Path]) -> None:
+    """The baseline learns from the training examples of the run only."""
     _, run = turning
     manifest = json.loads((run / "manifest.json").read_text())
 
     found = evaluated(command, run)["baseline"]
 
     assert found["accuracy"] == found["macro_f1"] == 0
-    assert found["rows"] == manifest["rows"]["train"] == 60 - manifest["rows"]["validation"] < 60
+    assert found["rows"] == manifest["examples"]["train"] == 60 - manifest["examples"]["validation"] < 60
 
 
 def test_the_baseline_of_other_data(
     command: Command, turning: tuple[Path, Path], tmp_path: Path, jsonl: Jsonl
 ) -> None:
-    """On other data, too, the baseline is the one of the run's training rows."""
+    """On other data, too, the baseline is trained on the training examples of the run."""
     _, run = turning
     rows = [{"text": f"{word} {i}", "label": word} for i in range(10) for word in ("alpha", "beta")]
     jsonl(tmp_path / "data.jsonl", rows)
@@ -263,15 +271,15 @@ def test_the_baseline_of_other_data(
     assert found["baseline"]["rows"] < 60
 
 
-def test_the_baseline_is_the_same_again(command: Command, run: Path, figures: dict[str, Any]) -> None:
-    """Evaluated again, a run and its baseline have the same figures."""
-    assert evaluated(command, run) == figures
+def test_the_baseline_is_the_same_again(command: Command, run: Path, metrics: dict[str, Any]) -> None:
+    """Evaluated again, a run and its baseline have the same metrics."""
+    assert evaluated(command, run) == metrics
 
 
 def test_no_data_no_baseline(
     command: Command, turning: tuple[Path, Path], tmp_path: Path, jsonl: Jsonl
 ) -> None:
-    """Where the run's own data is gone its figures on other data stand; the baseline says why."""
+    """Without its training data a run is evaluated on other data; the baseline has an error entry."""
     _, run = turning
     shutil.copytree(run, tmp_path / "run")
     shutil.copytree(turning[0], tmp_path / "data")
@@ -288,7 +296,7 @@ def test_no_data_no_baseline(
 
 
 def test_changed_data(command: Command, configured: Configured, reviews: Path, tmp_path: Path) -> None:
-    """A run is not evaluated on data that was changed under its name."""
+    """A run is not evaluated on its data if that has changed since."""
     shutil.copytree(reviews, tmp_path / "data")
     train("classification", str(tmp_path / "data"), configured(*PLAIN), run=tmp_path / "run")
     with (tmp_path / "data/test.jsonl").open("a") as file:
@@ -305,7 +313,7 @@ def test_changed_data(command: Command, configured: Configured, reviews: Path, t
 def test_from_another_directory(
     configured: Configured, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Data that was named from where the training ran is found again from elsewhere."""
+    """Data that was given by a relative path is found from another working directory."""
     shutil.copytree(reviews, tmp_path / "here/data")
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -315,23 +323,23 @@ def test_from_another_directory(
     assert evaluate(tmp_path / "run")["examples"] == 14
 
 
-def test_tables(command: Command, run: Path, figures: dict[str, Any]) -> None:
-    """Without `--json` a person reads the same figures, beside the baseline's."""
+def test_tables(command: Command, run: Path, metrics: dict[str, Any]) -> None:
+    """Without `--json` the same metrics are printed as a table, next to those of the baseline."""
     result = command("evaluate", run)
 
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "classification · reviews · test · 14 rows" in result.stdout
+    assert "classification · reviews · test · 14 " in result.stdout
     for line in (
-        ["accuracy", f"{figures['accuracy']:.4f}", f"{figures['baseline']['accuracy']:.4f}"],
-        ["macro_f1", f"{figures['macro_f1']:.4f}", f"{figures['baseline']['macro_f1']:.4f}"],
-        ["loss", f"{figures['loss']:.4f}", "–"],
-        ["positive", *(f"{v:.4f}" for v in list(figures["per_class"]["positive"].values())[:3])],
+        ["accuracy", f"{metrics['accuracy']:.4f}", f"{metrics['baseline']['accuracy']:.4f}"],
+        ["macro_f1", f"{metrics['macro_f1']:.4f}", f"{metrics['baseline']['macro_f1']:.4f}"],
+        ["loss", f"{metrics['loss']:.4f}", "–"],
+        ["positive", *(f"{v:.4f}" for v in list(metrics["per_class"]["positive"].values())[:3])],
     ):
         assert any(words.split()[: len(line)] == line for words in result.stdout.splitlines()), line
 
 
 def test_tables_show_labels_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    """A label that looks like markup is printed as it stands; truth and answer are told apart."""
+    """A label that looks like markup is printed unchanged; true and predicted labels are distinguished."""
     row = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
     labels = ["[bold]x[/bold]", "[/]"]
     show_evaluation(
@@ -349,3 +357,55 @@ def test_tables_show_labels_as_they_are(capsys: pytest.CaptureFixture[str]) -> N
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1].split() == ["[bold]x[/bold]", "[/]", "5"]
     assert "[/]  " in printed
+
+
+# Exports
+
+
+def test_an_export_has_the_metrics_of_its_run(
+    command: Command, run: Path, exported: Path, reviews: Path
+) -> None:
+    """An export and its parent directory have the same metrics as the run on the same data."""
+    of_run, of_export, of_parent = (
+        evaluated(command, model, "--data", reviews, "--no-baseline")
+        for model in (run, exported, exported.parent)
+    )
+
+    assert of_run.keys() == of_export.keys()
+    assert of_export == of_parent
+    assert of_export["loss"] == pytest.approx(of_run["loss"], rel=1e-5)
+    assert {**of_export, "loss": 0} == {**of_run, "loss": 0}
+
+
+def test_an_export_of_other_data_asks_for_data(command: Command, exported: Path) -> None:
+    """An export does not record a path; the error names the option to give the data."""
+    result = command("evaluate", exported)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {exported} ")
+    assert "--data" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_baseline_of_an_export(command: Command, exported: Path, reviews: Path) -> None:
+    """An export without its training data has metrics; the baseline has an error entry that names --data."""
+    found = evaluated(command, exported, "--data", reviews)
+
+    assert found["examples"] == 14
+    assert found["baseline"].keys() == {"name", "error"}
+    assert "--data" in found["baseline"]["error"]
+
+
+def test_an_export_finds_its_sample(command: Command, configured: Configured, tmp_path: Path) -> None:
+    """An export of a model that was trained on a sample is evaluated on it, with the baseline of the run."""
+    options = (*PLAIN, "training.batch_size=500", "text.max_length=20")
+    train("classification", "sample:reviews", configured(*options), run=tmp_path / "run")
+    path = export(tmp_path / "run", output=tmp_path / "export")
+
+    of_run, of_export = (evaluated(command, model) for model in (tmp_path / "run", path))
+
+    assert of_export["dataset"] == of_run["dataset"] == "sample_reviews"
+    assert of_export["examples"] == of_run["examples"] > 100
+    assert of_export["accuracy"] == of_run["accuracy"]
+    assert of_export["baseline"] == of_run["baseline"]
+    assert of_export["baseline"]["accuracy"] > 0.5

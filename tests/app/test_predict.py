@@ -1,3 +1,5 @@
+"""`textrnn predict`: a prediction for each line of the input, from a run or an export."""
+
 from __future__ import annotations
 
 import functools
@@ -7,6 +9,7 @@ import random
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +39,13 @@ def loaded_once() -> Iterator[None]:
         yield
 
 
-def answers(result: Result) -> list[dict[str, Any]]:
-    """Return the answers that a command printed."""
+def predictions_of(result: Result) -> list[dict[str, Any]]:
+    """Return the predictions that a command printed."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def mixed_texts(reviews: Path, count: int) -> list[str]:
-    """Return texts from none to a few hundred words, in no order of their lengths."""
+    """Return texts of zero to a few hundred words, in random order."""
     words = [
         w
         for line in (reviews / "test.jsonl").read_text().splitlines()
@@ -59,6 +62,11 @@ def predictor(run: Path) -> Predictor:
     return load_predictor(run)
 
 
+def predicted(predictor: Predictor, texts: list[str]) -> dict[str, np.ndarray]:
+    """Return the outputs of the main signature."""
+    return predictor.run_texts("serving_default", [text.encode() for text in texts])
+
+
 @pytest.fixture(scope="module")
 def texts(reviews: Path) -> list[str]:
     """Return 70 texts of all lengths: more than one batch."""
@@ -67,51 +75,49 @@ def texts(reviews: Path) -> list[str]:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few lines be read, answered and written at once."""
+    """Let three lines be read, predicted and written at once."""
     monkeypatch.setattr(app.predict, "CHUNK", 3)
 
 
-def test_answers(command: Command, run: Path) -> None:
-    """An answer is the label, its probability, and the probabilities of all labels."""
-    (answer,) = answers(command("predict", run, stdin="The plot is charming.\n"))
+def test_predictions(command: Command, run: Path) -> None:
+    """A prediction has the label, its probability, and the probabilities of all labels."""
+    (prediction,) = predictions_of(command("predict", run, stdin="The plot is charming.\n"))
 
-    assert list(answer) == ["label", "score", "probabilities"]
-    assert list(answer["probabilities"]) == ["negative", "positive"]
-    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=2e-6)
-    assert answer["score"] == max(answer["probabilities"].values())
-    assert answer["probabilities"][answer["label"]] == answer["score"]
+    assert list(prediction) == ["label", "score", "probabilities"]
+    assert list(prediction["probabilities"]) == ["negative", "positive"]
+    assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=2e-6)
+    assert prediction["score"] == max(prediction["probabilities"].values())
+    assert prediction["probabilities"][prediction["label"]] == prediction["score"]
 
 
-def test_run_and_export_answer_alike(
+def test_run_and_export_predict_alike(
     command: Command, run: Path, exported: Path, texts: list[str], tmp_path: Path
 ) -> None:
-    """A run, its export, and the folder above it print the same answers."""
+    """A run, its export, and the parent directory of the export print the same predictions."""
     (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in texts))
 
     results = [command("predict", model, tmp_path / "in.txt") for model in (run, exported, exported.parent)]
 
     assert [result.exit_code for result in results] == [0, 0, 0]
     assert len({result.stdout for result in results}) == 1
-    assert len({answer["score"] for answer in answers(results[0])}) > 30
+    assert len({prediction["score"] for prediction in predictions_of(results[0])}) > 30
 
 
 def test_order_and_length_change_nothing(
     command: Command, run: Path, predictor: Predictor, texts: list[str], small_chunks: None
 ) -> None:
-    """Each text has the answer that it has alone, in its place: neither order nor padding matter."""
+    """Each text has the prediction that it has alone: neither order nor padding matter."""
     result = command("predict", run, stdin="".join(f"{text}\n" for text in texts))
 
-    found = [list(answer["probabilities"].values()) for answer in answers(result)]
-    alone = [predictor([text.encode()])["probabilities"][0] for text in texts]
+    found = [list(prediction["probabilities"].values()) for prediction in predictions_of(result)]
+    alone = [predicted(predictor, [text])["probabilities"][0] for text in texts]
     assert np.ptp(alone, axis=0).max() > 0.02
     np.testing.assert_allclose(found, alone, atol=2e-6)
 
 
 def test_batch_size_changes_nothing(predictor: Predictor, texts: list[str]) -> None:
-    """Nor does the number of texts that are answered at once."""
-    raw = [text.encode() for text in texts]
-
-    one, many = predictor(raw, batch_size=7), predictor(raw, batch_size=1000)
+    """The batch size changes no prediction."""
+    one, many = (predicted(replace(predictor, batch_size=size), texts) for size in (7, 1000))
 
     assert one.keys() == many.keys() == {"label", "score", "probabilities", "classes"}
     np.testing.assert_allclose(one["probabilities"], many["probabilities"], atol=1e-6)
@@ -120,16 +126,16 @@ def test_batch_size_changes_nothing(predictor: Predictor, texts: list[str]) -> N
 
 @pytest.mark.parametrize("content", ["\n", "\n\n\n", "good\n\n", "\ngood", " \n\t\n", "good\r\n\r\n"])
 def test_empty_lines_are_texts(command: Command, run: Path, content: str) -> None:
-    """A line without a text has an answer too: as many lines come out as go in."""
+    """An empty line has a prediction too: there are as many output lines as input lines."""
     result = command("predict", run, stdin=content)
 
     assert result.exit_code == 0
-    assert len(answers(result)) == len(content.splitlines())
-    assert all("label" in answer for answer in answers(result))
+    assert len(predictions_of(result)) == len(content.splitlines())
+    assert all("label" in prediction for prediction in predictions_of(result))
 
 
 def test_no_lines(command: Command, run: Path) -> None:
-    """No line goes in, none comes out."""
+    """An empty input has an empty output."""
     result = command("predict", run, stdin="")
 
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
@@ -138,7 +144,7 @@ def test_no_lines(command: Command, run: Path) -> None:
 def test_broken_lines_have_an_error_in_place(
     command: Command, run: Path, tmp_path: Path, small_chunks: None
 ) -> None:
-    """A row that can't be read gives an error with its line, the others their answers; the status is 1."""
+    """A row that cannot be read gives an error with its line number; the exit status is 1."""
     lines: list[bytes] = [
         GOOD.encode(),
         b'{"text": "cut off',
@@ -153,25 +159,25 @@ def test_broken_lines_have_an_error_in_place(
 
     result = command("predict", run, tmp_path / "in.jsonl")
 
-    found = answers(result)
+    found = predictions_of(result)
     assert result.exit_code == 1
-    assert result.stderr == "6 of the lines could not be read; each has an 'error' in its place\n"
-    assert [answer.get("line") for answer in found] == [None, 2, 3, 4, 5, 6, 7, None]
-    assert all(answer.keys() == {"error", "line"} for answer in found[1:-1])
-    assert found[0] == found[-1] == answers(command("predict", run, stdin=GOOD[10:-2]))[0]
-    for answer, reason in zip(
+    assert result.stderr == "6 of the lines could not be parsed; their output is an 'error'\n"
+    assert [prediction.get("line") for prediction in found] == [None, 2, 3, 4, 5, 6, 7, None]
+    assert all(prediction.keys() == {"error", "line"} for prediction in found[1:-1])
+    assert found[0] == found[-1] == predictions_of(command("predict", run, stdin=GOOD[10:-2]))[0]
+    for prediction, reason in zip(
         found[1:-1],
         ["not JSON", "no column 'text'", "'text' is null", "empty", "not UTF-8: byte 0xe9", "a list"],
         strict=True,
     ):
-        assert reason in answer["error"]
+        assert reason in prediction["error"]
 
 
 def test_broken_lines_of_text(command: Command, run: Path) -> None:
-    """So does a line of a plain text that is not UTF-8."""
+    """A line of a plain text that is not UTF-8 gives an error with its line number."""
     result = command("predict", run, stdin=b"good\ncaf\xe9\nbad\n")
 
-    first, second, third = answers(result)
+    first, second, third = predictions_of(result)
     assert result.exit_code == 1
     assert second["line"] == 2
     assert "0xe9" in second["error"]
@@ -179,14 +185,14 @@ def test_broken_lines_of_text(command: Command, run: Path) -> None:
 
 
 def test_broken_lines_of_a_table(command: Command, run: Path, tmp_path: Path) -> None:
-    """So does a row of a table with a cell too few; lines count from the header's."""
+    """A row of a table with a missing cell gives an error; the header is line 1."""
     (tmp_path / "in.csv").write_text('id,text\n1,good\n2\n3,"two\nlines"\n4\n')
 
     result = command("predict", run, tmp_path / "in.csv")
 
-    found = answers(result)
+    found = predictions_of(result)
     assert result.exit_code == 1
-    assert [answer.get("line") for answer in found] == [None, 3, None, 6]
+    assert [prediction.get("line") for prediction in found] == [None, 3, None, 6]
 
 
 @pytest.mark.parametrize("model", ["run", "exported"])
@@ -215,7 +221,7 @@ def test_formats(
     content: str,
     options: list[str],
 ) -> None:
-    """A text has one answer, however it is written, in a file or on stdin."""
+    """A text has the same prediction in every input format, from a file and from stdin."""
     path = request.getfixturevalue(model)
     expected = command("predict", path, stdin="The plot is charming.").stdout
     (tmp_path / name).write_text(content)
@@ -231,12 +237,14 @@ def test_formats(
 
 
 def test_zipped_input(command: Command, run: Path, tmp_path: Path) -> None:
-    """A `.gz` is read as what is in it."""
+    """A `.gz` file is read as the file that it holds."""
     (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(f"{GOOD}\n{GOOD}\n".encode()))
 
     result = command("predict", run, tmp_path / "in.jsonl.gz")
 
-    assert [answer["label"] for answer in answers(result)] == [answers(result)[0]["label"]] * 2
+    assert [prediction["label"] for prediction in predictions_of(result)] == [
+        predictions_of(result)[0]["label"]
+    ] * 2
 
 
 @pytest.fixture(scope="module")
@@ -255,41 +263,34 @@ def other_column(
     return folder / "run", export(folder / "run", output=folder / "export")
 
 
-@pytest.mark.parametrize(
-    "which",
-    [
-        0,
-        pytest.param(1),
-    ],
-    ids=["run", "export"],
-)
+@pytest.mark.parametrize("which", [0, 1], ids=["run", "export"])
 def test_the_column_of_training(
     command: Command, other_column: tuple[Path, Path], tmp_path: Path, which: int
 ) -> None:
-    """Without `--text-column` the text is in the column that it was in when the model was trained."""
+    """Without `--text-column` the text is read from the column that training read."""
     (tmp_path / "in.csv").write_text('review\n"good"\n')
 
     result = command("predict", other_column[which], tmp_path / "in.csv")
 
     assert result.exit_code == 0
-    assert "label" in answers(result)[0]
+    assert "label" in predictions_of(result)[0]
 
 
 def test_output(command: Command, run: Path, texts: list[str], tmp_path: Path) -> None:
-    """`--output` holds what else is printed, and takes the place of an older file."""
+    """`--output` writes what would be printed, and replaces an older file."""
     (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in texts))
-    (tmp_path / "answers.jsonl").write_text("older\n")
+    (tmp_path / "predictions.jsonl").write_text("older\n")
 
     printed = command("predict", run, tmp_path / "in.txt")
-    written = command("predict", run, tmp_path / "in.txt", "--output", tmp_path / "answers.jsonl")
+    written = command("predict", run, tmp_path / "in.txt", "--output", tmp_path / "predictions.jsonl")
 
     assert (written.exit_code, written.stdout, written.stderr) == (0, "", "")
-    assert (tmp_path / "answers.jsonl").read_text() == printed.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "in.txt"]
+    assert (tmp_path / "predictions.jsonl").read_text() == printed.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "predictions.jsonl"]
 
 
 def test_output_with_broken_lines(command: Command, run: Path, tmp_path: Path) -> None:
-    """Broken rows do not keep the output from being whole."""
+    """The output is written even if some rows cannot be read."""
     result = command("predict", run, "--output", tmp_path / "out.jsonl", stdin=b"good\n\xff\n")
 
     assert result.exit_code == 1
@@ -300,7 +301,7 @@ def test_output_with_broken_lines(command: Command, run: Path, tmp_path: Path) -
 def test_output_is_whole_or_absent(
     command: Command, run: Path, tmp_path: Path, snapshot: Snapshot, small_chunks: None, older: str | None
 ) -> None:
-    """Where the input ends in an error, no output is left, and an older one stays."""
+    """If the input ends in an error, no output is written, and an older one is kept."""
     whole = gzip.compress(
         "".join(f"text number {i} {random.Random(i).random()}\n" for i in range(2000)).encode()
     )
@@ -317,8 +318,8 @@ def test_output_is_whole_or_absent(
     assert snapshot(tmp_path) == before
 
 
-def test_the_highest_version_answers(command: Command, exported: Path, tmp_path: Path) -> None:
-    """Of a folder of exports the highest number is taken, not the last name."""
+def test_the_highest_version_is_loaded(command: Command, exported: Path, tmp_path: Path) -> None:
+    """Of a directory of exports the highest version is loaded, not the last name."""
     for version in ("2", "10", "not_a_version"):
         shutil.copytree(exported, tmp_path / version)
     for version in ("2", "not_a_version"):
@@ -329,14 +330,15 @@ def test_the_highest_version_answers(command: Command, exported: Path, tmp_path:
 
 
 def test_a_savedmodel_of_others(command: Command, exported: Path, tmp_path: Path) -> None:
-    """A SavedModel without this program's manifest is refused by its name."""
+    """A SavedModel without a manifest of this program is refused by its path."""
     shutil.copytree(exported, tmp_path / "model")
     (tmp_path / "model/assets.extra/manifest.json").unlink()
 
     result = command("predict", tmp_path / "model", stdin="good")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {tmp_path / 'model'} is not an export")
+    assert result.stderr.startswith(f"Error: {tmp_path / 'model'} is not an export: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_output_is_a_link(command: Command, run: Path, tmp_path: Path) -> None:

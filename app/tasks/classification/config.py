@@ -14,10 +14,9 @@ from app.config.sections import (
     TrainingConfig,
     TruncatedText,
 )
-from app.metrics import ACCURACY, LOSS, MACRO_F1
+from app.metrics import MetricsByName
+from app.tasks.classification.scores import metrics
 from models.settings import ClassifierSettings, OneOf
-
-METRICS = {metric.name: metric for metric in (ACCURACY, MACRO_F1, LOSS)}
 
 
 class ClassificationDataConfig(TextColumn):
@@ -33,7 +32,7 @@ class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig
 class ClassificationTrainingConfig(TrainingConfig):
     """How the classifier is trained."""
 
-    early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
+    early_stopping_metric: Annotated[str, OneOf(MetricsByName(metrics))] = Key(
         "accuracy", description="validation metric that selects the best epoch, whose weights are kept"
     )
     class_weights: Literal["none", "balanced"] = Key(

@@ -30,7 +30,7 @@ SCORES: dict[Metric, Score] = {ACCURACY: _accuracy, MACRO_F1: _macro_f1}
 
 def metrics() -> tuple[Metric, ...]:
     """Return the metrics that may select the best epoch."""
-    return (LOSS, *SCORES)
+    return (*SCORES, LOSS)
 
 
 def scores(predicted: np.ndarray, targets: np.ndarray, classes: int) -> dict[str, float]:

@@ -19,8 +19,8 @@ def signatures(
 ) -> dict[str, Signature]:
     """Return `serving_default` and `explain`.
 
-    `serving_default`: `text` string [B] → `label` string [B], `score` float [B], `probabilities` float [B, C],
-    `classes` string [B, C].
+    `serving_default`: `text` string [B] → `label` string [B], `score` float [B], `probabilities` float
+    [B, C], `classes` string [B, C].
 
     `explain`: `text` string [B] → `tokens` string [B, T], `start`, `end` int32 [B, T] in characters,
     `importance` float [B, T], `length` int32 [B], `label` string [B].

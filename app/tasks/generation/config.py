@@ -7,10 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field as Key
 
 from app.config.sections import ModelConfig, TaskConfig, TextColumn, TokenizedText, TrainingConfig
-from app.metrics import ACCURACY, LOSS, PERPLEXITY
+from app.tasks.generation.scores import METRICS
 from models.settings import LanguageModelSettings, OneOf, Positive
-
-METRICS = {metric.name: metric for metric in (ACCURACY, PERPLEXITY, LOSS)}
 
 
 class GenerationDataConfig(TextColumn):
@@ -28,7 +26,7 @@ class GenerationModelConfig(LanguageModelSettings, ModelConfig):
 class GenerationTrainingConfig(TrainingConfig):
     """How the language model is trained."""
 
-    early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
+    early_stopping_metric: Annotated[str, OneOf({metric.name: metric for metric in METRICS})] = Key(
         "loss", description="validation metric that selects the best epoch, whose weights are kept"
     )
     batch_size: Positive = Key(64, description="number of token streams in a batch")

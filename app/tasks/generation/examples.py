@@ -51,7 +51,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
     def plan(
         self, dataset: Dataset, config: GenerationConfig, training: Callable[[], Iterator[ExampleBatch]]
     ) -> Plan:
-        """Return one sequence, `tokens`, with an end token after each document; columns `continues`, `label`."""
+        """Return the sequence `tokens`, with an end token after each document, and two columns."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
         from models.text.tokens import END, SEQUENCE_TOKENS
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import perplexity
-from app.tasks.base import ExampleBatch, OutputArrays, Predictions
+from app.tasks.base import ExampleBatch, OutputArrays, Predictions, by_row
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import bits_per_character, scores
 from app.tasks.labels import label_ids
+from data.errors import UserError
 from data.formats import CONTINUES
 from data.prepared import Dataset
 
@@ -46,6 +47,14 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
         module.generation = GenerationSignatures(model, preprocessing, config)
         found: dict[str, Signature] = module.generation.all()
         return found
+
+    def score(
+        self, predictor: Predictor, texts: Sequence[str], targets: Sequence[str] | None
+    ) -> list[dict[str, float]]:
+        """Return for each text the mean `loss` in nats per token, and the number of `tokens`."""
+        if targets is not None:
+            raise UserError("a generation model scores texts without targets")
+        return by_row(predictor.run_texts(self.signature, [text.encode() for text in texts]))
 
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return the texts as prompts, continued greedily, or as texts whose loss is computed.

@@ -6,7 +6,7 @@ import math
 
 from app.metrics import ACCURACY, LOSS, PERPLEXITY, Metric, perplexity
 
-METRICS: tuple[Metric, ...] = (LOSS, PERPLEXITY, ACCURACY)
+METRICS: tuple[Metric, ...] = (ACCURACY, PERPLEXITY, LOSS)
 """The metrics that may select the best epoch."""
 
 

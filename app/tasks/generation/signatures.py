@@ -26,7 +26,7 @@ NO_END = -1
 
 
 class GenerationSignatures(tf.Module):
-    """The signatures of a language model, and the tables that they read."""
+    """The signatures of a language model, and their lookup tables."""
 
     def __init__(
         self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
@@ -39,7 +39,7 @@ class GenerationSignatures(tf.Module):
             config: of the run.
         """
         super().__init__(name="generation")
-        # A SavedModel shall hold the model's variables, not the Keras model itself.
+        # A SavedModel holds the variables of the model, not the Keras model itself.
         self._model: Callable[[], keras.Model] = lambda: model
         self._kind = config.text.tokens
         self._options = tokenizer_options(config, preprocessing.facts) | {"lines": True}
@@ -62,9 +62,9 @@ class GenerationSignatures(tf.Module):
     def all(self) -> dict[str, Signature]:
         """Return all signatures by name.
 
-        `serving_default` samples texts; `generate` has all sampling options; `beam` searches; `score` computes the
-        loss of texts; `score_pieces` computes the loss of documents piece by piece; `begin` and `resume` sample
-        piece by piece, with the state in the hands of the caller.
+        `serving_default` samples texts; `generate` has all sampling options; `beam` searches.
+        `score` computes the loss of texts; `score_pieces` that of documents piece by piece.
+        `begin` and `resume` sample texts piece by piece. The caller keeps the state between two pieces.
         """
         prompt = _rows("prompt", tf.string)
         length, seed = _rows("length", tf.int32), _rows("seed", tf.int32)
@@ -111,6 +111,7 @@ class GenerationSignatures(tf.Module):
                 self._resume,
                 *(prompt, ids, logits, length, *drawing, penalty, seed, *label, *cells),
                 limited=long,
+                reads_sequences=False,
                 follows="begin",
             ),
         }
@@ -119,9 +120,9 @@ class GenerationSignatures(tf.Module):
         return self._generate(a | {"repetition_penalty": 1.0, "stop": tf.zeros([0], tf.string)})
 
     def _generate(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        state, logits, labels = self._read(a["prompt"], a.get("label"))
+        state, logits, labels = self._read_prompt(a["prompt"], a.get("label"))
         ids, lengths, log_probability, _, _ = self._sample(a, state, logits, labels, None)
-        text = self._write(ids, lengths, a["prompt"])
+        text = self._text(ids, lengths, a["prompt"])
         return {"text": truncate_at(text, a["stop"]), "log_probability": log_probability}
 
     def _sample(
@@ -143,7 +144,7 @@ class GenerationSignatures(tf.Module):
         )
 
     def _beam(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        state, logits, labels = self._read(a["prompt"], a.get("label"))
+        state, logits, labels = self._read_prompt(a["prompt"], a.get("label"))
         width = tf.maximum(a["width"], 1)
         labels = None if labels is None else tf.repeat(labels, width)
         ids, lengths, scores = beam_search(
@@ -156,7 +157,7 @@ class GenerationSignatures(tf.Module):
             length_penalty=a["length_penalty"],
             forbidden=self._forbidden,
         )
-        text = self._write(ids[:, 0], lengths[:, 0], a["prompt"])
+        text = self._text(ids[:, 0], lengths[:, 0], a["prompt"])
         return {"text": truncate_at(text, a["stop"]), "score": scores[:, 0]}
 
     def _score(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -166,7 +167,7 @@ class GenerationSignatures(tf.Module):
         return {"loss": nats / tf.maximum(tf.cast(tokens, tf.float32), 1.0), "tokens": tokens}
 
     def _score_pieces(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Compute the loss of consecutive pieces of documents, the hidden state carried from call to call."""
+        """Compute the loss of a piece of each document, from the state after the piece before."""
         model = self._model()
         ends = tf.cast(a["ends"], tf.int64)
         pieces = tokenize(a["text"], **self._options)
@@ -194,7 +195,7 @@ class GenerationSignatures(tf.Module):
         return tf.nest.pack_sequence_as(structure, [a[f"state_{i}"] for i in numbers])
 
     def _begin(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        state, logits, _ = self._read(a["prompt"], a.get("label"))
+        state, logits, _ = self._read_prompt(a["prompt"], a.get("label"))
         return {"logits": logits, **_numbered(state)}
 
     def _resume(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -206,7 +207,7 @@ class GenerationSignatures(tf.Module):
         ended = lengths < tf.maximum(a["length"], 0)
         return {
             "ids": whole,
-            "text": self._write(whole, tf.shape(a["ids"])[1] + lengths, a["prompt"]),
+            "text": self._text(whole, tf.shape(a["ids"])[1] + lengths, a["prompt"]),
             "ended": ended,
             "log_probability": log_probability,
             "logits": logits,
@@ -216,8 +217,8 @@ class GenerationSignatures(tf.Module):
     def _label_ids(self, label: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.label_table.lookup(label), tf.int32)
 
-    def _read(self, prompt: tf.Tensor, label: tf.Tensor | None) -> tuple[Any, tf.Tensor, Any]:
-        """State and logits behind each prompt; the ids of the labels."""
+    def _read_prompt(self, prompt: tf.Tensor, label: tf.Tensor | None) -> tuple[Any, tf.Tensor, Any]:
+        """Return the state and the logits after each prompt, and the ids of the labels."""
         pieces = tokenize(prompt, **self._options)
         dense = tf.pad(
             self.preprocessor.ids(pieces).to_tensor(PADDING_ID), [[0, 0], [1, 0]], constant_values=END_ID
@@ -230,10 +231,10 @@ class GenerationSignatures(tf.Module):
         logits, state = self._model().read(dense, lengths, labels=labels)
         return state, logits, labels
 
-    def _write(self, ids: tf.Tensor, lengths: tf.Tensor, prompt: tf.Tensor) -> tf.Tensor:
-        """The text of token ids, as it goes on behind a prompt: int32 [B, T] → string [B].
+    def _text(self, ids: tf.Tensor, lengths: tf.Tensor, prompt: tf.Tensor) -> tf.Tensor:
+        """Return token ids as text that continues a prompt: int32 [B, T] → string [B].
 
-        Words bring the space before them along: not at a text's start, nor behind a prompt's own space.
+        A space comes before each word, except at the start of a text and after a space of the prompt.
         """
         tokens = tf.gather(tf.constant(self._tokens, tf.string), ids)
         pieces = tf.RaggedTensor.from_tensor(tokens, lengths=tf.cast(lengths, tf.int64))
@@ -250,7 +251,7 @@ def _numbered(state: Any) -> dict[str, tf.Tensor]:
 
 
 def _named(function: Any, specs: tuple[tf.TensorSpec, ...]) -> Any:
-    """A function of positional arguments from one of a dictionary by the names of their specs."""
+    """Return a function of positional arguments; the given one takes them by the names of their specs."""
 
     def positional(*values: tf.Tensor) -> Any:
         return function({spec.name: value for spec, value in zip(specs, values, strict=True)})

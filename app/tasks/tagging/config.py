@@ -14,10 +14,10 @@ from app.config.sections import (
     TextConfig,
     TrainingConfig,
 )
-from app.metrics import ACCURACY, EXACT_MATCH, LABEL_ACCURACY, LOSS, SPAN_F1
+from app.tasks.tagging.scores import metrics
 from models.settings import OneOf, TaggerSettings
 
-METRICS = {metric.name: metric for metric in (ACCURACY, SPAN_F1, LABEL_ACCURACY, EXACT_MATCH, LOSS)}
+METRICS = {metric.name: metric for metric in metrics(has_spans=True, has_labels=True)}
 
 
 class TaggingDataConfig(TextColumn):

@@ -130,11 +130,18 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     def preprocessing(
         self, encoded: Encoded, dataset: Dataset, config: TaggingConfig
     ) -> Preprocessing[TaggingFacts]:
-        """Return words and characters of the training examples, the tags and the labels."""
+        """Return words and characters of the training examples, the tags and the labels.
+
+        Raises:
+            UserError: the examples of a split have no tokens.
+        """
         import tensorflow as tf
 
         from models.text.words import lookup_key
 
+        for split, rows in encoded.splits.items():
+            if not rows.sequences["forms"].counts.sum():
+                raise UserError(NO_TOKENS.format(split=split))
         forms, counts = encoded.vocabularies["forms"], encoded.counts["forms"]
         words: Counter[bytes] = Counter()
         characters: Counter[bytes] = Counter()
@@ -164,9 +171,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         forms, tags = rows.sequences["forms"], rows.sequences["tags"]
         labels = rows.columns.get("label")
         spelled = encoded.vocabularies["forms"]
-        reader = word_reader(preprocessing, config)
+        encoder = word_encoder(preprocessing, config)
         parts = [
-            [array.numpy() for array in reader.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
+            [array.numpy() for array in encoder.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
             for i in range(0, len(spelled), DESCRIBED_AT_ONCE)
         ]
         width = max(characters.shape[1] for _, characters, _ in parts)
@@ -174,8 +181,6 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         character_lengths = np.concatenate([lengths for _, _, lengths in parts])
         characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
         kept = np.flatnonzero(forms.counts)  # an example without tokens has no loss
-        if not len(kept):
-            raise UserError(NO_TOKENS.format(split=split))
 
         def make(indices: np.ndarray) -> Batch:
             ids, lengths = forms.batch(kept[indices])
@@ -203,7 +208,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         import tensorflow as tf
 
         forms = tf.constant(encoded.vocabularies["forms"], tf.string)
-        words = word_reader(preprocessing, config).describe(forms)[0].numpy()
+        words = word_encoder(preprocessing, config).describe(forms)[0].numpy()
         counts = np.bincount(words, encoded.counts["forms"], len(preprocessing.vocabulary))
         return counts.astype(np.int64)
 
@@ -228,7 +233,7 @@ def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
         yield [names[i] for i in row]
 
 
-def word_reader(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> WordEncoder:
+def word_encoder(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> WordEncoder:
     """Return what looks up the ids of words and of their characters."""
     from models.text.words import WordEncoder
 

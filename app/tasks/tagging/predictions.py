@@ -104,7 +104,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
     ) -> dict[str, Any]:
-        """Return metrics on the given tokens, and under `raw_text` those on the raw texts, if there are any."""
+        """Return metrics on the given tokens, and under `raw_text` those on raw texts, if there are any."""
         facts, labels = predictor.info.preprocessing.facts, predictor.info.preprocessing.labels
         assert isinstance(facts, TaggingFacts)
         given, raw = TagScore(has_spans=facts.has_spans), RawScore(has_spans=facts.has_spans)

@@ -13,7 +13,7 @@ def metrics(*, has_spans: bool, has_labels: bool) -> tuple[Metric, ...]:
     """Return the metrics that may select the best epoch."""
     of_spans = (SPAN_F1,) if has_spans else ()
     of_labels = (LABEL_ACCURACY, EXACT_MATCH) if has_labels else ()
-    return (LOSS, ACCURACY, *of_spans, *of_labels)
+    return (ACCURACY, *of_spans, *of_labels, LOSS)
 
 
 class TagScore:
@@ -73,8 +73,8 @@ def _span_metrics(scores: SpanScores) -> dict[str, Any]:
 class RawScore:
     """Sums of what is correct on raw text: both the position and the tag of a token must be correct.
 
-    The position of a gold token is its first occurrence in the text after the previous token. A token that is not
-    written as it is in the text, such as a part of a contraction, has no position and counts as missed.
+    The position of a gold token is its first occurrence in the text after the previous token. A token that is
+    not written as it is in the text, such as a part of a contraction, has no position and counts as missed.
     """
 
     def __init__(self, *, has_spans: bool) -> None:

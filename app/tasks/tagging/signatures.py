@@ -8,7 +8,7 @@ import tensorflow as tf
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.signature import Signature, signature
 from app.tasks.tagging.config import TaggingConfig
-from app.tasks.tagging.examples import word_reader
+from app.tasks.tagging.examples import word_encoder
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.training import run_tagger
 from models.text.locate import locate
@@ -21,16 +21,17 @@ def signatures(
 ) -> dict[str, Signature]:
     """Return `serving_default`, `tokens` and `score`.
 
-    `serving_default`: `text` string [B] → `tokens`, `tags` string [B, T], `start`, `end` int32 [B, T] in characters,
-    `length` int32 [B]; with labels `label` string [B] and `score` float [B].
+    `serving_default`: `text` string [B] → `tokens`, `tags` string [B, T], `start`, `end` int32 [B, T] in
+    characters, `length` int32 [B]; with labels `label` string [B] and `score` float [B].
 
-    `tokens`: `tokens` string [B, T], empty strings after the end of a row → `tags` string [B, T], `length` int32
-    [B]; with labels as above.
+    `tokens`: `tokens` string [B, T], empty strings after the end of a row → `tags` string [B, T], `length`
+    int32 [B]; with labels as above.
 
-    `score`: `tokens`, `tags` string [B, T] → `loss` float [B], the sum over the tokens of a row in nats; `scored`
-    int32 [B], the number of these tokens. Both are 0 for a row with a tag that the model does not know.
+    `score`: `tokens`, `tags` string [B, T] → `loss` float [B], the sum over the tokens of a row in nats;
+    `scored` int32 [B], the number of these tokens. Both are 0 for a row with a tag that the model does not
+    know.
     """
-    reader = module.reader = word_reader(preprocessing, config)
+    encoder = module.encoder = word_encoder(preprocessing, config)
     tags = list(preprocessing.vocabularies["tags"])
     tag_names = tf.constant(tags)
     label_names = tf.constant(list(preprocessing.labels)) if preprocessing.labels else None
@@ -40,7 +41,7 @@ def signatures(
     )
 
     def tagged(tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
-        arrays = reader(tokens)
+        arrays = encoder(tokens)
         outputs = run_tagger(model, arrays, training=False)
         ids = model.decode(outputs, arrays["lengths"])
         length = tf.cast(tokens.row_lengths(), tf.int32)
@@ -70,7 +71,7 @@ def signatures(
     def score(tokens: tf.Tensor, tags: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = _ragged(tokens)
         length = tf.cast(rows.row_lengths(), tf.int32)
-        arrays = reader(rows)
+        arrays = encoder(rows)
         outputs = run_tagger(model, arrays, training=False)
         width = tf.shape(arrays["token_ids"])[1]
         tags = tf.pad(tags, [[0, 0], [0, tf.maximum(width - tf.shape(tags)[1], 0)]])[:, :width]

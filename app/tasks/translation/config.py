@@ -15,10 +15,8 @@ from app.config.sections import (
     TrainingConfig,
     TruncatedText,
 )
-from app.metrics import ACCURACY, BLEU, LOSS, PERPLEXITY
+from app.tasks.translation.scores import METRICS
 from models.settings import OneOf, Positive, Seq2SeqSettings
-
-METRICS = {metric.name: metric for metric in (ACCURACY, PERPLEXITY, BLEU, LOSS)}
 
 
 class TranslationDataConfig(DataConfig):
@@ -53,7 +51,7 @@ class TranslationModelConfig(Seq2SeqSettings, ModelConfig):
 class TranslationTrainingConfig(TrainingConfig):
     """How the network is trained."""
 
-    early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
+    early_stopping_metric: Annotated[str, OneOf({metric.name: metric for metric in METRICS})] = Key(
         "bleu", description="validation metric that selects the best epoch, whose weights are kept"
     )
 

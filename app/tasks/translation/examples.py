@@ -86,7 +86,7 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
     def batches(
         self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: TranslationConfig
     ) -> Batches:
-        """Return pairs of similar length; truncated pairs are left out, since their targets would be wrong."""
+        """Return pairs of similar length; pairs with a truncated side are left out, as the sides differ."""
         from models.text.tokens import END_ID
 
         rows = encoded.splits[split]

@@ -9,9 +9,10 @@ import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.metrics import perplexity
-from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions
+from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions, by_row
 from app.tasks.translation.config import DecodingConfig, TranslationConfig
 from app.tasks.translation.scores import corpus_scores
+from data.errors import UserError
 from data.formats import Field, Row
 from data.prepared import Dataset
 
@@ -53,6 +54,16 @@ class TranslationPredictions(Predictions[TranslationConfig, Facts]):
         from app.tasks.translation.signatures import signatures
 
         return signatures(module, model, preprocessing, config)
+
+    def score(
+        self, predictor: Predictor, texts: Sequence[str], targets: Sequence[str] | None
+    ) -> list[dict[str, float]]:
+        """Return for each pair the `loss` in nats, summed over its `tokens`, and how many are `correct`."""
+        if targets is None:
+            raise UserError("a translation model scores pairs: give a target for each text")
+        inputs = {"text": [t.encode() for t in texts], "target": [t.encode() for t in targets]}
+        lengths = np.array([len(a) + len(b) for a, b in zip(*inputs.values(), strict=True)])
+        return by_row(predictor.run("score", inputs, lengths))
 
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return the texts, themselves as targets too, and the options of a search with two beams."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.metrics import ACCURACY, BLEU, LOSS, PERPLEXITY, Metric
 
-METRICS: tuple[Metric, ...] = (LOSS, PERPLEXITY, ACCURACY, BLEU)
+METRICS: tuple[Metric, ...] = (ACCURACY, PERPLEXITY, BLEU, LOSS)
 """The metrics that may select the best epoch."""
 
 

@@ -22,11 +22,11 @@ def signatures(
     `search`: the same with the options of beam search, scalars that apply to all rows: `width` int32,
     `length_penalty` and `coverage_penalty` float.
 
-    `score`: `text`, `target` string [B] → `loss` float [B], the sum over the target tokens and the end token in nats;
-    `tokens` int32 [B], their number; `correct` int32 [B], how many have the highest probability.
+    `score`: `text`, `target` string [B] → `loss` float [B] in nats, the sum over the target tokens and the
+    end token; `tokens` int32 [B], their number; `correct` int32 [B], how many have the highest probability.
 
-    `attention`: `text` string [B] → `source` string [B, S], `source_length` int32 [B], `target` string [B, T],
-    `target_length` int32 [B], `attention` float [B, T, S], `text` string [B].
+    `attention`: `text` string [B] → `source` string [B, S], `source_length` int32 [B], `target` string
+    [B, T], `target_length` int32 [B], `attention` float [B, T, S], `text` string [B].
     """
     translator = module.translator = Translator(model, preprocessing, config)
     decoding = config.decoding

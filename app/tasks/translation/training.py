@@ -76,7 +76,7 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
         preprocessing: Preprocessing[Facts],
         config: TranslationConfig,
     ) -> Callable[[], dict[str, float]]:
-        """Return a function that computes the metrics of a split; BLEU of greedy translations of a part of it."""
+        """Return a function that computes the metrics of a split, BLEU from greedy translations."""
         import tensorflow as tf
 
         from app.tasks.translation.translator import Translator
@@ -90,8 +90,8 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
                 "nats": tf.reduce_sum(nats),
                 "correct": tf.reduce_sum(correct),
                 "tokens": tf.reduce_sum(tokens),
-                "predicted": translator.write(ids[:, 0], lengths[:, 0]),
-                "references": translator.write(batch["following"], batch["lengths"] - 1),
+                "predicted": translator.decode(ids[:, 0], lengths[:, 0]),
+                "references": translator.decode(batch["following"], batch["lengths"] - 1),
             }
 
         def of_split(_: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A translator as it is served: strings in, a search in the graph, strings out."""
+"""A translator in a graph: tokenization, beam search and detokenization."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHORTEST_LIMIT = 10
 
 
 class Translator(tf.Module):
-    """The preprocessing of both languages, the search, and the writing of its result."""
+    """From source texts to translations."""
 
     def __init__(
         self, model: keras.Model, preprocessing: Preprocessing[Facts], config: TranslationConfig
@@ -54,16 +54,16 @@ class Translator(tf.Module):
         length_penalty: float | tf.Tensor,
         coverage_penalty: float | tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """The best translation that a search of this width finds: string [B] → `text` [B], `score` [B]."""
+        """Return the best translation that a search of this width finds: string [B] → `text`, `score` [B]."""
         pieces = tokenize(texts, **self.source.options)
         source, lengths = self.source.look_up(pieces)
-        ids, written, scores = self.search(
+        ids, counts, scores = self.search(
             source, lengths, width=width, length_penalty=length_penalty, coverage_penalty=coverage_penalty
         )
-        says_something = pieces.row_lengths() > 0
+        has_tokens = pieces.row_lengths() > 0
         return {
-            "text": tf.where(says_something, self.write(ids[:, 0], written[:, 0]), ""),
-            "score": tf.where(says_something, scores[:, 0], 0.0),
+            "text": tf.where(has_tokens, self.decode(ids[:, 0], counts[:, 0]), ""),
+            "score": tf.where(has_tokens, scores[:, 0], 0.0),
         }
 
     def attention(
@@ -73,32 +73,31 @@ class Translator(tf.Module):
         length_penalty: float | tf.Tensor,
         coverage_penalty: float | tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """What the decoder looks at while it writes the best translation (Bahdanau et al. 2015, figure 3).
+        """Return the attention weights of the best translation (Bahdanau et al. 2015, figure 3).
 
         Args:
             texts: string [B].
-            width: of the search, as are the penalties.
+            width: of the search.
             length_penalty: see `beam_search`.
             coverage_penalty: see `beam_search`.
 
         Returns:
-            `source` string [B, S], the tokens that are read; `source_length` int32 [B]; `target` string
-            [B, T], the tokens that are written, `text.END` last; `target_length` int32 [B]; `attention`
-            float [B, T, S], of each token of the target the shares of the source's, which add up to 1;
-            `text` string [B]. Beyond a row's lengths there are empty strings and zeros; a text without
-            tokens has the lengths 0.
+            `source` string [B, S], the source tokens; `source_length` int32 [B]; `target` string [B, T], the
+            tokens of the translation, the end token last; `target_length` int32 [B]; `attention` float
+            [B, T, S], the weights of the source tokens for each target token, which sum to 1; `text` string
+            [B]. Padding is empty strings and zeros; a text without tokens has the lengths 0.
         """
         pieces = tokenize(texts, **self.source.options)
         source, lengths = self.source.look_up(pieces)
         state = self._model().encode(source, lengths)
-        ids, written, _ = self._search(
+        ids, counts, _ = self._search(
             state, lengths, width=width, length_penalty=length_penalty, coverage_penalty=coverage_penalty
         )
-        says_something = pieces.row_lengths() > 0
-        ids, written = ids[:, 0], tf.where(says_something, written[:, 0], 0)
-        target_length = tf.where(says_something, written + 1, 0)
+        has_tokens = pieces.row_lengths() > 0
+        ids, counts = ids[:, 0], tf.where(has_tokens, counts[:, 0], 0)
+        target_length = tf.where(has_tokens, counts + 1, 0)
         tokens = tf.RaggedTensor.from_tensor(
-            tf.gather(tf.constant(self._target, tf.string), ids), lengths=tf.cast(written, tf.int64)
+            tf.gather(tf.constant(self._target, tf.string), ids), lengths=tf.cast(counts, tf.int64)
         )
         ends = tf.fill([tf.shape(texts)[0], 1], self._target[END_ID])
         target = tf.concat([tokens, ends], axis=1).to_tensor("")
@@ -110,11 +109,14 @@ class Translator(tf.Module):
             "target": tf.where(real, target, ""),
             "target_length": target_length,
             "attention": tf.where(real[:, :, tf.newaxis], weights, 0.0),
-            "text": self.write(ids, written),
+            "text": self.decode(ids, counts),
         }
 
     def _attend(self, state: State, ids: tf.Tensor) -> tf.Tensor:
-        """Attention of the steps that write ids, and of the one behind: int32 [B, T] → [B, T + 1, S]."""
+        """Return the attention weights of the steps that predict ids and the end token.
+
+        int32 [B, T] → float [B, T + 1, S].
+        """
         model = self._model()
         fixed = {name: state[name] for name in FIXED if name in state}
         before = tf.pad(ids, [[0, 0], [1, 0]], constant_values=END_ID)
@@ -144,7 +146,7 @@ class Translator(tf.Module):
         length_penalty: float | tf.Tensor = 1.0,
         coverage_penalty: float | tf.Tensor = 0.0,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Searches as `beam_search`: source int32 [B, S], lengths int32 [B] → ids, lengths, scores."""
+        """Run `beam_search`: source int32 [B, S], lengths int32 [B] → ids, lengths, scores."""
         return self._search(
             self._model().encode(source, lengths),
             lengths,
@@ -162,7 +164,7 @@ class Translator(tf.Module):
         length_penalty: float | tf.Tensor,
         coverage_penalty: float | tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Searches from where the encoder ends."""
+        """Run `beam_search` from the state of the encoder."""
         model = self._model()
         start = tf.fill([tf.shape(lengths)[0]], END_ID)
         logits, state = model.step(start, state)
@@ -186,17 +188,17 @@ class Translator(tf.Module):
             forbidden=[PADDING_ID, UNKNOWN_ID],
         )
 
-    def write(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """The texts of token ids: int32 [B, T], lengths int32 [B] → string [B], valid UTF-8."""
+    def decode(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Return the texts of token ids: int32 [B, T], lengths int32 [B] → string [B], valid UTF-8."""
         tokens = tf.gather(tf.constant(self._target, tf.string), ids)
         pieces = tf.RaggedTensor.from_tensor(tokens, lengths=tf.cast(lengths, tf.int64))
         texts = detokenize(pieces, self._kind)
-        if self._kind == "byte":  # any bytes can follow each other
+        if self._kind == "byte":  # a model of bytes may predict any sequence
             texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         return tf.strings.regex_replace(texts, "^ ", "")
 
     def pair(self, source: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What the model reads of texts and their translations: string [B] each."""
+        """Return the inputs and targets of the model for pairs of texts: string [B] each."""
         ids, lengths = self.source(source)
         pieces = tokenize(target, **self.target.options)
         tokens = self.target.ids(pieces)

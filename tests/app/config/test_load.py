@@ -491,7 +491,7 @@ def test_allowed_values_in_words() -> None:
     """The allowed values of a key are listed, or described by type and bounds."""
     keys = KEYS["classification"]
 
-    assert keys["model.cell"].allowed == "simple, gru, lstm"
+    assert keys["model.cell"].allowed == "simple, gru, lstm, mingru"
     assert keys["training.schedule"].allowed == "constant, cosine, plateau"
     assert keys["model.units"].allowed == "integer ≥ 1"
     assert keys["model.dropout"].allowed == "number ≥ 0 and < 1"

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import uvicorn
 
-from app.generate import Options, generate
 from app.predict import predictions as predicted
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
@@ -26,6 +25,7 @@ from app.serving.options import Limits
 from app.serving.repository import Repository
 from app.serving.rest import application
 from app.serving.servable import Servable
+from app.tasks.generation.sampling import Options, generate
 from data.formats import Row
 
 Json = dict[str, Any]

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import app.serving.streaming
-from app.generate import Ending, Options, generate, stream
 from app.prediction.predictor import Predictor
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
@@ -22,6 +21,7 @@ from app.serving.options import Limits
 from app.serving.repository import Repository
 from app.serving.rest import application
 from app.serving.streaming import MOST_STOPS, Streamed, Streaming
+from app.tasks.generation.sampling import Ending, Options, generate, stream
 
 Message = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""What mattered to a classifier: the signature `explain`."""
+"""The signature `explain` of a classifier: the importance of each token."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from app.config import TaskConfig
 from app.prediction.loading import load_keras_model, load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks.classification.task import TASK
-from models.classifier import Classifier, log_odds
-from models.settings import ClassifierSettings
+from models.classifier import log_odds
 from models.text.normalize import normalize
 from models.text.tokens import SPECIAL_TOKENS, UNKNOWN_ID
 
@@ -42,16 +41,16 @@ import tensorflow as tf
 job = json.load(sys.stdin)
 texts = [base64.b64decode(text) for text in job["texts"]]
 
-def listed(answers):
+def listed(outputs):
     return {name: [[base64.b64encode(t).decode() for t in row] if name == "tokens" else row.decode()
                    for row in value] if value.dtype == object else value.tolist()
-            for name, value in answers.items()}
+            for name, value in outputs.items()}
 
 loaded = tf.saved_model.load(job["export"])
 function = loaded.signatures["explain"]
 results = {"tf2": listed({name: value.numpy() for name, value in function(text=tf.constant(texts)).items()})}
-outputs = function.structured_outputs.items()
-results["outputs"] = {name: [v.dtype.name, v.shape.as_list()] for name, v in outputs}
+described = function.structured_outputs.items()
+results["outputs"] = {name: [v.dtype.name, v.shape.as_list()] for name, v in described}
 with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     signature = tf.compat.v1.saved_model.load(session, ["serve"], job["export"]).signature_def["explain"]
     outputs = {name: info.name for name, info in signature.outputs.items()}
@@ -62,28 +61,34 @@ json.dump(results, sys.stdout)
 
 
 def explained(predictor: Predictor, texts: list[bytes]) -> dict[str, np.ndarray]:
-    """Return what the signature says of texts."""
+    """Return the outputs of the signature."""
     return {
         key: value.numpy() for key, value in predictor.signatures["explain"](text=tf.constant(texts)).items()
     }
 
 
+def predicted(predictor: Predictor, texts: list[bytes]) -> dict[str, np.ndarray]:
+    """Return the outputs of the main signature."""
+    return predictor.run_texts("serving_default", texts)
+
+
 @pytest.fixture(scope="module")
 def predictor(run: Path) -> Predictor:
+    """Return the predictor of the run."""
     return load_predictor(run)
 
 
 def test_an_export_alone(process: Process, exported: Path, predictor: Predictor, tmp_path: Path) -> None:
-    """An export explains as its run does, in TF1 and TF2, where this project is not installed."""
+    """An export explains as its run does, in TF1 and TF2, without importing this project."""
     texts = [base64.b64encode(text).decode() for text in TEXTS]
     job = {"texts": texts, "export": str(exported)}
     result = process("-I", "-c", ALONE, cwd=tmp_path, stdin=json.dumps(job))
     assert result.returncode == 0, result.stderr
-    answers = json.loads(result.stdout)
+    found_alone = json.loads(result.stdout)
     expected = explained(predictor, TEXTS)
 
-    assert answers["own"] == []
-    assert answers["outputs"] == {
+    assert found_alone["own"] == []
+    assert found_alone["outputs"] == {
         "tokens": ["string", [None, None]],
         "start": ["int32", [None, None]],
         "end": ["int32", [None, None]],
@@ -92,7 +97,7 @@ def test_an_export_alone(process: Process, exported: Path, predictor: Predictor,
         "label": ["string", [None]],
     }
     for version in ("tf1", "tf2"):
-        found: dict[str, Any] = answers[version]
+        found: dict[str, Any] = found_alone[version]
         for name in ("start", "end", "length"):
             assert found[name] == expected[name].tolist()
         tokens = [[base64.b64decode(token) for token in row] for row in found["tokens"]]
@@ -102,12 +107,12 @@ def test_an_export_alone(process: Process, exported: Path, predictor: Predictor,
 
 
 def test_words(predictor: Predictor) -> None:
-    """Each word that is read, where it stands, its importance; the label is that of the main signature."""
+    """The outputs are each token, its position and its importance; the label is that of `serving_default`."""
     found = explained(predictor, TEXTS)
     text = TEXTS[0].decode()
     length = found["length"][0]
 
-    assert found["label"].tolist() == predictor.run_texts("serving_default", TEXTS)["label"].tolist()
+    assert found["label"].tolist() == predicted(predictor, TEXTS)["label"].tolist()
     assert [text[start:end] for start, end in zip(found["start"][0], found["end"][0], strict=True)][
         :length
     ] == (["The", "plot", "is", "dull", ",", "but", "it", "'s", "very", "GOOD", "."])
@@ -116,15 +121,15 @@ def test_words(predictor: Predictor) -> None:
 
 
 def test_importances_add_up(predictor: Predictor, run: Path) -> None:
-    """The importances of a text's words add up to its log-odds, above those of as many unknown words."""
+    """The importances of a text sum to its log-odds minus those of as many out-of-vocabulary tokens."""
     texts = [b"a dull film", b"The plot is good, but the cast is not."]
     found = explained(predictor, texts)
     model = load_keras_model(open_run(run))
-    labels = [name.decode() for name in predictor.run_texts("serving_default", texts[:1])["classes"][0]]
+    labels = [name.decode() for name in predicted(predictor, texts[:1])["classes"][0]]
     for row, text in enumerate(texts):
         classes = tf.constant([labels.index(found["label"][row].decode())])
         length = int(found["length"][row])
-        probabilities = predictor.run_texts("serving_default", [text])["probabilities"]
+        probabilities = predicted(predictor, [text])["probabilities"]
         odds = log_odds(tf.math.log(probabilities), classes)
         none = model(tf.fill([1, length], UNKNOWN_ID), tf.constant([length]))
         expected = float(odds[0] - log_odds(none, classes)[0])
@@ -133,18 +138,18 @@ def test_importances_add_up(predictor: Predictor, run: Path) -> None:
 
 
 def test_empty_texts(predictor: Predictor) -> None:
-    """A text without tokens has no importances, alone too, and a label like any other."""
+    """A text without tokens has a label and no importances, alone and in a batch."""
     for texts in ([b""], [b" \n", b""]):
         found = explained(predictor, texts)
         assert found["length"].tolist() == [0] * len(texts)
         for name in ("importance", "start", "end"):
             assert not found[name].any()
         assert not any(found["tokens"].ravel())
-        assert found["label"].tolist() == predictor.run_texts("serving_default", texts)["label"].tolist()
+        assert found["label"].tolist() == predicted(predictor, texts)["label"].tolist()
 
 
-def test_rows(predictor: Predictor) -> None:
-    """Neighbours change nothing of a row, whose padding is empty."""
+def test_padding(predictor: Predictor) -> None:
+    """Other texts of the batch change nothing; padding is empty."""
     together = explained(predictor, TEXTS)
     for row, text in enumerate(TEXTS):
         alone = explained(predictor, [text])
@@ -169,42 +174,34 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_of_tokens(configured: Configured, kind: str) -> None:
-    """Of each kind of token each one that is read has its place and its importance."""
+    """Each token has its position and its importance, for every kind of token."""
     pieces = ["▁the", "▁", *"thepoisdulgcf,.👍"]
-    vocabularies = {
-        "vocabulary": [
-            *SPECIAL_TOKENS,
-            *(piece.encode() for piece in dict.fromkeys([*pieces, "plot", "good"])),
-        ],
-        "labels": [b"no", b"yes"],
-    }
+    words = [piece.encode() for piece in dict.fromkeys([*pieces, "plot", "good"])]
     preprocessing = Preprocessing(
-        vocabularies, Facts(subwords={"vocabulary": [(piece, -1.0) for piece in dict.fromkeys(pieces)]})
+        {"vocabulary": [*SPECIAL_TOKENS, *words], "labels": [b"no", b"yes"]},
+        Facts(subwords={"vocabulary": [(piece, -1.0) for piece in dict.fromkeys(pieces)]}),
     )
     config = configured(*KINDS[kind])
-    settings = ClassifierSettings(embedding_size=3, cell="gru", units=3, bidirectional=False, pooling="last")
-    model = Classifier(settings, vocabulary_size=len(vocabularies["vocabulary"]), classes=2)
-    model.build()
+    model = TASK.training.build_model(config, preprocessing, np.ones(len(words) + 2, np.int64))
     noise = np.random.default_rng(0)
     model.set_weights([noise.normal(size=weight.shape) for weight in model.get_weights()])
-    module = tf.Module()
-    explain = TASK.predictions.signatures(module, model, preprocessing, config)["explain"].function
+    signature = TASK.predictions.signatures(tf.Module(), model, preprocessing, config)["explain"]
     tf.config.run_functions_eagerly(True)
     try:
-        found = {key: value.numpy() for key, value in explain(tf.constant(TEXTS)).items()}
+        found = {key: value.numpy() for key, value in signature.function(tf.constant(TEXTS)).items()}
     finally:
         tf.config.run_functions_eagerly(False)
 
     for row, text in enumerate(TEXTS):
-        read = normalize(tf.constant(text), lowercase=False).numpy().decode()
+        normalized = normalize(tf.constant(text), lowercase=False).numpy().decode()
         length = found["length"][row]
-        places = list(zip(found["start"][row, :length], found["end"][row, :length], strict=True))
-        assert all(0 <= start <= end <= len(read) for start, end in places)
+        spans = list(zip(found["start"][row, :length], found["end"][row, :length], strict=True))
+        assert all(0 <= start <= end <= len(normalized) for start, end in spans)
         if kind in ("char", "byte"):
-            assert {int(start) for start, _ in places} == set(range(len(read)))
+            assert {int(start) for start, _ in spans} == set(range(len(normalized)))
         elif kind == "subword":
-            assert {place for start, end in places for place in range(start, end)} >= {
-                place for place, character in enumerate(read) if not character.isspace()
+            assert {index for start, end in spans for index in range(start, end)} >= {
+                index for index, character in enumerate(normalized) if not character.isspace()
             }
         else:
             assert length <= 5

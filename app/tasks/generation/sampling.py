@@ -1,0 +1,223 @@
+"""Text from a language model through its signatures, by sampling or by beam search."""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from app.prediction.predictor import Predictor
+from data.errors import UserError, did_you_mean
+
+PIECE_TOKENS = 16
+"""Tokens that are sampled in one call where a text is produced piece by piece."""
+LARGEST_SEED = 2**31
+SIGNATURES = ("generate", "beam", "begin", "resume")
+SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
+Reason = Literal["length", "end", "stop"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How texts are generated."""
+
+    length: int = 500
+    """Maximum number of tokens."""
+    temperature: float = 1.0
+    """0: always the most probable token."""
+    top_k: int = 0
+    """0: all tokens."""
+    top_p: float = 1.0
+    """1: all tokens."""
+    repetition_penalty: float = 1.0
+    seed: int = 0
+    beam: int = 0
+    """Beam width; 0: sample."""
+    length_penalty: float = 1.0
+    """Of beam search."""
+    stop: tuple[str, ...] = ()
+    """The text ends before the first of these strings."""
+    label: str | None = None
+    """The label that the text is conditioned on; None: no condition."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A generated text."""
+
+    text: str
+    """What follows the prompt."""
+    score: float
+    """Log-probability of the sampled tokens up to the end or the stop string; of beam search the score of the
+    hypothesis before it is truncated at a stop string."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a text that was generated piece by piece ended."""
+
+    reason: Reason
+    """Its length was reached, the model ended it, or a stop string occurred."""
+    log_probability: float
+    """Log-probability of all sampled tokens, those of the stop string among them."""
+
+
+def check_model(predictor: Predictor, label: str | None) -> None:
+    """Check that a model generates text, and that it knows a label.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not all(name in predictor.signatures for name in SIGNATURES):
+        raise UserError(
+            f"{predictor.info.where} is a {predictor.info.task} model, which does not generate text; pass a "
+            "model that was trained with 'textrnn train generation' (or use 'textrnn predict')"
+        )
+    known = [name.decode() for name in predictor.info.preprocessing.labels]
+    if label is not None and not known:
+        raise UserError(f"--label {label}: the model was trained without labels")
+    if label is not None and label not in known:
+        names = ", ".join(known[:20])
+        raise UserError(f"--label {label}: expected one of {names}{did_you_mean(label, known)}")
+
+
+def _inputs(predictor: Predictor, prompts: Sequence[str], options: Options) -> dict[str, Any]:
+    """Return the inputs of all signatures by name, with a row for each prompt."""
+    for name in ("temperature", "repetition_penalty", "length_penalty"):
+        if not math.isfinite(value := getattr(options, name)):
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected a finite number")
+    for stop in options.stop:
+        if _bytes(stop).decode(errors="replace") != stop:
+            raise UserError(f"--stop {stop!r}: expected UTF-8")
+    rows = len(prompts)
+    inputs: dict[str, Any] = {
+        "prompt": tf.constant([_bytes(prompt) for prompt in prompts], tf.string),
+        "length": tf.fill([rows], options.length),
+        "temperature": tf.fill([rows], float(options.temperature)),
+        "top_k": tf.fill([rows], options.top_k),
+        "top_p": tf.fill([rows], float(options.top_p)),
+        "repetition_penalty": tf.fill([rows], float(options.repetition_penalty)),
+        "seed": tf.constant([(options.seed + i) % LARGEST_SEED for i in range(rows)], tf.int32),
+        "stop": tf.constant([_bytes(stop) for stop in options.stop], tf.string),
+        "width": tf.constant(options.beam),
+        "length_penalty": tf.constant(float(options.length_penalty)),
+    }
+    if predictor.info.preprocessing.labels:
+        inputs["label"] = tf.fill([rows], (options.label or "").encode())
+    return inputs
+
+
+def _call(
+    predictor: Predictor, signature: str, inputs: dict[str, Any], names: Sequence[str]
+) -> dict[str, Any]:
+    """Call a signature with those of the inputs that it takes."""
+    label = ["label"] if "label" in inputs else []
+    return predictor.signatures[signature](**{name: inputs[name] for name in (*names, *label)})
+
+
+def generate(predictor: Predictor, prompts: Sequence[str], options: Options) -> list[Generated]:
+    """Generate a text for each prompt; the i-th one uses the seed plus i.
+
+    Raises:
+        UserError: the model does not generate text, or does not know the label.
+    """
+    check_model(predictor, options.label)
+    inputs = _inputs(predictor, prompts, options)
+    if options.beam:
+        outputs = _call(predictor, "beam", inputs, ("prompt", "length", "width", "length_penalty", "stop"))
+        scores = outputs["score"]
+    elif options.stop:  # piece by piece, so that nothing is computed after a stop string
+        return [_until_stop(predictor, prompt, options, i) for i, prompt in enumerate(prompts)]
+    else:
+        outputs = _call(predictor, "generate", inputs, ("prompt", "length", *SAMPLING, "stop"))
+        scores = outputs["log_probability"]
+    return [
+        Generated(text.decode(errors="replace"), float(score))
+        for text, score in zip(outputs["text"].numpy(), scores.numpy(), strict=True)
+    ]
+
+
+def _until_stop(predictor: Predictor, prompt: str, options: Options, index: int) -> Generated:
+    seed = (options.seed + index) % LARGEST_SEED
+    pieces = stream(predictor, prompt, replace(options, seed=seed))
+    text = ""
+    while True:
+        try:
+            text += next(pieces)
+        except StopIteration as end:
+            return Generated(text, end.value.log_probability)
+
+
+def stream(
+    predictor: Predictor, prompt: str, options: Options, *, tokens: int = PIECE_TOKENS
+) -> Generator[str, None, Ending]:
+    """Generate the text of `generate` piece by piece.
+
+    Args:
+        predictor: the model.
+        prompt: what the text follows.
+        options: without beam search, which has no text before its end.
+        tokens: sampled for each piece.
+
+    Yields:
+        what each call of the model adds to the text; empty while it may be the beginning of a stop string, or
+        of a character.
+
+    Returns:
+        how the text ended.
+
+    Raises:
+        UserError: the model does not generate text, or does not know the label.
+    """
+    check_model(predictor, options.label)
+    inputs = _inputs(predictor, [prompt], options)
+    state = _call(predictor, "begin", inputs, ("prompt",))
+    inputs["ids"] = tf.zeros([1, 0], tf.int32)
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    shown = b""
+    stops = [_bytes(stop) for stop in options.stop if stop]
+    held = max((len(stop) - 1 for stop in stops), default=0)
+    log_probability = 0.0
+    reason: Reason | None = None
+    while reason is None:
+        left = options.length - inputs["ids"].shape[1]
+        outputs = _resume(predictor, inputs, state, min(tokens, left))
+        text = outputs["text"].numpy()[0]
+        if tokens > 1 and any(stop in text for stop in stops):
+            tokens = 1  # this piece once more, token by token: none is sampled after the stop string
+            continue
+        state = {name: outputs[name] for name in ("logits", *_cells(outputs))}
+        inputs["ids"] = outputs["ids"]
+        log_probability += float(outputs["log_probability"][0])
+        places = [place for stop in stops if (place := text.find(stop)) >= 0]
+        if places:
+            text, reason = text[: min(places)], "stop"
+        elif outputs["ended"][0]:
+            reason = "end"
+        elif inputs["ids"].shape[1] >= options.length:
+            reason = "length"
+        # What may become a stop string is held back.
+        until = len(text) if reason else max(len(text) - held, len(shown))
+        yield decoder.decode(text[len(shown) : until], final=reason is not None)
+        shown = text[:until]
+    return Ending(reason, log_probability)
+
+
+def _resume(
+    predictor: Predictor, inputs: dict[str, Any], state: dict[str, Any], tokens: int
+) -> dict[str, Any]:
+    names = ("prompt", "ids", "logits", "length", *SAMPLING, *_cells(state))
+    return _call(predictor, "resume", {**inputs, **state, "length": tf.constant([tokens])}, names)
+
+
+def _bytes(text: str) -> bytes:
+    """Return UTF-8; bytes of the command line that are not UTF-8 are kept as they are."""
+    return text.encode(errors="surrogateescape")
+
+
+def _cells(state: dict[str, Any]) -> list[str]:
+    return sorted(name for name in state if name.startswith("state_"))

@@ -1,0 +1,99 @@
+"""Training of language models: what a run stores, samples, windows, resuming."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from generation_data import Model, Models, configured, play
+
+from app.train import train
+
+
+def test_a_sample_after_each_epoch(models: Models) -> None:
+    """After each epoch a generated sample is printed to stderr, below the metrics of the epoch."""
+    lines = models("char").messages.splitlines()
+    epochs = [i for i, line in enumerate(lines) if line.startswith("epoch ")]
+
+    assert len(epochs) == 3
+    for begin, end in itertools.pairwise([*epochs, len(lines) - 1]):
+        sample = lines[begin + 1 : end]
+        assert all(line.startswith("  | ") for line in sample)
+        assert sum(len(line) - 3 for line in sample) == 200 + 1
+
+
+def test_files_of_a_run(models: Models) -> None:
+    """A run stores whether its documents end, its labels, and its subwords with their probabilities."""
+    facts = {
+        kind: json.loads((models(kind).path / "preprocessing.json").read_text())["facts"]
+        for kind in ("char", "word", "subword")
+    }
+
+    assert [facts[kind]["documents_end"] for kind in facts] == [False, True, False]
+    assert (models("word").path / "labels.txt").read_text() == "sea\nwood\n"
+    assert not (models("char").path / "labels.txt").exists()
+    assert not facts["char"]["subwords"]
+    assert all(score < 0 for _, score in facts["subword"]["subwords"]["vocabulary"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("training.sequence_length=1", "training.batch_size=300"),
+        ("training.sequence_length=100000", "training.batch_size=3"),
+    ],
+    ids=["of one token, more streams than tokens", "longer than the text"],
+)
+def test_windows_of_any_length(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Windows may have any length, and there may be any number of streams."""
+    (tmp_path / "play.txt").write_text(play()[:200])
+
+    trained = train(
+        "generation",
+        str(tmp_path / "play.txt"),
+        configured("model.cell=simple", "training.epochs=1", *options),
+        run=tmp_path / "run",
+    )
+
+    assert trained.finished
+    assert 1 < trained.best["loss"] < 10
+    assert trained.best["step"] == 1
+
+
+def state(run: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a training's state."""
+    with np.load(run / "checkpoints/state.npz") as saved:
+        return {name: saved[name] for name in saved.files if name != "progress"}
+
+
+def test_exact_resume(char: Model, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
+    """Training that is stopped within an epoch and resumed ends with the same state, bit for bit."""
+    config = configured(
+        "training.deterministic=true",
+        "training.epochs=2",
+        "training.batch_size=8",
+        "model.dropout=0.2",
+        "model.weight_dropout=0.2",
+        "training.early_stopping_patience=0",
+    )
+    data = str(char.data)
+    whole = train("generation", data, config, run=tmp_path / "whole")
+    stopped = train("generation", data, config, run=tmp_path / "run", **stop_at(epoch=2, step=3))
+    middle = state(tmp_path / "run")
+    carried = [name for name in middle if "carried" in name]
+    resumed = train("generation", data, config, run=tmp_path / "run", resume=True)
+
+    expected, found = state(whole.path), state(resumed.path)
+    assert (whole.finished, stopped.finished, resumed.finished) == (True, False, True)
+    assert len(carried) == 1
+    assert middle[carried[0]].shape == (8, 16)
+    assert np.abs(middle[carried[0]]).max() > 0.1
+    assert not np.array_equal(middle[carried[0]], expected[carried[0]])
+    assert found.keys() == expected.keys() == middle.keys()
+    for name, array in expected.items():
+        assert np.array_equal(found[name], array), name

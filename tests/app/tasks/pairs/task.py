@@ -1,0 +1,17 @@
+"""Classification of sentence pairs: entailment, paraphrase, question and answer."""
+
+from __future__ import annotations
+
+from app.artifacts.preprocessing import Facts
+from app.tasks.base import Task
+from app.tasks.classification.training import ClassificationTraining
+from pairs.examples import PairExamples
+from pairs.predictions import PairPredictions
+
+TASK = Task(
+    name="pairs",
+    facts=Facts,
+    examples=PairExamples(),
+    training=ClassificationTraining(),
+    predictions=PairPredictions(),
+)

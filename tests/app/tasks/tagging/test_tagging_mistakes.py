@@ -1,0 +1,83 @@
+"""Mistakes in the data of taggers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tagging_data import LABELLED, TAGGED, Command, settings
+
+MISTAKES = {
+    "misaligned": (
+        TAGGED * 2 + '{"tokens": ["a", "b", "c"], "tags": ["O", "O"]}\n',
+        "{path}:3: misaligned: 3 tokens, 2 tags; 'textrnn datasets check' lists all such rows",
+    ),
+    "contradicting": (
+        TAGGED * 8 + '{"tokens": ["a", "b"], "tags": ["B-X", "I-Y"]}\n' + TAGGED,
+        "{path}:9: token 2: 'I-Y' after 'B-X': in BIO, a span begins with 'B-Y'",
+    ),
+    "neither": (
+        TAGGED * 3 + '{"tokens": ["a"], "tags": ["PERSON"]}\n' + TAGGED,
+        "{path}:4: token 1: 'PERSON' is neither O nor a letter and a type, such as B-PER or I-PER",
+    ),
+    "some labels": (
+        LABELLED * 3 + TAGGED * 2,
+        "data: 2 of 5 examples have no label; add it to all examples or to none",
+    ),
+    "one tag": (
+        '{"tokens": ["a", "b"], "tags": ["O", "O"]}\n' * 4,
+        "the training examples have only one tag ('O'); expected at least 2",
+    ),
+    "one label": (LABELLED * 4, "only one class in the training examples ('x'); expected at least two"),
+    "no tokens": (
+        '{"text": "a b", "tags": ["O", "O"]}\n',
+        "{path}:1: no column 'tokens'; there is 'text', 'tags'; name it with a column 'tokens'; "
+        "'textrnn datasets check' lists all such rows",
+    ),
+    "no tags": (
+        '{"tokens": ["a", "b"], "ner": ["O", "O"]}\n',
+        "{path}:1: no column 'upos'; there is 'tokens', 'ner'; name it with --set data.tag_column=NAME; "
+        "'textrnn datasets check' lists all such rows",
+    ),
+    "nothing": (
+        '{"tokens": [], "tags": []}\n' * 20,
+        "the train split has no tokens, only empty examples; give examples with tokens and tags",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(command: Command, tmp_path: Path, name: str) -> None:
+    """A mistake in the data ends in one line that says where it is, and nothing is written."""
+    rows, message = MISTAKES[name]
+    path = tmp_path / "data" / "train.jsonl"
+    path.parent.mkdir()
+    path.write_text(rows)
+
+    result = command("train", "tagging", path.parent, "--run", tmp_path / "run")
+
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {message.format(path=path)}\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_column(command: Command, treebank: Path, tmp_path: Path) -> None:
+    """A column that CoNLL-U does not have is refused, with a list of those that it has."""
+    options = settings("data.tag_column=ner")
+    result = command("train", "tagging", treebank, "--run", tmp_path / "run", *options)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {treebank}/")
+    assert ".conllu: no column 'ner'; there is 'id', 'form', 'lemma', 'upos', " in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_label_that_the_model_does_not_know(command: Command, joint: Path, tmp_path: Path) -> None:
+    """Evaluation refuses a label that the model does not know."""
+    (tmp_path / "rows.jsonl").write_text(LABELLED)
+
+    result = command("evaluate", joint, "--data", tmp_path / "rows.jsonl", "--split", "all")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: label 'x' (split all) is unknown to the model; known labels: ")
+    assert result.stderr.count("\n") == 1
