@@ -95,7 +95,7 @@ class Pipeline:
         source = open_source(
             str(self.folder / "data"),
             fields,
-            self.task.examples.formats,
+            self.task.examples.shapes,
             self.task.examples.parallel(self.config),
         )
         directory = self.config.data_directory()
