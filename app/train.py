@@ -170,7 +170,7 @@ def training_steps(
         directory=config.data_directory(),
         manual_directory=manual_directory,
         check=examples.check,
-        watch=examples.watch(config),
+        validator=examples.validator(config),
     )
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
