@@ -11,13 +11,14 @@ VERSION := $(shell "$(INTERPRETER)" -c 'import sys; print("%d.%d" % sys.version_
 BIN := .venv/bin
 READY := .venv/ready-$(VERSION)
 
-.PHONY: help setup demo test coverage check lint spelling types layers dependencies package lock clean
+.PHONY: help setup demo test coverage check lint spelling types layers dependencies package docs lock clean
 
 help:
 	@echo "make demo      train on a generated sample, evaluate, export, verify, predict (a few minutes)"
 	@echo "make test      run the tests"
 	@echo "make coverage  run the tests and measure their coverage; fail below the minimum in setup.cfg"
 	@echo "make check     formatter, linter, spelling, types, layers, dependencies, wheel, tests"
+	@echo "make docs      write docs/commands.md and docs/configuration.md from the code"
 	@echo "make lock      resolve requirements.lock from setup.cfg (needs uv)"
 	@echo "make clean     delete .venv and everything that was built"
 	@echo "PYTHON=python3.12 (a name or a path) selects another Python, 3.11 or later; .venv is then created again"
@@ -76,6 +77,9 @@ package: $(READY)
 	$(BIN)/python tests/check_wheel.py dist/*.whl
 
 check: lint spelling types layers dependencies package test
+
+docs: $(READY)
+	$(BIN)/python -m app.reference docs
 
 lock:
 	uv pip compile setup.cfg --extra serve --extra plots --extra tensorboard --extra dev --python-version 3.11 --universal --generate-hashes \

@@ -1,4 +1,4 @@
-"""`textrnn datasets`: what there is, whether it is sound, and making it ready."""
+"""`textrnn datasets`: list, check and prepare datasets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.base import Task
 from data import prepared
-from data.doctor import Report, examine
+from data.check import examine
+from data.check_report import Report
 from data.formats import BadRow, Field, Row, Value
 from data.prepared import Dataset
 from data.samples import SAMPLES
@@ -19,7 +20,7 @@ from data.splits import SPLITS, rows_by_split
 
 
 def list_all(match: str) -> list[str]:
-    """Return names for DATA that contain `match`: samples, then the catalogue."""
+    """Return the names for DATA that contain `match`: samples, then the catalogue."""
     import tensorflow_datasets as tfds
 
     names = [f"sample:{name}" for name in SAMPLES]
@@ -28,9 +29,9 @@ def list_all(match: str) -> list[str]:
 
 
 def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Dataset:
-    """The dataset of DATA on disk, whether or not a model could be trained on it.
+    """Return the prepared dataset of DATA, even if no model could be trained on it.
 
-    A catalogue dataset is prepared whatever its features are.
+    A catalogue dataset may have any features.
     """
     task = get_task(task_name)
     fields = task.examples.fields(config)
@@ -53,7 +54,7 @@ def _catalogue_rows(dataset: Dataset, fields: Sequence[Field]) -> Iterator[tuple
 
 
 def _value(field: Field, value: Any, dataset: Dataset) -> Value:
-    """A stored value as a reader gives it."""
+    """Return a stored value as a reader of files returns it."""
     if field.kind == "tokens":
         return tuple(token.decode(errors="replace") for token in value)
     if field.kind == "tags":
@@ -68,7 +69,7 @@ def _described(task: Task[Any, Any], row: Row | BadRow) -> Row | BadRow:
 
 
 def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Report:
-    """What a data doctor finds in DATA; nothing is written, but a catalogue dataset is prepared."""
+    """Return a report of errors and warnings about DATA; only a catalogue dataset is prepared on disk."""
     import tensorflow as tf
 
     from models.text.tokenize import tokenize
@@ -87,7 +88,7 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
         splits = tuple(split for split in source.parts if split in SPLITS)
     text = config.text
     options = config.tokenizing() | {"max_length": 0}
-    if options["tokens"] == "subword":  # not learned yet: what is to be cut into them is counted
+    if options["tokens"] == "subword":  # Subwords are learned in training; the check counts words.
         options["tokens"] = "word"
     graph = tf.function(
         lambda texts: tokenize(texts, **options),
@@ -95,13 +96,13 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
         autograph=False,
     )
 
-    def cut(texts: Sequence[str]) -> list[list[bytes]]:
-        pieces: list[list[bytes]] = graph(tf.constant(list(texts), tf.string)).to_list()
-        return pieces
+    def tokens(texts: Sequence[str]) -> list[list[bytes]]:
+        found: list[list[bytes]] = graph(tf.constant(list(texts), tf.string)).to_list()
+        return found
 
     return examine(
         ((split, where, _described(task, row)) for split, where, row in rows),
-        tokenize=cut,
+        tokenize=tokens,
         vocabulary_size=text.vocabulary_size - len(SPECIAL_TOKENS),
         min_count=text.min_count,
         splits=splits,

@@ -17,7 +17,7 @@ from app.terminal.progress import bar
 from data.errors import UserError
 from data.prepared import Dataset, prepare
 from data.sources import open_source
-from data.splits import training_rows
+from data.splits import training_examples
 
 EXAMPLES_AT_ONCE = 4096
 
@@ -45,7 +45,7 @@ def open_dataset(info: ModelInfo, data: str | None, split: str, manual_directory
         directory=info.config.data_directory(),
         manual_directory=manual_directory,
         check=lambda found: examples.check_known(found, split, info.preprocessing),
-        watch=examples.watch(info.config),
+        validator=examples.validator(info.config),
     )
     if data is None and dataset.hash != info.dataset_hash:
         raise UserError(
@@ -77,7 +77,7 @@ def baseline(predictor: Predictor, own: Dataset, dataset: Dataset, split: str) -
         found: dict[str, Any] = json.loads(cached.read_text())
         return found
     first = task.examples.fields(config)[0].name
-    train = (batch for name, batch in training_rows(own, first, held_out) if name == "train")
+    train = (batch for name, batch in training_examples(own, first, held_out) if name == "train")
     metrics = task.predictions.baseline((own, train), (dataset, dataset.batches(split)), predictor)
     if metrics is not None:
         cached.parent.mkdir(parents=True, exist_ok=True)

@@ -170,7 +170,7 @@ def training_steps(
         directory=config.data_directory(),
         manual_directory=manual_directory,
         check=examples.check,
-        watch=examples.watch(config),
+        validator=examples.validator(config),
     )
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
@@ -236,6 +236,8 @@ def _train(
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
             yield Message(damage)
+        if recorder.missing:
+            yield Message(recorder.missing)
         yield Message(
             f"{run}: resuming at epoch {fit.state.epoch + 1}, step {fit.state.step + 1}"
             if resumed

@@ -1,9 +1,9 @@
-"""Writes a JSONL file of a given size, to measure what preparing and training of large files take.
+"""Write a JSONL file of a given size, to measure preparation and training with large files.
 
     python benchmarks/large_file.py reviews.jsonl --gigabytes 2
 
-A row has about 4,000 characters: words of a made-up language with frequencies after Zipf, and in between
-sentences of `sample:reviews` that agree on the row's label.
+An example has about 4,000 characters: words of a made-up language with Zipf-distributed frequencies, and
+between them sentences of `sample:reviews` that have the label of the example.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PARTS = 6
 
 
 def main() -> None:
-    """Writes the file that the command line asks for."""
+    """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--gigabytes", type=float, default=2.0)
@@ -36,9 +36,10 @@ def main() -> None:
     chances = 1 / np.arange(1, WORDS + 1)
     chances /= chances.sum()
     passages = [" ".join(row) for row in random.choice(words, (PASSAGES, PASSAGE_WORDS), p=chances)]
-    rows = reviews(arguments.seed)["train"]
+    examples = reviews(arguments.seed)["train"]
     sentences = {
-        label: [row["text"] for row in rows if row["label"] == label] for label in ("negative", "positive")
+        label: [example["text"] for example in examples if example["label"] == label]
+        for label in ("negative", "positive")
     }
     written = count = 0
     with arguments.output.open("w", encoding="utf-8") as file:
@@ -49,7 +50,7 @@ def main() -> None:
             text = " ".join(f"{passages[i]} {sentences[label][j]}" for i, j in pairs)
             written += file.write(json.dumps({"text": text, "label": label}) + "\n")
             count += 1
-    print(f"{arguments.output}: {count:,} rows, {written:,} bytes")
+    print(f"{arguments.output}: {count:,} examples, {written:,} bytes")
 
 
 if __name__ == "__main__":

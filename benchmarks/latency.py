@@ -1,12 +1,13 @@
-"""Time to answer one text: an export beside the same model exported by Keras, and beside PyTorch.
+"""Time of one prediction for one text: an export, the same model exported by Keras, and PyTorch.
 
     python benchmarks/latency.py runs/sst2 exports/sst2 DATA --torch PYTHON
 
 DATA is a file of JSON lines with a `text`, also one that ends with .gz; PYTHON is the interpreter of an
-environment that has PyTorch. All contenders hold the same layers with the same weights. The export reads raw
-text. Keras's is made twice, by `model.export` of the same layers behind a `TextVectorization`, and of the
-layers alone, which is given ids; PyTorch is given ids as well. Each contender is a process of its own; they
-answer the same texts in turn, in several rounds, one at a time: a busy moment of the machine meets them all.
+environment that has PyTorch. All models have the same layers with the same weights. The input of the export
+is raw text. Keras's model is exported twice with `model.export`: the same layers after a `TextVectorization`,
+and the layers alone, whose input is token ids. The input of PyTorch is token ids too. Each model runs in a
+separate process. They take turns with the same texts, one text at a time, in several rounds, so that other
+load of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TORCH_WORKER = Path(__file__).with_name("torch_worker.py")
 
 
 def main() -> None:
-    """Runs the contenders and prints a table, and their ratios to the export."""
+    """Run the models, and print a table with their ratios to the export."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("export", type=Path)
@@ -51,7 +52,7 @@ def main() -> None:
             commands["torch"] = [arguments.torch, TORCH_WORKER, folder]
             commands["torch, 1 thread"] = [arguments.torch, TORCH_WORKER, folder, "1"]
         times, labels = race(commands, texts, arguments.run)
-    print(f"{len(texts)} texts, {ROUNDS} rounds; milliseconds a text; {os.cpu_count()} CPUs")
+    print(f"{len(texts)} texts, {ROUNDS} rounds; milliseconds per text; {os.cpu_count()} CPUs")
     print(f"{'':18}{'p50':>8}{'p99':>8}{'of export':>12}{'same label':>12}")
     for name, found in times.items():
         p50, p99 = (np.median([np.percentile(one, p) for one in found]) * 1e3 for p in (50, 99))
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def read_texts(path: Path, count: int) -> list[str]:
-    """The first texts of a file."""
+    """Return the first texts of a file."""
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         return [json.loads(line)["text"] for line, _ in zip(file, range(count + WARM_UP), strict=False)]
 
@@ -71,7 +72,7 @@ def read_texts(path: Path, count: int) -> list[str]:
 def race(
     commands: dict[str, list[Any]], texts: list[str], run: Path
 ) -> tuple[dict[str, list[np.ndarray]], dict[str, list[int]]]:
-    """Seconds that each contender took for each text, a round each; the classes that it chose."""
+    """Return the seconds of each model for each text in each round, and the predicted classes."""
     ids = token_ids(run, texts)
     rows = [{"text": text, "ids": row} for text, row in zip(texts, ids, strict=True)]
     job = json.dumps(rows) + "\n"
@@ -84,12 +85,12 @@ def race(
             text=True,
             stderr=subprocess.DEVNULL,
         )
-        assert ask(workers[name], job)["ready"]
+        assert exchange(workers[name], job)["ready"]
     times: dict[str, list[np.ndarray]] = {name: [] for name in commands}
     labels: dict[str, list[int]] = {}
     for _ in range(ROUNDS):
         for name, worker in workers.items():
-            found = ask(worker, "go\n")
+            found = exchange(worker, "go\n")
             times[name].append(np.array(found["seconds"][WARM_UP:]))
             labels[name] = found["labels"]
     for worker in workers.values():
@@ -97,28 +98,30 @@ def race(
     return times, labels
 
 
-def ask(worker: subprocess.Popen[str], line: str) -> dict[str, Any]:
-    """One line in, one line out."""
+def exchange(worker: subprocess.Popen[str], line: str) -> dict[str, Any]:
+    """Write one line to a process, and return the JSON line that it prints."""
     assert worker.stdin
     assert worker.stdout
     worker.stdin.write(line)
     worker.stdin.flush()
-    answer: dict[str, Any] = json.loads(worker.stdout.readline())
-    return answer
+    response: dict[str, Any] = json.loads(worker.stdout.readline())
+    return response
 
 
 def token_ids(run: Path, texts: list[str]) -> list[list[int]]:
-    """What the run's model reads of texts."""
+    """Return the token ids of texts, as the model of the run encodes them."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
+    from app.artifacts.preprocessing import Facts
     from app.artifacts.run import open_run
-    from app.tasks.tokenizing import cutting_options
+    from app.tasks.tokenizing import tokenizer_options
     from models.text.preprocessor import Preprocessor
 
     opened = open_run(run)
-    vocabularies = opened.vocabularies()
-    preprocessor = Preprocessor(vocabularies["vocabulary"], **cutting_options(opened.config, vocabularies))
+    preprocessing = opened.preprocessing(Facts)
+    options = tokenizer_options(opened.config, preprocessing.facts)
+    preprocessor = Preprocessor(preprocessing.vocabulary, **options)
     found = []
     for text in texts:
         ids, lengths = preprocessor(tf.constant([text.encode()]))
@@ -127,7 +130,7 @@ def token_ids(run: Path, texts: list[str]) -> list[list[int]]:
 
 
 def describe(run: Path, folder: Path) -> None:
-    """Writes the weights and sizes of a classifier, for a worker that has no TensorFlow."""
+    """Write the weights and sizes of a classifier, for a process without TensorFlow."""
     from app.artifacts.run import open_run
     from app.prediction.loading import load_keras_model
 
@@ -145,7 +148,7 @@ def describe(run: Path, folder: Path) -> None:
 
 
 def work(name: str, run: Path, export: Path) -> None:
-    """Answers texts from stdin, one at a time, and prints what each took."""
+    """Predict for texts from stdin, one at a time, and print the seconds of each."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
@@ -158,7 +161,7 @@ def work(name: str, run: Path, export: Path) -> None:
             function = loaded.signatures["serving_default"]
             inputs = [{"text": tf.constant([row["text"].encode()])} for row in rows]
         else:
-            stock_export(run, folder, reads_text=name == "keras")
+            stock_export(run, folder, from_text=name == "keras")
             loaded = tf.saved_model.load(folder)
             function = loaded.signatures["serving_default"]
             key = next(iter(function.structured_input_signature[1]))
@@ -187,10 +190,11 @@ def _settings(model: Any) -> dict[str, Any]:
     return {**model.settings.model_dump(), **model.arguments}
 
 
-def stock_export(run: Path, folder: str, *, reads_text: bool) -> None:
-    """The same layers and weights as Keras's tutorials put them together, by `model.export`."""
+def stock_export(run: Path, folder: str, *, from_text: bool) -> None:
+    """Export the same layers and weights with `model.export`, as in the tutorials of Keras."""
     import keras
 
+    from app.artifacts.preprocessing import Facts
     from app.artifacts.run import open_run
     from app.prediction.loading import load_keras_model
     from models.layers.cells import get_cell
@@ -199,8 +203,8 @@ def stock_export(run: Path, folder: str, *, reads_text: bool) -> None:
     own = load_keras_model(opened)
     settings, stack = _settings(own), own.recurrent
     layer = get_cell(settings["cell"]).layer
-    if reads_text:
-        tokens = [token.decode() for token in opened.vocabularies()["vocabulary"][2:]]
+    if from_text:
+        tokens = [token.decode() for token in opened.preprocessing(Facts).vocabulary[2:]]
         given = keras.layers.Input([1], dtype="string")
         ids = keras.layers.TextVectorization(vocabulary=tokens)(given)
     else:
@@ -214,7 +218,7 @@ def stock_export(run: Path, folder: str, *, reads_text: bool) -> None:
         made = layer(settings["units"], return_sequences=True)
         recurrent.append(keras.layers.Bidirectional(made) if settings["bidirectional"] else made)
         sequences = recurrent[-1](sequences)
-    assert settings["pooling"] == "max_mean", "the benchmark knows max_mean pooling alone"
+    assert settings["pooling"] == "max_mean", "the benchmark has only max_mean pooling"
     pooled = keras.layers.Concatenate()(
         [keras.layers.GlobalMaxPooling1D()(sequences), keras.layers.GlobalAveragePooling1D()(sequences)]
     )

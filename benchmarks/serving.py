@@ -1,13 +1,17 @@
-"""Load on `textrnn serve`: throughput against one request at a time, and two rough minutes.
+"""Load on `textrnn serve`: throughput of one and of many clients, and two minutes of disturbances.
 
     python benchmarks/serving.py throughput exports/imdb DATA
     python benchmarks/serving.py endure exports/imdb DATA --other exports/imdb-2
 
-DATA is a file of JSON lines with a `text`, also one that ends with .gz. `throughput` lets one client ask, one
-request after the other, then many at once, in turn, several times, and prints medians. `endure` lets many ask
-for two minutes; in the middle a new version is put beside the first one, all the while clients hang up in the
-middle of a request, and at the end the server is told to stop. Every answer is compared with the one that the
-model gives to the text alone. Clients and server share the machine.
+DATA is a file of JSON lines with a `text`, also one that ends with .gz.
+
+`throughput` measures one client that sends one request after the other, and many clients at once. Both take
+turns in several rounds; medians are printed.
+
+`endure` sends requests from many clients for two minutes. In the middle a new version is copied into the
+model's directory. Some clients disconnect during their requests. The server gets SIGTERM at the end.
+
+Every prediction is compared with that for the text alone. Clients and server run on the same machine.
 """
 
 from __future__ import annotations
@@ -40,30 +44,30 @@ Texts = list[str]
 
 @dataclass
 class Seen:
-    """What clients were answered."""
+    """The responses that clients got."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     bodies: list[tuple[int, bytes]] = field(default_factory=list)
-    """Which text, and what was answered; read later, since clients and server share the machine."""
+    """Number of the text, and body; parsed later, because clients and server run on the same machine."""
     dropped: int = 0
-    """Requests that were sent and got no answer although the client waited."""
+    """Requests without a response, although the client waited."""
     refused: int = 0
-    """Connections that could not be made."""
+    """Connections that failed."""
     left: int = 0
-    """Requests whose client hung up."""
+    """Requests whose client disconnected."""
 
-    def answers(self) -> Iterator[tuple[int, list[float]]]:
-        """Which text, and the probabilities."""
+    def predictions(self) -> Iterator[tuple[int, list[float]]]:
+        """Yield the number of the text and its probabilities."""
         for number, body in self.bodies:
             yield number, json.loads(body)["predictions"][0]["probabilities"]
 
 
 class Server:
-    """A `textrnn serve` in a process of its own."""
+    """A process that runs `textrnn serve`."""
 
     def __init__(self, directory: Path, *options: str) -> None:
-        """Starts it and waits until it is ready."""
+        """Start it, and wait until it is ready."""
         command = [Path(sys.executable).with_name("textrnn"), "serve", directory, "--name", "model"]
         self.process = subprocess.Popen(
             [*map(str, command), "--rest-port", "0", "--grpc-port", "0", *options],
@@ -79,19 +83,19 @@ class Server:
         self._drain = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
 
     def megabytes(self) -> float:
-        """Memory that it holds."""
+        """Return its resident memory."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         return int(found[1]) / 1024 if found else 0.0
 
     def stop(self) -> int:
-        """Asks it to stop, as an orchestrator does; its exit status."""
+        """Send SIGTERM, as an orchestrator does, and return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
 
 def request(text: str, port: int) -> bytes:
-    """A prediction as HTTP."""
+    """Return an HTTP request for a prediction."""
     body = json.dumps({"instances": [text]}).encode()
     head = (
         "POST /v1/models/model:predict HTTP/1.1\r\n"
@@ -100,8 +104,8 @@ def request(text: str, port: int) -> bytes:
     return head.encode() + body
 
 
-async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
-    """One response: status, body, and whether the server is about to close the connection."""
+async def response(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
+    """Return status and body of a response, and whether the server closes the connection after it."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: (\d+)", head)
     body = await reader.readexactly(int(length[1]) if length else 0)
@@ -109,7 +113,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
 
 
 async def client(port: int, requests: list[bytes], own: list[int], until: float, seen: Seen) -> None:
-    """Asks one request after the other, on one connection as long as the server keeps it."""
+    """Send one request after the other, on one connection while the server keeps it open."""
     writer = None
     for number in own:
         if time.perf_counter() > until:
@@ -125,7 +129,7 @@ async def client(port: int, requests: list[bytes], own: list[int], until: float,
         try:
             writer.write(requests[number])
             await writer.drain()
-            status, body, closes = await answer(reader)
+            status, body, closes = await response(reader)
         except (OSError, asyncio.IncompleteReadError):
             seen.dropped += 1
             writer = None
@@ -142,7 +146,7 @@ async def client(port: int, requests: list[bytes], own: list[int], until: float,
 
 
 async def leaver(port: int, requests: list[bytes], until: float, seen: Seen) -> None:
-    """Hangs up in the middle of a request, or before its answer, again and again."""
+    """Disconnect again and again, in the middle of a request or before its response."""
     turn = 0
     while time.perf_counter() < until:
         turn += 1
@@ -159,8 +163,8 @@ async def leaver(port: int, requests: list[bytes], until: float, seen: Seen) -> 
         await asyncio.sleep(0.1)
 
 
-async def ask(port: int, requests: list[bytes], clients: int, seconds: float, leavers: int = 0) -> Seen:
-    """Lets clients ask for some time."""
+async def load(port: int, requests: list[bytes], clients: int, seconds: float, leavers: int = 0) -> Seen:
+    """Run clients for some time."""
     seen = Seen()
     until = time.perf_counter() + seconds
     orders = (list(np.random.default_rng(i).permutation(len(requests))) * 1000 for i in range(clients))
@@ -172,7 +176,7 @@ async def ask(port: int, requests: list[bytes], clients: int, seconds: float, le
 
 
 def expected(export: Path, texts: Texts) -> list[list[float]]:
-    """The probabilities of each text alone."""
+    """Return the probabilities of each text alone."""
     from app.prediction.loading import load_predictor
 
     predictor = load_predictor(export)
@@ -182,22 +186,22 @@ def expected(export: Path, texts: Texts) -> list[list[float]]:
 
 
 def wrong(seen: Seen, *models: list[list[float]]) -> int:
-    """How many answers are none of the models'."""
+    """Return the number of predictions that no model makes."""
     return sum(
         not any(np.allclose(got, model[number], atol=TOLERANCE) for model in models)
-        for number, got in seen.answers()
+        for number, got in seen.predictions()
     )
 
 
 def throughput(export: Path, texts: Texts, seconds: float) -> None:
-    """One client against many."""
+    """Compare one client with many."""
     server = Server(export)
     requests = [request(text, server.port) for text in texts]
-    uvloop.run(ask(server.port, requests, CLIENTS, 2))
+    uvloop.run(load(server.port, requests, CLIENTS, 2))
     one, many, ratios = [], [], []
     for _ in range(ROUNDS):
-        one.append(uvloop.run(ask(server.port, requests, 1, seconds)))
-        many.append(uvloop.run(ask(server.port, requests, CLIENTS, seconds)))
+        one.append(uvloop.run(load(server.port, requests, 1, seconds)))
+        many.append(uvloop.run(load(server.port, requests, CLIENTS, seconds)))
         ratios.append(len(many[-1].seconds) / len(one[-1].seconds))
     alone = expected(export, texts)
     print(f"{os.cpu_count()} CPUs, {len(texts)} texts, {ROUNDS} rounds of {seconds:.0f} s")
@@ -216,7 +220,7 @@ def throughput(export: Path, texts: Texts, seconds: float) -> None:
 
 
 def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
-    """A version swap, clients that hang up, and a stop, under load."""
+    """Change the version, disconnect clients and stop the server, under load."""
     from app.prediction.loading import find_export
 
     first, second = (find_export(path) for path in (export, other))
@@ -227,7 +231,7 @@ def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
         server = Server(Path(folder), "--poll", "1")
         requests = [request(text, server.port) for text in texts]
         models = [expected(path, texts) for path in (first, second)]
-        uvloop.run(ask(server.port, requests, CLIENTS, 5, leavers=2))
+        uvloop.run(load(server.port, requests, CLIENTS, 5, leavers=2))
         memory = [server.megabytes()]
 
         async def run() -> Seen:
@@ -235,7 +239,7 @@ def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
                 await asyncio.sleep(seconds / 4)
                 memory.append(server.megabytes())
                 await asyncio.sleep(seconds / 4)
-                # As somebody copies: slowly, file by file.
+                # Slowly, file by file, as a copy over a network.
                 for path in sorted(second.rglob("*")):
                     target = Path(folder, "2", path.relative_to(second))
                     if path.is_dir():
@@ -250,30 +254,30 @@ def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
                 memory.append(server.megabytes())
                 server.process.send_signal(signal.SIGTERM)
 
-            load = ask(server.port, requests, CLIENTS, seconds, leavers=2)
-            return (await asyncio.gather(load, disturb()))[0]
+            clients = load(server.port, requests, CLIENTS, seconds, leavers=2)
+            return (await asyncio.gather(clients, disturb()))[0]
 
         seen = uvloop.run(run())
         status = server.process.wait(60)
     by_model = [
-        sum(np.allclose(got, model[number], atol=TOLERANCE) for number, got in seen.answers())
+        sum(np.allclose(got, model[number], atol=TOLERANCE) for number, got in seen.predictions())
         for model in models
     ]
     p50, p99 = (np.percentile(seen.seconds, p) * 1e3 for p in (50, 99))
-    print(f"{seconds:.0f} s, {CLIENTS} clients: {len(seen.seconds):,} answered, {dict(seen.statuses)}")
-    print(f"no answer: {seen.dropped}; not connected: {seen.refused}; hung up: {seen.left}")
+    print(f"{seconds:.0f} s, {CLIENTS} clients: {len(seen.seconds):,} responses, {dict(seen.statuses)}")
+    print(f"no response: {seen.dropped}; not connected: {seen.refused}; disconnected: {seen.left}")
     print(f"of version 1: {by_model[0]:,}, of version 2: {by_model[1]:,}; wrong: {wrong(seen, *models)}")
     print(f"p50 {p50:.1f} ms, p99 {p99:.1f} ms")
     print(f"memory in MB: {', '.join(f'{value:,.0f}' for value in memory)}; exit status {status}")
 
 
 def main() -> None:
-    """Does what the command line asks for."""
+    """Run one of the two measurements."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["throughput", "endure"])
     parser.add_argument("export", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--other", type=Path, help="the version that comes in the middle of `endure`")
+    parser.add_argument("--other", type=Path, help="the version that is added in the middle of `endure`")
     parser.add_argument("--texts", type=int, default=300)
     parser.add_argument("--seconds", type=float)
     arguments = parser.parse_args()

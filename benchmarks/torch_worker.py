@@ -1,6 +1,6 @@
-"""PyTorch's side of `latency.py`: the same layers and weights, eager, one row at a time.
+"""The PyTorch part of `latency.py`: the same layers and weights, eager, one text at a time.
 
-Runs in an environment of its own, which has PyTorch and NumPy: `python torch_worker.py FOLDER [THREADS]`.
+It needs an environment with PyTorch and NumPy: `python torch_worker.py FOLDER [THREADS]`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 
 
 class Classifier(torch.nn.Module):
-    """Embedding, LSTM or GRU, maximum and mean over the steps, a dense head."""
+    """Embedding, recurrent layers, maximum and mean over the time steps, and a dense layer."""
 
     def __init__(self, folder: Path) -> None:
-        """Reads sizes and weights."""
+        """Read sizes and weights."""
         super().__init__()
         settings = json.loads((folder / "settings.json").read_text())
         weights = np.load(folder / "weights.npz")
@@ -58,14 +58,14 @@ class Classifier(torch.nn.Module):
             getattr(self.recurrent, f"{name}_{theirs}").copy_(torch.from_numpy(np.ascontiguousarray(value)))
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Ids [B, T] to probabilities [B, classes]."""
+        """Return probabilities [B, classes] for token ids [B, T]."""
         sequences, _ = self.recurrent(self.embedding(ids))
         pooled = torch.cat([sequences.amax(dim=1), sequences.mean(dim=1)], dim=1)
         return torch.softmax(self.head(pooled), dim=1)
 
 
 def main() -> None:
-    """Answers rows of ids, one at a time, and prints what each took."""
+    """Predict for rows of ids, one at a time, and print the seconds of each."""
     if len(sys.argv) > 2:
         torch.set_num_threads(int(sys.argv[2]))
     model = Classifier(Path(sys.argv[1])).eval()

@@ -1,1 +1,1 @@
-"""Datasets: sources, reading, preparing, vocabulary, encoding and batching. Knows nothing of models."""
+"""Datasets: sources, file formats, preparation, vocabularies, encoding, batching; independent of models."""

@@ -1,4 +1,4 @@
-"""Batches of rows of like length, in an order that is a pure function of seed and epoch."""
+"""Batches of examples of similar length, in an order that depends only on the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -9,91 +9,92 @@ from typing import Any, Protocol
 import numpy as np
 
 POOL_BATCHES = 50
-"""Rows are shuffled, then sorted by length within pools of so many batches: little padding, much chance."""
+"""Number of batches in a pool. Examples are shuffled, then sorted by length within each pool, so that batches
+have little padding and still differ between epochs."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a model is fed in one step."""
+    """The input of one step of a model."""
 
     arrays: dict[str, np.ndarray]
     """By name; padded on the right."""
     rows: int
-    """Rows, or streams."""
+    """Number of rows of the arrays: examples, or streams."""
     tokens: int
-    """Real ones."""
+    """Number of tokens without padding."""
 
 
-class Feed(Protocol):
-    """The batches of a split, in an order that is a pure function of seed and epoch."""
+class Batches(Protocol):
+    """The batches of a split, in an order that depends only on the seed and the epoch."""
 
     def epoch(self, seed: int, epoch: int) -> Sequence[Any]:
-        """An entry for each step of an epoch, that counts from 0."""
+        """Return an entry for each step of an epoch; epochs are numbered from 0."""
 
     def whole(self) -> Sequence[Any]:
-        """An entry for each batch of one pass in which every row stands once."""
+        """Return an entry for each batch of one pass that has every example exactly once."""
 
     def batch(self, entry: Any) -> Batch:
-        """The batch of an entry."""
+        """Return the batch of an entry."""
 
 
-class RowFeed:
-    """A `Feed` of rows of like length."""
+class ExampleBatches:
+    """`Batches` of examples of similar length."""
 
     def __init__(self, lengths: np.ndarray, make: Callable[[np.ndarray], Batch], *, batch_size: int) -> None:
-        """Says what is fed.
+        """Initialize.
 
         Args:
-            lengths: int [rows], what a row costs.
-            make: the batch of row indices int64 [B].
-            batch_size: rows of a step of training; evaluation takes twice as many.
+            lengths: int [examples], the length by which an example is sorted.
+            make: returns the batch of example indices int64 [B].
+            batch_size: examples of a training step; evaluation uses twice as many.
         """
         self.lengths = lengths
         self.batch = make
         self.batch_size = batch_size
 
     def epoch(self, seed: int, epoch: int) -> list[np.ndarray]:
-        """Shuffled, then sorted by length within pools."""
+        """Return the example indices of each step: shuffled, then sorted by length within pools."""
         return epoch_batches(self.lengths, batch_size=self.batch_size, seed=seed, epoch=epoch)
 
     def whole(self) -> list[np.ndarray]:
-        """The shortest rows first."""
+        """Return the example indices of each batch, the shortest examples first."""
         return sorted_batches(self.lengths, batch_size=2 * self.batch_size)
 
 
 def epoch_batches(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """The batches of an epoch, each an array of row indices; every row stands in exactly one.
+    """Return the batches of an epoch, each an array of example indices; every example is in exactly one.
 
     Args:
-        lengths: int [rows], steps of each row.
-        batch_size: rows of a batch.
+        lengths: int [examples], length of each example.
+        batch_size: examples of a batch.
         seed: of the run.
-        epoch: counts from 0.
+        epoch: from 0.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
     pool = batch_size * POOL_BATCHES
     pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-    order = np.concatenate([rows[np.argsort(lengths[rows], kind="stable")] for rows in pools])
+    order = np.concatenate([indices[np.argsort(lengths[indices], kind="stable")] for indices in pools])
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
 
 
 def sorted_batches(lengths: np.ndarray, *, batch_size: int) -> list[np.ndarray]:
-    """All rows once, the shortest first: for evaluation and prediction, where order does not matter."""
+    """Return batches of all example indices, the shortest first, for evaluation and prediction."""
     order = np.argsort(lengths, kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def in_order(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """Rows of several arrays as one array, the i-th of all at place `order[i]`.
+    """Concatenate arrays and reorder their rows: the i-th row of all becomes row `order[i]`.
 
     Rows of different widths are padded with zeros or empty strings.
     `in_order([[[1]], [[2, 3], [4, 5]]], [2, 0, 1]) -> [[2, 3], [4, 5], [1, 0]]`
 
     Args:
-        parts: arrays [rows, ...] of one dtype and rank, at least one.
-        order: int [rows of all].
+        parts: at least one array [rows, ...], all of one dtype and rank.
+        order: int [rows of all parts].
     """
     shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
     whole = np.full((len(order), *shape), b"" if parts[0].dtype == object else 0, parts[0].dtype)

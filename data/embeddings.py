@@ -13,21 +13,21 @@ from data.formats import open_text
 
 
 def read_vectors(path: Path, vocabulary: Sequence[bytes], *, size: int) -> dict[int, np.ndarray]:
-    """The vectors of the vocabulary's tokens in a text file: a token and its numbers a line.
+    """Return the vectors of the tokens of a vocabulary from a text file with a token and its vector per line.
 
-    A first line of two numbers, as word2vec writes it, is skipped; a token that stands twice counts
-    the first time. Lines of other tokens are read but not kept.
+    A header of two numbers, as in files of word2vec, is skipped. Of a token that occurs twice, the first
+    vector is used. Vectors of other tokens are not kept in memory.
 
     Args:
         path: the file, or its `.gz`.
         vocabulary: tokens in the order of their ids.
-        size: numbers of a vector.
+        size: length of a vector.
 
     Returns:
         token id to vector, float32 [size].
 
     Raises:
-        UserError: no such file, a line that is no vector, or vectors of another size.
+        UserError: the file cannot be read, a line is not a vector, or the vectors have another size.
     """
     ids = {token.decode(errors="surrogateescape"): i for i, token in enumerate(vocabulary) if token}
     vectors: dict[int, np.ndarray] = {}
@@ -43,7 +43,7 @@ def read_vectors(path: Path, vocabulary: Sequence[bytes], *, size: int) -> dict[
                     continue
                 if len(cells) <= size:
                     raise UserError(_other_size(f"{path}:{number}", len(cells) - 1, size))
-                token = " ".join(cells[:-size])  # GloVe has a few tokens with spaces inside
+                token = " ".join(cells[:-size])  # A few tokens of GloVe contain spaces.
                 index = ids.get(token)
                 if number == 1 or (index is not None and index not in vectors):
                     vector = np.array(cells[-size:], np.float32)
@@ -56,12 +56,12 @@ def read_vectors(path: Path, vocabulary: Sequence[bytes], *, size: int) -> dict[
             f"model.embeddings = {str(path)!r}: {getattr(error, 'strerror', None) or error}"
         ) from None
     except ValueError as error:
-        raise UserError(f"{path}:{number}: no word vector ({error})") from None
+        raise UserError(f"{path}:{number}: not a word vector ({error})") from None
     return vectors
 
 
 def _other_size(where: object, found: int, size: int) -> str:
     return (
-        f"{where}: vectors of {found} numbers, but model.embedding_size is {size}; "
+        f"{where}: the vectors have size {found}, but model.embedding_size is {size}; "
         f"set model.embedding_size={found}"
     )

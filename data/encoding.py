@@ -1,7 +1,7 @@
-"""Examples as token ids on disk: each text is tokenized once for a run, not once an epoch.
+"""Examples as token ids on disk: each text is tokenized once for a dataset, not in each epoch.
 
-Tokens get provisional ids in the order of their first occurrence while their text is read. When the
-vocabulary is known, the ids are mapped to it. Neither the texts nor the ids are held in memory as a whole.
+In a first pass tokens get provisional ids, in the order of their first occurrence. When the vocabulary is
+known, the provisional ids are mapped to it. Neither all texts nor all ids are in memory at once.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from data.vocabulary import most_frequent, read_vocabulary, write_vocabulary
 Texts = Sequence[bytes] | np.ndarray
 """UTF-8, as a list or as an array of objects."""
 UniqueTokens = tuple[Sequence[bytes], np.ndarray, np.ndarray]
-"""Distinct tokens of a batch; int [tokens] a position among them for each token; int [rows] lengths."""
+"""Distinct tokens of a batch; int [tokens] a position among them for each token; int [examples] lengths."""
 
 _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
 class VocabularyRule:
-    """Which tokens a vocabulary keeps, learned from the training rows."""
+    """Selection of the tokens of a vocabulary, which is learned from the training examples."""
 
     special: Sequence[bytes]
     """The first tokens."""
@@ -37,45 +37,45 @@ class VocabularyRule:
     min_count: int = 1
     """Rarer tokens are out of vocabulary."""
     training_only: bool = True
-    """Whether tokens that only occur in other rows are out of vocabulary."""
+    """Whether tokens that only occur in other splits are out of vocabulary."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A batch of examples that is to be encoded."""
+class TokenizedBatch:
+    """A batch of tokenized examples."""
 
     split: str
     sequences: Mapping[str, UniqueTokens]
-    """The tokens of each sequence that a row has, by its name."""
+    """The tokens of each sequence of an example, by its name."""
     columns: Mapping[str, np.ndarray]
-    """[rows, …]: other values of each row."""
+    """[examples, …]: other values of each example."""
 
 
 class Sequences:
-    """One sequence of token ids for each row, in a memory-mapped file."""
+    """One sequence of token ids per example, in a memory-mapped file."""
 
     def __init__(self, path: Path, dtype: np.dtype, lengths: np.ndarray) -> None:
-        """Map the file.
+        """Open the file.
 
         Args:
-            path: the ids of all rows, concatenated.
+            path: the ids of all examples, concatenated.
             dtype: of an id in the file.
-            lengths: int64 [rows], tokens of each row; may be 0.
+            lengths: int64 [examples], tokens of each example; may be 0.
         """
         # An empty file cannot be mapped.
         self._ids = np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         self.counts = lengths
-        """int64 [rows]: tokens of each row."""
+        """int64 [examples]: tokens of each example."""
         self.lengths = np.maximum(lengths, 1)
-        """int64 [rows]; at least 1: a text without tokens is one step of padding."""
+        """int64 [examples]: as `counts`, but at least 1: a text without tokens is one step of padding."""
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Return the number of examples."""
         return len(self.lengths)
 
     def row(self, index: int) -> np.ndarray:
-        """Return the token ids of a row, in the dtype of the file: [tokens]."""
+        """Return the token ids of an example, in the dtype of the file: [tokens]."""
         return self.span(int(self._starts[index]), int(self._starts[index + 1]))
 
     def span(self, start: int, end: int) -> np.ndarray:
@@ -83,10 +83,13 @@ class Sequences:
         return np.asarray(self._ids[start:end])
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return a batch of rows: indices int64 [B].
+        """Return a padded batch.
+
+        Args:
+            indices: int64 [B], indices of examples.
 
         Returns:
-            ids int32 [B, T], right-padded with 0, T the longest row (at least 1); lengths int32 [B].
+            ids int32 [B, T], right-padded with 0, T the length of the longest example; lengths int32 [B].
         """
         lengths = self.lengths[indices].astype(np.int32)
         ids = np.zeros((len(indices), int(lengths.max())), np.int32)
@@ -102,10 +105,10 @@ class EncodedSplit:
 
     sequences: Mapping[str, Sequences]
     columns: Mapping[str, np.ndarray]
-    """[rows, …]"""
+    """[examples, …]"""
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Return the number of examples."""
         return len(next(iter(self.sequences.values())))
 
 
@@ -123,7 +126,7 @@ class Encoded:
 
 
 class _Vocabulary:
-    """A vocabulary while its tokens are counted."""
+    """A vocabulary whose tokens are still being counted."""
 
     def __init__(self, rule: VocabularyRule) -> None:
         self.rule = rule
@@ -145,7 +148,7 @@ class _Vocabulary:
         return spread
 
     def learn(self) -> tuple[list[bytes], np.ndarray, np.ndarray]:
-        """Return the vocabulary, the counts of its tokens, and the final id of each provisional one."""
+        """Return the vocabulary, the counts of its tokens, and the final id of each provisional id."""
         rule, distinct, counts = self.rule, list(self._provisional), self._counts
         special = set(rule.special)
         plain = np.array([token not in special for token in distinct], bool)
@@ -167,7 +170,7 @@ class _Vocabulary:
 
 
 class _Writer:
-    """Writes one sequence of a split."""
+    """Writer of one sequence of a split."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -190,26 +193,26 @@ class _Writer:
 
 
 def encode(
-    rows: Iterable[Rows],
+    batches: Iterable[TokenizedBatch],
     *,
     vocabulary_of: Mapping[str, str],
     rules: Mapping[str, VocabularyRule],
     facts: Mapping[str, Any] | None = None,
     directory: Path,
 ) -> None:
-    """Learn vocabularies from the training rows, and write everything to a new folder.
+    """Learn vocabularies from the training examples, and write vocabularies and token ids to a directory.
 
     Args:
-        rows: batches, each of one split.
-        vocabulary_of: which vocabulary gives the ids of each sequence; two may share one.
-        rules: of each vocabulary.
-        facts: JSON values, kept as they are.
-        directory: where the vocabularies and the splits are written; must exist and be empty.
+        batches: each of one split.
+        vocabulary_of: the vocabulary of each sequence; two sequences may share one.
+        rules: the rule of each vocabulary.
+        facts: JSON values that are stored with them.
+        directory: must exist and be empty.
     """
     growing = {name: _Vocabulary(rule) for name, rule in rules.items()}
     writers: dict[str, dict[str, _Writer]] = {}
     columns: dict[str, list[Mapping[str, np.ndarray]]] = {}
-    for batch in rows:
+    for batch in batches:
         split = batch.split
         if split not in writers:
             writers[split] = {name: _Writer(directory / f"{split}.{name}.ids") for name in batch.sequences}
@@ -240,7 +243,7 @@ def encode(
 
 
 def load_encoded(directory: Path) -> Encoded:
-    """Open what `encode` wrote."""
+    """Open a dataset that was written by `encode`."""
     about = json.loads((directory / "encoded.json").read_text())
     splits = {}
     for split in about["splits"]:

@@ -1,4 +1,4 @@
-"""The one exception for a mistake of the person who types the command."""
+"""User errors."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """What was wrong, the value, what is allowed, what to do next: shown as one line `Error: …`."""
+    """A mistake of the user, shown as one line `Error: …`.
+
+    The message has what is wrong, the value, what is allowed, and what to do.
+    """
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint at the nearest known name, or an empty string.
+    """Return a hint with the most similar known name, or an empty string.
 
     `did_you_mean("imbd", ["imdb_reviews", "mnist"]) -> "; did you mean 'imdb_reviews'?"`
     """
     names = list(known)
     folded = name.casefold()
     near = difflib.get_close_matches(folded, names, n=1, cutoff=0.6)
-    if not near:  # the start of a long name, with its letters perhaps swapped
+    if not near:  # Perhaps the start of a long name, with swapped letters.
         near = [n for n in names if difflib.SequenceMatcher(None, folded, n[: len(name)]).ratio() >= 0.7][:1]
     return f"; did you mean {near[0]!r}?" if near else ""

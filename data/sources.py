@@ -1,4 +1,4 @@
-"""Finding data: a sample, a name of the TensorFlow Datasets catalogue, a folder or a file."""
+"""Sources of examples: a sample, a dataset of the TensorFlow Datasets catalogue, a folder or a file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one file, or of one split of a sample."""
+    """A file, line-aligned files, or a split of a sample."""
 
     where: str
-    """Path or name of the sample, for messages."""
+    """Path or name, for messages."""
     rows: Callable[[], Iterator[Row | BadRow]]
 
 
@@ -33,15 +33,15 @@ class Source:
     """Examples that are not prepared yet."""
 
     name: str
-    """Short, lower case, of letters, digits and `_`."""
+    """Lower-case letters, digits and `_`."""
     parts: Mapping[str, Part]
-    """By split. A single file has one part, `all`, which `data.splits` splits."""
+    """By split. A single file has one part, `all`, which `data.splits` divides."""
     digest: Callable[[], str]
     """Computes the sha256 of the content."""
     by_position: bool = False
-    """Whether a single file is one text, which is split by position."""
+    """Whether the part `all` is one text, which is divided by position."""
     key: str = "text"
-    """The first field, whose hash decides the split of a row of a single file."""
+    """Name of the first field, whose hash decides the split of a row of `all`."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _sha256(files: Mapping[str, Sequence[Path]]) -> str:
 def _files(
     name: str, files: Mapping[str, Sequence[Path]], fields: Sequence[Field], shapes: Collection[Shape]
 ) -> Source:
-    """Return a source of files; several files for a split are line-aligned, one for each field."""
+    """Return a source of files; several files of a split are line-aligned, one for each field."""
 
     def part(paths: Sequence[Path]) -> Part:
         where = " and ".join(map(str, paths))
@@ -176,8 +176,7 @@ def _sample(name: str, fields: Sequence[Field]) -> Source:
     for field in fields:
         if field.name not in present and not field.optional:
             raise UserError(
-                f"sample:{name} has no {field.name}, only {', '.join(present)}; "
-                f"it is a sample for another task"
+                f"sample:{name} has no {field.name}, only {', '.join(present)}; it is for another task"
             )
     names = [field.name for field in fields if field.name in present]
 

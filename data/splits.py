@@ -1,10 +1,10 @@
-"""Which examples a model is trained on, validated with, and tested on.
+"""Splits: which examples a model is trained on, validated on and tested on.
 
-- Files with the names of splits are those splits.
-- A single file of rows is split by the hash of the first field: equal texts stay together, and a row keeps
-  its split when others are added.
+- A file that is named after a split is that split.
+- A single file of records is split by the hash of the first field: equal texts stay together, and an example
+  keeps its split when others are added.
 - A single file that is one text is split by position.
-- Where there is no validation split, a share of the training rows is held out, by the same rules.
+- If there is no validation split, a share of the training examples is held out by the same rules.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from data.formats import CONTINUES, BadRow, Row, Value
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"valid": "validation", "dev": "validation", "val": "validation"}
 ALL_SPLITS = "all"
-"""The only part of a single file, which the program splits."""
+"""Name of the only part of a single file, which the program splits."""
 TRAINING_SPLITS = ("train", "validation")
 FILE_SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
-"""Of the rows of a single file."""
+"""Shares of the examples of a single file."""
 POSITION_SHARES = (("train", 0.9), ("validation", 0.05), ("test", 0.05))
-"""Of the characters of a single text."""
+"""Shares of the characters of a single text."""
 
 
 class RowPart(Protocol):
-    """What is needed of a `data.sources.Part`."""
+    """Interface of `data.sources.Part`."""
 
     @property
     def where(self) -> str:
@@ -39,15 +39,15 @@ class RowPart(Protocol):
 
     @property
     def rows(self) -> Callable[[], Iterator[Row | BadRow]]:
-        """Reads the rows."""
+        """Function that returns an iterator over the rows."""
 
 
 class RowSource(Protocol):
-    """What is needed of a `data.sources.Source`."""
+    """Interface of `data.sources.Source`."""
 
     @property
     def parts(self) -> Mapping[str, RowPart]:
-        """By split, or one part `all`."""
+        """Parts by split, or one part `all`."""
 
     @property
     def by_position(self) -> bool:
@@ -58,19 +58,19 @@ class RowSource(Protocol):
         """The field whose value decides the split of a row of `all`."""
 
 
-class PreparedRows(Protocol):
-    """What is needed of a `data.prepared.Dataset`."""
+class PreparedDataset(Protocol):
+    """Interface of `data.prepared.Dataset`."""
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """Rows of each split."""
+        """Number of examples of each split."""
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """By field."""
+        """Columns by field."""
 
     def batches(self, split: str) -> Iterator[dict[str, np.ndarray]]:
-        """Yield the rows of a split."""
+        """Yield batches of the examples of a split."""
 
 
 def split_of(row_hash: int, shares: Sequence[tuple[str, float]]) -> str:
@@ -106,7 +106,7 @@ def row_hash(values: Mapping[str, Value]) -> int:
 def rows_by_split(source: RowSource) -> Iterator[tuple[str, str, Row | BadRow]]:
     """Yield all rows of a source as (split, where, row).
 
-    A single file of rows is split by the hash of their first field, one text by position.
+    A single file of records is split by the hash of the first field, a single text by position.
     """
     for part_name, part in source.parts.items():
         if part_name == ALL_SPLITS and source.by_position:
@@ -145,19 +145,19 @@ def _by_position(part: RowPart) -> Iterator[tuple[str, str, Row | BadRow]]:
                 place += 1
 
 
-def training_rows(
-    dataset: PreparedRows, field: str, validation_fraction: float
+def training_examples(
+    dataset: PreparedDataset, field: str, validation_fraction: float
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yield batches of (split, rows) of the training and validation splits.
+    """Yield (split, batch) for the training and validation examples.
 
-    If the data has no validation split, a share of the training rows is held out by the hash of
-    their first field: the same rows in every run, and equal texts in the same split. Of one text in
-    pieces, the end is held out.
+    If the data has no validation split, a share of the training examples is held out by the hash of the
+    first field: the same examples in every run, and equal texts in the same split. If the examples are pieces
+    of one text, its end is held out.
 
     Args:
         dataset: prepared.
-        field: name of the first field of a row.
-        validation_fraction: share of the training rows that is held out.
+        field: name of the first field of an example.
+        validation_fraction: share of the training examples that is held out.
     """
     shares = (("validation", validation_fraction), ("train", 1 - validation_fraction))
     for split in TRAINING_SPLITS:
@@ -178,9 +178,9 @@ def training_rows(
 
 
 def _hold_out_end(
-    dataset: PreparedRows, name: str, held_out: float
+    dataset: PreparedDataset, name: str, held_out: float
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yield the training rows of one text in pieces, its end as validation rows."""
+    """Yield (split, batch) for the pieces of one text, with its end as the validation split."""
     total = sum(len(text) for batch in dataset.batches("train") for text in batch[name])
     left = round(total * (1 - held_out))
     begun = False

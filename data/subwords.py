@@ -1,4 +1,4 @@
-"""Learns a subword vocabulary: pieces of words, the most useful ones, that write any text."""
+"""Learning of subword vocabularies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 
 from data.errors import UserError
 
-# Unicode's separators and control characters, the space apart: each is a token of its own wherever it stands.
-_SIGN = re.compile(r"[\x00-\x1f\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
-# What marks a space in pieces, and the one character that SentencePiece refuses to see in a text.
+# Unicode's separators and control characters, except the space; each occurrence is one token.
+_SEPARATOR = re.compile(r"[\x00-\x1f\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+# The character that replaces a space in pieces, and one that SentencePiece rejects in training text.
 _RESERVED = "\u2581\u2585"
-_CHUNK = 1000  # characters; SentencePiece leaves out what has more than 4,192 bytes
+_CHUNK = 1000  # characters; SentencePiece skips inputs of more than 4,192 bytes
 _LARGE_ALPHABET = 1000
 _COVERAGE = 0.9999
 SMALLEST_VOCABULARY = 16
@@ -23,24 +23,25 @@ SMALLEST_VOCABULARY = 16
 def learn_subwords(
     texts: Iterable[str | bytes], *, vocabulary_size: int, sample_size: int = 1_000_000, seed: int = 0
 ) -> list[tuple[bytes, float]]:
-    """Learns the pieces of a unigram language model (Kudo 2018), with SentencePiece.
+    """Learn the pieces of a unigram language model (Kudo 2018) with SentencePiece.
 
-    Text is taken as it is: no normalisation, no lower-casing. A piece never crosses the start of a word,
-    and a space is written as U+2581 at the start of the word behind it. Other white space, such as a
-    newline, is a piece by itself if it was seen. The same texts give the same pieces.
+    Text is neither normalized nor lower-cased. A piece never crosses the start of a word. A space becomes
+    U+2581 at the start of the next word. Each other white space character that occurs, such as a newline, is
+    a piece. The same texts result in the same pieces.
 
-    Of an alphabet of more than 1,000 characters, the rarest, of which one in 10,000 characters is, are
-    no pieces, and characters never fill more than half of the vocabulary: what is left out will be unknown.
+    Single characters are pieces, the most frequent ones for up to half of the vocabulary. If there are more
+    than 1,000, the rarest are left out, which are 0.01 % of the text. Characters that are left out are out of
+    vocabulary.
 
     Args:
-        texts: str, or UTF-8 with U+FFFD for what is not; read once, never held as a whole.
-        vocabulary_size: the most pieces; little text gives fewer.
-        sample_size: the most stretches of text (a text of up to 1,000 characters is one) that are held
-            and learnt from, drawn evenly from all.
-        seed: of that draw.
+        texts: str, or UTF-8 whose invalid bytes become U+FFFD; iterated once.
+        vocabulary_size: maximum number of pieces; a short text has fewer.
+        sample_size: maximum number of chunks of text that are learned from, a uniform sample. A chunk has at
+            most 1,000 characters; longer texts are split.
+        seed: of the sample.
 
     Returns:
-        pieces and their scores, log probabilities as float32, the most probable first; no special tokens.
+        pieces and their scores (log probabilities, float32), the most probable first, without special tokens.
         `["der Hund", "der Hut"] -> [("d", -1.6), ("e", -2.1), ("▁Hu", -2.1), ("▁", -2.1), …]`
 
     Raises:
@@ -48,25 +49,25 @@ def learn_subwords(
     """
     if vocabulary_size < SMALLEST_VOCABULARY:
         raise UserError(
-            f"a subword vocabulary holds at least {SMALLEST_VOCABULARY} pieces, got {vocabulary_size}"
+            f"a subword vocabulary has at least {SMALLEST_VOCABULARY} pieces, got {vocabulary_size}"
         )
-    signs: Counter[str] = Counter()
-    sample = _sample(_chunks(texts, signs), sample_size, seed)
-    spaced = [sign for sign, _ in signs.most_common(vocabulary_size // 4)]
+    separators: Counter[str] = Counter()
+    sample = _sample(_chunks(texts, separators), sample_size, seed)
+    spaced = [separator for separator, _ in separators.most_common(vocabulary_size // 4)]
     characters = _characters(sample, vocabulary_size // 2)
     if not characters:
         raise UserError("no text to learn subwords from: all texts are empty or blank")
     pieces = _train(sample, characters, vocabulary_size - len(spaced))
     lowest = min(score for _, score in pieces)
-    return [*pieces, *((sign.encode(), lowest) for sign in spaced)]
+    return [*pieces, *((separator.encode(), lowest) for separator in spaced)]
 
 
-def _chunks(texts: Iterable[str | bytes], signs: Counter[str]) -> Iterator[str]:
-    """Stretches of text with spaces for all white space, which is counted."""
+def _chunks(texts: Iterable[str | bytes], separators: Counter[str]) -> Iterator[str]:
+    """Yield chunks of text with white space characters replaced by spaces, and count these characters."""
     for text in texts:
         decoded = text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text
-        signs.update(_SIGN.findall(decoded))
-        decoded = _SIGN.sub(" ", decoded).strip(" ")
+        separators.update(_SEPARATOR.findall(decoded))
+        decoded = _SEPARATOR.sub(" ", decoded).strip(" ")
         start = 0
         while len(decoded) - start > _CHUNK:
             end = decoded.rfind(" ", start + 1, start + _CHUNK)
@@ -78,7 +79,7 @@ def _chunks(texts: Iterable[str | bytes], signs: Counter[str]) -> Iterator[str]:
 
 
 def _sample(chunks: Iterable[str], most: int, seed: int) -> list[str]:
-    """At most so many of a stream, each with the same chance (Vitter 1985, algorithm R)."""
+    """Return a uniform sample of an iterable (Vitter 1985, algorithm R)."""
     generator = random.Random(seed)
     kept: list[str] = []
     for i, chunk in enumerate(chunks):
@@ -90,7 +91,7 @@ def _sample(chunks: Iterable[str], most: int, seed: int) -> list[str]:
 
 
 def _characters(sample: Iterable[str], most: int) -> set[str]:
-    """The characters that become pieces."""
+    """Return the characters that become pieces."""
     counts: Counter[str] = Counter()
     for chunk in sample:
         counts.update(chunk)
@@ -116,7 +117,7 @@ def _train(sample: list[str], characters: set[str], size: int) -> list[tuple[byt
         sentence_iterator=(chunk.translate(table) for chunk in sample),
         model_writer=written,
         model_type="unigram",
-        vocab_size=size + 1,  # its own unknown piece is not returned
+        vocab_size=size + 1,  # One more for SentencePiece's unknown piece, which is not returned.
         hard_vocab_limit=False,
         character_coverage=1.0,
         normalization_rule_name="identity",
@@ -126,7 +127,7 @@ def _train(sample: list[str], characters: set[str], size: int) -> list[tuple[byt
         bos_id=-1,
         eos_id=-1,
         pad_id=-1,
-        num_threads=1,  # the sums of more depend on how they share the work
+        num_threads=1,  # Floating-point sums of several threads depend on scheduling.
         minloglevel=2,
     )
     model = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())

@@ -1,4 +1,4 @@
-"""Vocabularies: which tokens a model knows, and the file that holds them."""
+"""Vocabularies: selection of their tokens, and their file format."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 def most_frequent(
     tokens: Sequence[bytes], counts: np.ndarray, *, most: int, min_count: int = 1
 ) -> np.ndarray:
-    """Positions of the tokens that a vocabulary keeps, the most frequent first, ties by their bytes.
+    """Return the positions of the most frequent tokens, the most frequent first, ties by their bytes.
 
     Args:
         tokens: distinct tokens.
-        counts: int64 [len(tokens)], how often each stands in the training text.
-        most: how many are kept.
-        min_count: tokens rarer than this are left out.
+        counts: int64 [len(tokens)], occurrences of each in the training text.
+        most: maximum number of tokens that are kept.
+        min_count: rarer tokens are left out.
 
     `most_frequent([b"a", b"c", b"b"], [1, 2, 2], most=2) -> [2, 1]`
     """
@@ -36,19 +36,19 @@ def _escape(token: bytes) -> str:
 
 
 def _unescape(line: str) -> bytes:
-    def plain(match: re.Match[str]) -> str:
+    def unescaped(match: re.Match[str]) -> str:
         code = match.group()
         return _ESCAPES.get(code) or chr(0xDC00 + int(code[2:], 16))
 
-    text = re.sub(r"\\\\|\\n|\\r|\\x[89a-f][0-9a-f]", plain, line)
+    text = re.sub(r"\\\\|\\n|\\r|\\x[89a-f][0-9a-f]", unescaped, line)
     return text.encode("utf-8", errors="surrogateescape")
 
 
 def write_vocabulary(path: Path, tokens: Sequence[bytes]) -> None:
-    r"""Writes a token a line as UTF-8; `\\`, `\n`, `\r`, and `\xNN` for other bytes, are escapes."""
+    r"""Write one token per line as UTF-8, with the escapes `\\`, `\n`, `\r`, and `\xNN` for invalid bytes."""
     path.write_bytes("".join(f"{_escape(token)}\n" for token in tokens).encode())
 
 
 def read_vocabulary(path: Path) -> list[bytes]:
-    """The tokens of a file that `write_vocabulary` wrote, in their order."""
+    """Return the tokens of a file that was written by `write_vocabulary`, in order."""
     return [_unescape(line) for line in path.read_bytes().decode().split("\n")[:-1]]

@@ -21,6 +21,25 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "data", "models", "textrnn-stubs")
 MODULES = ("textrnn.py",)
 PATTERNS = ("*.py", "*.pyi", "py.typed", "*.toml", "*.html", "*.css", "*.js", "*.svg")
+TABLE = "text,label\n" + "".join(
+    f"{opening} {noun} is {adjective}.,{label}\n"
+    for opening in ("The", "This", "Our", "Their")
+    for noun in ("soup", "film", "bread", "song", "hotel")
+    for adjective, label in (("charming", "positive"), ("dull", "negative"))
+)
+TINY = {
+    "training.epochs": 1,
+    "training.batch_size": 8,
+    "model.units": 4,
+    "model.embedding_size": 4,
+    "model.layers": 0,
+}
+TYPED = """\
+import textrnn
+reveal_type(textrnn.load("x").predict(["a"]))
+textrnn.load(1)
+"""
+REVEALED = ('Revealed type is "list[dict[str, Any]]"', 'Argument 1 to "load" has incompatible type "int"')
 
 
 def check_files(wheel: Path) -> None:
@@ -30,7 +49,7 @@ def check_files(wheel: Path) -> None:
         for package in PACKAGES
         for pattern in PATTERNS
         for path in (ROOT / package).rglob(pattern)
-    } | {name for name in MODULES if (ROOT / name).exists()}
+    } | set(MODULES)
     with zipfile.ZipFile(wheel) as archive:
         present = {name for name in archive.namelist() if ".dist-info/" not in name}
     if present != expected:
@@ -51,13 +70,36 @@ def environment(folder: Path, wheel: Path) -> Path:
     subprocess.run(
         [*install, "install", "--quiet", "--no-index", "--no-deps", "--ignore-installed", wheel], check=True
     )
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    shared = [path for path in sys.path if Path(path).name == "site-packages"]
+    (site / "dependencies.pth").write_text("\n".join(shared) + "\n")
     return programs
+
+
+def check_imports(programs: Path, folder: Path) -> None:
+    """Exit if a module is imported from elsewhere, or lacks its types."""
+    modules = ("app", "data", "models", "textrnn")
+    where = f"import {', '.join(modules)}; print({', '.join(f'{name}.__file__' for name in modules)})"
+    for path in subprocess.check_output([programs / "python", "-c", where], cwd=folder, text=True).split():
+        if not path.startswith(str(programs.parent)):
+            sys.exit(f"{path}: not the installed package")
+    (folder / "typed.py").write_text(TYPED)
+    print("mypy typed.py", flush=True)
+    # mypy follows the types of the wheel, and not those of its dependencies.
+    options = ["--no-incremental", "--follow-imports=silent", "--config-file=", "--ignore-missing-imports"]
+    said = subprocess.run(
+        [programs / "python", "-m", "mypy", *options, "typed.py"],
+        cwd=folder,
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    if not all(part in said for part in REVEALED):
+        sys.exit(f"mypy does not see the types of the wheel:\n{said}")
 
 
 def check_commands(programs: Path, folder: Path) -> None:
     """Train, evaluate, export and predict with the installed program; exit if a command fails."""
-    folder.mkdir()
+    (folder / "reviews.csv").write_text(TABLE)
     (folder / "texts.txt").write_text("The soup is dull.\n")
     version = importlib.metadata.version("textrnn")
 
@@ -77,27 +119,25 @@ def check_commands(programs: Path, folder: Path) -> None:
             sys.exit(f"textrnn {' '.join(arguments)}: exit status {result.returncode}\n{result.stdout}")
         return result.stdout
 
-    where = "import app, data, models; print(app.__file__, data.__file__, models.__file__)"
-    for path in subprocess.check_output([programs / "python", "-c", where], cwd=folder, text=True).split():
-        if not path.startswith(str(programs.parent)):
-            sys.exit(f"{path}: not the installed package")
-        if not Path(path).with_name("py.typed").exists():
-            sys.exit(f"{path}: the package has no py.typed")
     if version not in run("--version"):
         sys.exit("textrnn --version: not the version of the wheel")
-    settings = ("--preset", "fast", "--set", "training.epochs=1")
-    run("train", "classification", "sample:reviews", "--run", "run", *settings)
-    run("evaluate", "run")
+    settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+    run("train", "classification", "reviews.csv", "--run", "run", "--preset", "fast", *settings)
+    run("evaluate", "run", "--split", "all")
     run("export", "run", "--output", "export")
     if '"label"' not in run("predict", "export/1", "texts.txt"):
         sys.exit("textrnn predict: no label")
 
 
 def main(wheel: Path) -> None:
+    """Check the files, then install the wheel and use it."""
     check_files(wheel)
     with tempfile.TemporaryDirectory() as folder:
         programs = environment(Path(folder, "environment"), wheel)
-        check_commands(programs, Path(folder, "work"))
+        work = Path(folder, "work")
+        work.mkdir()
+        check_imports(programs, work)
+        check_commands(programs, work)
 
 
 main(Path(sys.argv[1]).resolve())

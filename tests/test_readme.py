@@ -1,4 +1,4 @@
-"""The README's commands do what it says."""
+"""The commands and the links of README and documentation work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -13,21 +14,29 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
+from app.config import load_config
 from data.samples import reviews
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-DOCS = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands(text: str) -> list[list[str]]:
-    """The arguments of every `textrnn …` line of the shell blocks."""
+    """Return the arguments of every `textrnn …` line of the shell blocks."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = (line for block in blocks for line in block.splitlines() if line.startswith("textrnn "))
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
-def test_the_road_from_a_table_to_a_savedmodel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The five commands, in their order, on a table of the bundled sample's rows."""
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_from_a_table_to_a_savedmodel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The five commands run in their order, on a table of examples of the sample."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rows = reviews(0)["train"][:300]
@@ -46,28 +55,40 @@ def test_the_road_from_a_table_to_a_savedmodel(tmp_path: Path, monkeypatch: pyte
 
     assert len(outputs) == 5
     assert outputs[3] == "exports/reviews/1\n"
-    answers = [json.loads(line) for line in outputs[4].splitlines()]
-    assert [sorted(answer) for answer in answers] == [["label", "probabilities", "score"]] * 3
+    predictions = [json.loads(line) for line in outputs[4].splitlines()]
+    assert [sorted(prediction) for prediction in predictions] == [["label", "probabilities", "score"]] * 3
 
 
-@pytest.mark.parametrize("path", [Path("README.md"), *DOCS], ids=lambda path: path.name)
+def check_keys(arguments: list[str]) -> None:
+    """Load the configuration of a `train` command with its `--set` options; raises if a key is refused."""
+    if arguments[0] == "train":
+        sets = [value for option, value in pairwise(arguments) if option == "--set" and "…" not in value]
+        load_config(arguments[1], overrides=sets)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_command_line_parses(path: Path) -> None:
-    """No command, argument or option that is named has been renamed since."""
-    found = commands(README if path.name == "README.md" else path.read_text(encoding="utf-8"))
+    """Commands, arguments and options have the names that the pages give them; configuration keys too."""
+    found = commands(path.read_text(encoding="utf-8"))
 
     for arguments in found:
+        check_keys(arguments)
         command: click.Command = main
-        context = click.Context(main)
+        context = click.Context(main, **main.context_settings)
         while isinstance(command, click.Group):
             name, command, arguments = command.resolve_command(context, arguments)  # type: ignore[assignment]
-        command.make_context(name, list(arguments))
+        command.make_context(name, list(arguments), parent=context)
     assert found or path.name not in ("README.md", "results.md")
 
 
-def test_relative_links_lead_somewhere() -> None:
-    """Every document that the README names is there."""
-    links = re.findall(r"\]\((docs/[^)]+)\)", README)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    """Every file and every heading that a page links to exists."""
+    links = re.findall(r"\]\(([\w./#-]+)\)", path.read_text(encoding="utf-8"))
 
-    assert links
+    assert links or path.name not in ("README.md", "classification.md")
     for link in links:
-        assert (Path(__file__).parents[1] / link).is_file(), link
+        name, _, heading = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.is_file(), link
+        assert not heading or heading in anchors(target), link

@@ -45,7 +45,7 @@ class Manifest(BaseModel):
     """sha256 of each file that the artifact consists of, by its relative path."""
 
     def with_(self, **changes: Any) -> Self:
-        """A validated copy with some fields changed."""
+        """Return a validated copy with some fields changed."""
         return type(self).model_validate({**self.model_dump(), **changes})
 
 

@@ -94,7 +94,7 @@ def _key(path: str, field: FieldInfo, default: Any, owner: type[BaseModel]) -> K
 
 
 def _description(owner: type[BaseModel], name: str) -> str:
-    """The description of a field: its own, or that of the field that it overrides."""
+    """Return the description of a field: its own, or that of the field that it overrides."""
     for base in owner.__mro__:
         if issubclass(base, BaseModel) and name in base.model_fields:
             description = base.model_fields[name].description

@@ -24,7 +24,7 @@ class Section(Settings):
     """Base class of all sections: immutable, strict types, no unknown keys."""
 
 
-# [data]
+# Section data
 
 
 class DataConfig(Section):
@@ -43,7 +43,7 @@ class TextColumn(DataConfig):
     text_column: str = Key("text", description="column of the text")
 
 
-# [text]
+# Section text
 
 
 class TextConfig(Section):
@@ -85,7 +85,7 @@ class TruncatedText(TokenizedText):
         return super().tokenizing() | {"max_length": self.max_length, "truncate": self.truncate}
 
 
-# [model]
+# Section model
 
 
 class ModelConfig(RecurrentSettings):
@@ -108,7 +108,7 @@ class RareWordDropout(Section):
     )
 
 
-# [training]
+# Section training
 
 
 class TrainingConfig(Section):

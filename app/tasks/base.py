@@ -20,11 +20,12 @@ import numpy as np
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
 from app.metrics import Metric
-from data.batching import Feed
+from data.batching import Batches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.formats import Field, Row, Shape, Value
-from data.prepared import Dataset, Scan, Watch
+from data.prepared import Dataset
+from data.scan import ExampleValidator, Scan
 
 if TYPE_CHECKING:
     import keras
@@ -89,13 +90,13 @@ class Examples(ABC, Generic[C, F]):
         """Return the suffixes of line-aligned files that hold one field each."""
         return ()
 
-    def watch(self, config: C) -> Watch:
+    def validator(self, config: C) -> ExampleValidator:
         """Return a validator that sees each example before anything is written, and may raise a UserError."""
-        return Watch()
+        return ExampleValidator()
 
     def check(self, found: Scan) -> None:
         """Raise a UserError if nothing can be learned from the examples."""
-        if not found.rows["train"]:
+        if not found.examples["train"]:
             raise UserError("the data has no training examples; give a larger file, or a folder with train.*")
 
     def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[F]) -> None:
@@ -124,7 +125,7 @@ class Examples(ABC, Generic[C, F]):
         """Return the vocabularies and facts of a model that is to be trained on the dataset."""
 
     @abstractmethod
-    def batches(self, encoded: Encoded, split: str, preprocessing: Preprocessing[F], config: C) -> Feed:
+    def batches(self, encoded: Encoded, split: str, preprocessing: Preprocessing[F], config: C) -> Batches:
         """Return the batches of a split."""
 
     def token_counts(self, encoded: Encoded, preprocessing: Preprocessing[F], config: C) -> np.ndarray:
@@ -164,7 +165,7 @@ class Training(ABC, Generic[C, F]):
     def register_model(self) -> None:
         """Import the network's module, so that Keras can load it."""
 
-    def carried(self, model: keras.Model, batches: Feed) -> list[tf.Variable]:
+    def carried(self, model: keras.Model, batches: Batches) -> list[tf.Variable]:
         """Return variables, other than weights, that a training step leaves for the next one."""
         return []
 
@@ -181,7 +182,7 @@ class Training(ABC, Generic[C, F]):
 
     @abstractmethod
     def evaluator(
-        self, model: keras.Model, batches: Feed, preprocessing: Preprocessing[F], config: C
+        self, model: keras.Model, batches: Batches, preprocessing: Preprocessing[F], config: C
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes `metrics` on a split with the present weights."""
 
@@ -312,7 +313,7 @@ class Task(Generic[C, F]):
 
 def evaluated(
     step: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]],
-    batches: Feed,
+    batches: Batches,
     metrics: Callable[[Sequence[Arrays], Sequence[Arrays]], dict[str, float]],
 ) -> Callable[[], dict[str, float]]:
     """Return an evaluator of a network whose batches are independent of each other.

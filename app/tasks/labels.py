@@ -9,7 +9,8 @@ import numpy as np
 
 from app.tasks.base import ExampleBatch
 from data.errors import UserError
-from data.prepared import Dataset, Scan
+from data.prepared import Dataset
+from data.scan import Scan
 from data.splits import ALL_SPLITS
 
 MOST_SHOWN = 10

@@ -15,12 +15,13 @@ import numpy as np
 from app.artifacts.files import new_directory
 from app.config import TaskConfig
 from app.tasks.base import ExampleBatch, Task
-from data.encoding import Encoded, Rows, encode, load_encoded
+from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
 from data.errors import UserError
-from data.prepared import Dataset, Scan
-from data.splits import training_rows
+from data.prepared import Dataset
+from data.scan import Scan
+from data.splits import training_examples
 
-ENCODING_VERSION = 6
+ENCODING_VERSION = 7
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
@@ -58,14 +59,14 @@ def encode_dataset(
     first = task.examples.fields(config)[0].name
 
     def read() -> Iterator[tuple[str, ExampleBatch]]:
-        return training_rows(dataset, first, config.data.validation_fraction)
+        return training_examples(dataset, first, config.data.validation_fraction)
 
-    def rows() -> Iterator[Rows]:
+    def rows() -> Iterator[TokenizedBatch]:
         nonlocal longest
         for split, batch in read():
             if split == "train":
                 longest = max([longest, *map(_joined, batch[first])], key=len)
-            yield Rows(split, *plan.tokenize(batch))
+            yield TokenizedBatch(split, *plan.tokenize(batch))
 
     if not path.exists():
         plan = task.examples.plan(
@@ -85,7 +86,7 @@ def encode_dataset(
             (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])
             found = _scan(load_encoded(partial), dataset)
             task.examples.check(found)
-            if not found.rows["validation"]:
+            if not found.examples["validation"]:
                 raise UserError(
                     f"{dataset.name}: no example is left for validation; add examples or a validation "
                     "split, or increase data.validation_fraction"
@@ -102,7 +103,7 @@ def _scan(encoded: Encoded, dataset: Dataset) -> Scan:
     """Return the sizes and labels of the splits, which of a catalogue dataset are not known before."""
     found = Scan()
     for name, split in encoded.splits.items():
-        found.rows[name] = len(split)
+        found.examples[name] = len(split)
         if "label" in split.columns and (labels := dataset.names.get("label")):
             counts = np.bincount(split.columns["label"], minlength=len(labels))
             own = Counter({labels[i]: int(n) for i, n in enumerate(counts) if n})

@@ -20,7 +20,7 @@ from app.tasks.base import Task, graph_of
 from app.training.events import Epoch, Step
 from app.training.optimizer import build_optimizer, clip
 from app.training.state import Totals, TrainingState
-from data.batching import Feed
+from data.batching import Batches
 from data.errors import UserError
 
 PLATEAU_FACTOR = 0.5
@@ -36,8 +36,8 @@ class Fit:
         config: TaskConfig,
         *,
         metric: Metric,
-        train: Feed,
-        validation: Feed,
+        train: Batches,
+        validation: Batches,
         preprocessing: Preprocessing[Any],
     ) -> None:
         """Build optimizer and graphs.

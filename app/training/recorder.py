@@ -15,6 +15,8 @@ from app.training.events import Epoch, Step
 from app.training.fit import Fit
 from app.training.state import PREVIOUS, restore_state, save_state
 
+NO_TENSORBOARD = "no TensorBoard logs are written; for these: pip install 'textrnn[tensorboard]'"
+
 
 class Recorder:
     """Writes the course of a training to its run directory."""
@@ -24,9 +26,11 @@ class Recorder:
         self.fit = fit
         self.run = run
         self._summaries: Any = None
+        self.missing = "" if find_spec("tensorboard") else NO_TENSORBOARD
+        """A message about what is not written because a package is not installed, if there is any."""
 
     def __enter__(self) -> Self:
-        if find_spec("tensorboard"):
+        if not self.missing:
             self._summaries = tf.summary.create_file_writer(str(self.run / TENSORBOARD))
         return self
 

@@ -41,9 +41,9 @@ __all__ = [
 ]
 
 Shape = Literal["records", "sentences", "document", "lines"]
-"""What a file holds: records with named columns; sentences of tokens and tags; one text; a text a line."""
+"""Content of a file: records with named columns; sentences of tokens and tags; one text; a text per line."""
 Reader = Callable[[BinaryIO, Sequence[Field]], Iterator[Row | BadRow]]
-"""Yields the rows of an open, decompressed file. A library that one format needs is imported there."""
+"""Yields the rows of an open, decompressed file. It imports libraries that only its format needs."""
 ANY: frozenset[FieldKind] = frozenset(("text", "label", "tokens", "tags", "flag"))
 
 
@@ -54,7 +54,7 @@ class Format:
     name: str
     read: Reader
     suffixes: tuple[str, ...]
-    """Of file names, lower case, without the dot."""
+    """Suffixes of file names, in lower case, without the dot."""
     shape: Shape
     kinds: frozenset[FieldKind] = ANY
     """The kinds of fields that it can hold. Formats without named columns hold one field of each kind."""
@@ -84,7 +84,7 @@ FORMATS: dict[str, Format] = {
     "txt": Format("txt", read_document, ("txt",), "document", frozenset(("text", "flag"))),
     "lines": Format("lines", read_lines, ("txt",), "lines", frozenset(("text",))),
 }
-"""Every format by its name. A suffix belongs to one format of a shape."""
+"""Formats by name. A suffix belongs to only one format of a shape."""
 
 
 def formats_of(shapes: Collection[Shape], fields: Sequence[Field] = ()) -> dict[str, Format]:

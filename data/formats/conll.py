@@ -1,4 +1,4 @@
-"""Sentences of the CoNLL shared tasks: one token a line, its tag in the last column."""
+"""Sentences of the CoNLL shared tasks: one token per line, with its tag in the last column."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DOCUMENT_START = "-DOCSTART-"
 
 
 def blocks(lines: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield runs of lines between blank lines, each with the number of its first line."""
+    """Yield the blocks of lines between blank lines, each with the number of its first line."""
     block: list[str] = []
     number = 0
     for number, line in enumerate(lines, 1):
@@ -27,12 +27,15 @@ def blocks(lines: TextIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(line: str) -> list[str]:
-    """Split at spaces and tabs alone: other white space, such as U+00A0 of `10 000`, is part of a token."""
+    """Split at spaces and tabs only: other white space, such as U+00A0 in `10 000`, is part of a token."""
     return re.split("[ \t]+", line.strip(" \t"))
 
 
 def read_conll(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
-    """Yield a row for each sentence; spaces or tabs separate the columns."""
+    """Yield a row for each sentence; spaces or tabs separate the columns.
+
+    The tag is always the last column: the column of the field of tags is only a name.
+    """
     tags = next((field.column for field in fields if field.kind == "tags"), "tags")
     for start, block in blocks(as_text(stream)):
         tokens: list[str] = []
@@ -41,7 +44,7 @@ def read_conll(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadR
         width = len(_columns(block[-1]))
         for number, line in enumerate(block, start):
             cells = _columns(line)
-            # A comment comes before the tokens and differs in its number of columns from a token "#".
+            # A comment precedes the tokens. It is not a token "#", since its number of columns differs.
             comment = line.startswith("# ") and not tokens and len(cells) != width
             if comment or cells[0] == _DOCUMENT_START:
                 continue

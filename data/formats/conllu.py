@@ -18,8 +18,8 @@ _RAW_TEXT = "# text = "
 def read_conllu(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
     """Yield a row for each sentence, with one column as its tags.
 
-    Ranges such as `1-2` (a word of several tokens) and empty nodes such as `1.1` are not tokens; the raw text
-    is that of the `# text =` line.
+    The field of tags names the column that has them. Ranges such as `1-2` (a word of several tokens) and
+    empty nodes such as `1.1` are not tokens. The raw text is in the `# text =` line.
     """
     tags = next((field for field in fields if field.kind == "tags"), None)
     column = tags.find(COLUMNS) if tags else None

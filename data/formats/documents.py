@@ -13,7 +13,7 @@ PIECE_CHARACTERS = 1 << 16
 
 
 def read_document(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
-    """Yield one text in pieces of whole lines, each but the first marked as a continuation.
+    """Yield one text in pieces of whole lines; all except the first are marked as continuations.
 
     Very long lines are split too, after a space if there is one.
     """

@@ -14,12 +14,12 @@ from typing import Any, Literal
 from data.errors import did_you_mean
 
 FieldKind = Literal["text", "label", "tokens", "tags", "flag"]
-"""A text; one of a few names; a list of tokens; a name for each token; true or false."""
+"""A text; one of a fixed set of names; a list of tokens; a name for each token; true or false."""
 Value = str | tuple[str, ...] | bool
 
 EMPTY_LINE = "the line is empty"
 CONTINUES = "continues"
-"""The flag of a piece of text that continues the text of the row before it."""
+"""Name of the flag of a piece of text that continues the text of the previous row."""
 
 _JSON_TYPES = {
     dict: "an object",
@@ -154,6 +154,16 @@ def _name(name: str, value: object, *, from_json: bool) -> str:
     return value
 
 
+def _flag(name: str, value: object) -> bool:
+    """Return true or false; a cell of a table holds it as a text, in upper or lower case."""
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.lower(), value)
+    if not isinstance(value, bool):
+        shown = repr(value) if isinstance(value, str) else json_type(value)
+        raise ValueError(f"{name} is {shown}, not true or false")
+    return value
+
+
 def _value(field: Field, column: str, value: object, *, from_json: bool) -> Value:
     """Return a field's value, checked; raise ValueError with the reason."""
     if field.kind == "text":
@@ -161,7 +171,7 @@ def _value(field: Field, column: str, value: object, *, from_json: bool) -> Valu
     if field.kind == "label":
         return _name(repr(column), value, from_json=from_json)
     if field.kind == "flag":
-        return bool(value)
+        return _flag(repr(column), value)
     if not isinstance(value, list):
         raise ValueError(f"{column!r} is {json_type(value)}, not a list")
     check = _name if field.kind == "tags" else _string

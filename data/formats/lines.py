@@ -1,4 +1,4 @@
-"""Plain text with one text a line."""
+"""Plain text with one text per line."""
 
 from __future__ import annotations
 

@@ -25,12 +25,20 @@ def open_binary(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+class _Text(io.TextIOWrapper):
+    """The text of a stream that is closed by its owner: dropping the text does not close the stream."""
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self.detach()
+
+
 def as_text(stream: BinaryIO) -> TextIO:
     """Decode a binary stream as UTF-8, with or without a byte order mark.
 
     Bytes that are not UTF-8 become surrogates, so that the row that has them can be reported.
     """
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+    return _Text(stream, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
 
 def open_text(path: Path) -> TextIO:

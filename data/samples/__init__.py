@@ -1,21 +1,22 @@
-"""Datasets that the program generates from a seed: small, offline, the same on every machine.
+"""Small datasets that are generated from a seed, without a network, the same on every machine.
 
-Each is a small grammar of its own in which order, not words, decides; its module says how hard it is.
+Each has a grammar in which the order of the words decides, not the words alone. Its module has scores of
+several models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from data.samples.example import Example
 from data.samples.pairs import pairs
 from data.samples.reviews import reviews
-from data.samples.row import Row
 from data.samples.tags import tags
 from data.samples.text import text
 
-__all__ = ["SAMPLES", "Row", "pairs", "reviews", "tags", "text"]
+__all__ = ["SAMPLES", "Example", "pairs", "reviews", "tags", "text"]
 
-SAMPLES: dict[str, Callable[[int], dict[str, list[Row]]]] = {
+SAMPLES: dict[str, Callable[[int], dict[str, list[Example]]]] = {
     "reviews": reviews,
     "tags": tags,
     "text": text,

@@ -1,21 +1,21 @@
-"""`sample:pairs`: English sentences and their German translation, by a grammar of a small part of both.
+"""`sample:pairs`: English sentences and their German translations, by a small grammar of both languages.
 
     The man has looked for this old key.        Der Mann hat diesen alten Schlüssel gesucht.
     If the man looks at the lamp, ...           Wenn der Mann die Lampe ansieht, ...
     The girls do not buy a red coat.            Die Mädchen kaufen keinen roten Mantel.
     ... the coats because they are red.         ... die Mäntel, weil sie rot sind.
 
-Every source has exactly one right target, so that an exact match can be counted. Words do not
-decide it: German articles, pronouns and adjectives agree with the gender, number and case of their
-noun, "it" with the noun that it stands for (the object of the main clause); the verb is second in a
-main clause and last in a subordinate one, what belongs to it stands at the end ("looks at": "sieht
-... an", "wants to buy": "will ... kaufen"); "not ... a" becomes "kein", "do" has no translation.
+Every source has exactly one correct target, so that exact match is a metric. Single words do not determine
+it. German articles, pronouns and adjectives agree with the gender, number and case of their noun, and "it"
+with the noun that it refers to (the object of the main clause). The verb is second in a main clause and
+last in a subordinate clause; its other parts are at the end ("looks at": "sieht ... an", "wants to buy":
+"will ... kaufen"). "not ... a" becomes "kein", and "do" has no translation.
 
-Sentences of "validation" and "test" are made of words that "train" knows, and each has an adjective
-with a noun beside which it never stands there.
+Sentences of "validation" and "test" consist of words that occur in "train", but each has a combination of
+adjective and noun that does not.
 
-On the test split, seed 0, a dictionary that gives each English word its most usual German form, in
-the English order:
+Scores on the test split, seed 0, of a dictionary that replaces each English word by its most frequent German
+form, in the English order:
 
     exact match           0.000
     BLEU (sacrebleu)     12.6
@@ -27,17 +27,17 @@ from __future__ import annotations
 from random import Random
 from typing import Literal, NamedTuple
 
-from data.samples.row import Row
+from data.samples.example import Example
 
 Case = Literal["nominative", "accusative"]
 Gender = Literal["masculine", "feminine", "neuter", "plural"]
 Tense = Literal["present", "perfect", "wish"]
 Order = Literal["second", "first", "last"]
-"""Where the finite verb stands in a German clause."""
+"""Position of the finite verb in a German clause."""
 
 
 class Noun(NamedTuple):
-    """A noun; in German it is alike in the nominative and the accusative."""
+    """A noun; its German nominative and accusative are the same."""
 
     english: str
     english_plural: str
@@ -47,22 +47,22 @@ class Noun(NamedTuple):
 
 
 class Adjective(NamedTuple):
-    """An adjective; the German one takes endings."""
+    """An adjective; the German one has no ending."""
 
     english: str
     german: str
 
 
 class Verb(NamedTuple):
-    """A transitive verb: its third person singular, its infinitive (and plural), its participle."""
+    """A transitive verb: third person singular, infinitive (also the plural), participle."""
 
     english: tuple[str, str, str]
     particle: str
-    """What the English verb needs behind it, e.g. the "for" of "look for"."""
+    """Word after the English verb, e.g. the "for" of "look for"."""
     german: tuple[str, str, str]
-    """Without the prefix, save in the participle."""
+    """Without the prefix, except in the participle."""
     prefix: str = ""
-    """What a German main clause sets at its end."""
+    """Separable prefix, which is at the end of a German main clause."""
 
 
 class Speech(NamedTuple):
@@ -73,7 +73,7 @@ class Speech(NamedTuple):
 
 
 class Phrase(NamedTuple):
-    """A noun with what belongs to it."""
+    """A noun phrase."""
 
     noun: Noun
     is_plural: bool
@@ -99,7 +99,7 @@ class Clause(NamedTuple):
     tense: Tense
     is_negated: bool
     adverb: tuple[str, str] | None = None
-    """At the end in English, behind the finite verb or the subject in German."""
+    """At the end in English, after the finite verb or the subject in German."""
 
 
 BEINGS = (
@@ -147,7 +147,7 @@ VERBS = (
     Verb(("brings", "bring", "brought"), "back", ("bringt", "bringen", "zurückgebracht"), "zurück"),
     Verb(("takes", "take", "taken"), "along", ("nimmt", "nehmen", "mitgenommen"), "mit"),
 )
-# What is done to things alone.
+# Verbs whose object may be a thing.
 THINGS_VERBS = (
     *VERBS,
     Verb(("buys", "buy", "bought"), "", ("kauft", "kaufen", "gekauft")),
@@ -164,7 +164,7 @@ ADVERBS = (
 )
 CONJUNCTIONS = (("because", "weil"), ("if", "wenn"), ("although", "obwohl"), ("while", "während"))
 
-# By case, the forms for masculine, feminine, neuter and plural nouns.
+# Forms for masculine, feminine, neuter and plural nouns, by determiner and case.
 GENDERS: tuple[Gender, ...] = ("masculine", "feminine", "neuter", "plural")
 ARTICLES: dict[tuple[str, Case], tuple[str, str, str, str]] = {
     ("the", "nominative"): ("der", "die", "das", "die"),
@@ -187,16 +187,16 @@ ENDINGS: dict[tuple[str, Case], tuple[str, str, str, str]] = {
 PRONOUNS = ("er", "sie", "es", "sie")
 
 SPLIT_SIZES = {"train": 3000, "validation": 300, "test": 300}
-# The share of pairs of an adjective and a noun that "train" never has.
+# Share of combinations of adjective and noun that do not occur in "train".
 HELD_OUT_SHARE = 0.2
 
 
-def pairs(seed: int = 0) -> dict[str, list[Row]]:
-    """Return the splits of `sample:pairs`: "train" (3,000 rows), "validation" and "test" (300 each).
+def pairs(seed: int = 0) -> dict[str, list[Example]]:
+    """Return the splits of `sample:pairs`: "train" (3,000 examples), "validation" and "test" (300 each).
 
-    A row is `{"source": ..., "target": ...}`. No source occurs twice, within a split or across.
+    An example is `{"source": ..., "target": ...}`. No source occurs twice in the dataset.
 
-    The rows follow from `seed` alone:
+    The examples depend only on `seed`:
 
         >>> pairs(0)["test"][3]["target"]
         'Jetzt bringt das junge Mädchen keine Katze zurück.'
@@ -212,7 +212,7 @@ def pairs(seed: int = 0) -> dict[str, list[Row]]:
 
 
 class Translation(NamedTuple):
-    """A sentence in both languages, and the phrases that are in it."""
+    """A sentence in both languages, and its noun phrases."""
 
     english: str
     german: str
@@ -225,29 +225,29 @@ def _split(
     held_out: set[tuple[Adjective, Noun]],
     is_new: bool,
     seen: set[str],
-) -> list[Row]:
-    """Return `size` rows whose sources are not in `seen`, and add their sources to it.
+) -> list[Example]:
+    """Return `size` examples whose sources are not in `seen`, and add their sources to it.
 
-    Each has a combination of `held_out` if `is_new`, and none otherwise.
+    Each has a combination of `held_out` if `is_new`, and no such combination otherwise.
     """
-    rows: list[Row] = []
-    while len(rows) < size:
+    examples: list[Example] = []
+    while len(examples) < size:
         english, german, phrases = generator.choice(SENTENCES)(generator)
         combinations = {(phrase.adjective, phrase.noun) for phrase in _all_phrases(phrases)}
         source = _write(english)
         if is_new != combinations.isdisjoint(held_out) and source not in seen:
             seen.add(source)
-            rows.append({"source": source, "target": _write(german)})
-    return rows
+            examples.append({"source": source, "target": _write(german)})
+    return examples
 
 
 def _all_phrases(phrases: tuple[Phrase, ...]) -> list[Phrase]:
-    """Return the phrases and those within their relative clauses."""
+    """Return the phrases and those of their relative clauses."""
     return [*phrases, *(phrase.relative.other for phrase in phrases if phrase.relative)]
 
 
 def _write(tokens: str) -> str:
-    """Return a sentence as it is printed: `"the dog , that ran , ." -> "The dog, that ran."`."""
+    """Return the text of a sentence: `"the dog , that ran , ." -> "The dog, that ran."`."""
     text = " ".join(tokens.split())
     for before, after in ((" , ,", " ,"), (" , .", " ."), (" , ?", " ?")):
         text = text.replace(before, after)
@@ -256,17 +256,17 @@ def _write(tokens: str) -> str:
     return text[0].upper() + text[1:]
 
 
-# Each of these returns a sentence in both languages, with spaces around its signs.
+# Each of these functions returns a sentence in both languages, with spaces around punctuation marks.
 
 
 def _statement(generator: Random) -> Translation:
-    """Say one thing, perhaps of something that a relative clause tells apart."""
+    """Return a statement, perhaps with a relative clause."""
     clause = _with_relative(generator, _clause(generator))
     return Translation(f"{_english(clause)} .", f"{_german(clause)} .", (clause.subject, clause.object))
 
 
 def _fronted(generator: Random) -> Translation:
-    """Begin with an adverb: the German subject then stands behind the verb."""
+    """Return a statement that begins with an adverb, so that the German subject is after the verb."""
     clause = _clause(generator)._replace(adverb=None)
     adverb, german_adverb = generator.choice(ADVERBS)
     english, german = f"{adverb} {_english(clause)} .", f"{german_adverb} {_german(clause, 'first')} ."
@@ -274,14 +274,14 @@ def _fronted(generator: Random) -> Translation:
 
 
 def _question(generator: Random) -> Translation:
-    """Ask whether something is so."""
+    """Return a yes-no question."""
     clause = _clause(generator)._replace(is_negated=False)
     english, german = f"{_english_question(clause)} ?", f"{_german(clause, 'first')} ?"
     return Translation(english, german, (clause.subject, clause.object))
 
 
 def _condition(generator: Random) -> Translation:
-    """Join two clauses, the subordinate one first or last."""
+    """Return a main clause with a subordinate clause before or after it."""
     main, subordinate = _clause(generator), _clause(generator)
     conjunction, german_conjunction = generator.choice(CONJUNCTIONS)
     german_subordinate = f"{german_conjunction} {_german(subordinate, 'last')}"
@@ -295,7 +295,7 @@ def _condition(generator: Random) -> Translation:
 
 
 def _report(generator: Random) -> Translation:
-    """Say what somebody says."""
+    """Return a report of what somebody says."""
     speaker, clause = _phrase(generator, BEINGS), _clause(generator)
     verb = generator.choice(SPEECHES)
     said = f"{_english_phrase(speaker)} {verb.english[speaker.is_plural]} that {_english(clause)} ."
@@ -305,7 +305,7 @@ def _report(generator: Random) -> Translation:
 
 
 def _reason(generator: Random) -> Translation:
-    """Say something of a thing, and why, with a pronoun for the thing."""
+    """Return a statement about a thing with a reason, which has a pronoun for the thing."""
     clause = _clause(generator, THINGS)
     adjective, thing = generator.choice(THINGS_ADJECTIVES), clause.object
     english_reason = f"{'they are' if thing.is_plural else 'it is'} {adjective.english}"
@@ -319,7 +319,7 @@ SENTENCES = (_statement, _statement, _fronted, _question, _condition, _report, _
 
 
 def _clause(generator: Random, objects: tuple[Noun, ...] = ()) -> Clause:
-    """Draw a clause about one of the objects, or about anything."""
+    """Return a random clause with one of the objects, or with any object."""
     patient = _phrase(generator, objects or (*BEINGS, *THINGS))
     return Clause(
         subject=_phrase(generator, BEINGS),
@@ -332,7 +332,7 @@ def _clause(generator: Random, objects: tuple[Noun, ...] = ()) -> Clause:
 
 
 def _phrase(generator: Random, nouns: tuple[Noun, ...]) -> Phrase:
-    """Draw a noun with its article and perhaps an adjective."""
+    """Return a random noun with a determiner and perhaps an adjective."""
     noun = generator.choice(nouns)
     return Phrase(
         noun,
@@ -343,22 +343,22 @@ def _phrase(generator: Random, nouns: tuple[Noun, ...]) -> Phrase:
 
 
 def _adjectives(noun: Noun) -> tuple[Adjective, ...]:
-    """Return what a noun can be."""
+    """Return the adjectives of a noun."""
     return BEINGS_ADJECTIVES if noun in BEINGS else THINGS_ADJECTIVES
 
 
 def _verbs(noun: Noun) -> tuple[Verb, ...]:
-    """Return what can be done to a noun."""
+    """Return the verbs whose object can be a noun."""
     return VERBS if noun in BEINGS else THINGS_VERBS
 
 
 def _with_relative(generator: Random, clause: Clause) -> Clause:
-    """Add a relative clause to the subject or the object of two thirds of the clauses."""
+    """Return the clause, in two of three cases with a relative clause at its subject or object."""
     place = generator.choice(("subject", "object", "nowhere"))
     if place == "nowhere":
         return clause
     phrase = clause.subject if place == "subject" else clause.object
-    # A thing does nothing.
+    # A thing is never the subject of a verb.
     noun_is_subject = phrase.noun in BEINGS and generator.random() < 0.5
     verb = generator.choice(VERBS if noun_is_subject else _verbs(phrase.noun))
     phrase = phrase._replace(relative=Relative(verb, _phrase(generator, BEINGS), noun_is_subject))
@@ -396,7 +396,7 @@ def _english_question(clause: Clause) -> str:
 
 
 def _english_rest(clause: Clause) -> str:
-    """Return what stands behind the English verb."""
+    """Return what follows the English verb."""
     return (
         f"{clause.verb.particle} {_english_phrase(clause.object)} {clause.adverb[0] if clause.adverb else ''}"
     )
@@ -459,5 +459,5 @@ def _german_phrase(phrase: Phrase, case: Case, has_kein: bool = False) -> str:
 
 
 def _column(phrase: Phrase) -> int:
-    """Return the column of the tables above that fits the phrase."""
+    """Return the column of `ARTICLES` and `ENDINGS` for the phrase."""
     return GENDERS.index("plural" if phrase.is_plural else phrase.noun.gender)

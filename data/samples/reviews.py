@@ -1,14 +1,14 @@
-"""`sample:reviews`: sentiment in which the words say nothing and their order says all.
+"""`sample:reviews`: sentiment that depends on the order of the words alone.
 
-Each text has a *twin* in its split: the same words, each as often, and the opposite label.
+Each text has a *twin* in its split: the same words, equally often, and the opposite label.
 
     The acting is dull, but the plot is very charming.      positive
     The acting is charming, but the plot is very dull.      negative
 
-A text holds one adjective of praise and one of blame, and twins swap the two. Which of them is the
-*verdict*, that decides, and which the *foil*, that it is set against, follows from the grammar:
-after "but" the last clause decides, beside an "although" the main clause; "not", "n't", "never" and
-"hardly" turn a verdict round; "very", "rather" and "truly" change nothing.
+A text has one adjective of praise and one of blame, and twins swap the two. The grammar determines which
+one is the *verdict*, which decides the label, and which one is the *foil*, its contrast. With "but" the
+last clause is the verdict, with "although" the main clause. "not", "n't", "never" and "hardly" negate a
+verdict. "very", "rather" and "truly" change nothing.
 
 Accuracy on the test split, seed 0:
 
@@ -16,8 +16,9 @@ Accuracy on the test split, seed 0:
     logistic regression, TF-IDF of words and pairs of words           0.853
     bidirectional LSTM, 32 units, 8 epochs of batches of 64           0.985
 
-The regressions are scikit-learn's, with its defaults. The LSTM reads embeddings of size 32, and
-learns with Adam at a rate of 0.003: 0.973 after 6 epochs. A rate of 0.001 takes 10 for as much.
+The regressions are scikit-learn's with its defaults. The LSTM has embeddings of size 32 and is trained with
+Adam at a learning rate of 0.003. After 6 epochs its accuracy is 0.973, which takes 10 epochs at a learning
+rate of 0.001.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from data.samples.row import Row
+from data.samples.example import Example
 
 
 class Subject(NamedTuple):
-    """What a review is about, the parts of it that are praised or blamed, and its small talk."""
+    """The subject of a review, its parts that are praised or blamed, and opening sentences."""
 
     whole: str
     parts: tuple[str, ...]
@@ -54,7 +55,7 @@ SUBJECTS = (
     ),
 )
 
-# Each fits every part above, takes "very", and begins with a consonant, so that "a" fits it.
+# Each goes with every part above, with "very", and with the article "a".
 PRAISE = (
     *("good", "pleasant", "lovely", "charming"),
     *("delightful", "nice", "convincing", "satisfying"),
@@ -98,22 +99,21 @@ CORRECTIONS = (
 CLOSERS = ("just my two cents", "that's all I can say", "make of that what you will")
 END_MARKS = (".", ".", "!", "")
 
-# How often the verdict is denied, where a pattern leaves it open. At one half, the verdict's
-# adjective alone would say nothing there, and a network stays near chance for its first epochs.
+# Share of negated verdicts in patterns that allow both. At one half, the adjective of the verdict alone would
+# not predict the label, and a network would stay near chance in its first epochs.
 DENIED_SHARE = 0.3
 
 SPLIT_SIZES = {"train": 2000, "validation": 400, "test": 400}
 
 
-def reviews(seed: int = 0) -> dict[str, list[Row]]:
-    """Return the splits of `sample:reviews`: "train" (2,000 rows), "validation" and "test" (400).
+def reviews(seed: int = 0) -> dict[str, list[Example]]:
+    """Return the splits of `sample:reviews`: "train" (2,000 examples), "validation" and "test" (400).
 
-    A row is `{"text": ..., "label": ...}`, its label "positive" or "negative", half of a split
-    each. Twins share a split, so that within it every word, in lower case, occurs equally often
-    under both labels. No text occurs twice, within a split or across, and no two differ in case
-    and end mark alone.
+    An example is `{"text": ..., "label": ...}`. Half of the labels of a split are "positive", half are
+    "negative". Twins are in the same split, so that in each split every word, in lower case, occurs equally
+    often with both labels. No text occurs twice in the dataset, not even with another case or end mark.
 
-    The rows follow from `seed` alone:
+    The examples depend only on `seed`:
 
         >>> reviews(0)["test"][3]
         {'text': 'The charger is not nice, it is lousy.', 'label': 'negative'}
@@ -123,22 +123,22 @@ def reviews(seed: int = 0) -> dict[str, list[Row]]:
     return {split: _split(generator, size, seen) for split, size in SPLIT_SIZES.items()}
 
 
-def _split(generator: Random, size: int, seen: set[str]) -> list[Row]:
-    """Return `size` rows with texts that are not in `seen`, and add their texts to it."""
-    rows: list[Row] = []
-    while len(rows) < size:
+def _split(generator: Random, size: int, seen: set[str]) -> list[Example]:
+    """Return `size` examples whose texts are not in `seen`, and add their texts to it."""
+    examples: list[Example] = []
+    while len(examples) < size:
         positive, negative = _twins(generator)
         keys = {text.lower().rstrip(".!") for text in (positive, negative)}
         if seen.isdisjoint(keys):
             seen |= keys
-            rows.append({"text": positive, "label": "positive"})
-            rows.append({"text": negative, "label": "negative"})
-    generator.shuffle(rows)
-    return rows
+            examples.append({"text": positive, "label": "positive"})
+            examples.append({"text": negative, "label": "negative"})
+    generator.shuffle(examples)
+    return examples
 
 
 def _twins(generator: Random) -> tuple[str, str]:
-    """Return a positive and a negative text of the same words."""
+    """Return a positive and a negative text with the same words."""
     subject = generator.choice(SUBJECTS)
     pattern = generator.choice((_contrast, _agreement, _correction))
     sentence, verdict_is_denied = pattern(generator, subject)
@@ -151,24 +151,24 @@ def _twins(generator: Random) -> tuple[str, str]:
     return verdict_praises, verdict_blames
 
 
-# The three patterns return a sentence that still has the slots {foil} and {verdict}, each for an
-# adjective, and whether the verdict is denied.
+# The three patterns return a sentence with the slots {foil} and {verdict}, each for an adjective, and whether
+# the verdict is negated.
 
 
 def _contrast(generator: Random, subject: Subject) -> tuple[str, bool]:
-    """Set two clauses against each other: both affirmed or both denied."""
+    """Return two contrasting clauses: both affirmed or both negated."""
     denied = generator.random() < DENIED_SHARE
     return _join(generator, subject, CONTRASTS, foil_is_denied=denied, verdict_is_denied=denied)
 
 
 def _agreement(generator: Random, subject: Subject) -> tuple[str, bool]:
-    """Add a clause to one of the same opinion: one of the two is denied, the other is not."""
+    """Return two clauses of the same opinion: one of the two is negated, the other is not."""
     denied = generator.random() < DENIED_SHARE
     return _join(generator, subject, AGREEMENTS, foil_is_denied=not denied, verdict_is_denied=denied)
 
 
 def _correction(generator: Random, subject: Subject) -> tuple[str, bool]:
-    """Replace one adjective by another within a sentence."""
+    """Return a sentence that corrects one adjective by another."""
     frame, part = generator.choice(CORRECTIONS), generator.choice(subject.parts)
     slots = {"foil": "{foil}", "verdict": "{verdict}"}
     return frame.format(part=part, whole=subject.whole, **slots), False
@@ -182,7 +182,7 @@ def _join(
     foil_is_denied: bool,
     verdict_is_denied: bool,
 ) -> tuple[str, bool]:
-    """Fill a frame with two clauses about different parts of the subject."""
+    """Return a frame filled with two clauses about different parts of the subject."""
     first, second = generator.sample(subject.parts, 2)
     foil_link = generator.choice(DENIED if foil_is_denied else AFFIRMED)
     verdict_link = generator.choice(DENIED if verdict_is_denied else AFFIRMED)
@@ -194,7 +194,7 @@ def _join(
 
 
 def _dress(generator: Random, subject: Subject, sentence: str) -> str:
-    """Write the sentence as a person does: with small talk around it, in one case or another."""
+    """Return the sentence with or without an opening and a closing sentence, in mixed or lower case."""
     sentences = [sentence]
     if generator.random() < 0.4:
         sentences.insert(0, generator.choice(subject.openers))

@@ -1,4 +1,4 @@
-"""`sample:tags`: requests to an assistant, with the slots that they fill and what they are after.
+"""`sample:tags`: requests to an assistant, with their slots and their intent.
 
     I want Little Paris songs on Friday.        artist: Little Paris    date: on Friday
     I want Little Paris weather on Friday.      city: Little Paris      date: on Friday
@@ -6,15 +6,14 @@
     I don't need a table for six, I need        song: Midnight in Lincoln
         Midnight in Lincoln by Nina Austin.     artist: Nina Austin
 
-A word has no slot of its own. Bands, songs, restaurants and towns take their names from the same
-words, and the same numbers tell the time and count guests. What stands around a name decides, and
-often behind it ("songs", "weather"). What is taken back fills no slot, and neither does all that
-half of a request that says what is *not* wanted; "not" may stand far before it or behind it. The
-intent is that of the other half, so that words alone do not tell it either. A fifth of the requests
-are written without capitals.
+A word alone does not determine its slot. Bands, songs, restaurants and towns have names of the same words,
+and the same numbers are times and numbers of guests. The context of a name decides, often the words after
+it ("songs", "weather"). A filling that is corrected has no slot, and neither has the half of a request that
+says what is *not* wanted; "not" may be far before or after it. The intent is that of the other half, so
+that words alone do not determine it either. A fifth of the requests is in lower case.
 
-Names of two words or more occur in one split only. Those of "validation" and "test" are thus new,
-and made of words that "train" knows.
+A name of two words or more occurs in one split only. So the names of "validation" and "test" are new, but
+they consist of words that occur in "train".
 
 On the test split, seed 0:
 
@@ -26,8 +25,8 @@ On the test split, seed 0:
     LSTM, 48 units                                       0.951     0.816             0.997
     bidirectional LSTM, 48 units                         0.995     0.982             0.997
 
-Words count in lower case. The LSTMs read embeddings of size 32, tell the intent from the maximum of
-their outputs over time, and learn 15 epochs of batches of 32 with Adam at a rate of 0.005.
+Words are in lower case. The LSTMs have embeddings of size 32, predict the intent from the maximum of their
+outputs over time, and are trained for 15 epochs in batches of 32 with Adam at a learning rate of 0.005.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from __future__ import annotations
 from itertools import product
 from random import Random
 
-from data.samples.row import Row
+from data.samples.example import Example
 
-# Words that name towns, and that bands, singers, songs and restaurants are named after.
+# Names of towns, which are also part of the names of bands, singers, songs and restaurants.
 PLACES = (
     *("Paris", "London", "Austin", "Jackson", "Florence", "Sydney", "Chelsea", "Phoenix"),
     *("Orlando", "Victoria", "Memphis", "Lincoln", "Madison", "Geneva", "Valencia", "Dallas"),
 )
-# Before a place they make a town or a band, before a thing a band or a restaurant.
+# Before a place: a town or a band. Before a thing: a band or a restaurant.
 MODIFIERS = ("Little", "New", "Old", "East", "Silver", "Blue", "Black", "Golden")
 THINGS = ("Lantern", "Garden", "River", "Dragon", "Harbour", "Orchid", "Tiger", "Moon")
 FIRST_NAMES = ("Ella", "Johnny", "Nina", "Marvin", "Ruby", "Oscar")
@@ -51,7 +50,7 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 HOURS = (*NUMBERS, "noon", "midnight")
 
-# The words of names, by the slot that they fill.
+# The words of names, by slot.
 NAMES: dict[str, tuple[tuple[tuple[str, ...], ...], ...]] = {
     "city": ((MODIFIERS, PLACES),),
     "artist": (
@@ -151,14 +150,14 @@ TIMES = (
 DATES = ("on {day}", "on {day}", "next {day}", "on {day} {part}", "today", "tomorrow", "this weekend")
 PARTS_OF_DAY = ("morning", "afternoon", "evening")
 
-# What stands before a request and behind it, in tokens.
+# Tokens before and after a request.
 GREETINGS = ("hey ,", "please ,", "hello ,", "OK ,", "well ,")
 THANKS = (", please", ", thanks", "please")
 UNSPACED = (",", ".", "?", "!", "n't", "'d")
 END_MARKS = (".", ".", "!", "")
 
 CONTRAST_SHARE = 0.5
-# How often a slot's first filling is taken back: "a table for seven, no, eight".
+# Share of slots whose first filling is corrected: "a table for seven, no, eight".
 CORRECTION_SHARE = 0.08
 
 SLOTS = ("artist", "song", "restaurant", "city", "cuisine", "date", "time", "count")
@@ -168,20 +167,20 @@ SPLIT_SIZES = {"train": 1600, "validation": 300, "test": 300}
 NAME_SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 
-def tags(seed: int = 0) -> dict[str, list[Row]]:
-    """Return the splits of `sample:tags`: "train" (1,600 rows), "validation" and "test" (300 each).
+def tags(seed: int = 0) -> dict[str, list[Example]]:
+    """Return the splits of `sample:tags`: "train" (1,600 examples), "validation" and "test" (300 each).
 
-    A row is `{"text": ..., "tokens": (...), "tags": (...), "label": ...}`: the request as it is
-    written, its words and signs in their order, for each of these "O", "B-SLOT" or "I-SLOT", and
-    the intent. Slots are those of `SLOTS`, intents the keys of `WISHES`. No text occurs twice,
-    within a split or across, even in another case or with another end mark.
+    An example is `{"text": ..., "tokens": (...), "tags": (...), "label": ...}`: the text of the request, its
+    words and punctuation marks, a tag "O", "B-SLOT" or "I-SLOT" for each of these, and the intent. Slots are
+    those of `SLOTS`, intents the keys of `WISHES`. No text occurs twice in the dataset, not even in another
+    case or with another end mark.
 
-    The rows follow from `seed` alone:
+    The examples depend only on `seed`:
 
-        >>> row = tags(0)["test"][1]
-        >>> row["text"], row["label"]
+        >>> example = tags(0)["test"][1]
+        >>> example["text"], example["label"]
         ('Get me tickets for East Valencia in Old London this weekend.', 'buy_tickets')
-        >>> row["tags"][4:9]
+        >>> example["tags"][4:9]
         ('B-artist', 'I-artist', 'O', 'B-city', 'I-city')
     """
     generator = Random(seed)
@@ -194,9 +193,9 @@ Names = dict[str, list[str]]
 
 
 def _split_names(generator: Random) -> dict[str, Names]:
-    """Return for each split, and each slot that takes names, names that no other split has.
+    """Return names for each split and each slot of names; a name is in one split only.
 
-    A band and a town of the same name are in the same split.
+    A band and a town with the same name are in the same split.
     """
     names: dict[str, Names] = {split: {slot: [] for slot in NAMES} for split in NAME_SHARES}
     splits, shares = list(NAME_SHARES), list(NAME_SHARES.values())
@@ -215,10 +214,10 @@ def _combinations(pattern: tuple[tuple[str, ...], ...]) -> list[str]:
     return [" ".join(words) for words in product(*pattern)]
 
 
-def _split(generator: Random, size: int, names: Names, seen: set[str]) -> list[Row]:
-    """Return `size` rows with texts that are not in `seen`, and add their texts to it."""
-    rows: list[Row] = []
-    while len(rows) < size:
+def _split(generator: Random, size: int, names: Names, seen: set[str]) -> list[Example]:
+    """Return `size` examples whose texts are not in `seen`, and add their texts to it."""
+    examples: list[Example] = []
+    while len(examples) < size:
         label = generator.choice(tuple(WISHES))
         tagged, is_question = _request(generator, names, label)
         tokens, slots = zip(*_dress(generator, tagged, is_question), strict=True)
@@ -226,8 +225,8 @@ def _split(generator: Random, size: int, names: Names, seen: set[str]) -> list[R
         key = text.lower().rstrip(".?!")
         if key not in seen:
             seen.add(key)
-            rows.append({"text": text, "tokens": tokens, "tags": slots, "label": label})
-    return rows
+            examples.append({"text": text, "tokens": tokens, "tags": slots, "label": label})
+    return examples
 
 
 Tagged = list[tuple[str, str]]
@@ -249,7 +248,7 @@ def _request(generator: Random, names: Names, label: str) -> tuple[Tagged, bool]
 
 
 def _wish(generator: Random, names: Names, intent: str) -> Tagged:
-    """Return the tokens of a thing to ask for, each with its tag."""
+    """Return the tokens of what is asked for, each with its tag."""
     tagged: Tagged = []
     for word in generator.choice(WISHES[intent]).split():
         if not word.startswith("{"):
@@ -291,13 +290,13 @@ def _filling(generator: Random, names: Names, slot: str) -> str:
 
 
 def _dress(generator: Random, tagged: Tagged, is_question: bool) -> Tagged:
-    """Write a request as a person does: politely or not, in one case or another."""
+    """Return a request with or without a greeting and thanks, in mixed or lower case."""
     opener = generator.choice(GREETINGS) if generator.random() < 0.2 else ""
     closer = generator.choice(THANKS) if generator.random() < 0.2 else ""
     end = generator.choice(("?", "?", "")) if is_question else generator.choice(END_MARKS)
     before = [(word, "O") for word in opener.split()]
-    behind = [(word, "O") for word in (*closer.split(), *end.split())]
-    dressed = before + tagged + behind
+    after = [(word, "O") for word in (*closer.split(), *end.split())]
+    dressed = before + tagged + after
     if generator.random() < 0.2:
         return [(word.lower(), tag) for word, tag in dressed]
     (first, tag), *rest = dressed

@@ -1,4 +1,4 @@
-"""`sample:text`: little plays to write on with, in which what was said first decides what comes later.
+"""`sample:text`: short plays, in which the beginning decides what comes later.
 
     In the stable: Bruno, Dario and Hugo.
     Bruno: I have lost my golden keys.
@@ -11,16 +11,16 @@
     (The clock strikes seven.)
     Bruno, Dario and Hugo leave the stable without the golden keys.
 
-A reader who remembers a few letters cannot know, but one who remembers the play does:
+A model that remembers only a few characters cannot predict these, but one that remembers the play can:
 
-- who speaks next: the players of the first line take turns, in its order, and a player who is
-  asked by name is the one who answers;
-- what was lost, its colour, whether it is one thing or several, and with it each "is" or "are",
-  "it" or "them", also behind a relative clause of another number;
-- "he" or "she" by who speaks, and the thing that is opened and closed again;
-- quotation marks and brackets, which are closed where they should be;
+- the next speaker: the players of the first line take turns in that order, and a player who is asked by name
+  speaks next;
+- the lost thing, its colour and its number, and so each "is" or "are", "it" or "them", also after a relative
+  clause of another number;
+- "he" or "she", which depends on the speaker, and the thing that is opened and closed again;
+- closing quotation marks and brackets;
 - the clock, which strikes one more each time;
-- the last line, which names the players and the place of the first one.
+- the last line, with the players and the place of the first line.
 
 Nats per character on the test split, seed 0, each play from its first character to its end:
 
@@ -28,10 +28,10 @@ Nats per character on the test split, seed 0, each play from its first character
     9-gram                                                       0.266
     12-gram                                                      0.264
     LSTM, 128 units, 24 epochs of batches of 8 plays             0.204
-    the choices that the grammar leaves, at most                 0.120
+    upper bound of the entropy of the grammar                    0.120
 
-The n-grams are of characters, interpolated with Witten and Bell's weights. The LSTM reads embeddings
-of size 32, and learns with Adam at a rate of 0.005, and of 0.0015 for the last 8 epochs.
+The n-grams are of characters, with Witten-Bell interpolation. The LSTM has embeddings of size 32 and is
+trained with Adam at a learning rate of 0.005, and of 0.0015 in the last 8 epochs.
 """
 
 from __future__ import annotations
@@ -40,39 +40,39 @@ from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
-from data.samples.row import Row
+from data.samples.example import Example
 
 
 class Player(NamedTuple):
-    """Who speaks."""
+    """A speaker."""
 
     name: str
     pronoun: str
 
 
 class Word(NamedTuple):
-    """A noun for one and for several, or a verb for what one does and what several do."""
+    """The singular and plural of a noun or a verb."""
 
     singular: str
     plural: str
 
 
 class Lost(NamedTuple):
-    """What a play is about."""
+    """The lost thing of a play."""
 
     name: str
-    """The noun in its number."""
+    """The noun, singular or plural."""
     colour: str
     is_plural: bool
 
     @property
     def be(self) -> str:
-        """The form of "to be" that fits it."""
+        """Return the form of "to be" that agrees with it."""
         return "are" if self.is_plural else "is"
 
     @property
     def pronoun(self) -> str:
-        """What stands for it."""
+        """Return its pronoun."""
         return "them" if self.is_plural else "it"
 
 
@@ -90,7 +90,7 @@ PEOPLE = (
     *(Word("sailor", "sailors"), Word("baker", "bakers"), Word("monk", "monks")),
     *(Word("soldier", "soldiers"), Word("singer", "singers"), Word("doctor", "doctors")),
 )
-# Verbs by the number of who does it.
+# Verbs by the number of their subject.
 HANDLES = (Word("hides", "hide"), Word("wants", "want"), Word("sells", "sell"), Word("finds", "find"))
 KNOWS = (Word("knows", "know"), Word("fears", "fear"), Word("follows", "follow"), Word("loves", "love"))
 LIVES = (Word("sleeps", "sleep"), Word("works", "work"), Word("waits", "wait"), Word("sings", "sing"))
@@ -100,20 +100,20 @@ LID_STATES = ("old", "small", "heavy")
 EXCLAMATIONS = ("Nothing!", "Empty!", "Too dark to see!", "Only dust!")
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
-# Lines that are spoken.
+# Number of spoken lines.
 FEWEST_LINES, MOST_LINES = 6, 9
-# The clock strikes twice more in the longest play.
+# The clock strikes two more times in the longest play.
 LATEST_START = 9
 SPLIT_SIZES = {"train": 400, "validation": 20, "test": 20}
 
 
-def text(seed: int = 0) -> dict[str, list[Row]]:
+def text(seed: int = 0) -> dict[str, list[Example]]:
     r"""Return the splits of `sample:text`: "train" (400 plays), "validation" and "test" (20 each).
 
-    A row is `{"text": ...}`, a play of several lines with "\n" between them. No play occurs twice,
-    within a split or across.
+    An example is `{"text": ...}`, a play of several lines with "\n" between them. No play occurs twice in the
+    dataset.
 
-    The rows follow from `seed` alone:
+    The examples depend only on `seed`:
 
         >>> text(0)["test"][0]["text"].splitlines()[1]
         'Bruno: I have lost my golden keys.'
@@ -123,15 +123,15 @@ def text(seed: int = 0) -> dict[str, list[Row]]:
     return {split: _split(generator, size, seen) for split, size in SPLIT_SIZES.items()}
 
 
-def _split(generator: Random, size: int, seen: set[str]) -> list[Row]:
-    """Return `size` rows with texts that are not in `seen`, and add their texts to it."""
-    rows: list[Row] = []
-    while len(rows) < size:
+def _split(generator: Random, size: int, seen: set[str]) -> list[Example]:
+    """Return `size` examples whose texts are not in `seen`, and add their texts to it."""
+    examples: list[Example] = []
+    while len(examples) < size:
         play = "\n".join(_play(generator))
         if play not in seen:
             seen.add(play)
-            rows.append({"text": play})
-    return rows
+            examples.append({"text": play})
+    return examples
 
 
 def _play(generator: Random) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _play(generator: Random) -> Iterator[str]:
     lines = generator.randint(FEWEST_LINES, MOST_LINES)
     for turn in range(1, lines):
         speaker, next_speaker = (players[(turn + ahead) % len(players)] for ahead in (0, 1))
-        # The last speaker asks nobody.
+        # The last speaker asks no question.
         kinds = LINES if turn < lines - 1 else LINES[1:]
         yield generator.choice(kinds)(generator, speaker, next_speaker, lost)
         if turn % 3 == 2:
@@ -157,16 +157,16 @@ def _play(generator: Random) -> Iterator[str]:
 
 
 def _list(players: list[Player]) -> str:
-    """Return names in a row: "Ada and Bruno", "Ada, Bruno and Clara"."""
+    """Return a list of names: "Ada and Bruno", "Ada, Bruno and Clara"."""
     names = [player.name for player in players]
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-# Each of these returns a line of a play.
+# Each of these functions returns a line of a play.
 
 
 def _question(generator: Random, speaker: Player, next_speaker: Player, lost: Lost) -> str:
-    """Ask who speaks next."""
+    """Return a question to the next speaker."""
     question = generator.choice(
         (
             f"Where {lost.be} the {lost.name}",
@@ -179,7 +179,7 @@ def _question(generator: Random, speaker: Player, next_speaker: Player, lost: Lo
 
 
 def _rumour(generator: Random, speaker: Player, next_speaker: Player, lost: Lost) -> str:
-    """Quote a sentence about what was lost, and who says so."""
+    """Return a quoted sentence about the lost thing or other people, with who says it."""
     quotation = generator.choice((_whereabouts, _character))(generator, lost)
     people, number = generator.choice(PEOPLE), generator.randrange(2)
     verb = generator.choice(SAYS)[number]
@@ -187,13 +187,13 @@ def _rumour(generator: Random, speaker: Player, next_speaker: Player, lost: Lost
 
 
 def _statement(generator: Random, speaker: Player, next_speaker: Player, lost: Lost) -> str:
-    """Say where what was lost is, or what other people do."""
+    """Return a sentence about the lost thing or other people."""
     sentence = generator.choice((_whereabouts, _character))(generator, lost)
     return f"{speaker.name}: {sentence}."
 
 
 def _search(generator: Random, speaker: Player, next_speaker: Player, lost: Lost) -> str:
-    """Open something, look for what was lost and close it again."""
+    """Return a stage direction, in which something is opened and closed again, with an exclamation."""
     lid, state = generator.choice(LIDS), generator.choice(LID_STATES)
     aim = generator.choice(("looks around", f"looks for the {lost.name}", "listens"))
     action = f"{speaker.pronoun} opens the {state} {lid}, {aim} and closes the {lid} again"
@@ -203,18 +203,18 @@ def _search(generator: Random, speaker: Player, next_speaker: Player, lost: Lost
 LINES = (_question, _rumour, _statement, _search)
 
 
-# Each of these returns a sentence without its full stop.
+# Each of these functions returns a sentence without its full stop.
 
 
 def _whereabouts(generator: Random, lost: Lost) -> str:
-    """Say where what was lost is, with a relative clause before the verb."""
+    """Return where the lost thing is, with a relative clause before the verb."""
     people, number = generator.choice(PEOPLE), generator.randrange(2)
     clause = f"that the {people[number]} {generator.choice(HANDLES)[number]}"
     return f"The {lost.name} {clause} {lost.be} in the {generator.choice(PLACES)}"
 
 
 def _character(generator: Random, lost: Lost) -> str:
-    """Say what people do who know others or what was lost, with a relative clause before the verb."""
+    """Return what people do who know others or the lost thing, with a relative clause before the verb."""
     people, others = generator.sample(PEOPLE, 2)
     number, other_number = generator.randrange(2), generator.randrange(2)
     known = generator.choice((f"the {others[other_number]}", f"the {lost.name}"))

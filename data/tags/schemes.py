@@ -1,13 +1,13 @@
 """How tags encode spans over tokens: the scheme of a dataset, its detection, and conversion.
 
-`plain` tags stand for one token each (parts of speech). All other schemes encode typed spans (entities,
+A `plain` tag describes one token (part of speech). All other schemes encode typed spans (entities,
 chunks, slots) as a letter and a label, `B-PER`, or as a letter alone where there is one type only:
 
 - `BIO`: a span begins with B and continues with I (also called IOB2).
 - `IOB1`: a span has I only; B begins one that directly follows another of its type (Ramshaw and
   Marcus 1995; the data of CoNLL 2003).
-- `BIOES`: as BIO, but a span ends with E, and one of a single token is S. `BILOU`, `BMES` and `BMEWO`
-  are the same in other letters.
+- `BIOES`: as BIO, but the last token of a span is E, and the token of a span of one token is S. `BILOU`,
+  `BMES` and `BMEWO` are the same with other letters.
 
 Models learn `BIO`, into which every scheme converts without loss.
 """
@@ -211,8 +211,8 @@ class SchemeDetector:
         """Return the scheme of all sentences so far.
 
         Tags that all belong to a span scheme have it: `BIO` if every span begins with B-, `IOB1` if B-
-        only separates adjacent spans, the others by their letters. Letters without a label count only if
-        B is one of them. Everything else is `plain`.
+        only separates adjacent spans, the others by their letters. Letters without a label are a span scheme
+        only if B is one of them. All other tags are `plain`.
 
         Raises:
             SchemeError: a tag contradicts the scheme that was given or that fits the data best.

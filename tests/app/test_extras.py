@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from app.config import TaskConfig
 from app.extras import extra
 from app.inspect import draw
+from app.train import train
+from app.training import recorder
+from app.training.events import Message
 from data.errors import UserError
+
+Configured = Callable[..., TaskConfig]
 
 
 def test_a_missing_package_of_an_extra_is_one_line() -> None:
@@ -30,3 +37,23 @@ def test_inspect_asks_for_matplotlib_first(tmp_path: Path, monkeypatch: pytest.M
 
     with pytest.raises(UserError, match="inspect needs matplotlib"):
         draw(tmp_path / "run", "A dog.", tmp_path / "attention.png")  # type: ignore[arg-type]
+
+
+def test_training_without_tensorboard(
+    reviews: Path, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training says once that no TensorBoard logs are written, and how to get them; it works without."""
+    monkeypatch.setattr(recorder, "find_spec", lambda name: None)
+    config = configured("model.layers=0", f"data.directory={tmp_path / 'prepared'}")
+    messages: list[str] = []
+
+    def watcher(event: object) -> None:
+        if isinstance(event, Message):
+            messages.append(event.text)
+
+    train("classification", str(reviews), config, run=tmp_path / "run", watcher=watcher)
+
+    expected = "no TensorBoard logs are written; for these: pip install 'textrnn[tensorboard]'"
+    assert [text for text in messages if "TensorBoard" in text] == [expected]
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    assert (tmp_path / "run" / "model.keras").exists()

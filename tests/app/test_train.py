@@ -170,7 +170,7 @@ def test_word_vectors_start_the_embedding(configured: Configured, reviews: Path,
         ("plot 1 2 3\nacting 1 2 3\n", "model.embedding_size is 4; set model.embedding_size=3"),
         ("2 300\nplot 1 2 3\n", "model.embedding_size is 4; set model.embedding_size=300"),
         ("xyzzy 1 2 3 4\n", "none of its words is in the vocabulary"),
-        ("plot 1 2 three 4\n", "glove.txt:1: no word vector"),
+        ("plot 1 2 three 4\n", "glove.txt:1: not a word vector"),
     ],
 )
 def test_word_vectors_that_do_not_fit(

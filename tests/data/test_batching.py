@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batching import Batch, RowFeed, epoch_batches, in_order, sorted_batches
+from data.batching import Batch, ExampleBatches, epoch_batches, in_order, sorted_batches
 
 
 @pytest.fixture
 def lengths() -> np.ndarray:
-    """Return the lengths of 20,000 rows: most short, some long."""
+    """Return the lengths of 20,000 examples: most are short, some are long."""
     return np.random.default_rng(0).geometric(0.02, size=20_000).clip(1, 400)
 
 
 def padding(batches: list[np.ndarray], lengths: np.ndarray) -> float:
-    """Return the share of the batches' steps that is padding."""
+    """Return the share of padding in the batches."""
     steps = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
     return 1 - int(lengths.sum()) / steps
 
@@ -33,8 +33,8 @@ def equal(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
     st.integers(0, 2**31 - 1),
     st.integers(0, 100),
 )
-def test_every_row_stands_in_one_batch(lengths: list[int], batch_size: int, seed: int, epoch: int) -> None:
-    """An epoch has every row once, in as many batches as said, all full but for one at most."""
+def test_every_example_is_in_one_batch(lengths: list[int], batch_size: int, seed: int, epoch: int) -> None:
+    """An epoch has every example once; all batches except at most one are full."""
     batches = epoch_batches(np.array(lengths), batch_size=batch_size, seed=seed, epoch=epoch)
 
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
@@ -44,7 +44,7 @@ def test_every_row_stands_in_one_batch(lengths: list[int], batch_size: int, seed
 
 
 def test_seed_and_epoch_decide(lengths: np.ndarray) -> None:
-    """Batches are a function of seed and epoch, whatever was drawn before, and differ between them."""
+    """Batches depend only on seed and epoch, and differ between seeds and epochs."""
     first = epoch_batches(lengths, batch_size=32, seed=3, epoch=7)
     np.random.seed(0)
     random.seed(0)
@@ -59,7 +59,7 @@ def test_seed_and_epoch_decide(lengths: np.ndarray) -> None:
 
 
 def test_lengths_are_left_alone(lengths: np.ndarray) -> None:
-    """The caller's array is not changed."""
+    """The array of lengths is not changed."""
     before = lengths.copy()
 
     epoch_batches(lengths, batch_size=32, seed=0, epoch=0)
@@ -69,7 +69,7 @@ def test_lengths_are_left_alone(lengths: np.ndarray) -> None:
 
 
 def test_little_padding(lengths: np.ndarray) -> None:
-    """Rows of like length stand together: padding is a small share, where a plain shuffle's is large."""
+    """Batches have examples of similar length: there is less padding than after a plain shuffle."""
     plain = np.split(np.random.default_rng(1).permutation(len(lengths)), range(32, len(lengths), 32))
 
     assert padding(plain, lengths) > 0.6
@@ -77,8 +77,8 @@ def test_little_padding(lengths: np.ndarray) -> None:
     assert padding(sorted_batches(lengths, batch_size=32), lengths) < 0.02
 
 
-def test_long_and_short_rows_are_mixed_in_time(lengths: np.ndarray) -> None:
-    """An epoch does not begin with the short rows: the first half's mean is that of the second."""
+def test_long_and_short_examples_alternate(lengths: np.ndarray) -> None:
+    """An epoch does not begin with the short examples: the mean lengths of its halves are similar."""
     batches = epoch_batches(lengths, batch_size=32, seed=0, epoch=0)
     half = len(batches) // 2
     means = [lengths[np.concatenate(part)].mean() for part in (batches[:half], batches[half:])]
@@ -87,7 +87,7 @@ def test_long_and_short_rows_are_mixed_in_time(lengths: np.ndarray) -> None:
 
 
 def test_neighbours_change(lengths: np.ndarray) -> None:
-    """Which rows stand together differs from epoch to epoch, not only the order of the batches."""
+    """The examples of a batch differ between epochs, not only the order of the batches."""
     first, second = (
         {frozenset(rows.tolist()) for rows in epoch_batches(lengths, batch_size=32, seed=0, epoch=epoch)}
         for epoch in (0, 1)
@@ -97,24 +97,24 @@ def test_neighbours_change(lengths: np.ndarray) -> None:
 
 
 def test_sorted_batches() -> None:
-    """For prediction all rows stand once, the shortest first, equal ones in their order."""
+    """All examples occur once, the shortest first, those of equal length in their order."""
     batches = sorted_batches(np.array([3, 1, 2, 1, 9]), batch_size=2)
 
     assert [rows.tolist() for rows in batches] == [[1, 3], [2, 0], [4]]
 
 
-def feed(lengths: np.ndarray, batch_size: int) -> RowFeed:
-    """Return a feed whose batches hold the numbers of their rows."""
+def example_batches(lengths: np.ndarray, batch_size: int) -> ExampleBatches:
+    """Return batches with the indices of their examples."""
 
     def make(indices: np.ndarray) -> Batch:
         return Batch({"rows": indices}, len(indices), int(lengths[indices].sum()))
 
-    return RowFeed(lengths, make, batch_size=batch_size)
+    return ExampleBatches(lengths, make, batch_size=batch_size)
 
 
-def test_a_feed_trains_on_the_batches_of_an_epoch(lengths: np.ndarray) -> None:
-    """Seed and epoch decide, and an entry is what its batch is made of."""
-    rows = feed(lengths, 32)
+def test_training_has_the_batches_of_an_epoch(lengths: np.ndarray) -> None:
+    """The entries of an epoch depend on seed and epoch, and a batch has the examples of its entry."""
+    rows = example_batches(lengths, 32)
 
     entries = rows.epoch(3, 7)
 
@@ -128,18 +128,18 @@ def test_a_feed_trains_on_the_batches_of_an_epoch(lengths: np.ndarray) -> None:
 @pytest.mark.parametrize(("rows", "steps"), [(1, 1), (31, 1), (32, 1), (33, 2), (64, 2), (65, 3)])
 def test_steps_of_an_epoch(rows: int, steps: int) -> None:
     """The last batch may be smaller."""
-    assert len(feed(np.ones(rows, np.int64), 32).epoch(0, 0)) == steps
+    assert len(example_batches(np.ones(rows, np.int64), 32).epoch(0, 0)) == steps
 
 
-def test_a_feed_evaluates_on_every_row_once() -> None:
-    """The shortest first, twice as many at once as in training: nothing is kept for a gradient."""
-    whole = feed(np.array([3, 1, 2, 1, 9, 9]), 2).whole()
+def test_evaluation_has_every_example_once() -> None:
+    """Evaluation has the shortest examples first, in batches of twice the size."""
+    whole = example_batches(np.array([3, 1, 2, 1, 9, 9]), 2).whole()
 
     assert [entry.tolist() for entry in whole] == [[1, 3, 2, 0], [4, 5]]
 
 
 def test_rows_of_several_arrays_are_put_in_order() -> None:
-    """Each row at its place, padded; numbers by zeros, strings by empty ones; arrays without rows too."""
+    """Rows are reordered and padded with zeros or empty strings, also if an array has no rows."""
     parts = [np.array([[1]]), np.zeros([0, 3], int), np.array([[2, 3], [4, 5]])]
     words = [np.array([[b"a"]], object), np.array([[b"b", b"c"]], object)]
 

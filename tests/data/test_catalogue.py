@@ -1,4 +1,4 @@
-"""Which features of a catalogue dataset a task reads."""
+"""Features of catalogue datasets as fields of a task."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sides(source: str = "source", target: str = "target") -> tuple[Field, Field]
 
 
 def tagged(*names: str, **more: Any) -> Any:
-    """Return features of tokens, of tags by each of the names, and others."""
+    """Return features of tokens, tags by each of the names, and others."""
     tags = {name: features.Sequence(features.ClassLabel(names=["O", "X"])) for name in names}
     return features.FeaturesDict({"tokens": features.Sequence(features.Text()), **tags, **more})
 
@@ -48,14 +48,14 @@ TRANSLATION = features.Translation(languages=["de", "en"])
 
 
 def refusal(features: Any, fields: tuple[Field, ...], supervised: tuple[str, ...] = ()) -> str:
-    """Return the message of features that do not fit."""
+    """Return the error message about features."""
     with pytest.raises(UserError) as caught:
         map_columns("some/data", features, fields, supervised)
     return str(caught.value)
 
 
 def test_the_only_feature_of_a_kind() -> None:
-    """It needs no name, whatever it is called."""
+    """It is used without being named."""
     found = map_columns(
         "some/data",
         features.FeaturesDict(
@@ -71,8 +71,8 @@ def test_the_only_feature_of_a_kind() -> None:
     assert found == {"text": "review", "label": "stars"}
 
 
-def test_lists_are_told_from_single_values() -> None:
-    """A sequence of texts is no text, one of labels no label, and one of numbers neither."""
+def test_sequences_and_single_values_differ() -> None:
+    """A sequence of texts is not a text, and a sequence of labels is not a label."""
     mixed = tagged(
         "ner",
         label=features.ClassLabel(num_classes=3),
@@ -85,7 +85,7 @@ def test_lists_are_told_from_single_values() -> None:
 
 
 def test_one_kind_of_tags() -> None:
-    """Tokens and their only tags are found; what is optional is taken by its own name alone."""
+    """Tokens and the only tags are found; optional features are found by name only."""
     assert map_columns("some/data", tagged("ner", id=features.Text()), TAGGING) == {
         "tokens": "tokens",
         "tags": "ner",
@@ -98,7 +98,7 @@ def test_one_kind_of_tags() -> None:
 
 
 def test_several_kinds_of_tags() -> None:
-    """Nobody can tell which are meant: the message lists the features and says how to name one."""
+    """The message lists the features and the option that names one."""
     assert refusal(CONLL2003, TAGGING) == (
         "tfds:some/data: no tags feature 'upos'; it has tokens (Sequence of Text), "
         "chunks (Sequence of ClassLabel), ner (Sequence of ClassLabel), pos (Sequence of ClassLabel), "
@@ -109,27 +109,27 @@ def test_several_kinds_of_tags() -> None:
 
 @pytest.mark.parametrize("name", ["ner", "pos", "chunks"])
 def test_tags_that_are_named(name: str) -> None:
-    """The one that the user names is taken."""
+    """The named feature is used."""
     tags = Field("tags", "tags", name, "--set data.tag_column=NAME")
 
     assert map_columns("some/data", CONLL2003, (TOKENS, tags)) == {"tokens": "tokens", "tags": name}
 
 
 def test_a_feature_by_another_of_its_names() -> None:
-    """A field may go by several names; they count before the only feature does."""
+    """The names of a field have priority over its type."""
     assert map_columns("some/data", tagged("tags", "upos"), (TOKENS, TAGS))["tags"] == "upos"
     assert map_columns("some/data", tagged("ner", "tags"), (TOKENS, TAGS))["tags"] == "tags"
 
 
 def test_a_name_that_is_mistyped_is_not_guessed() -> None:
-    """Who names a feature gets that one or none, though there be only one of its kind."""
+    """A named feature must exist, even if there is only one of its type."""
     tags = Field("tags", "tags", "nre", "--set data.tag_column=NAME")
 
     assert "no tags feature 'nre'" in refusal(tagged("ner"), (TOKENS, tags))
 
 
 def test_a_feature_of_another_kind_is_not_taken() -> None:
-    """Though it have the right name."""
+    """A feature of another type is not used, even if it has the right name."""
     wrong = features.FeaturesDict({"text": features.Sequence(features.Text()), "body": features.Text()})
 
     assert map_columns("some/data", wrong, (TEXT,)) == {"text": "body"}
@@ -142,12 +142,12 @@ def test_a_feature_of_another_kind_is_not_taken() -> None:
     [(("de", "en"), {"source": "de", "target": "en"}), (("en", "de"), {"source": "en", "target": "de"})],
 )
 def test_a_translation(supervised: tuple[str, str], expected: dict[str, str]) -> None:
-    """What the catalogue calls input and target is the source and the target."""
+    """The catalogue's input and target are the source and the target."""
     assert map_columns("some/data", TRANSLATION, sides(), supervised) == expected
 
 
 def test_a_translation_the_other_way() -> None:
-    """The languages that the user names count, in the order in which they are named."""
+    """Named languages are the source and the target in the given order."""
     assert map_columns("some/data", TRANSLATION, sides("en", "de"), ("de", "en")) == {
         "source": "en",
         "target": "de",
@@ -155,7 +155,7 @@ def test_a_translation_the_other_way() -> None:
 
 
 def test_a_translation_of_unknown_direction() -> None:
-    """Without the catalogue's word, or with a language that is not there, nothing is guessed."""
+    """Without input and target in the catalogue, the languages must be named and must exist."""
     for fields, supervised, column in (
         (sides(), (), "source"),
         (sides("fr", "de"), ("de", "en"), "fr"),
@@ -168,14 +168,14 @@ def test_a_translation_of_unknown_direction() -> None:
 
 
 def test_one_text_is_not_both_sides() -> None:
-    """A dataset with a single text is no translation."""
+    """A dataset with a single text is not a translation."""
     message = refusal(features.FeaturesDict({"sentence": features.Text()}), sides())
 
     assert message.startswith("tfds:some/data: no text feature 'source'; it has sentence (Text); ")
 
 
-def test_what_the_catalogue_calls_the_input_of_another_task_is_let_be() -> None:
-    """A text and a label have their places by kind; a flag, which no feature gives, is optional."""
+def test_the_input_of_another_task_is_ignored() -> None:
+    """A text and a label are found by type; a flag is optional."""
     reviews = features.FeaturesDict({"text": features.Text(), "label": features.ClassLabel(num_classes=2)})
     flag = Field(CONTINUES, "flag", CONTINUES, "", optional=True)
 
@@ -183,7 +183,7 @@ def test_what_the_catalogue_calls_the_input_of_another_task_is_let_be() -> None:
 
 
 def metadata(folder: Path, name: str, config: str, version: str, features: Any) -> Path:
-    """Write what would be known of a dataset once it was downloaded: five training rows."""
+    """Write the metadata of a downloaded dataset with five training examples."""
     own = folder / name / config / version
     own.mkdir(parents=True)
     features.save_metadata(own)
@@ -206,7 +206,7 @@ def metadata(folder: Path, name: str, config: str, version: str, features: Any) 
 
 
 def test_tags_of_the_catalogue(tmp_path: Path) -> None:
-    """Rows of tokens and tags are of unequal length; a tag is a number of a name."""
+    """Tokens and tags are sequences of any length; a tag is the id of a name."""
     ner = Field("tags", "tags", "ner", "--set data.tag_column=NAME")
     folder = metadata(
         tmp_path / "known",
@@ -228,7 +228,7 @@ def test_tags_of_the_catalogue(tmp_path: Path) -> None:
 
 
 def test_sentence_pairs_of_the_catalogue(tmp_path: Path) -> None:
-    """The features of a translation are its languages, source first."""
+    """The features of a translation are its languages, the source first."""
     folder = metadata(
         tmp_path / "known",
         "ted_hrlr_translate",

@@ -13,21 +13,21 @@ VOCABULARY = [b"", b"[UNK]", b"good", "größe".encode(), b"bad", b"7"]
 
 
 def read(tmp_path: Path, content: str | bytes, size: int = 3) -> dict[int, list[float]]:
-    """Return the vectors that a file gives, by token id."""
+    """Return the vectors of a file, by token id."""
     path = tmp_path / "vectors.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return {index: vector.tolist() for index, vector in read_vectors(path, VOCABULARY, size=size).items()}
 
 
 def test_glove(tmp_path: Path) -> None:
-    """A line is a token and its numbers; tokens that the vocabulary lacks are passed over."""
+    """A line is a token and its vector; tokens that are not in the vocabulary are skipped."""
     content = "the 1 2 3\ngood 0.5 -1e-2 3\nother 7 7 7\nbad 4 5 6\n"
 
     assert read(tmp_path, content) == {2: pytest.approx([0.5, -0.01, 3]), 4: [4, 5, 6]}
 
 
 def test_vectors_are_numbers_of_the_network(tmp_path: Path) -> None:
-    """Vectors have the type that weights have."""
+    """Vectors are float32, like weights."""
     path = tmp_path / "vectors.txt"
     path.write_text("good 1 2 3\n")
 
@@ -37,39 +37,39 @@ def test_vectors_are_numbers_of_the_network(tmp_path: Path) -> None:
 
 
 def test_word2vec(tmp_path: Path) -> None:
-    """A first line of two numbers says how many vectors of which size follow; lines may end in a space."""
+    """A header of two numbers has the number and size of the vectors; lines may end with a space."""
     assert read(tmp_path, "2 3\ngood 1 2 3 \nbad 4 5 6 \n") == {2: [1, 2, 3], 4: [4, 5, 6]}
 
 
 def test_a_number_may_be_a_token(tmp_path: Path) -> None:
-    """A token of digits is no first line of word2vec."""
+    """A token of digits is not a header of word2vec."""
     assert read(tmp_path, "7 1 2 3\ngood 1 1 1\n") == {5: [1, 2, 3], 2: [1, 1, 1]}
 
 
 def test_other_scripts(tmp_path: Path) -> None:
-    """A token is found by its UTF-8, whatever the script; other bytes in the file do no harm."""
+    """Tokens are compared as UTF-8; invalid bytes in the file are no error."""
     content = "größe 1 2 3\n".encode() + b"caf\xe9 1 2 3\n" + "好 1 2 3\n".encode()
 
     assert read(tmp_path, content) == {3: [1, 2, 3]}
 
 
 def test_tokens_with_spaces(tmp_path: Path) -> None:
-    """A token with spaces inside, as GloVe has some, is not taken for its last word."""
+    """A token may contain spaces, as some of GloVe do."""
     assert read(tmp_path, "the 1 2 3\n. . good 9 9 9\ngood 1 2 3\n") == {2: [1, 2, 3]}
 
 
 def test_a_token_twice(tmp_path: Path) -> None:
-    """The first vector of a token counts."""
+    """The first vector of a token is used."""
     assert read(tmp_path, "good 1 2 3\ngood 4 5 6\n") == {2: [1, 2, 3]}
 
 
 def test_padding_has_no_vector(tmp_path: Path) -> None:
-    """An empty token in the file does not become the padding's."""
+    """An empty token in the file is not the padding token."""
     assert read(tmp_path, "the 1 2 3\n 4 5 6\n") == {}
 
 
 def test_zipped(tmp_path: Path) -> None:
-    """A `.gz` is read as what is in it."""
+    """A `.gz` file is decompressed."""
     path = tmp_path / "vectors.txt.gz"
     path.write_bytes(gzip.compress(b"good 1 2 3\n"))
 
@@ -86,35 +86,35 @@ def test_zipped(tmp_path: Path) -> None:
     ],
 )
 def test_other_sizes(tmp_path: Path, content: str, where: str, found: int) -> None:
-    """Vectors of another size are refused; the message says which size would fit."""
+    """Vectors of another size are an error; the message has the size that fits."""
     with pytest.raises(UserError) as raised:
         read(tmp_path, content)
 
     assert str(raised.value) == (
-        f"{tmp_path / where}: vectors of {found} numbers, but model.embedding_size is 3; "
+        f"{tmp_path / where}: the vectors have size {found}, but model.embedding_size is 3; "
         f"set model.embedding_size={found}"
     )
 
 
 def test_no_vector(tmp_path: Path) -> None:
-    """A line whose cells are no numbers is refused by its place."""
-    with pytest.raises(UserError, match=r"vectors\.txt:2: no word vector"):
+    """A line without numbers is an error; the message has its place."""
+    with pytest.raises(UserError, match=r"vectors\.txt:2: not a word vector"):
         read(tmp_path, "the 1 2 3\ngood 1 two 3\n")
 
 
 def test_no_file(tmp_path: Path) -> None:
-    """A file that is not there is named with the key that names it."""
+    """The message about a missing file has its path and its configuration key."""
     with pytest.raises(UserError, match=r"model\.embeddings = '.*nowhere\.txt': No such file or directory"):
         read_vectors(tmp_path / "nowhere.txt", VOCABULARY, size=3)
 
 
 def test_an_empty_line_at_the_end(tmp_path: Path) -> None:
-    """An empty line at the end, as editors leave it, does no harm."""
+    """An empty line at the end is ignored."""
     assert read(tmp_path, "good 1 2 3\n\n") == {2: [1, 2, 3]}
 
 
-def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
-    """A `.gz` that was cut off is refused by its name."""
+def test_a_truncated_file_of_vectors(tmp_path: Path) -> None:
+    """A truncated `.gz` file is an error; the message has its path."""
     path = tmp_path / "vectors.txt.gz"
     lines = "".join(f"word{i} {i} {i * 7 % 13} {i * 5 % 17}\n" for i in range(2000))
     path.write_bytes(gzip.compress(lines.encode())[:3000])

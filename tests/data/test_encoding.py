@@ -15,8 +15,8 @@ import tensorflow as tf
 from data.encoding import (
     Encoded,
     EncodedSplit,
-    Rows,
     Texts,
+    TokenizedBatch,
     UniqueTokens,
     VocabularyRule,
     encode,
@@ -43,7 +43,7 @@ HARD = [
 
 
 def batched(split: str, texts: Sequence[bytes], size: int) -> TextRows:
-    """Return texts in batches, each text with its number."""
+    """Return batches of texts, each text with its number."""
     return [
         (
             split,
@@ -57,20 +57,23 @@ def batched(split: str, texts: Sequence[bytes], size: int) -> TextRows:
 def encoded(
     folder: Path, rows: TextRows, *, most: int = 10_000, min_count: int = 1, **options: Any
 ) -> Encoded:
-    """Encode one sequence a row as a training does, and open what was written."""
+    """Encode examples of one sequence as training does, and open the result."""
     graph = tf.function(
         lambda texts: unique_tokens(texts, **options),
         input_signature=[tf.TensorSpec([None], tf.string)],
         autograph=False,
     )
 
-    def cut(texts: Texts) -> UniqueTokens:
+    def tokens(texts: Texts) -> UniqueTokens:
         distinct, positions, lengths = graph(tf.constant(texts, tf.string))
         return distinct.numpy(), positions.numpy(), lengths.numpy()
 
     folder.mkdir(parents=True)
     encode(
-        (Rows(split, {"tokens": cut(texts)}, {"number": numbers}) for split, texts, numbers in rows),
+        (
+            TokenizedBatch(split, {"tokens": tokens(texts)}, {"number": numbers})
+            for split, texts, numbers in rows
+        ),
         vocabulary_of={"tokens": "words"},
         rules={"words": VocabularyRule(SPECIAL_TOKENS, UNKNOWN_ID, most=most, min_count=min_count)},
         directory=folder,
@@ -80,7 +83,7 @@ def encoded(
 
 @pytest.fixture(scope="module")
 def sample() -> dict[str, list[bytes]]:
-    """Return every text of the sample, and hard ones beside them."""
+    """Return all texts of the sample, and difficult texts."""
     splits = {name: [row["text"].encode() for row in rows] for name, rows in reviews(0).items()}
     splits["train"] += HARD
     splits["validation"] += HARD
@@ -111,7 +114,7 @@ def test_stored_ids_are_those_of_the_preprocessor(
     min_count: int,
     lowercase: bool,
 ) -> None:
-    """What a training reads from disk is what the exported graph makes of the same strings, row by row."""
+    """The ids on disk are those that the exported graph computes from the same strings."""
     options = {"tokens": tokens, "lowercase": lowercase, "max_length": max_length, "truncate": truncate}
     rows = [batch for split, texts in sample.items() for batch in batched(split, texts, 700)]
 
@@ -130,7 +133,7 @@ def test_stored_ids_are_those_of_the_preprocessor(
 
 
 def test_batches(tmp_path: Path) -> None:
-    """Rows come in the order that is asked for, padded with 0 to the longest of them."""
+    """Examples are in the given order, padded with 0 to the longest one."""
     found = encoded(tmp_path / "e", batched("train", [b"b a", b"", b"b", b"a c b"], 3))
     split = found.splits["train"].sequences["tokens"]
 
@@ -142,7 +145,7 @@ def test_batches(tmp_path: Path) -> None:
 
 
 def test_empty_texts(tmp_path: Path) -> None:
-    """A text without tokens is one step of padding, alone and beside others."""
+    """A text without tokens is one step of padding, alone or with others."""
     found = encoded(tmp_path / "e", batched("train", [b"", b"a", b" "], 2))
     split = found.splits["train"].sequences["tokens"]
 
@@ -154,7 +157,7 @@ def test_empty_texts(tmp_path: Path) -> None:
 
 
 def test_nothing_but_empty_texts(tmp_path: Path) -> None:
-    """A split without any token can be encoded, too."""
+    """A split without any tokens can be encoded."""
     found = encoded(tmp_path / "e", batched("train", [b"", b""], 2))
 
     assert found.vocabularies["words"] == list(SPECIAL_TOKENS)
@@ -162,7 +165,7 @@ def test_nothing_but_empty_texts(tmp_path: Path) -> None:
 
 
 def test_the_vocabulary_is_that_of_training(tmp_path: Path) -> None:
-    """Only training rows count, whenever they come: the most frequent first, ties by their bytes."""
+    """It has the tokens of the training split only: the most frequent first, ties by their bytes."""
     rows = [
         *batched("validation", [b"x x x x x x b"], 1),
         *batched("train", [b"b c a", b"c a c"], 1),
@@ -178,7 +181,7 @@ def test_the_vocabulary_is_that_of_training(tmp_path: Path) -> None:
 
 
 def test_counts(tmp_path: Path) -> None:
-    """Each token's count in the training rows is kept, and that of all that are not in the vocabulary."""
+    """The counts are those in the training examples; the unknown id has that of all other tokens."""
     rows = [
         *batched("train", [b"a a a b b c c d", b"a b e", b""], 2),
         *batched("validation", [b"a a a x"], 1),
@@ -191,7 +194,7 @@ def test_counts(tmp_path: Path) -> None:
 
 
 def test_size_and_least_count(tmp_path: Path) -> None:
-    """The vocabulary has at most so many tokens, the special ones included, none of them rarer than said."""
+    """The vocabulary has the maximum size, special tokens included, and no token below the minimum count."""
     texts = [b"a a a a b b b c c d"]
     for most, min_count, kept in ((3, 1, b"a"), (4, 1, b"a b"), (100, 2, b"a b c"), (100, 5, b"")):
         found = encoded(
@@ -202,7 +205,7 @@ def test_size_and_least_count(tmp_path: Path) -> None:
 
 
 def test_batches_do_not_matter(tmp_path: Path, sample: dict[str, list[bytes]]) -> None:
-    """Vocabulary and ids are the same however many rows are read at once."""
+    """Vocabulary and ids do not depend on the size of the batches."""
     texts = sample["validation"]
 
     one, other = (encoded(tmp_path / str(size), batched("train", texts, size)) for size in (17, 1000))
@@ -216,7 +219,7 @@ def test_batches_do_not_matter(tmp_path: Path, sample: dict[str, list[bytes]]) -
 
 
 def test_counts_of_the_sample(tmp_path: Path, sample: dict[str, list[bytes]]) -> None:
-    """On real rows the counts are those that Python counts, and fall from the first token to the last."""
+    """The counts are correct, and fall from the first token to the last."""
     texts = sample["train"]
     pieces = tokenize(tf.constant(texts)).flat_values.numpy().tolist()
     expected = Counter(pieces)
@@ -231,7 +234,7 @@ def test_counts_of_the_sample(tmp_path: Path, sample: dict[str, list[bytes]]) ->
 
 
 def test_more_tokens_than_two_bytes_hold(tmp_path: Path) -> None:
-    """A vocabulary of more than 65,536 tokens keeps every one of them apart."""
+    """Ids of a vocabulary of more than 65,536 tokens are distinct."""
     tokens = [b"t%d" % i for i in range(70_000)]
     texts = [b" ".join(tokens[start : start + 1000]) for start in range(0, len(tokens), 1000)]
 
@@ -244,7 +247,7 @@ def test_more_tokens_than_two_bytes_hold(tmp_path: Path) -> None:
 
 
 def test_columns_of_any_shape(tmp_path: Path) -> None:
-    """What is known of rows beside their tokens is kept as it is given, with its type."""
+    """Other values of the examples are stored with their type and shape."""
     rows = [
         ("train", [b"a", b"b"], np.array([[1, 2], [3, 4]], np.int16)),
         ("train", [b"c"], np.array([[5, 6]], np.int16)),
@@ -257,27 +260,27 @@ def test_columns_of_any_shape(tmp_path: Path) -> None:
 
 
 def sequences(**texts: str) -> dict[str, UniqueTokens]:
-    """Return sequences of one row each, cut at spaces."""
-    cut: dict[str, UniqueTokens] = {}
+    """Return the sequences of one example, split at spaces."""
+    found: dict[str, UniqueTokens] = {}
     for name, text in texts.items():
         tokens = text.encode().split()
         distinct = sorted(set(tokens))
         positions = np.array([distinct.index(token) for token in tokens], np.int64)
-        cut[name] = (distinct, positions, np.array([len(tokens)]))
-    return cut
+        found[name] = (distinct, positions, np.array([len(tokens)]))
+    return found
 
 
 def words(split: EncodedSplit, sequence: str, vocabulary: list[bytes], row: int = 0) -> str:
-    """Return a row in words again."""
+    """Return the words of an encoded example."""
     return b" ".join(vocabulary[i] for i in split.sequences[sequence].row(row)).decode()
 
 
-def pairs() -> list[Rows]:
-    """Return rows of two sequences; "x" stands on both sides, "c" only in rows that are not trained on."""
+def pairs() -> list[TokenizedBatch]:
+    """Return examples of two sequences; "x" occurs in both, "c" only outside of the training split."""
     return [
-        Rows("train", sequences(source="a b x", target="x Z Z Z"), {"line": np.array([1])}),
-        Rows("train", sequences(source="a", target="Y"), {"line": np.array([2])}),
-        Rows("validation", sequences(source="c a", target="Y c x Y"), {"line": np.array([3])}),
+        TokenizedBatch("train", sequences(source="a b x", target="x Z Z Z"), {"line": np.array([1])}),
+        TokenizedBatch("train", sequences(source="a", target="Y"), {"line": np.array([2])}),
+        TokenizedBatch("validation", sequences(source="c a", target="Y c x Y"), {"line": np.array([3])}),
     ]
 
 
@@ -285,7 +288,7 @@ RULE = VocabularyRule(SPECIAL_TOKENS, UNKNOWN_ID, most=100)
 
 
 def test_two_sequences_with_a_vocabulary_each(tmp_path: Path) -> None:
-    """Neither knows the other's tokens, each is counted for itself, and each keeps to its own rule."""
+    """Each vocabulary has the tokens and counts of its sequence, and follows its own rule."""
     encode(
         pairs(),
         vocabulary_of={"source": "english", "target": "german"},
@@ -312,7 +315,7 @@ def test_two_sequences_with_a_vocabulary_each(tmp_path: Path) -> None:
 
 
 def test_two_sequences_that_share_a_vocabulary(tmp_path: Path) -> None:
-    """A token has one id, and one count, on whichever side it stands."""
+    """A token has the same id and a common count in both sequences."""
     encode(
         pairs(),
         vocabulary_of={"source": "words", "target": "words"},
@@ -329,8 +332,8 @@ def test_two_sequences_that_share_a_vocabulary(tmp_path: Path) -> None:
     assert words(found.splits["validation"], "target", found.vocabularies["words"]) == "Y [UNK] x Y"
 
 
-def test_a_vocabulary_of_all_rows(tmp_path: Path) -> None:
-    """Where training rows alone do not decide, others' tokens have ids, behind those that were counted."""
+def test_a_vocabulary_of_all_splits(tmp_path: Path) -> None:
+    """Without `training_only`, tokens of other splits have ids after those of training."""
     rule = replace(RULE, training_only=False)
 
     encode(
@@ -348,12 +351,12 @@ def test_a_vocabulary_of_all_rows(tmp_path: Path) -> None:
 
 
 def test_special_tokens_in_a_text(tmp_path: Path) -> None:
-    """A token that is spelt like a special one is that one; an empty one is unknown, not padding."""
+    """A token with the name of a special one has its id; an empty token is unknown, not padding."""
     tokens = ([b"", b"[END]", b"a", b"[UNK]"], np.array([2, 1, 0, 3, 2]), np.array([5]))
     rule = VocabularyRule((*SPECIAL_TOKENS, b"[END]"), UNKNOWN_ID, most=10)
 
     encode(
-        [Rows("train", {"text": tokens}, {})],
+        [TokenizedBatch("train", {"text": tokens}, {})],
         vocabulary_of={"text": "words"},
         rules={"words": rule},
         directory=tmp_path,
@@ -377,11 +380,11 @@ def test_special_tokens_in_a_text(tmp_path: Path) -> None:
         (7, 100, "h i"),
     ],
 )
-def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str) -> None:
-    """The tokens of a split stand behind one another; an empty row takes no place."""
+def test_a_span_across_examples(tmp_path: Path, start: int, end: int, expected: str) -> None:
+    """The tokens of a split are concatenated; an empty example has none."""
     texts = ["a b", "", "c d e f", "g h i"]
     encode(
-        [Rows("train", sequences(text=text), {}) for text in texts],
+        [TokenizedBatch("train", sequences(text=text), {}) for text in texts],
         vocabulary_of={"text": "words"},
         rules={"words": RULE},
         directory=tmp_path,
@@ -398,9 +401,9 @@ def test_a_span_across_rows(tmp_path: Path, start: int, end: int, expected: str)
 
 
 def test_facts_are_returned_as_they_were(tmp_path: Path) -> None:
-    """What preprocessing needs besides vocabularies is stored as JSON, with its types."""
+    """Facts are stored as JSON, with their types."""
     facts = {"tag_scheme": "BIO", "scores": [-1.5, 0.1], "documents_end": True}
-    rows = [Rows("train", {"tokens": ([b"a"], np.array([0]), np.array([1]))}, {})]
+    rows = [TokenizedBatch("train", {"tokens": ([b"a"], np.array([0]), np.array([1]))}, {})]
     encode(
         rows,
         vocabulary_of={"tokens": "words"},
@@ -416,7 +419,7 @@ def test_facts_are_returned_as_they_were(tmp_path: Path) -> None:
 
 
 def test_sequences_leave_no_file_open(tmp_path: Path) -> None:
-    """The file is closed, without a warning, when the sequences are no longer used."""
+    """The file is closed without a warning when the sequences are deleted."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
         found = encoded(tmp_path / "e", batched("train", [b"a b", b"b"], 2))

@@ -36,14 +36,14 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 
 
 def learn(texts: list[str] | list[bytes], size: int = 60, **options: int) -> dict[str, float]:
-    """Return the scores of pieces that are learnt from a stream."""
+    """Return the scores of the learned pieces."""
     return {
         piece.decode(): score for piece, score in learn_subwords(iter(texts), vocabulary_size=size, **options)
     }
 
 
 def test_frequent_pieces() -> None:
-    """Frequent words become pieces, with their space before them, and each character is one."""
+    """Frequent words become pieces with the preceding space, and each character is a piece."""
     pieces = learn(sentences(200))
 
     assert len(pieces) == 60
@@ -55,7 +55,7 @@ def test_frequent_pieces() -> None:
 
 
 def test_pieces_stay_within_words() -> None:
-    """A space stands at the start of a piece alone, however often two words stand together."""
+    """A space is only at the start of a piece, however often two words occur together."""
     pieces = learn([f"{text} New York" for text in sentences(200)], 100)
 
     assert "▁York" in pieces
@@ -63,7 +63,7 @@ def test_pieces_stay_within_words() -> None:
 
 
 def test_white_space_is_a_piece_by_itself() -> None:
-    """Newlines and the like are pieces of their own and in no others, with the lowest score."""
+    """A newline is a separate piece with the lowest score, and not part of other pieces."""
     pieces = learn(["ab\nab\tab\u00a0ab"] * 20)
 
     assert {"\n", "\t", "\u00a0"} <= pieces.keys()
@@ -72,14 +72,14 @@ def test_white_space_is_a_piece_by_itself() -> None:
 
 
 def test_text_is_taken_as_it_is() -> None:
-    """Neither case nor compatibility characters nor composed letters are changed."""
+    """Text is not normalized: case, compatibility characters and composed letters are kept."""
     pieces = learn(["ﬁn Ａ ① É e\u0301 fin A 1"] * 5)
 
     assert {"ﬁ", "Ａ", "①", "É", "\u0301"} <= pieces.keys()
 
 
 def test_str_and_bytes_are_the_same() -> None:
-    """Bytes are read as UTF-8, and what is not UTF-8 as U+FFFD."""
+    """Bytes are decoded as UTF-8, and invalid ones as U+FFFD."""
     texts = sentences(50)
 
     assert learn([text.encode() for text in texts]) == learn(texts)
@@ -87,7 +87,7 @@ def test_str_and_bytes_are_the_same() -> None:
 
 
 def test_same_twice() -> None:
-    """The same texts give the same pieces and scores, drawn from a larger stream too."""
+    """The same texts result in the same pieces and scores, also if they are sampled."""
     texts = sentences(300)
 
     assert learn(texts) == learn(texts)
@@ -95,7 +95,7 @@ def test_same_twice() -> None:
 
 
 def test_sample() -> None:
-    """No more texts than asked for are learnt from, drawn evenly from the whole stream."""
+    """The sample has the given size, and is uniform over all texts."""
     texts = [f"{chr(0x4E00 + i)}{chr(0x4E00 + i)} x" for i in range(400)]
     first, second = (
         {ord(piece) - 0x4E00 for piece in learn(texts, 800, sample_size=80, seed=seed) if piece >= "\u4e00"}
@@ -108,7 +108,7 @@ def test_sample() -> None:
 
 
 def test_stream_is_read_once() -> None:
-    """Texts come from an iterator and are dropped where they are not in the sample."""
+    """Texts that are not in the sample are not kept in memory."""
     read: list[int] = []
 
     def stream() -> Iterator[str]:
@@ -122,12 +122,12 @@ def test_stream_is_read_once() -> None:
 
 
 def test_little_text_gives_fewer_pieces() -> None:
-    """A vocabulary larger than the text can fill is no error."""
+    """A short text may result in a smaller vocabulary."""
     assert learn(["a"], 8000).keys() == {"a", SPACE}
 
 
 def test_long_texts() -> None:
-    """A text far longer than a sentence counts in full, with or without spaces."""
+    """A long text is learned from as a whole, with or without spaces."""
     at_the_end = " ".join(["filler"] * 3000 + ["zebra"] * 500)
     pieces = learn([at_the_end, "0123" * 4000])
 
@@ -136,7 +136,7 @@ def test_long_texts() -> None:
 
 
 def test_large_alphabet() -> None:
-    """Characters take half of the vocabulary at most, the most frequent ones."""
+    """Characters are at most half of the vocabulary, the most frequent ones."""
     common = [chr(0x4E00 + i) for i in range(30)]
     texts = ["".join(common)] * 3 + [chr(0x5E00 + i) for i in range(500)]
     pieces = learn(texts, 100)
@@ -146,7 +146,7 @@ def test_large_alphabet() -> None:
 
 
 def test_rare_characters_of_a_large_alphabet() -> None:
-    """With more than a thousand characters, one in ten thousand that is rarest is left out."""
+    """With more than 1,000 characters, the rarest ones, 0.01 % of the text, are left out."""
     frequent = [chr(0x4E00 + i) for i in range(1100)]
     texts = ["".join(frequent)] * 20 + ["ж", "щ"]
     pieces = learn(texts, 4000)
@@ -157,14 +157,14 @@ def test_rare_characters_of_a_large_alphabet() -> None:
 
 
 def test_reserved_characters() -> None:
-    """What SentencePiece reserves does not take the text around it away."""
+    """Text with the reserved characters of SentencePiece is learned from."""
     assert learn(["▅ Haus", "▁ Hund"]).keys() >= set("HausHund")
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(max_size=30), max_size=5), st.integers(SMALLEST_VOCABULARY, 40))
 def test_any_text(texts: list[str], size: int) -> None:
-    """Any text with a character to learn gives distinct pieces, no more than asked for, in valid UTF-8."""
+    """Pieces are distinct, valid UTF-8, and not more than the given number, for any text."""
     try:
         pieces = learn_subwords([*texts, "x"], vocabulary_size=size)
     except UnicodeEncodeError:  # a lone surrogate is no text
@@ -176,19 +176,19 @@ def test_any_text(texts: list[str], size: int) -> None:
 
 @pytest.mark.parametrize("texts", [[], ["", " "], ["\n\t", "\u3000"]])
 def test_no_text(texts: list[str]) -> None:
-    """Without a character to learn, a person is told."""
+    """Texts without characters are a user error."""
     with pytest.raises(UserError, match="no text to learn subwords from"):
         learn(texts)
 
 
 def test_too_small() -> None:
-    """A vocabulary that holds next to nothing is refused."""
+    """A vocabulary that is too small is a user error."""
     with pytest.raises(UserError, match="at least 16 pieces, got 15"):
         learn(["a"], 15)
 
 
 def test_quiet(capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing is written to the terminal."""
+    """Nothing is printed."""
     learn(sentences(50))
 
     assert capfd.readouterr() == ("", "")

@@ -29,7 +29,7 @@ def find(data: str | Path) -> Source:
 
 
 def refusal(data: str | Path) -> str:
-    """Return the message of what can't be opened, which must be of one line."""
+    """Return the error message about DATA, which must be one line."""
     with pytest.raises(UserError) as caught:
         open_source(str(data), FIELDS, SHAPES)
     assert "\n" not in str(caught.value)
@@ -37,7 +37,7 @@ def refusal(data: str | Path) -> str:
 
 
 def write(folder: Path, **files: str) -> Path:
-    """Make a folder of files; `train_csv="..."` is `train.csv`."""
+    """Write a folder of files; `train_csv="..."` is `train.csv`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         folder.joinpath(name.replace("_", ".")).write_text(content)
@@ -50,7 +50,7 @@ ROWS = [Row(2, {"text": "a", "label": "x"}), Row(3, {"text": "b", "label": "y"})
 
 @given(st.integers(0, 2**64 - 1))
 def test_every_hash_has_one_split(number: int) -> None:
-    """Asked twice, the answer is the same, and it is one of the splits, at both ends too."""
+    """The split of a hash is always the same, and defined for the smallest and largest hashes."""
     assert split_of(number, SHARES) == split_of(number, SHARES)
     assert split_of(number, SHARES) in {"train", "validation", "test"}
 
@@ -66,13 +66,13 @@ def test_every_hash_has_one_split(number: int) -> None:
         (2**64 - 1, "test"),
     ],
 )
-def test_shares_stand_side_by_side(number: int, split: str) -> None:
-    """The smallest hashes are for training, the largest for the test."""
+def test_shares_of_hashes_are_contiguous(number: int, split: str) -> None:
+    """The smallest hashes are in the training split, the largest in the test split."""
     assert split_of(number, SHARES) == split
 
 
 def test_shares_hold_for_texts_that_are_alike() -> None:
-    """Of 20,000 rows that differ in a number alone, about 80 % train, and 10 % each do the rest."""
+    """Of 20,000 similar examples, about 80 % are for training, 10 % each for validation and test."""
     hashes = [row_hash({"text": f"text {i}", "label": "x"}) for i in range(20_000)]
     counts = Counter(split_of(number, SHARES) for number in hashes)
 
@@ -83,20 +83,20 @@ def test_shares_hold_for_texts_that_are_alike() -> None:
 
 
 def test_the_hash_is_of_the_content() -> None:
-    """Neither the order of the fields nor the process matters; text and label both do."""
+    """The hash depends on the values of all fields, not on their order or the process."""
     assert row_hash({"text": "a", "label": "x"}) == row_hash({"label": "x", "text": "a"})
     assert row_hash({"text": "a", "label": "x"}) != row_hash({"text": "a", "label": "y"})
     assert row_hash({"text": "a", "label": "x"}) != row_hash({"text": "x", "label": "a"})
 
 
 def test_the_hash_is_the_same_on_every_machine() -> None:
-    """A change to it gives everyone's files other splits: only with a new version of the format."""
+    """A change of the hash changes the splits of files, and needs a new version of the format."""
     assert row_hash({"text": "ä 中", "label": "x"}) == 5911001223127709182
     assert row_hash({"text": "ä 中"}) == 6316943692352939509
 
 
 def test_a_folder_has_a_part_for_each_split(tmp_path: Path) -> None:
-    """Formats may differ between files, and what is no data is let be."""
+    """Files may have different formats, and other files are ignored."""
     folder = write(
         tmp_path / "My Reviews (2)",
         train_csv=CSV,
@@ -120,20 +120,20 @@ def test_a_folder_has_a_part_for_each_split(tmp_path: Path) -> None:
 
 
 def test_rows_can_be_read_again(tmp_path: Path) -> None:
-    """A part gives all its rows each time."""
+    """A part can be read several times."""
     part = find(write(tmp_path / "a", train_csv=CSV)).parts["train"]
 
     assert list(part.rows()) == list(part.rows()) == ROWS
 
 
-def test_training_rows_suffice(tmp_path: Path) -> None:
-    """A folder need not have other splits."""
+def test_training_examples_are_enough(tmp_path: Path) -> None:
+    """Other splits are optional."""
     assert set(find(write(tmp_path / "a", train_csv=CSV)).parts) == {"train"}
 
 
 @pytest.mark.parametrize("alias", ["valid", "dev", "val", "validation", "Dev", "VALID"])
 def test_validation_has_many_names(tmp_path: Path, alias: str) -> None:
-    """All of them, in either case, are one split."""
+    """Each alias, in upper or lower case, is the validation split."""
     source = find(write(tmp_path / "a", train_csv=CSV, **{f"{alias}_csv": CSV}))
 
     assert set(source.parts) == {"train", "validation"}
@@ -142,7 +142,7 @@ def test_validation_has_many_names(tmp_path: Path, alias: str) -> None:
 
 @pytest.mark.parametrize("name", ["train.csv.gz", "Train.CSV", "train.v2.csv"])
 def test_a_file_is_known_by_how_its_name_begins_and_ends(tmp_path: Path, name: str) -> None:
-    """The first word is the split, the last one, `.gz` aside, the format."""
+    """The first part of a name is the split, and the last one, except `.gz`, is the format."""
     content = gzip.compress(CSV.encode()) if name.endswith("gz") else CSV.encode()
     write(tmp_path / "a").joinpath(name).write_bytes(content)
 
@@ -158,7 +158,7 @@ def test_a_file_is_known_by_how_its_name_begins_and_ends(tmp_path: Path, name: s
     ],
 )
 def test_two_files_for_one_split_are_refused(tmp_path: Path, first: str, second: str, split: str) -> None:
-    """Nobody can tell which one is meant; the message names both."""
+    """Two files for a split are an error; the message names both."""
     folder = write(tmp_path / "a", train_csv=CSV)
     for name in (first, second):
         folder.joinpath(name).write_text(CSV)
@@ -166,8 +166,8 @@ def test_two_files_for_one_split_are_refused(tmp_path: Path, first: str, second:
     assert refusal(folder) == f"{folder}: two files for {split}: {first} and {second}; keep one"
 
 
-def test_a_folder_without_training_rows_is_refused(tmp_path: Path) -> None:
-    """The message says which names are looked for, and which are there."""
+def test_a_folder_without_training_examples_is_refused(tmp_path: Path) -> None:
+    """The message lists the expected names and those in the folder."""
     folder = write(tmp_path / "a", test_csv=CSV, train_txt="a\n")
 
     assert refusal(folder) == (
@@ -178,14 +178,14 @@ def test_a_folder_without_training_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_named_train_is_no_training_file(tmp_path: Path) -> None:
-    """Only files count."""
+    """Folders are ignored."""
     (tmp_path / "a" / "train.csv").mkdir(parents=True)
 
     assert "no training file" in refusal(tmp_path / "a")
 
 
 def test_a_file_has_one_part(tmp_path: Path) -> None:
-    """Its rows are yet to be split, so that its name may be any."""
+    """It may have any name, since its examples will be split."""
     path = write(tmp_path).joinpath("Film-Reviews.2024.csv")
     path.write_text(CSV)
     source = find(path)
@@ -199,12 +199,12 @@ def test_a_file_has_one_part(tmp_path: Path) -> None:
     ("name", "expected"), [("2024", "data_2024"), ("评论", "data"), ("Ünï", "n"), ("a__b-", "a_b")]
 )
 def test_names_are_plain_whatever_the_file_is_called(tmp_path: Path, name: str, expected: str) -> None:
-    """They become parts of paths: ASCII letters, digits and `_`, a letter first."""
+    """A name has ASCII letters, digits and `_`, and begins with a letter."""
     assert find(write(tmp_path / name, train_csv=CSV)).name == expected
 
 
 def test_sample_reviews() -> None:
-    """A sample has the splits and rows that its generator gives for seed 0."""
+    """A sample has the splits and examples that are generated from seed 0."""
     source = find("sample:reviews")
     rows = [row for row in source.parts["test"].rows() if isinstance(row, Row)]
 
@@ -216,14 +216,14 @@ def test_sample_reviews() -> None:
 
 
 def test_a_catalogue_name_is_kept_for_the_catalogue() -> None:
-    """Configuration and version are a part of it, and nothing is looked up yet."""
+    """It includes configuration and version, and is not looked up yet."""
     data = "tfds:glue/sst2:2.0.0"
 
     assert open_source(data, FIELDS, SHAPES) == CatalogueName("glue/sst2:2.0.0")
 
 
 def test_unknown_dataset() -> None:
-    """The message says what DATA can be."""
+    """The message lists what DATA may be."""
     message = refusal("no/such/place")
 
     assert message.startswith("unknown dataset 'no/such/place': no such file or folder; ")
@@ -232,7 +232,7 @@ def test_unknown_dataset() -> None:
 
 
 def test_unknown_sample() -> None:
-    """The message has the samples that there are and the likely one."""
+    """The message lists the samples and the most similar one."""
     assert (
         refusal("sample:reveiws")
         == "unknown sample 'reveiws'; there is reviews, tags, text, pairs; did you mean 'reviews'?"
@@ -241,7 +241,7 @@ def test_unknown_sample() -> None:
 
 @pytest.mark.parametrize(("name", "found"), [("a.txt", "txt"), ("a.parquet.gz", "parquet"), ("a", "no")])
 def test_unknown_format(tmp_path: Path, name: str, found: str) -> None:
-    """The message has the formats that the task reads."""
+    """The message lists the formats of the task."""
     path = tmp_path / name
     path.write_text(CSV)
 
@@ -252,7 +252,7 @@ def test_unknown_format(tmp_path: Path, name: str, found: str) -> None:
 def test_a_folder_may_have_the_name_of_a_scheme(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Only the colon makes it one."""
+    """Only a name with a colon is a sample."""
     write(tmp_path / name, train_csv=CSV)
     monkeypatch.chdir(tmp_path)
 
@@ -260,7 +260,7 @@ def test_a_folder_may_have_the_name_of_a_scheme(
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
-    """Copies elsewhere have the same one, under an alias too; it has 64 hexadecimal digits."""
+    """Copies have the same digest, also under an alias of the split; it has 64 hexadecimal digits."""
     digest = find(write(tmp_path / "a", train_csv=CSV, dev_csv=CSV)).digest()
 
     assert digest == find(write(tmp_path / "other", train_csv=CSV, valid_csv=CSV)).digest()
@@ -269,7 +269,7 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
 
 
 def test_one_byte_makes_another_digest(tmp_path: Path) -> None:
-    """Wherever in a file it stands, behind the first blocks of a long one too."""
+    """A change anywhere in a file changes the digest, also after its first blocks."""
     generator = random.Random(0)
     content = bytearray(CSV.encode() + b"some words,x\n" * 200_000)
     path = write(tmp_path / "a") / "train.csv"
@@ -283,8 +283,8 @@ def test_one_byte_makes_another_digest(tmp_path: Path) -> None:
     assert len(digests) == 3
 
 
-def test_where_a_row_stands_is_part_of_the_digest(tmp_path: Path) -> None:
-    """Other splits, or bytes that move from one file to the next, are other data."""
+def test_the_split_of_a_row_is_part_of_the_digest(tmp_path: Path) -> None:
+    """Other splits, or bytes that move from one file to another, change the digest."""
     digests = [
         find(write(tmp_path / "a", train_csv=CSV, test_csv="text,label\n")).digest(),
         find(write(tmp_path / "b", train_csv=CSV, validation_csv="text,label\n")).digest(),
@@ -296,8 +296,8 @@ def test_where_a_row_stands_is_part_of_the_digest(tmp_path: Path) -> None:
     assert len(set(digests)) == len(digests)
 
 
-def test_a_digest_of_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
-    """What can't be read is the user's mistake, not a traceback."""
+def test_the_digest_of_a_missing_file(tmp_path: Path) -> None:
+    """A file that cannot be read is a user error."""
     source = find(write(tmp_path / "a", train_csv=CSV))
     (tmp_path / "a" / "train.csv").unlink()
 

@@ -11,51 +11,51 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.encoding import Sequences
-from data.streams import StreamFeed, Windows, documents
+from data.streams import StreamBatches, Windows, documents
 
 START = 77_777
-"""The id of the start token; the token at place i has the id i + 1, so that it can be told by its id."""
-Made = Callable[..., StreamFeed]
+"""Id of the start token. The token at position i has the id i + 1, which identifies it."""
+Made = Callable[..., StreamBatches]
 
 lengths_of_documents = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 cases = {
     "lengths": lengths_of_documents,
     "streams": st.integers(1, 20),
     "window": st.integers(1, 9),
-    "cut": st.booleans(),
+    "split_long": st.booleans(),
 }
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Return a function from the lengths of documents to a feed of them, whose token i has the id i + 1."""
+    """Return a function that makes batches of documents of given lengths; token i has the id i + 1."""
     path = tmp_path_factory.mktemp("tokens") / "ids"
     np.arange(1, 10_001, dtype=np.int32).tofile(path)
 
     def make(
-        lengths: Sequence[int], *, streams: int, window: int, cut: bool = True, labelled: bool = False
-    ) -> StreamFeed:
-        return StreamFeed(
+        lengths: Sequence[int], *, streams: int, window: int, split_long: bool = True, labelled: bool = False
+    ) -> StreamBatches:
+        return StreamBatches(
             Sequences(path, np.dtype(np.int32), np.array(lengths)),
             np.concatenate([[0], np.cumsum(lengths)]),
             streams=streams,
             window=window,
             start_id=START,
             labels=np.arange(len(lengths), dtype=np.int32) + 100 if labelled else None,
-            cut=cut,
+            split_long=split_long,
         )
 
     return make
 
 
-def read(feed: StreamFeed, entries: Sequence[Windows]) -> list[list[list[tuple[int, int, bool, bool]]]]:
-    """Return what each stream reads in each step: of each token (input, target, fresh, counted).
+def read(batches: StreamBatches, entries: Sequence[Windows]) -> list[list[list[tuple[int, int, bool, bool]]]]:
+    """Return the tokens of each stream in each step as (input, target, fresh, counted).
 
-    `fresh` is said of a window's first token alone, behind which its state goes on.
+    `fresh` is only true for the first token of a window, since the state is carried within it.
     """
     streams: list[list[list[tuple[int, int, bool, bool]]]] = [[] for _ in entries[0].start] if entries else []
     for entry in entries:
-        batch = feed.batch(entry)
+        batch = batches.batch(entry)
         arrays = batch.arrays
         assert {name: value.dtype for name, value in arrays.items() if name != "labels"} == {
             **dict.fromkeys(("inputs", "targets", "lengths"), np.int32),
@@ -79,7 +79,7 @@ def read(feed: StreamFeed, entries: Sequence[Windows]) -> list[list[list[tuple[i
 
 
 def counted(streams: Sequence[Sequence[Sequence[tuple[int, int, bool, bool]]]]) -> list[int]:
-    """Return the tokens that are predicted and count."""
+    """Return the targets that count."""
     return [target for stream in streams for window in stream for _, target, _, counts in window if counts]
 
 
@@ -106,7 +106,7 @@ def beginnings(lengths: Sequence[int]) -> set[int]:
     ],
 )
 def test_documents(counts: list[int], continues: list[bool], bounds: list[int]) -> None:
-    """A document is a row and the rows that go on with it."""
+    """A document is an example and the examples that continue it."""
     assert documents(np.array(counts), np.array(continues)).tolist() == bounds
 
 
@@ -114,18 +114,18 @@ def test_documents(counts: list[int], continues: list[bool], bounds: list[int]) 
 
 
 @given(**cases, seed=st.integers(0, 99), epoch=st.integers(0, 9))
-@example(lengths=[1], streams=20, window=9, cut=True, seed=0, epoch=0)
-@example(lengths=[7], streams=20, window=1, cut=True, seed=0, epoch=0)
-@example(lengths=[0, 1, 0, 0, 1], streams=3, window=1, cut=True, seed=0, epoch=0)
+@example(lengths=[1], streams=20, window=9, split_long=True, seed=0, epoch=0)
+@example(lengths=[7], streams=20, window=1, split_long=True, seed=0, epoch=0)
+@example(lengths=[0, 1, 0, 0, 1], streams=3, window=1, split_long=True, seed=0, epoch=0)
 @settings(deadline=None, max_examples=60)
 def test_an_epoch_predicts_every_token_once(
-    made: Made, lengths: list[int], streams: int, window: int, cut: bool, seed: int, epoch: int
+    made: Made, lengths: list[int], streams: int, window: int, split_long: bool, seed: int, epoch: int
 ) -> None:
-    """An epoch of training predicts each token of each document once, and reads nothing twice."""
-    feed = made(lengths, streams=streams, window=window, cut=cut)
+    """An epoch has each token of each document as target once."""
+    batches = made(lengths, streams=streams, window=window, split_long=split_long)
     if not sum(lengths):
         return
-    found = read(feed, feed.epoch(seed, epoch))
+    found = read(batches, batches.epoch(seed, epoch))
 
     assert len(found) == streams
     assert sorted(counted(found)) == list(range(1, sum(lengths) + 1))
@@ -134,47 +134,46 @@ def test_an_epoch_predicts_every_token_once(
 
 
 @given(**cases)
-@example(lengths=[0], streams=4, window=3, cut=True)
+@example(lengths=[0], streams=4, window=3, split_long=True)
 @settings(deadline=None, max_examples=60)
 def test_the_whole_predicts_every_token_once(
-    made: Made, lengths: list[int], streams: int, window: int, cut: bool
+    made: Made, lengths: list[int], streams: int, window: int, split_long: bool
 ) -> None:
-    """So does what is evaluated; what is read before a cut is predicted again, but does not count."""
-    feed = made(lengths, streams=streams, window=window, cut=cut)
-    found = read(feed, feed.whole())
+    """In evaluation each token counts once; the context before a piece does not count."""
+    batches = made(lengths, streams=streams, window=window, split_long=split_long)
+    found = read(batches, batches.whole())
 
     assert sorted(counted(found)) == list(range(1, sum(lengths) + 1))
 
 
 @given(**cases, whole=st.booleans())
 @settings(deadline=None, max_examples=80)
-def test_what_is_read_before_a_token(
-    made: Made, lengths: list[int], streams: int, window: int, cut: bool, whole: bool
+def test_the_input_before_a_target(
+    made: Made, lengths: list[int], streams: int, window: int, split_long: bool, whole: bool
 ) -> None:
-    """A token's input is the token before it in its document, the start token at its beginning.
+    """The input is the previous token of the document, or the start token at its beginning.
 
-    A stream goes on with its state from a token to the one behind it in the same document, and starts anew
-    at all other places.
+    The state is carried from a token to the next one of the same document, and starts at zero elsewhere.
     """
-    feed = made(lengths, streams=streams, window=window, cut=cut)
+    batches = made(lengths, streams=streams, window=window, split_long=split_long)
     first = beginnings(lengths)
-    for stream in read(feed, feed.whole() if whole else feed.epoch(0, 0) if sum(lengths) else []):
+    for stream in read(batches, batches.whole() if whole else batches.epoch(0, 0) if sum(lengths) else []):
         tokens = [token for step in stream for token in step]
         for given_token, target, _, _ in tokens:
             assert given_token == (START if target in first else target - 1)
         assert not tokens or tokens[0][2]
         for (_, before, _, _), (_, target, fresh, _) in pairwise(tokens):
-            goes_on = target == before + 1 and target not in first
+            continued = target == before + 1 and target not in first
             if fresh:
-                assert not (goes_on and not cut)
+                assert not (continued and not split_long)
             else:
-                assert goes_on
+                assert continued
 
 
 def test_a_stream_that_has_nothing_to_read(made: Made) -> None:
-    """More streams than tokens: the others read rows of no length, which no token is counted of."""
-    feed = made([3], streams=8, window=2)
-    batches = [feed.batch(entry).arrays for entry in feed.epoch(0, 0)]
+    """If there are more streams than tokens, the others have windows of length 0."""
+    batches = made([3], streams=8, window=2)
+    batches = [batches.batch(entry).arrays for entry in batches.epoch(0, 0)]
 
     assert sum(int(arrays["lengths"].sum()) for arrays in batches) == 3
     assert all(len(arrays["lengths"]) == 8 for arrays in batches)
@@ -184,24 +183,24 @@ def test_a_stream_that_has_nothing_to_read(made: Made) -> None:
 # Cuts
 
 
-def test_long_documents_are_cut(made: Made) -> None:
-    """A document that is longer than a stream's share is read by several streams at a time."""
-    feed = made([1000], streams=10, window=10)
-    steps = feed.epoch(0, 0)
+def test_long_documents_are_split(made: Made) -> None:
+    """A document that is longer than a stream's share is split between several streams."""
+    batches = made([1000], streams=10, window=10)
+    steps = batches.epoch(0, 0)
 
     assert 10 <= len(steps) <= 12
     assert np.mean([np.count_nonzero(entry.length) for entry in steps]) > 8
 
 
-def test_documents_that_are_not_cut(made: Made) -> None:
-    """Without cuts each document is read by one stream from its start to its end, and nothing is fresh."""
+def test_documents_that_are_not_split(made: Made) -> None:
+    """Without splitting, each document is in one stream from start to end, with a carried state."""
     lengths = [50, 3, 200, 0, 1]
-    feed = made(lengths, streams=4, window=10, cut=False)
+    batches = made(lengths, streams=4, window=10, split_long=False)
 
-    for entries in (feed.epoch(3, 1), feed.whole()):
+    for entries in (batches.epoch(3, 1), batches.whole()):
         fresh = [
             target
-            for stream in read(feed, entries)
+            for stream in read(batches, entries)
             for step in stream
             for _, target, is_fresh, _ in step
             if is_fresh
@@ -211,11 +210,11 @@ def test_documents_that_are_not_cut(made: Made) -> None:
 
 
 def test_seed_and_epoch_decide(made: Made) -> None:
-    """The order is a function of seed and epoch, whatever was drawn before, and differs between them."""
-    feed = made([30, 500, 80, 2, 60, 60, 7], streams=4, window=8)
+    """The order depends only on seed and epoch, and differs between seeds and epochs."""
+    batches = made([30, 500, 80, 2, 60, 60, 7], streams=4, window=8)
 
     def order(seed: int, epoch: int) -> list[list[int]]:
-        return [entry.start.tolist() for entry in feed.epoch(seed, epoch)]
+        return [entry.start.tolist() for entry in batches.epoch(seed, epoch)]
 
     first = order(3, 7)
     np.random.seed(0)
@@ -226,11 +225,11 @@ def test_seed_and_epoch_decide(made: Made) -> None:
         assert order(seed, epoch) != first
 
 
-def test_each_epoch_cuts_at_other_places(made: Made) -> None:
-    """Windows begin at other places in each epoch, so that no token is always the first of its window."""
-    feed = made([4000], streams=8, window=50)
+def test_each_epoch_splits_at_other_positions(made: Made) -> None:
+    """Windows begin at other positions in each epoch, so that no token is always the first of its window."""
+    batches = made([4000], streams=8, window=50)
     cuts = [
-        {int(start) for entry in feed.epoch(0, epoch) for start in entry.start[entry.fresh]}
+        {int(start) for entry in batches.epoch(0, epoch) for start in entry.start[entry.fresh]}
         for epoch in range(4)
     ]
 
@@ -240,9 +239,9 @@ def test_each_epoch_cuts_at_other_places(made: Made) -> None:
 
 
 def test_context_is_read_but_not_counted(made: Made) -> None:
-    """Where a document is cut for evaluation, a window before the cut is read first; it does not count."""
-    feed = made([1600], streams=1, window=20)
-    found = read(feed, feed.whole())
+    """In evaluation, a piece of a document follows a window of context, which does not count."""
+    batches = made([1600], streams=1, window=20)
+    found = read(batches, batches.whole())
 
     assert len(found) == 16
     extra = Counter(target for stream in found for step in stream for _, target, _, _ in step)
@@ -256,27 +255,27 @@ def test_context_is_read_but_not_counted(made: Made) -> None:
 
 
 def test_context_at_the_start_of_a_document(made: Made) -> None:
-    """The context before a cut never reaches beyond its document's start, where the start token is read."""
-    feed = made([5, 33], streams=1, window=30)
-    found = read(feed, feed.whole())
+    """The context of a piece does not extend beyond the start of its document."""
+    batches = made([5, 33], streams=1, window=30)
+    found = read(batches, batches.whole())
 
-    (cut,) = [stream for stream in found if any(not counts for step in stream for *_, counts in step)]
-    assert cut[0][0][:2] == (START, 6)
-    assert [token[1] for token in cut[0]] == list(range(6, 6 + len(cut[0])))
+    (piece,) = [stream for stream in found if any(not counts for step in stream for *_, counts in step)]
+    assert piece[0][0][:2] == (START, 6)
+    assert [token[1] for token in piece[0]] == list(range(6, 6 + len(piece[0])))
 
 
 # Labels
 
 
 def test_labels_of_documents(made: Made) -> None:
-    """With each token stands the label of its document."""
+    """Each window has the label of its document."""
     lengths = [4, 0, 30, 1, 9]
-    feed = made(lengths, streams=3, window=4, labelled=True)
+    batches = made(lengths, streams=3, window=4, labelled=True)
     ends = np.cumsum(lengths)
     seen = set()
 
-    for entry in (*feed.epoch(0, 0), *feed.whole()):
-        arrays = feed.batch(entry).arrays
+    for entry in (*batches.epoch(0, 0), *batches.whole()):
+        arrays = batches.batch(entry).arrays
         assert arrays["labels"].dtype == np.int32
         for row in np.flatnonzero(arrays["lengths"]):
             document = int(np.searchsorted(ends, arrays["targets"][row, 0] - 1, side="right"))
@@ -286,19 +285,19 @@ def test_labels_of_documents(made: Made) -> None:
 
 
 def test_no_labels(made: Made) -> None:
-    """Without labels none are fed."""
-    feed = made([4], streams=1, window=4)
+    """Without labels, batches have no array of labels."""
+    batches = made([4], streams=1, window=4)
 
-    assert "labels" not in feed.batch(feed.whole()[0]).arrays
+    assert "labels" not in batches.batch(batches.whole()[0]).arrays
 
 
 # Order
 
 
-def test_like_lengths_stand_together(made: Made) -> None:
-    """Streams that read short documents begin and end together: hardly a step is padding."""
+def test_documents_of_similar_length_are_together(made: Made) -> None:
+    """Documents of similar length are in the same steps, so that there is little padding."""
     lengths = np.random.default_rng(0).integers(1, 40, 250).tolist()
-    feed = made(lengths, streams=8, window=40)
-    steps = [entry.length for entry in feed.epoch(0, 0)]
+    batches = made(lengths, streams=8, window=40)
+    steps = [entry.length for entry in batches.epoch(0, 0)]
 
     assert 1 - sum(lengths) / sum(len(entry) * int(entry.max()) for entry in steps) < 0.1

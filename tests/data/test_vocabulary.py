@@ -19,7 +19,7 @@ TOKENS = st.one_of(
 
 
 def written(tokens: list[bytes]) -> tuple[bytes, list[bytes]]:
-    """Return the file of a vocabulary, and what is read from it."""
+    """Return the content of a vocabulary file, and the tokens that are read from it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "vocabulary.txt")
         write_vocabulary(path, tokens)
@@ -28,7 +28,7 @@ def written(tokens: list[bytes]) -> tuple[bytes, list[bytes]]:
 
 @given(st.lists(TOKENS, max_size=20))
 def test_any_bytes_survive(tokens: list[bytes]) -> None:
-    """Whatever bytes a token has, it is read as it was written; the file is UTF-8, a token a line."""
+    """Tokens of any bytes are read as they were written; the file is UTF-8 with one token per line."""
     content, found = written(tokens)
 
     assert found == tokens
@@ -54,7 +54,7 @@ def test_any_bytes_survive(tokens: list[bytes]) -> None:
     ],
 )
 def test_how_tokens_are_written(token: bytes, line: str) -> None:
-    """A person reads a token as it is, but for what would not be one line of UTF-8."""
+    """Only what is not valid in a line of UTF-8 is escaped."""
     content, found = written([token, b"next"])
 
     assert content.decode() == f"{line}\nnext\n"
@@ -62,7 +62,7 @@ def test_how_tokens_are_written(token: bytes, line: str) -> None:
 
 
 def test_an_empty_vocabulary() -> None:
-    """No tokens are no lines."""
+    """Without tokens the file is empty."""
     assert written([]) == (b"", [])
 
 
@@ -72,7 +72,7 @@ def kept(tokens: list[bytes], counts: list[int], *, most: int, min_count: int = 
 
 
 def test_the_most_frequent_come_first() -> None:
-    """Tokens stand by their counts, those with the same count by their bytes."""
+    """Tokens are sorted by count, and tokens of the same count by their bytes."""
     tokens = [b"rare", b"film", b"the", b"cast", "ähnlich".encode(), b"Zoo"]
     counts = [1, 5, 9, 5, 5, 5]
 
@@ -82,14 +82,14 @@ def test_the_most_frequent_come_first() -> None:
 
 
 def test_order_of_appearance_does_not_matter() -> None:
-    """The same tokens and counts give the same vocabulary, in whatever order they are found."""
+    """The vocabulary does not depend on the order of the tokens."""
     tokens, counts = [b"a", b"b", b"c", b"d"], [2, 3, 2, 1]
 
     assert kept(tokens, counts, most=3) == kept(tokens[::-1], counts[::-1], most=3) == [b"b", b"a", b"c"]
 
 
 def test_rare_tokens_are_left_out() -> None:
-    """Tokens below the least count are not kept, nor are those that training never saw."""
+    """Tokens below the minimum count are left out, and so are those with a count of 0."""
     tokens, counts = [b"a", b"b", b"c", b"d"], [3, 2, 1, 0]
 
     assert kept(tokens, counts, most=10, min_count=2) == [b"a", b"b"]

@@ -10,10 +10,11 @@ from app.artifacts.preprocessing import Facts, Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
-from data.batching import Batch, Feed, RowFeed
+from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
 from data.formats import Field
-from data.prepared import Dataset, Scan
+from data.prepared import Dataset
+from data.scan import Scan
 
 
 class ClassificationExamples(Examples[ClassificationConfig, Facts]):
@@ -61,7 +62,7 @@ class ClassificationExamples(Examples[ClassificationConfig, Facts]):
 
     def batches(
         self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: ClassificationConfig
-    ) -> Feed:
+    ) -> Batches:
         """Return texts of similar length, each with its label and its weight in the loss."""
         rows = encoded.splits[split]
         tokens, labels = rows.sequences["tokens"], rows.columns["label"]
@@ -75,4 +76,4 @@ class ClassificationExamples(Examples[ClassificationConfig, Facts]):
             arrays = {"ids": ids, "lengths": lengths, "targets": labels[indices], "weights": weights[indices]}
             return Batch(arrays, len(indices), int(lengths.sum()))
 
-        return RowFeed(tokens.lengths, make, batch_size=config.training.batch_size)
+        return ExampleBatches(tokens.lengths, make, batch_size=config.training.batch_size)

@@ -13,7 +13,7 @@ from app.metrics import Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.scores import metrics, scores
-from data.batching import Feed
+from data.batching import Batches
 
 if TYPE_CHECKING:
     import keras
@@ -71,7 +71,7 @@ class ClassificationTraining(Training[ClassificationConfig, Facts]):
     def evaluator(
         self,
         model: keras.Model,
-        batches: Feed,
+        batches: Batches,
         preprocessing: Preprocessing[Facts],
         config: ClassificationConfig,
     ) -> Callable[[], dict[str, float]]:

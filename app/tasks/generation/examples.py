@@ -14,8 +14,9 @@ from app.tasks.labels import check_labels, check_labels_known, label_ids, label_
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
 from data.formats import CONTINUES, Field
-from data.prepared import Dataset, Scan
-from data.streams import StreamFeed, documents
+from data.prepared import Dataset
+from data.scan import Scan
+from data.streams import StreamBatches, documents
 
 
 class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
@@ -37,7 +38,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
 
     def check(self, found: Scan) -> None:
         """Require text, and at least two labels if there are any."""
-        if not found.rows["train"]:
+        if not found.examples["train"]:
             raise UserError("the data has no training text; give a larger file, or a folder with train.*")
         if found.labels():
             check_labels(found)
@@ -96,7 +97,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         split: str,
         preprocessing: Preprocessing[GenerationFacts],
         config: GenerationConfig,
-    ) -> StreamFeed:
+    ) -> StreamBatches:
         """Return windows of streams that carry the hidden state from one window to the next."""
         from models.text.tokens import END_ID
 
@@ -107,7 +108,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         if labels is not None:  # a document has the label of its first piece
             first = np.flatnonzero(~continues)
             labels = labels[first if len(first) == len(bounds) - 1 else [0, *first]].astype(np.int32)
-        return StreamFeed(
+        return StreamBatches(
             tokens,
             bounds,
             streams=config.training.batch_size,

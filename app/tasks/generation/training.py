@@ -14,8 +14,8 @@ from app.tasks.base import Losses, Training, graph_of
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import METRICS, scores
-from data.batching import Feed
-from data.streams import StreamFeed
+from data.batching import Batches
+from data.streams import StreamBatches
 
 if TYPE_CHECKING:
     import keras
@@ -55,11 +55,11 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         """Import `models.language_model`."""
         importlib.import_module("models.language_model")
 
-    def carried(self, model: keras.Model, batches: Feed) -> list[tf.Variable]:
+    def carried(self, model: keras.Model, batches: Batches) -> list[tf.Variable]:
         """Return the hidden state of each stream after its last window."""
         import tensorflow as tf
 
-        assert isinstance(batches, StreamFeed)
+        assert isinstance(batches, StreamBatches)
         state = tf.nest.flatten(model.initial_state(batches.streams))
         return [tf.Variable(value, trainable=False, name=f"carried_{i}") for i, value in enumerate(state)]
 
@@ -91,12 +91,12 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
     def evaluator(
         self,
         model: keras.Model,
-        batches: Feed,
+        batches: Batches,
         preprocessing: Preprocessing[GenerationFacts],
         config: GenerationConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split."""
-        assert isinstance(batches, StreamFeed)
+        assert isinstance(batches, StreamBatches)
         read = _reader(model, batches)
         return lambda: scores(*read())
 
@@ -144,7 +144,7 @@ def _read_window(
     return nats, number_correct(logits, targets, real), tf.reduce_sum(tf.cast(real, tf.float32)), state
 
 
-def _reader(model: Any, batches: StreamFeed) -> Callable[[], tuple[float, float, float]]:
+def _reader(model: Any, batches: StreamBatches) -> Callable[[], tuple[float, float, float]]:
     """Return a function that reads a whole split: summed loss in nats, correct tokens, tokens."""
     import tensorflow as tf
 

@@ -13,11 +13,12 @@ from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
-from data.batching import Batch, Feed, RowFeed
+from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.formats import Field, Row, Value
-from data.prepared import Dataset, Scan, Watch
+from data.prepared import Dataset
+from data.scan import ExampleValidator, Scan
 from data.tags import Scheme, SchemeDetector, SchemeError, convert
 from data.vocabulary import most_frequent
 
@@ -30,7 +31,7 @@ UNLIMITED = 1 << 31
 NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
 
 
-class _SchemeWatch(Watch):
+class _SchemeValidator(ExampleValidator):
     """Rejects tags that contradict the scheme of the others, with file and line."""
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class _SchemeWatch(Watch):
         self._lines: list[int] = []
         self._files: list[tuple[int, str]] = []
 
-    def row(self, where: str, row: Row) -> None:
+    def add(self, where: str, row: Row) -> None:
         if not self._files or self._files[-1][1] != where:
             self._files.append((len(self._lines), where))
         self._lines.append(row.line)
@@ -72,9 +73,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             Field("label", "label", data.label_column, "--set data.label_column=NAME", optional=True),
         )
 
-    def watch(self, config: TaggingConfig) -> Watch:
+    def validator(self, config: TaggingConfig) -> ExampleValidator:
         """Return a validator of the tag scheme."""
-        return _SchemeWatch()
+        return _SchemeValidator()
 
     def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the tokens as one text."""
@@ -87,7 +88,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         super().check(found)
         tags = found.labels("tags")
         for split in ("train", "validation"):
-            if tags and found.rows[split] and not tags.get(split):
+            if tags and found.examples[split] and not tags.get(split):
                 raise UserError(NO_TOKENS.format(split=split))
         if tags and len(tags.get("train", ())) == 1:
             only = next(iter(tags["train"]))
@@ -162,7 +163,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
     def batches(
         self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
-    ) -> Feed:
+    ) -> Batches:
         """Return sentences of similar length, with the characters of each word type of a batch once."""
         import tensorflow as tf
 
@@ -198,7 +199,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
                 arrays["labels"] = labels[kept[indices]]
             return Batch(arrays, len(indices), int(lengths.sum()))
 
-        return RowFeed(word_types.lengths[kept], make, batch_size=config.training.batch_size)
+        return ExampleBatches(word_types.lengths[kept], make, batch_size=config.training.batch_size)
 
     def token_counts(
         self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig

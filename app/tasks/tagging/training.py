@@ -14,7 +14,7 @@ from app.tasks.base import Arrays, Losses, Training, evaluated
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.scores import TagScore, metrics
-from data.batching import Feed
+from data.batching import Batches
 from data.tags import transitions
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
     def evaluator(
         self,
         model: keras.Model,
-        batches: Feed,
+        batches: Batches,
         preprocessing: Preprocessing[TaggingFacts],
         config: TaggingConfig,
     ) -> Callable[[], dict[str, float]]:

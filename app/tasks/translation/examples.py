@@ -11,7 +11,7 @@ from app.artifacts.preprocessing import Facts, Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.vocabularies import target_name
-from data.batching import Batch, Feed, RowFeed
+from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
 from data.formats import Field, Value
@@ -85,7 +85,7 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
 
     def batches(
         self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: TranslationConfig
-    ) -> Feed:
+    ) -> Batches:
         """Return pairs of similar length; pairs with a truncated side are left out, as the sides differ."""
         from models.text.tokens import END_ID
 
@@ -118,6 +118,6 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
             }
             return Batch(arrays, len(own), int(lengths.sum() + counts.sum()))
 
-        return RowFeed(
+        return ExampleBatches(
             target.lengths[kept] + source.lengths[kept], make, batch_size=config.training.batch_size
         )

@@ -14,7 +14,7 @@ from app.tasks.base import Arrays, Losses, Training, evaluated
 from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.scores import METRICS, validation_bleu
 from app.tasks.translation.vocabularies import target_vocabulary
-from data.batching import Feed
+from data.batching import Batches
 
 if TYPE_CHECKING:
     import keras
@@ -72,7 +72,7 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
     def evaluator(
         self,
         model: keras.Model,
-        batches: Feed,
+        batches: Batches,
         preprocessing: Preprocessing[Facts],
         config: TranslationConfig,
     ) -> Callable[[], dict[str, float]]:
@@ -115,7 +115,7 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
 class _Subset:
     """Batches of which only some are used in evaluation."""
 
-    def __init__(self, batches: Feed) -> None:
+    def __init__(self, batches: Batches) -> None:
         self.batches = batches
         self.batch = batches.batch
         self.epoch = batches.epoch

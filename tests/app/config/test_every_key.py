@@ -95,11 +95,13 @@ class Pipeline:
         source = open_source(
             str(self.folder / "data"),
             fields,
-            self.task.examples.formats,
+            self.task.examples.shapes,
             self.task.examples.parallel(self.config),
         )
         directory = self.config.data_directory()
-        return prepare(source, fields, directory=directory, watch=self.task.examples.watch(self.config))
+        return prepare(
+            source, fields, directory=directory, validator=self.task.examples.validator(self.config)
+        )
 
     def examples(self) -> str:
         """Return all that is read of the training examples."""

@@ -46,8 +46,9 @@ class Server:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(json.loads(line))
+        with self.process.stderr as stderr:
+            for line in stderr:
+                self.lines.append(json.loads(line))
 
     def wait_for(self, event: str, count: int = 1) -> dict[str, Any]:
         """Return the line of an event, as soon as it has come `count` times."""

@@ -27,7 +27,7 @@ def dataset(tmp_path: Path, jsonl: Callable[..., None]) -> Callable[..., tuple[D
         jsonl(tmp_path / "data/train.jsonl", rows)
         examples = get_task("classification").examples
         fields = examples.fields(config)
-        source = open_source(str(tmp_path / "data"), fields, examples.formats, examples.parallel(config))
+        source = open_source(str(tmp_path / "data"), fields, examples.shapes, examples.parallel(config))
         return prepare(source, fields, directory=tmp_path / "cache", check=examples.check)
 
     return made

@@ -328,7 +328,7 @@ def damaged(saved: Path, target: Path) -> None:
     ("make", "message"),
     [
         (nothing, "no SavedModel"),
-        (damaged, "can't be read as a SavedModel"),
+        (damaged, "cannot be parsed as a SavedModel"),
         (for_training, "no graph to serve"),
         (of_unknown_operations, "the graph of signature 'lstm' is not valid: .*Custom"),
         (without_an_output, "the graph of signature 'lstm' is not valid"),

@@ -1,7 +1,8 @@
-"""What every format has in common, and how one is added."""
+"""The dict of formats, and what all formats of records have in common."""
 
 from __future__ import annotations
 
+import gzip
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,19 +13,179 @@ import pytest
 from app.config import load_config
 from app.tasks import get_task
 from data.errors import UserError
-from data.formats import FORMATS, BadRow, Field, Format, Row
+from data.formats import EMPTY_LINE, FORMATS, BadRow, Field, Format, Row, formats_of, read_rows, suffix_of
 from data.prepared import prepare
 from data.sources import Source, open_source
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
-LABEL = Field("label", "label", "genre", "--set data.label_column=NAME")
+LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
+GENRE = Field("label", "label", "genre", "--set data.label_column=NAME")
 FLAG = Field("continues", "flag", "continues", "", optional=True)
 TOKENS = Field("tokens", "tokens", "tokens", "a column 'tokens'")
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME")
+BY_SUFFIX = formats_of(("records", "lines"))
+
+
+def read(path: Path, content: str | bytes, *fields: Field) -> list[Row | BadRow]:
+    """Write a file, and return its rows for the fields, by default a text and a label."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_rows(path, fields or (TEXT, LABEL), BY_SUFFIX[suffix_of(path)].read))
+
+
+def row(line: int, text: str, label: str) -> Row:
+    return Row(line, {"text": text, "label": label})
+
+
+# The same two rows in each format. One text contains separators, the other one is not ASCII.
+CONTENT = {
+    "jsonl": '{"text": "a, \\"b\\"\\tc", "label": "x"}\n{"label": "y", "text": "ä 中"}\n',
+    "csv": 'text,label\n"a, ""b""\tc",x\nä 中,y\n',
+    "tsv": 'label\ttext\nx\ta, "b" c\ny\tä 中\n',
+}
+EXPECTED = {
+    "jsonl": [row(1, 'a, "b"\tc', "x"), row(2, "ä 中", "y")],
+    "csv": [row(2, 'a, "b"\tc', "x"), row(3, "ä 中", "y")],
+    "tsv": [row(2, 'a, "b" c', "x"), row(3, "ä 中", "y")],
+}
+
+
+def test_every_format_with_labels_is_covered() -> None:
+    """The tests below cover all formats of records; `txt` has no labels."""
+    assert set(BY_SUFFIX) == {*CONTENT, "txt"}
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_rows_are_read_in_order(tmp_path: Path, kind: str) -> None:
+    """Rows have their line numbers; columns may be in any order, and the header of a table is line 1."""
+    assert read(tmp_path / f"rows.{kind}", CONTENT[kind]) == EXPECTED[kind]
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_a_compressed_file_has_the_same_rows(tmp_path: Path, kind: str) -> None:
+    """A file that is compressed as `.gz` has the same rows."""
+    assert read(tmp_path / f"rows.{kind}.gz", gzip.compress(CONTENT[kind].encode())) == EXPECTED[kind]
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_a_byte_order_mark_is_ignored(tmp_path: Path, kind: str) -> None:
+    """It is neither part of the first JSON object nor of the name of the first column."""
+    assert read(tmp_path / f"rows.{kind}", b"\xef\xbb\xbf" + CONTENT[kind].encode()) == EXPECTED[kind]
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_line_ends_of_windows(tmp_path: Path, kind: str) -> None:
+    r"""`\r\n` ends a line like `\n`, and `\r` is not part of a value."""
+    assert read(tmp_path / f"rows.{kind}", CONTENT[kind].replace("\n", "\r\n")) == EXPECTED[kind]
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, kind: str) -> None:
+    """Other line separators of Unicode are part of a text, so that line numbers are correct."""
+    text = "a\u2028b\x85c"
+    content = CONTENT[kind].replace("ä 中", text)
+
+    assert read(tmp_path / f"rows.{kind}", content) == [
+        EXPECTED[kind][0],
+        row(EXPECTED[kind][1].line, text, "y"),
+    ]
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_the_last_line_needs_no_line_feed(tmp_path: Path, kind: str) -> None:
+    """The last row is read without a line feed at its end."""
+    assert read(tmp_path / f"rows.{kind}", CONTENT[kind].rstrip("\n")) == EXPECTED[kind]
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_an_empty_file_has_no_rows(tmp_path: Path, kind: str) -> None:
+    """An empty file does not need a header."""
+    assert read(tmp_path / f"rows.{kind}", "") == []
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_a_truncated_gz_is_refused(tmp_path: Path, kind: str) -> None:
+    """A truncated file is an error, although its first rows can be read."""
+    packed = gzip.compress(CONTENT[kind].encode())
+
+    with pytest.raises(UserError, match=rf"rows\.{kind}\.gz: cannot be read: .*end-of-stream"):
+        read(tmp_path / f"rows.{kind}.gz", packed[:-10])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("rows.jsonl", '{"text": "a", "label": "x"}\n{"text": "café"}\n', "byte 0xe9 at character 14"),
+        ("rows.csv", 'text,label\n"café\n",x\n', "'text' is not UTF-8: byte 0xe9 at character 4"),
+        ("rows.tsv", "text\tlabel\na\té\n", "'label' is not UTF-8: byte 0xe9 at character 1"),
+        ("rows.txt", "text\tlabel\ncafé\n", "not UTF-8: byte 0xe9 at character 4"),
+    ],
+)
+def test_bytes_that_are_not_utf8(tmp_path: Path, name: str, content: str, reason: str) -> None:
+    """Only the row with these bytes is malformed; the message has its line and the byte."""
+    fields = (TEXT,) if name == "rows.txt" else (TEXT, LABEL)
+    good = {
+        "rows.jsonl": '{"text": "b", "label": "y"}',
+        "rows.csv": "b,y",
+        "rows.tsv": "b\ty",
+        "rows.txt": "b",
+    }
+    rows = read(tmp_path / name, f"{content}{good[name]}\n".encode("latin-1"), *fields)
+
+    bad = next(r for r in rows if isinstance(r, BadRow))
+    assert bad.line == 2
+    assert bad.reason.endswith(reason)
+    assert isinstance(rows[-1], Row)
+    assert (rows[-1].line, rows[-1].values["text"]) == (content.count("\n") + 1, "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("rows.jsonl", '{"id": 7, "stars": 1, "body": "a"}'), ("rows.csv", "id,stars,body\n7,1,a\n")],
+)
+def test_names_of_columns(tmp_path: Path, name: str, content: str) -> None:
+    """Values are known by the names of their fields; other columns are ignored."""
+    fields = (Field("text", "text", "body", "--a"), Field("label", "label", "stars", "--b"))
+
+    assert [r.values for r in read(tmp_path / name, content, *fields) if isinstance(r, Row)] == [
+        {"text": "a", "label": "1"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", '{"text": " ", "label": "x"}'),
+        ("rows.csv", 'text,label\n" ",x'),
+        ("rows.tsv", "text\tlabel\n \tx"),
+    ],
+)
+def test_texts_are_not_stripped(tmp_path: Path, name: str, content: str) -> None:
+    """White space of a text is kept, also if there is nothing else."""
+    assert [r.values for r in read(tmp_path / name, content) if isinstance(r, Row)] == [
+        {"text": " ", "label": "x"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "blank"),
+    [("jsonl", ""), ("jsonl", " \t"), ("jsonl", "\r"), ("csv", ""), ("csv", "\r"), ("tsv", "")],
+)
+def test_blank_lines(tmp_path: Path, kind: str, blank: str) -> None:
+    """They are counted as lines, and have their own reason, so that they can be ignored."""
+    lines = CONTENT[kind].splitlines()
+    rows = read(tmp_path / f"rows.{kind}", "\n".join([*lines[:-1], blank, lines[-1], blank, ""]))
+
+    last = EXPECTED[kind][-1]
+    assert rows == [
+        EXPECTED[kind][0],
+        BadRow(last.line, EMPTY_LINE),
+        Row(last.line + 1, last.values),
+        BadRow(last.line + 2, EMPTY_LINE),
+    ]
 
 
 def read_packed(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
-    """Yield texts with their lengths before them: a binary format."""
+    """Yield the rows of a binary format: each text follows its length."""
     number = 0
     while head := stream.read(4):
         number += 1
@@ -33,7 +194,7 @@ def read_packed(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | Bad
 
 
 def test_a_format_is_added_by_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that reads its shape prepares its files, compressed or not, binary ones too."""
+    """A task of its shape prepares its files, also binary ones."""
     monkeypatch.setitem(FORMATS, "packed", Format("packed", read_packed, ("packed",), "records"))
     rows = [(f"text {i}", "ab"[i % 2]) for i in range(50)]
     content = [f"{text}\0{label}".encode() for text, label in rows]
@@ -53,7 +214,7 @@ def test_a_format_is_added_by_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_names_and_suffixes_are_unique() -> None:
-    """A suffix names one format of each shape, and a format's key is its name."""
+    """A suffix belongs to one format of a shape, and the key of a format is its name."""
     suffixes = [(f.shape, suffix) for f in FORMATS.values() for suffix in f.suffixes]
 
     assert len(set(suffixes)) == len(suffixes)
@@ -63,29 +224,27 @@ def test_names_and_suffixes_are_unique() -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "missing"),
     [
-        ("txt", (TEXT, FLAG, LABEL), LABEL),
+        ("txt", (TEXT, FLAG, GENRE), GENRE),
         ("txt", (TEXT, FLAG), None),
-        ("lines", (TEXT, LABEL), LABEL),
-        ("conll", (TOKENS, TAGS, LABEL), LABEL),
+        ("lines", (TEXT, GENRE), GENRE),
+        ("conll", (TOKENS, TAGS, GENRE), GENRE),
         ("conll", (TOKENS, TAGS, TEXT), TEXT),
         ("conllu", (TOKENS, TAGS, TEXT), None),
-        ("conllu", (TOKENS, TAGS, LABEL), LABEL),
+        ("conllu", (TOKENS, TAGS, GENRE), GENRE),
         ("conllu", (TOKENS, TAGS, Field("other", "tags", "xpos", "")), Field("other", "tags", "xpos", "")),
         ("csv", (TOKENS, TAGS), TOKENS),
-        ("tsv", (TEXT, LABEL, TAGS), TAGS),
-        ("csv", (TEXT, Field("target", "text", "b", ""), LABEL), None),
-        ("jsonl", (TEXT, LABEL, TOKENS, TAGS, FLAG), None),
+        ("tsv", (TEXT, GENRE, TAGS), TAGS),
+        ("csv", (TEXT, Field("target", "text", "b", ""), GENRE), None),
+        ("jsonl", (TEXT, GENRE, TOKENS, TAGS, FLAG), None),
     ],
 )
-def test_a_format_knows_what_it_cannot_hold(
-    name: str, fields: tuple[Field, ...], missing: Field | None
-) -> None:
-    """The first required field that files of the format never have."""
+def test_the_missing_field_of_a_format(name: str, fields: tuple[Field, ...], missing: Field | None) -> None:
+    """It is the first required field that files of the format never have."""
     assert FORMATS[name].missing(fields) == missing
 
 
 def test_a_label_that_a_text_file_cannot_have_is_refused(tmp_path: Path) -> None:
-    """It is refused before rows are read, in a single file and in each file of a folder."""
+    """The error is raised before rows are read, for a single file and for a folder."""
     task = get_task("generation")
     fields = task.examples.fields(load_config("generation", overrides=["data.label_column=genre"]))
     path = tmp_path / "train.txt"

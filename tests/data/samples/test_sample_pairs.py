@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from data.samples import SAMPLES, Row, pairs
+from data.samples import SAMPLES, Example, pairs
 from data.samples.pairs import (
     ADVERBS,
     BEINGS,
@@ -40,17 +40,17 @@ def everything() -> dict[str, str]:
     return {row["source"]: row["target"] for seed in range(4) for row in all_rows(seed)}
 
 
-def all_rows(seed: int) -> list[Row]:
+def all_rows(seed: int) -> list[Example]:
     return [row for rows in pairs(seed).values() for row in rows]
 
 
 def words(text: str) -> list[str]:
-    """Return words and signs in lower case."""
+    """Return the words and punctuation marks in lower case."""
     return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 def dictionary() -> dict[str, str]:
-    """Return for each English word what it usually is in German, "" for what German lacks."""
+    """Return the most frequent German form of each English word, or ""."""
     entries = {noun.english: noun.german for noun in BEINGS + THINGS}
     entries |= {noun.english_plural: noun.german_plural for noun in BEINGS + THINGS}
     entries |= {english: f"{german}e" for english, german in ADJECTIVES.items()}
@@ -82,20 +82,20 @@ def test_pairs_are_a_registered_sample() -> None:
 
 
 def test_sizes(splits: dict[str, list[Pair]]) -> None:
-    """There are 3,000 pairs to train on and 300 each to validate and to test."""
+    """There are 3,000 training pairs and 300 each for validation and test."""
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
-def test_same_seed_same_rows() -> None:
-    """A seed gives the same rows each time, and Python's global generator is left alone."""
+def test_same_seed_same_examples() -> None:
+    """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
     assert pairs(0) == pairs(0)
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine() -> None:
-    """Seed 0 gives the rows that the figures in the module's docstring were measured on.
+def test_examples_are_the_same_on_every_machine() -> None:
+    """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
     """
@@ -104,8 +104,8 @@ def test_rows_are_the_same_on_every_machine() -> None:
     )
 
 
-def test_other_seed_other_rows(splits: dict[str, list[Pair]]) -> None:
-    """Another seed gives other sentences, not the same ones in another order."""
+def test_other_seed_other_examples(splits: dict[str, list[Pair]]) -> None:
+    """Another seed results in other sentences, not only in another order."""
     sources = {source for rows in splits.values() for source, _ in rows}
     other_sources = {row["source"] for row in all_rows(1)}
 
@@ -114,14 +114,14 @@ def test_other_seed_other_rows(splits: dict[str, list[Pair]]) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_source_occurs_twice(seed: int) -> None:
-    """No source is in two splits, or twice in one."""
+    """No source occurs twice, neither in a split nor in two splits."""
     sources = [row["source"] for row in all_rows(seed)]
 
     assert len(set(sources)) == len(sources) == 3600
 
 
 def test_a_source_has_one_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whenever the grammar arrives at a source again, it is with the same target: one is right.
+    """The same source always has the same target.
 
     Few words make it arrive there often.
     """
@@ -143,14 +143,14 @@ def test_a_source_has_one_target(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_words_are_known(splits: dict[str, list[Pair]], split: str, side: int) -> None:
-    """Each word of "validation" and "test" stands in "train", on both sides."""
+    """Each word of "validation" and "test" occurs in "train", in both languages."""
     known = {word for pair in splits["train"] for word in words(pair[side])}
 
     assert {word for pair in splits[split] for word in words(pair[side])} <= known
 
 
 def combinations(source: str) -> set[Pair]:
-    """Return each adjective of a source with the noun behind it, in the singular."""
+    """Return each adjective of a source with the noun after it, in the singular."""
     singular = {noun.english_plural: noun.english for noun in BEINGS + THINGS}
     singular |= {noun.english: noun.english for noun in BEINGS + THINGS}
     tokens = words(source)
@@ -160,7 +160,7 @@ def combinations(source: str) -> set[Pair]:
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_combinations_are_new(splits: dict[str, list[Pair]], split: str) -> None:
-    """Each sentence of "validation" and "test" has an adjective beside a noun as never in "train"."""
+    """Each sentence of "validation" and "test" has an adjective with a noun as never in "train"."""
     known = set().union(*(combinations(source) for source, _ in splits["train"]))
 
     assert len(known) > 90
@@ -168,7 +168,7 @@ def test_combinations_are_new(splits: dict[str, list[Pair]], split: str) -> None
 
 
 def test_sentences_are_printed_well(everything: dict[str, str]) -> None:
-    """Sentences begin with a capital, end with a mark, and have no stray spaces or commas."""
+    """Sentences begin with a capital, end with a punctuation mark, and have no wrong spaces or commas."""
     sentence = re.compile(r"[A-ZÄÖÜ][a-zäöüß]*(,? [A-Za-zÄÖÜäöüß]+)+[.?]")
 
     for source, target in everything.items():
@@ -191,7 +191,7 @@ ARTICLES = {pair.split(" ")[0] for pairs_ in FITTING.values() for pair in pairs_
 
 
 def test_articles_and_adjectives_agree(everything: dict[str, str]) -> None:
-    """Each German noun has an article and an ending that fit its gender and number."""
+    """The article and the ending of the adjective agree with the gender and number of a German noun."""
     articles = "|".join(filter(None, ARTICLES))  # not the "die" of ", die alte Hunde sehen"
     phrase = re.compile(
         rf"(?:(?<!, )\b({articles}) )?({'|'.join(ADJECTIVES.values())})(e[nrs]?) (\w+)",
@@ -209,7 +209,7 @@ def test_articles_and_adjectives_agree(everything: dict[str, str]) -> None:
 
 
 def test_subjects_are_nominative_and_objects_accusative(everything: dict[str, str]) -> None:
-    """A masculine subject before its verb has "der", an object behind it "den"."""
+    """A masculine subject before its verb has "der", an object after it "den"."""
     verb = "|".join(verb.german[0] for verb in THINGS_VERBS)
     clause = re.compile(
         rf"(\w+) (?:\w+ )?(?:Mann|Hund) (?:{verb}) (?:heute |jetzt )?(\w+) (?:\w+ )?(?:Mann|Hund|Brief)\b.*"
@@ -223,7 +223,7 @@ def test_subjects_are_nominative_and_objects_accusative(everything: dict[str, st
 
 
 @pytest.mark.parametrize(("pronoun", "gender"), [("er", "masculine"), ("sie", "feminine"), ("es", "neuter")])
-def test_it_stands_for_the_object(everything: dict[str, str], pronoun: str, gender: str) -> None:
+def test_it_refers_to_the_object(everything: dict[str, str], pronoun: str, gender: str) -> None:
     """The pronoun has the gender of the last noun of the main clause's object."""
     targets = [target for target in everything.values() if f", weil {pronoun} " in target]
     targets = [target for target in targets if target.endswith(" ist.")]
@@ -251,8 +251,8 @@ def test_the_verb_is_last_in_subordinate_clauses(everything: dict[str, str]) -> 
     assert {clause.split()[-1] for clause in clauses} <= finite
 
 
-def test_the_verb_is_second_behind_an_adverb(everything: dict[str, str]) -> None:
-    """An adverb or a subordinate clause at the front pushes the subject behind the verb."""
+def test_the_verb_is_second_after_an_adverb(everything: dict[str, str]) -> None:
+    """After an adverb or a subordinate clause at the front, the subject follows the verb."""
     finite = {form for verb in THINGS_VERBS for form in verb.german[:2]} | {"hat", "haben", "will", "wollen"}
     counts: Counter[str] = Counter()
     for target in everything.values():
@@ -269,8 +269,8 @@ def test_the_verb_is_second_behind_an_adverb(everything: dict[str, str]) -> None
     assert counts["clause"] > 150
 
 
-def test_prefixes_stand_apart_in_main_clauses_alone(everything: dict[str, str]) -> None:
-    """What is "sieht ... an" in a main clause is "ansieht" in a subordinate one."""
+def test_prefixes_are_separated_in_main_clauses_only(everything: dict[str, str]) -> None:
+    """The prefix is separated in a main clause ("sieht ... an"), not in a subordinate one ("ansieht")."""
     for source, target in everything.items():
         if re.fullmatch(r"(The|This|A) \w+ looks at the \w+\.", source):
             assert re.fullmatch(r"\w+ \w+ sieht (den|die|das) \w+ an\.", target), target
@@ -283,7 +283,7 @@ def test_prefixes_stand_apart_in_main_clauses_alone(everything: dict[str, str]) 
 
 
 def test_not_a_is_kein(everything: dict[str, str]) -> None:
-    """A negated clause has "kein" before an indefinite object and "nicht" behind a definite one."""
+    """A negated clause has "kein" before an indefinite object and "nicht" after a definite one."""
     pattern = re.compile(r"The \w+ (?:does|do) not (?:see|find|paint|buy|sell|forget) (the|a|this) \w+\.")
     found = [
         (match[1], target) for source, target in everything.items() if (match := pattern.fullmatch(source))
@@ -310,19 +310,19 @@ def test_relative_pronouns_are_subjects_or_objects(everything: dict[str, str]) -
 
 
 def test_english_verbs_agree(everything: dict[str, str]) -> None:
-    """A verb ends in "s" behind one being, in relative clauses too, and not behind several."""
+    """A verb ends in "s" after a singular subject, also in relative clauses, and not after a plural one."""
     singular, plural = "|".join(n.english for n in BEINGS), "|".join(n.english_plural for n in BEINGS)
     one = "|".join({verb.english[0] for verb in THINGS_VERBS} | {"wants", "has", "does"})
     several = "|".join({verb.english[1] for verb in THINGS_VERBS} | {"want", "have", "do"})
     agreeing = re.compile(rf"\b(?:({singular})( that)? (?:{one})|({plural})( that)? (?:{several}))\b")
     clashing = rf"\b(?:(?:{singular})THAT (?:{several})|(?:{plural})THAT (?:{one}))\b"
-    behind_that, next_to = (re.compile(clashing.replace("THAT", that)) for that in (" that", ""))
+    after_that, next_to = (re.compile(clashing.replace("THAT", that)) for that in (" that", ""))
     statements = [source for source in everything if source.endswith(".")]
     found = [match.groups() for source in statements for match in agreeing.finditer(source)]
 
     assert sum(bool(groups[1]) for groups in found) > 100
     assert sum(bool(groups[3]) for groups in found) > 100
-    assert not [source for source in statements if behind_that.search(source)]
+    assert not [source for source in statements if after_that.search(source)]
     # In "the dogs that see the man buy it" the man stands next to a verb that is not his.
     simple = [source for source in statements if not re.search(rf" that (?:{one}|{several})\b", source)]
     assert sum(" that " in source for source in simple) > 500
@@ -330,14 +330,14 @@ def test_english_verbs_agree(everything: dict[str, str]) -> None:
 
 
 def test_word_by_word_fails(splits: dict[str, list[Pair]]) -> None:
-    """A dictionary translates hardly a sentence."""
+    """A dictionary translates almost no sentence correctly."""
     right = [word_by_word(source) == target for source, target in splits["test"]]
 
     assert sum(right) / len(right) < 0.02
 
 
 def test_word_by_word_is_no_straw_man(splits: dict[str, list[Pair]]) -> None:
-    """Yet the dictionary has most of the words: it lacks their order and agreement."""
+    """The dictionary has most of the words; only order and agreement are wrong."""
     right = total = 0
     for source, target in splits["test"]:
         common = Counter(words(word_by_word(source))) & Counter(words(target))

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from data.samples import SAMPLES, Row, reviews
+from data.samples import SAMPLES, Example, reviews
 from data.samples.reviews import BLAME, PRAISE
 
 SPLITS = {"train": 2000, "validation": 400, "test": 400}
@@ -24,7 +24,7 @@ IS_NOT = r"the \w+ (?:isn't|is not|is never|is hardly)(?: very| at all)?"
 
 
 @pytest.fixture(scope="module")
-def splits() -> dict[str, list[Row]]:
+def splits() -> dict[str, list[Example]]:
     return reviews(0)
 
 
@@ -37,8 +37,8 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(sorted(re.findall(r"[a-z']+", text.lower())))
 
 
-def accuracy(vectorizer: Any, splits: dict[str, list[Row]]) -> float:
-    """Return the test accuracy of a logistic regression on what the vectorizer counts."""
+def accuracy(vectorizer: Any, splits: dict[str, list[Example]]) -> float:
+    """Return the test accuracy of a logistic regression of the vectorizer's features."""
     texts = {split: [row["text"] for row in rows] for split, rows in splits.items()}
     labels = {split: [row["label"] for row in rows] for split, rows in splits.items()}
     classifier = make_pipeline(vectorizer, LogisticRegression(max_iter=1000))
@@ -51,21 +51,21 @@ def test_reviews_are_a_registered_sample() -> None:
     assert SAMPLES["reviews"] is reviews
 
 
-def test_sizes(splits: dict[str, list[Row]]) -> None:
-    """There are 2,000 rows to train on and 400 each to validate and to test."""
+def test_sizes(splits: dict[str, list[Example]]) -> None:
+    """There are 2,000 training examples and 400 each for validation and test."""
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
-def test_same_seed_same_rows(splits: dict[str, list[Row]]) -> None:
-    """A seed gives the same rows each time, and Python's global generator is left alone."""
+def test_same_seed_same_examples(splits: dict[str, list[Example]]) -> None:
+    """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
     assert reviews(0) == splits
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Row]]) -> None:
-    """Seed 0 gives the rows that the figures in the module's docstring were measured on.
+def test_examples_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
+    """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
     """
@@ -74,8 +74,8 @@ def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Row]]) -> Non
     )
 
 
-def test_other_seed_other_rows(splits: dict[str, list[Row]]) -> None:
-    """Another seed gives other texts, not the same ones in another order."""
+def test_other_seed_other_examples(splits: dict[str, list[Example]]) -> None:
+    """Another seed results in other texts, not only in another order."""
     texts = {row["text"] for rows in splits.values() for row in rows}
     other_texts = {row["text"] for rows in reviews(1).values() for row in rows}
 
@@ -84,22 +84,22 @@ def test_other_seed_other_rows(splits: dict[str, list[Row]]) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_no_text_occurs_twice(seed: int) -> None:
-    """No text is in two splits, or twice in one, even in another case or with another end mark."""
+    """No text occurs twice, not even with another case or end mark."""
     texts = [row["text"] for rows in reviews(seed).values() for row in rows]
 
     assert len({text.lower().rstrip(".!") for text in texts}) == len(texts) == 2800
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_labels_are_balanced(splits: dict[str, list[Row]], split: str) -> None:
+def test_labels_are_balanced(splits: dict[str, list[Example]], split: str) -> None:
     """Half of each split is positive, and half is negative."""
     half = SPLITS[split] // 2
 
     assert Counter(row["label"] for row in splits[split]) == {"positive": half, "negative": half}
 
 
-def test_labels_are_shuffled(splits: dict[str, list[Row]]) -> None:
-    """Rows are in no order of labels, and twins do not stand side by side as a rule."""
+def test_labels_are_shuffled(splits: dict[str, list[Example]]) -> None:
+    """Examples are not sorted by label, and most twins are not adjacent."""
     rows = splits["train"]
     neighbours = list(itertools.pairwise(rows))
 
@@ -108,7 +108,7 @@ def test_labels_are_shuffled(splits: dict[str, list[Row]]) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_text_has_a_twin(splits: dict[str, list[Row]], split: str) -> None:
+def test_every_text_has_a_twin(splits: dict[str, list[Example]], split: str) -> None:
     """In each split, texts of the same words are half positive and half negative.
 
     So all its texts can be paired, 1,000 pairs in "train" and 200 in the others, such that the
@@ -124,7 +124,7 @@ def test_every_text_has_a_twin(splits: dict[str, list[Row]], split: str) -> None
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_word_is_balanced(splits: dict[str, list[Row]], split: str) -> None:
+def test_every_word_is_balanced(splits: dict[str, list[Example]], split: str) -> None:
     """Each word occurs as often in positive texts as in negative ones."""
     counts: dict[str, Counter[str]] = {"positive": Counter(), "negative": Counter()}
     for row in splits[split]:
@@ -134,13 +134,13 @@ def test_every_word_is_balanced(splits: dict[str, list[Row]], split: str) -> Non
     assert {"dull", "good", "but", "isn't", "never", "hardly"} <= counts["positive"].keys()
 
 
-def test_words_alone_fail(splits: dict[str, list[Row]]) -> None:
-    """Who counts words answers like a coin."""
+def test_words_alone_fail(splits: dict[str, list[Example]]) -> None:
+    """The accuracy of word counts is that of chance."""
     assert accuracy(CountVectorizer(), splits) < 0.62
 
 
-def test_pairs_of_words_do_not_suffice(splits: dict[str, list[Row]]) -> None:
-    """Pairs of neighbouring words help, but the order that decides spans more than two."""
+def test_pairs_of_words_do_not_suffice(splits: dict[str, list[Example]]) -> None:
+    """Pairs of words help, but the order of more than two words decides."""
     assert 0.7 < accuracy(TfidfVectorizer(ngram_range=(1, 2)), splits) < 0.9
 
 
@@ -157,8 +157,8 @@ def test_pairs_of_words_do_not_suffice(splits: dict[str, list[Row]]) -> None:
         (r"the \w+ is more (?P<verdict>ADJ) than (?P<foil>ADJ)", "positive"),
     ],
 )
-def test_the_verdict_decides(splits: dict[str, list[Row]], pattern: str, label_if_praise: str) -> None:
-    """The label follows the clause after "but", the main clause, and the denial in it."""
+def test_the_verdict_decides(splits: dict[str, list[Example]], pattern: str, label_if_praise: str) -> None:
+    """The label is that of the clause after "but" or the main clause, with its negation."""
     sentence = re.compile(pattern.replace("ADJ", "|".join(PRAISE + BLAME)))
     texts = [(row["text"].lower().rstrip(".!"), row["label"]) for row in splits["train"]]
     found = [(match, label) for text, label in texts if (match := sentence.fullmatch(text))]
@@ -169,15 +169,15 @@ def test_the_verdict_decides(splits: dict[str, list[Row]], pattern: str, label_i
         assert (match["verdict"] in PRAISE) == (label == label_if_praise), match[0]
 
 
-def test_intensifiers_change_nothing(splits: dict[str, list[Row]]) -> None:
+def test_intensifiers_change_nothing(splits: dict[str, list[Example]]) -> None:
     """The patterns above hold with "very", "rather" and "truly", which all occur."""
     counts = Counter(word for row in splits["train"] for word in words(row["text"]))
 
     assert min(counts[word] for word in ("very", "rather", "truly")) > 100
 
 
-def test_rows_are_text_as_people_write_it(splits: dict[str, list[Row]]) -> None:
-    """Texts are plain ASCII without stray spaces or slots; some lack capitals or a full stop."""
+def test_texts_look_natural(splits: dict[str, list[Example]]) -> None:
+    """Texts are ASCII without wrong spaces or slots; some have no capitals or no full stop."""
     rows = [row for split in splits.values() for row in split]
 
     for row in rows:

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from data.samples import SAMPLES, Row, tags
+from data.samples import SAMPLES, Example, tags
 from data.samples.tags import CUISINES, SLOTS, WISHES
 from models.text.tokenize import tokenize
 
@@ -21,17 +21,17 @@ Span = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
-def splits() -> dict[str, list[Row]]:
+def splits() -> dict[str, list[Example]]:
     return tags(0)
 
 
 @pytest.fixture(scope="module")
-def rows(splits: dict[str, list[Row]]) -> list[Row]:
+def rows(splits: dict[str, list[Example]]) -> list[Example]:
     return [row for split in splits.values() for row in split]
 
 
-def spans(row: Row) -> list[Span]:
-    """Return the slots of a row with what they hold, in lower case.
+def spans(row: Example) -> list[Span]:
+    """Return the slots of an example with their fillings, in lower case.
 
     >>> spans({"tokens": ("Play", "Blue", "Moon", "."), "tags": ("O", "B-artist", "I-artist", "O")})
     [('artist', 'blue moon')]
@@ -51,21 +51,21 @@ def test_tags_are_a_registered_sample() -> None:
     assert SAMPLES["tags"] is tags
 
 
-def test_sizes(splits: dict[str, list[Row]]) -> None:
-    """There are 1,600 rows to train on and 300 each to validate and to test."""
+def test_sizes(splits: dict[str, list[Example]]) -> None:
+    """There are 1,600 training examples and 300 each for validation and test."""
     assert {split: len(rows) for split, rows in splits.items()} == SPLITS
 
 
-def test_same_seed_same_rows(splits: dict[str, list[Row]]) -> None:
-    """A seed gives the same rows each time, and Python's global generator is left alone."""
+def test_same_seed_same_examples(splits: dict[str, list[Example]]) -> None:
+    """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
     assert tags(0) == splits
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Row]]) -> None:
-    """Seed 0 gives the rows that the figures in the module's docstring were measured on.
+def test_examples_are_the_same_on_every_machine(splits: dict[str, list[Example]]) -> None:
+    """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
     """
@@ -74,8 +74,8 @@ def test_rows_are_the_same_on_every_machine(splits: dict[str, list[Row]]) -> Non
     )
 
 
-def test_other_seed_other_rows(rows: list[Row]) -> None:
-    """Another seed gives other requests, not the same ones in another order."""
+def test_other_seed_other_examples(rows: list[Example]) -> None:
+    """Another seed results in other requests, not only in another order."""
     texts = {row["text"] for row in rows}
     other_texts = {row["text"] for rows in tags(1).values() for row in rows}
 
@@ -84,21 +84,23 @@ def test_other_seed_other_rows(rows: list[Row]) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_text_occurs_twice(seed: int) -> None:
-    """No text is in two splits, or twice in one, even in another case or with another end mark."""
+    """No text occurs twice, not even with another case or end mark."""
     texts = [row["text"] for rows in tags(seed).values() for row in rows]
 
     assert len({text.lower().rstrip(".?!") for text in texts}) == len(texts) == 2200
 
 
-def test_tokens_are_those_of_the_models(rows: list[Row]) -> None:
-    """The tokens are what the models cut the text into, case kept."""
-    cut = tokenize([row["text"] for row in rows], lowercase=False).to_list()
+def test_tokens_are_those_of_the_models(rows: list[Example]) -> None:
+    """The tokens are those of the models' tokenizer without lower-casing."""
+    tokenized = tokenize([row["text"] for row in rows], lowercase=False).to_list()
 
-    assert [tuple(token.decode() for token in tokens) for tokens in cut] == [row["tokens"] for row in rows]
+    assert [tuple(token.decode() for token in tokens) for tokens in tokenized] == [
+        row["tokens"] for row in rows
+    ]
 
 
-def test_tokens_stand_in_the_text(rows: list[Row]) -> None:
-    """The tokens are parts of the text in their order, and only single spaces lie between them."""
+def test_tokens_are_parts_of_the_text(rows: list[Example]) -> None:
+    """The tokens are parts of the text in order, with at most a space between them."""
     for row in rows:
         rest = row["text"]
         for token in row["tokens"]:
@@ -107,7 +109,7 @@ def test_tokens_stand_in_the_text(rows: list[Row]) -> None:
         assert rest == ""
 
 
-def test_tags_are_whole_spans(rows: list[Row]) -> None:
+def test_tags_are_whole_spans(rows: list[Example]) -> None:
     """Each token has a tag, and "I-SLOT" continues a span of its slot."""
     known = {"O", *(f"{place}-{slot}" for place in "BI" for slot in SLOTS)}
 
@@ -119,7 +121,7 @@ def test_tags_are_whole_spans(rows: list[Row]) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_slot_and_intent_is_there(splits: dict[str, list[Row]], split: str) -> None:
+def test_every_slot_and_intent_is_there(splits: dict[str, list[Example]], split: str) -> None:
     """Each split has each slot at least 10 times, and all intents about as often."""
     slots = Counter(slot for row in splits[split] for slot, _ in spans(row))
     intents = Counter(row["label"] for row in splits[split])
@@ -148,7 +150,7 @@ def test_names_are_new(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_words_are_known(seed: int) -> None:
-    """Each word of "validation" and "test" stands in "train"."""
+    """Each word of "validation" and "test" occurs in "train"."""
     words = {
         split: {token.lower() for row in rows for token in row["tokens"]}
         for split, rows in tags(seed).items()
@@ -168,8 +170,8 @@ def test_words_are_known(seed: int) -> None:
         ("in", {"I-song", "I-time", "O"}),
     ],
 )
-def test_a_word_has_many_roles(splits: dict[str, list[Row]], word: str, roles: set[str]) -> None:
-    """The same word fills different slots, or none."""
+def test_a_word_has_many_roles(splits: dict[str, list[Example]], word: str, roles: set[str]) -> None:
+    """The same word is in different slots, or in no slot."""
     pairs = (pair for row in splits["train"] for pair in zip(row["tokens"], row["tags"], strict=True))
     counts = Counter(tag for token, tag in pairs if token.lower() == word)
 
@@ -177,7 +179,7 @@ def test_a_word_has_many_roles(splits: dict[str, list[Row]], word: str, roles: s
 
 
 @pytest.mark.parametrize(
-    ("before", "behind", "slot"),
+    ("before", "after", "slot"),
     [
         ("", "songs", "artist"),
         ("some", "music", "artist"),
@@ -188,13 +190,13 @@ def test_a_word_has_many_roles(splits: dict[str, list[Row]], word: str, roles: s
         ("", "alarms", "count"),
     ],
 )
-def test_what_stands_behind_decides(rows: list[Row], before: str, behind: str, slot: str) -> None:
-    """The word behind a name says which slot it fills."""
+def test_the_next_word_decides(rows: list[Example], before: str, after: str, slot: str) -> None:
+    """The word after a name determines its slot."""
     found = 0
     for row in rows:
         tokens, row_tags = [token.lower() for token in row["tokens"]], row["tags"]
         for position, token in enumerate(tokens):
-            if position and token == behind and row_tags[position - 1] != "O":
+            if position and token == after and row_tags[position - 1] != "O":
                 found += 1
                 assert row_tags[position - 1][2:] == slot, row
                 start = max(i for i in range(position) if row_tags[i].startswith("B-"))
@@ -202,8 +204,8 @@ def test_what_stands_behind_decides(rows: list[Row], before: str, behind: str, s
     assert found > 15
 
 
-def test_what_is_taken_back_fills_no_slot(rows: list[Row]) -> None:
-    """Of "a table for seven, no, eight", eight is the count, and seven is nothing."""
+def test_what_is_taken_back_fills_no_slot(rows: list[Example]) -> None:
+    """In "a table for seven, no, eight", eight is the count, and seven has no slot."""
     corrections = 0
     for row in rows:
         tokens = [token.lower() for token in row["tokens"]]
@@ -224,9 +226,9 @@ def test_what_is_taken_back_fills_no_slot(rows: list[Row]) -> None:
     ],
 )
 def test_what_is_not_wanted_fills_no_slot(
-    rows: list[Row], start: tuple[str, ...], end: tuple[str, ...]
+    rows: list[Example], start: tuple[str, ...], end: tuple[str, ...]
 ) -> None:
-    """Between "I don't need" and "I need", or behind "rather than", there is no slot."""
+    """Between "I don't need" and "I need", and after "rather than", there is no slot."""
     found = 0
     for row in rows:
         tokens = tuple(token.lower() for token in row["tokens"])
@@ -241,21 +243,21 @@ def test_what_is_not_wanted_fills_no_slot(
 
 
 def find(tokens: tuple[str, ...], part: tuple[str, ...], start: int) -> int:
-    """Return where a part of the tokens begins, at `start` or behind it, or -1."""
+    """Return where a part of the tokens begins, at or after `start`, or -1."""
     places = range(start, len(tokens) - len(part) + 1)
     return next((place for place in places if tokens[place : place + len(part)] == part), -1)
 
 
-def test_every_request_fills_a_slot(rows: list[Row]) -> None:
-    """No row is without slots, and a kind of food is one that there is."""
+def test_every_request_fills_a_slot(rows: list[Example]) -> None:
+    """Each example has slots, and the cuisines are those of the grammar."""
     kinds = {cuisine.lower() for cuisine in CUISINES}
 
     assert all(spans(row) for row in rows)
     assert {words for row in rows for slot, words in spans(row) if slot == "cuisine"} == kinds
 
 
-def test_requests_are_written_as_people_do(rows: list[Row]) -> None:
-    """Some requests lack capitals or an end mark; no space stands where none belongs."""
+def test_requests_are_written_as_people_do(rows: list[Example]) -> None:
+    """Some requests have no capitals or no end mark; there are no wrong spaces."""
     assert not any(sign in row["text"] for row in rows for sign in (" n't", " '", " ,", " .", " ?", " !"))
     lower = [row["text"].islower() for row in rows]
 
@@ -264,7 +266,7 @@ def test_requests_are_written_as_people_do(rows: list[Row]) -> None:
     assert 0.1 < sum(row["text"][-1].isalnum() for row in rows) / len(rows) < 0.4
 
 
-def test_a_lookup_fails(splits: dict[str, list[Row]]) -> None:
+def test_a_lookup_fails(splits: dict[str, list[Example]]) -> None:
     """Each word's most frequent tag finds less than a quarter of the spans."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in splits["train"]:
@@ -284,7 +286,7 @@ def test_a_lookup_fails(splits: dict[str, list[Row]]) -> None:
 
 
 def positions(row_tags: tuple[str, ...]) -> set[tuple[int, int, str]]:
-    """Return where each span begins and ends, and its slot; a stray "I-SLOT" begins one too."""
+    """Return the start, end and slot of each span; an "I-SLOT" without "B-SLOT" begins one too."""
     found: list[tuple[int, int, str]] = []
     for position, tag in enumerate(row_tags):
         if tag.startswith("I-") and found and found[-1][1:] == (position, tag[2:]):
@@ -294,8 +296,8 @@ def positions(row_tags: tuple[str, ...]) -> set[tuple[int, int, str]]:
     return set(found)
 
 
-def test_words_alone_miss_intents(splits: dict[str, list[Row]]) -> None:
-    """Who counts words takes what is not wanted for what is."""
+def test_words_alone_miss_intents(splits: dict[str, list[Example]]) -> None:
+    """Word counts do not distinguish what is wanted from what is not."""
     texts = {split: [" ".join(row["tokens"]) for row in rows] for split, rows in splits.items()}
     intents = {split: [row["label"] for row in rows] for split, rows in splits.items()}
     classifier = make_pipeline(CountVectorizer(token_pattern=r"\S+"), LogisticRegression(max_iter=1000))

@@ -29,17 +29,17 @@ def plays(splits: dict[str, list[str]]) -> list[str]:
 
 
 def players_of(play: str) -> list[str]:
-    """Return the players of a play as its first line names them."""
+    """Return the players in the first line of a play."""
     return re.split(", | and ", re.fullmatch(r"In the \w+: (.*)\.", play.split("\n")[0])[1])
 
 
 def spoken_lines(play: str) -> list[str]:
-    """Return the lines that somebody speaks."""
+    """Return the spoken lines."""
     return [line for line in play.split("\n")[1:-1] if not line.startswith("(The clock")]
 
 
 def lost_thing(play: str) -> tuple[str, str]:
-    """Return the colour and the name of what a play is about."""
+    """Return the colour and the name of the lost thing of a play."""
     return re.search(r"I have lost my (\w+) (\w+)\.", play).groups()
 
 
@@ -49,21 +49,21 @@ def test_text_is_a_registered_sample() -> None:
 
 
 def test_sizes(splits: dict[str, list[str]]) -> None:
-    """There are 400 plays to train on, a quarter of a million characters, and 20 each to test."""
+    """There are 400 training plays, about 250,000 characters, and 20 each for validation and test."""
     assert {split: len(plays) for split, plays in splits.items()} == SPLITS
     assert 200_000 < sum(map(len, splits["train"])) < 250_000
 
 
-def test_same_seed_same_rows() -> None:
-    """A seed gives the same rows each time, and Python's global generator is left alone."""
+def test_same_seed_same_examples() -> None:
+    """The examples depend only on the seed; Python's global generator is not used."""
     before = random.getstate()
 
     assert text(0) == text(0)
     assert random.getstate() == before
 
 
-def test_rows_are_the_same_on_every_machine() -> None:
-    """Seed 0 gives the rows that the figures in the module's docstring were measured on.
+def test_examples_are_the_same_on_every_machine() -> None:
+    """Seed 0 results in the examples of the scores in the module's docstring.
 
     A change to the generator changes this hash: measure anew, and write both down together.
     """
@@ -72,21 +72,21 @@ def test_rows_are_the_same_on_every_machine() -> None:
     )
 
 
-def test_other_seed_other_rows(plays: list[str]) -> None:
-    """Another seed gives other plays, not the same ones in another order."""
+def test_other_seed_other_examples(plays: list[str]) -> None:
+    """Another seed results in other plays, not only in another order."""
     assert set(plays).isdisjoint(row["text"] for rows in text(1).values() for row in rows)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_play_occurs_twice(seed: int) -> None:
-    """No play is in two splits, or twice in one."""
+    """No play occurs twice, neither in a split nor in two splits."""
     plays = [row["text"] for rows in text(seed).values() for row in rows]
 
     assert len(set(plays)) == len(plays) == 440
 
 
 def test_signs_are_few_and_known(splits: dict[str, list[str]]) -> None:
-    """Plays are plain ASCII of less than 50 signs, all of which "train" has."""
+    """Plays are ASCII with fewer than 50 distinct characters, all of which occur in "train"."""
     known = set("".join(splits["train"]))
 
     assert len(known) < 50
@@ -95,7 +95,7 @@ def test_signs_are_few_and_known(splits: dict[str, list[str]]) -> None:
 
 
 def test_players_take_turns(plays: list[str]) -> None:
-    """The players speak in the order of the first line, again and again."""
+    """The players speak repeatedly in the order of the first line."""
     for play in plays:
         players = players_of(play)
         speakers = [re.match(r"\w+", line)[0] for line in spoken_lines(play)]
@@ -103,15 +103,15 @@ def test_players_take_turns(plays: list[str]) -> None:
     assert {len(players_of(play)) for play in plays} == {2, 3}
 
 
-def test_who_is_asked_answers(plays: list[str]) -> None:
+def test_the_player_who_is_asked_speaks_next(plays: list[str]) -> None:
     """A question names the player who speaks next."""
     questions = 0
     for play in plays:
         lines = [*spoken_lines(play), ""]
-        for line, answer in itertools.pairwise(lines):
+        for line, following in itertools.pairwise(lines):
             if line.endswith("?"):
                 questions += 1
-                assert answer.startswith(re.search(r", (\w+)\?", line)[1]), play
+                assert following.startswith(re.search(r", (\w+)\?", line)[1]), play
     assert questions > 400
 
 
@@ -124,7 +124,7 @@ def test_the_end_names_the_beginning(plays: list[str]) -> None:
 
 
 def test_the_lost_thing_keeps_its_name_and_number(plays: list[str]) -> None:
-    """No other thing is named, and "is" or "are", "it" or "them" fit it, behind any relative clause."""
+    """No other thing is named, and verbs and pronouns agree with it, after any relative clause."""
     verbs: Counter[tuple[bool, bool]] = Counter()
     for play in plays:
         colour, thing = lost_thing(play)
@@ -144,7 +144,7 @@ ALL_THINGS = {name for thing in THINGS for name in thing}
 
 
 def test_verbs_agree_with_people(plays: list[str]) -> None:
-    """A verb ends in "s" behind one, also across a relative clause, and not behind several."""
+    """A verb ends in "s" after a singular subject, also across a relative clause, not after a plural one."""
     for play in plays:
         for people, verb in re.findall(r"that the (\w+) (\w+)", play):
             assert people.endswith("s") != verb.endswith("s"), play
@@ -166,7 +166,7 @@ def test_signs_are_closed(plays: list[str]) -> None:
 
 
 def test_what_is_opened_is_closed(plays: list[str]) -> None:
-    """A player who opens something closes the same, and is "he" or "she" by name."""
+    """A player who opens something closes it, and is "he" or "she" according to the name."""
     searches = [
         match
         for play in plays
@@ -180,7 +180,7 @@ def test_what_is_opened_is_closed(plays: list[str]) -> None:
 
 
 def test_the_clock_counts(plays: list[str]) -> None:
-    """The clock strikes one more each time, after every third line that is spoken."""
+    """The clock strikes one more each time, after every third spoken line."""
     lengths = set()
     for play in plays:
         strokes = [NUMBERS.index(word) for word in re.findall(r"clock strikes (\w+)\.", play)]
@@ -213,5 +213,5 @@ def nats_per_character(splits: dict[str, list[str]], order: int) -> float:
 
 
 def test_short_memories_fail(splits: dict[str, list[str]]) -> None:
-    """A 5-gram model is far from the 0.12 nats that the grammar leaves, and from an LSTM's 0.20."""
+    """A 5-gram model is far from the entropy of the grammar, 0.12 nats, and an LSTM's 0.20 nats."""
     assert 0.35 < nats_per_character(splits, order=5) < 0.45

@@ -17,7 +17,7 @@ LETTERS: dict[Scheme, str] = {
 
 
 def detector(*sentences: str, scheme: Scheme | None = None) -> SchemeDetector:
-    """Return a detector that has read sentences of tags between spaces."""
+    """Return a detector with sentences of tags, which are separated by spaces."""
     made = SchemeDetector(scheme)
     for sentence in sentences:
         made.add(sentence.split())
@@ -60,7 +60,7 @@ def refused(*sentences: str, scheme: Scheme | None = None) -> SchemeError:
     ],
 )
 def test_scheme(sentences: list[str], scheme: str) -> None:
-    """The scheme is recognised from the tags alone."""
+    """The scheme is detected from the tags alone."""
     assert detect(*sentences) == scheme
 
 
@@ -89,7 +89,7 @@ def test_scheme(sentences: list[str], scheme: str) -> None:
     ],
 )
 def test_contradiction(sentences: list[str], place: tuple[int, int], reason: str) -> None:
-    """What contradicts the scheme that fits best is named with its place, and is the user's to mend."""
+    """A tag that contradicts the best scheme is a user error with its place."""
     error = refused(*sentences)
 
     assert isinstance(error, UserError)
@@ -99,14 +99,14 @@ def test_contradiction(sentences: list[str], place: tuple[int, int], reason: str
 
 
 def test_the_first_place_is_named() -> None:
-    """A fault that stands twice is told where it stands first."""
+    """The message has the first place of a fault."""
     error = refused("B-PER", "O I-PER", "B-PER", "O I-PER", "B-PER")
 
     assert (error.sentence, error.token) == (1, 1)
 
 
 def test_given_scheme_is_checked() -> None:
-    """A scheme that is given is not guessed, and what contradicts it is refused."""
+    """A given scheme is not detected, and tags that contradict it are an error."""
     assert detect("B-PER I-PER", scheme="plain") == "plain"
     assert detect("B-PER I-PER", scheme="BIO") == "BIO"
     assert refused("O B-PER I-PER", scheme="IOB1").token == 1
@@ -137,12 +137,12 @@ def test_given_scheme_is_checked() -> None:
     ],
 )
 def test_spans(tags: str, expected: list[tuple[str, int, int]]) -> None:
-    """Spans are those that conlleval reads."""
+    """Spans are those of conlleval."""
     assert spans(tags.split()) == expected
 
 
 def test_spans_of_plain_tags() -> None:
-    """Tags that write no spans are refused, not passed over."""
+    """Tags that encode no spans are an error."""
     with pytest.raises(ValueError, match="B-PER, I-PER or O, got 'NOUN'"):
         spans(["O", "NOUN"])
 
@@ -159,7 +159,7 @@ def test_spans_of_plain_tags() -> None:
     ],
 )
 def test_convert(scheme: Scheme, expected: str) -> None:
-    """The same spans are written in each scheme."""
+    """Each scheme encodes the same spans."""
     for tags in (
         "B-X B-X I-X B-Y O B-Y I-Y I-Y",
         "I-X B-X I-X I-Y O I-Y I-Y I-Y",
@@ -169,7 +169,7 @@ def test_convert(scheme: Scheme, expected: str) -> None:
 
 
 def test_convert_leaves_plain_tags() -> None:
-    """Tags without spans stay as they are, whatever they look like."""
+    """Plain tags are not changed, even if they look like spans."""
     assert convert(["NOUN", "I-X"], "plain") == ["NOUN", "I-X"]
 
 
@@ -180,7 +180,7 @@ bio = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), max_size=9).m
 
 @given(st.lists(bio, max_size=4), st.sampled_from(list(LETTERS)))
 def test_no_scheme_loses_anything(sentences: list[list[str]], scheme: Scheme) -> None:
-    """From BIO into any scheme and back, all is as before; what is written keeps its scheme's rules."""
+    """Conversion from BIO to any scheme and back changes nothing, and follows the rules of the scheme."""
     written = [convert(tags, scheme) for tags in sentences]
     made = SchemeDetector(scheme)
     for tags, before in zip(written, sentences, strict=True):
@@ -193,7 +193,7 @@ def test_no_scheme_loses_anything(sentences: list[list[str]], scheme: Scheme) ->
 
 
 def test_tags_to_learn() -> None:
-    """The tags of a model are those that stand in the data once it is BIO, or the plain ones."""
+    """The tags of a model are those of the data in BIO, or the plain ones."""
     assert detector("VERB NOUN", "ADJ").tags() == ["ADJ", "NOUN", "VERB"]
     assert detector("I-X O I-Y I-Y", "I-X B-X").tags() == ["B-X", "B-Y", "I-Y", "O"]
     assert detector("S-X B-Y E-Y").tags() == ["B-X", "B-Y", "I-Y"]
@@ -202,7 +202,7 @@ def test_tags_to_learn() -> None:
 
 @pytest.mark.parametrize("scheme", LETTERS)
 def test_transitions(scheme: Scheme) -> None:
-    """What the transitions allow is exactly what a scheme writes: all spans over four tokens."""
+    """The allowed sequences are exactly the encodings of all spans of four tokens."""
     tags = ["O", *(f"{letter}-{label}" for letter in LETTERS[scheme] for label in "XY")]
     start, step, end = transitions(tags, scheme)
 
@@ -217,7 +217,7 @@ def test_transitions(scheme: Scheme) -> None:
 
 
 def test_transitions_of_the_docstring() -> None:
-    """In BIO, I- neither begins a sentence nor follows O."""
+    """In BIO, I- is neither at the start of a sentence nor after O."""
     start, step, end = transitions(["B-X", "I-X", "O"], "BIO")
 
     assert (start.dtype, step.dtype, end.dtype) == (bool, bool, bool)
@@ -227,7 +227,7 @@ def test_transitions_of_the_docstring() -> None:
 
 
 def test_transitions_of_plain_tags() -> None:
-    """Plain tags stand in any order, whatever they look like."""
+    """Plain tags may have any order, even if they look like spans."""
     for part, shape in zip(transitions(["I-X", "NOUN"], "plain"), [(2,), (2, 2), (2,)], strict=True):
         assert part.shape == shape
         assert np.all(part)
@@ -241,7 +241,7 @@ def scores(*pairs: tuple[str, str]) -> SpanScores:
 
 
 def test_scores() -> None:
-    """Counts, worked out by hand over three sentences, and what follows from them.
+    """The scores of three sentences are those computed by hand.
 
     Of four gold spans and five predicted ones two are right: LOC at the end of the first sentence and
     the second PER of the second one.
@@ -279,7 +279,7 @@ def test_scores() -> None:
     ],
 )
 def test_scores_of_one_sentence(gold: str, predicted: str, counts: tuple[int, int, int]) -> None:
-    """A span is right if label, start and end are; shares of nothing are 0."""
+    """A span is correct if label, start and end are; scores without spans are 0."""
     made = scores((gold, predicted))
     found, given, right = counts
 
@@ -290,12 +290,12 @@ def test_scores_of_one_sentence(gold: str, predicted: str, counts: tuple[int, in
 
 
 def test_spans_end_with_their_sentence() -> None:
-    """The same tags are other spans in two sentences than in one."""
+    """The same tags are different spans in two sentences than in one."""
     assert scores(("B-X", "B-X"), ("I-X", "I-X")).overall == (2, 2, 2)
     assert scores(("B-X I-X", "B-X I-X")).overall == (1, 1, 1)
 
 
 def test_scores_need_a_tag_for_each_token() -> None:
-    """Sentences of two lengths are refused."""
+    """Sequences of different lengths are an error."""
     with pytest.raises(ValueError, match="2 gold, 1 predicted"):
         scores(("O O", "O"))

@@ -13,7 +13,7 @@ from generation_data import Command, configured, play
 from app.tasks import get_task
 from data.prepared import prepare
 from data.sources import open_source
-from data.splits import training_rows
+from data.splits import training_examples
 
 
 def joined(rows: Mapping[str, list[Mapping[str, np.ndarray]]]) -> dict[str, str]:
@@ -31,7 +31,7 @@ def rows_of(data: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
     fields = examples.fields(config)
     dataset = prepare(open_source(str(data), fields, examples.shapes), fields, directory=cache)
     seen: dict[str, list[Any]] = {}
-    for split, batch in training_rows(dataset, fields[0].name, config.data.validation_fraction):
+    for split, batch in training_examples(dataset, fields[0].name, config.data.validation_fraction):
         seen.setdefault(split, []).append(batch)
     return joined({split: list(dataset.batches(split)) for split in dataset.sizes}), joined(seen)
 
@@ -69,8 +69,8 @@ def test_the_end_of_a_training_text_is_held_out(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "play.txt: no rows; expected at least one"),
-        (b"\xef\xbb\xbf", "play.txt: no rows; expected at least one"),
+        (b"", "play.txt: no examples; expected at least one"),
+        (b"\xef\xbb\xbf", "play.txt: no examples; expected at least one"),
         (b"One.\nTwo \xff.\n", "play.txt:2: not UTF-8: byte 0xff at character 5"),
         (b"a", "no example is left for validation"),
     ],

@@ -11,10 +11,11 @@ from app.artifacts.preprocessing import Facts, Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.classification.task import TASK as CLASSIFICATION
 from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
-from data.batching import Batch, Feed, RowFeed
+from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
 from data.formats import Field
-from data.prepared import Dataset, Scan
+from data.prepared import Dataset
+from data.scan import Scan
 
 
 class PairExamples(Examples[Any, Facts]):
@@ -69,7 +70,9 @@ class PairExamples(Examples[Any, Facts]):
         vocabularies = {**encoded.vocabularies, "labels": label_names(dataset)}
         return Preprocessing(vocabularies, Facts.model_validate(encoded.facts))
 
-    def batches(self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: Any) -> Feed:
+    def batches(
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: Any
+    ) -> Batches:
         """Return pairs of similar length: the first text, a separator, and the second text."""
         from models.text.tokens import END_ID
 
@@ -87,4 +90,4 @@ class PairExamples(Examples[Any, Facts]):
             arrays = {"ids": ids, "lengths": lengths, "targets": labels[indices], "weights": weights}
             return Batch(arrays, len(indices), int(lengths.sum()))
 
-        return RowFeed(first.lengths + second.lengths, make, batch_size=config.training.batch_size)
+        return ExampleBatches(first.lengths + second.lengths, make, batch_size=config.training.batch_size)

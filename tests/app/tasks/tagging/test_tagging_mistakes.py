@@ -22,7 +22,7 @@ MISTAKES = {
     ),
     "some labels": (
         LABELLED * 3 + TAGGED * 2,
-        "data: 2 of 5 rows have no label; give it to all rows or to none",
+        "data: 2 of 5 examples have no label; add it to all examples or to none",
     ),
     "one tag": (
         '{"tokens": ["a", "b"], "tags": ["O", "O"]}\n' * 4,

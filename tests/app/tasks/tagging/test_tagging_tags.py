@@ -126,7 +126,7 @@ def test_every_scheme_is_learned_as_bio(schemes: Path, tmp_path: Path, scheme: s
     task = get_task("tagging")
     fields = task.examples.fields(config)
     source = open_source(str(schemes / scheme), fields, task.examples.shapes)
-    dataset = prepare(source, fields, directory=tmp_path, watch=task.examples.watch(config))
+    dataset = prepare(source, fields, directory=tmp_path, validator=task.examples.validator(config))
 
     encoded, _ = encode_dataset(dataset, task, config, tmp_path)
 

@@ -15,7 +15,8 @@ from app.datasets import prepare
 from app.tasks.translation.task import TASK
 from app.training.encode import encode_dataset
 from data.errors import UserError
-from data.prepared import Dataset, Scan
+from data.prepared import Dataset
+from data.scan import Scan
 from models.text.tokens import END_ID
 
 SIDES = ("data.source=en", "data.target=de")

@@ -2,27 +2,21 @@ from __future__ import annotations
 
 import json
 import random
-import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 
 import pytest
 
-from data.doctor import Malformed, Report, examine
-from data.formats import EMPTY_LINE, BadRow, Field, Row
+from data.check import examine
+from data.check_report import Malformed, Report
+from data.formats import EMPTY_LINE, BadRow, Row
 from data.samples import reviews
-from data.sources import Source, open_source
-from data.splits import rows_by_split
-
-TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
-LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
 
 Rows = Iterator[tuple[str, str, Row | BadRow]]
 
 
 def split(name: str, *values: tuple[str, ...] | str) -> Rows:
-    """Yield the rows of a split: a text and perhaps its label, or why a row is broken; lines count from 1."""
+    """Yield rows of a split: a text and perhaps its label, or the reason of a malformed row."""
     for line, value in enumerate(values, 1):
         row = (
             BadRow(line, value)
@@ -32,24 +26,24 @@ def split(name: str, *values: tuple[str, ...] | str) -> Rows:
         yield name, f"{name}.csv", row
 
 
-def cut(texts: Sequence[str]) -> list[list[bytes]]:
+def words(texts: Sequence[str]) -> list[list[bytes]]:
     """Return the words of texts."""
     return [text.lower().encode().split() for text in texts]
 
 
 def check(*rows: Rows, vocabulary_size: int = 1000, min_count: int = 1, splits: Iterable[str] = ()) -> Report:
     return examine(
-        chain(*rows), tokenize=cut, vocabulary_size=vocabulary_size, min_count=min_count, splits=splits
+        chain(*rows), tokenize=words, vocabulary_size=vocabulary_size, min_count=min_count, splits=splits
     )
 
 
-# Rows with which nothing is wrong, to add to; in the test, "d" is one token of three that train lacks.
+# Examples without errors and warnings; "d" in the test split does not occur in train.
 TRAIN = (("a b", "x"), ("b c", "y"))
 TEST = (("a", "x"), ("b d", "y"))
 
 
-def test_nothing_is_wrong_with_good_rows() -> None:
-    """There is nothing to say, and the rows of each split are counted."""
+def test_good_examples_have_no_errors() -> None:
+    """There are neither errors nor warnings, and the examples of each split are counted."""
     report = check(split("train", *TRAIN), split("test", *TEST))
 
     assert (report.problems, report.warnings) == ([], [])
@@ -58,8 +52,8 @@ def test_nothing_is_wrong_with_good_rows() -> None:
     assert [(o.first, o.second, o.texts, o.places) for o in report.overlaps] == [("train", "test", 0, ())]
 
 
-def test_nothing_is_wrong_with_the_sample() -> None:
-    """The doctor finds what the generator promises: balanced labels, and no text twice."""
+def test_the_sample_has_no_errors() -> None:
+    """Its labels are balanced, and no text occurs twice."""
     rows = chain.from_iterable(
         split(name, *((row["text"], row["label"]) for row in rows)) for name, rows in reviews(0).items()
     )
@@ -71,7 +65,7 @@ def test_nothing_is_wrong_with_the_sample() -> None:
 
 
 def test_splits_are_in_order() -> None:
-    """Training, validation and test, whatever comes first."""
+    """Splits are in the order training, validation, test, whatever the order of the rows."""
     report = check(split("test", *TEST), split("validation", ("b", "x")), split("train", *TRAIN))
 
     assert list(report.splits) == ["train", "validation", "test"]
@@ -83,7 +77,7 @@ def test_splits_are_in_order() -> None:
 
 
 def test_splits_may_be_mixed() -> None:
-    """Rows of a single file come in its order, and their splits alternate."""
+    """The rows of a single file alternate between splits; the report does not depend on their order."""
     train, test = list(split("train", *TRAIN, ("", "x"))), list(split("test", *TEST, ("", "y")))
     mixed = [row for pair in zip(train, test, strict=True) for row in pair]
 
@@ -91,7 +85,7 @@ def test_splits_may_be_mixed() -> None:
 
 
 def test_texts_need_no_labels() -> None:
-    """Then there are no classes to speak of, and no text has two labels."""
+    """Without labels there are no classes and no conflicts."""
     report = check(split("train", ("a",), ("b",), ("b",)), split("test", ("c",)))
 
     assert report.problems == []
@@ -104,7 +98,7 @@ def test_texts_need_no_labels() -> None:
 
 
 def test_shares_of_classes() -> None:
-    """The largest and the smallest class of a split, as parts of its rows."""
+    """The shares are those of the largest and the smallest class of a split."""
     report = check(split("train", *TRAIN, ("c", "x"), ("d", "x"), ("e", "z")))
 
     assert report.splits["train"].labels == {"x": 3, "y": 1, "z": 1}
@@ -113,14 +107,14 @@ def test_shares_of_classes() -> None:
 
 
 def test_labels_are_sorted() -> None:
-    """In a report they stand by name, not by what came first."""
+    """Labels in a report are in alphabetical order."""
     report = check(split("train", ("a", "z"), ("b", "a"), ("c", "m")))
 
     assert list(report.splits["train"].labels) == ["a", "m", "z"]
 
 
 def test_texts_without_tokens() -> None:
-    """They are counted, the first 5 with their places, across batches too: a warning."""
+    """Texts without tokens are counted, and the first 5 listed, across batches too; they are a warning."""
     texts = [("", "x") if i % 700 == 3 else (f"text {i}", "xy"[i % 2]) for i in range(4_300)]
     report = check(split("train", *texts))
 
@@ -133,16 +127,16 @@ def test_texts_without_tokens() -> None:
     )
 
 
-def test_what_is_empty_is_for_the_tokenizer_to_say() -> None:
-    """Spaces have no tokens for one that cuts words."""
+def test_the_tokenizer_decides_which_texts_are_empty() -> None:
+    """A text of spaces has no tokens if the tokenizer splits words."""
     report = check(split("train", *TRAIN, (" \t", "x")))
 
     assert report.splits["train"].empty_places == ("train.csv:3",)
     assert report.warnings == ["train has 1 text without tokens (train.csv:3); fill or remove them"]
 
 
-def test_texts_that_stand_twice() -> None:
-    """Each row but the first of a text is counted, if its text is the same to the sign: a warning."""
+def test_duplicate_texts() -> None:
+    """Every example of a text except the first is counted, if the text is exactly equal; it is a warning."""
     report = check(split("train", *TRAIN, ("a b", "x"), ("A b", "x"), ("a b", "x"), ("b c", "y")))
 
     assert report.splits["train"].duplicates == 3
@@ -150,13 +144,13 @@ def test_texts_that_stand_twice() -> None:
     assert report.splits["train"].conflicts == 0
     assert report.problems == []
     assert report.warnings == [
-        "train has 3 rows whose text occurs in an earlier row (train.csv:3, train.csv:5, train.csv:6); "
-        "remove them, or the same text counts more than once"
+        "train has 3 examples whose text occurs in an earlier example (train.csv:3, train.csv:5, "
+        "train.csv:6); remove them, or the same text counts more than once"
     ]
 
 
 def test_texts_with_several_labels() -> None:
-    """Each such text counts once, with the first two rows that disagree: a warning."""
+    """Each such text counts once, with its first two examples of different labels; it is a warning."""
     report = check(
         split("train", ("a", "x"), ("b", "y"), ("b", "y"), ("c", "x"), ("b", "x"), ("b", "y"), ("a", "y"))
     )
@@ -169,12 +163,12 @@ def test_texts_with_several_labels() -> None:
     assert report.problems == []
     assert report.warnings[-1] == (
         "train has 2 texts with more than one label (train.csv:1 and train.csv:7, train.csv:3 and "
-        "train.csv:5); keep the right one"
+        "train.csv:5); keep the correct one"
     )
 
 
 def test_only_the_first_places_are_kept() -> None:
-    """However many texts have two labels, a report names five, in the order of the file."""
+    """A report lists the first five texts with two labels, in the order of the file."""
     texts = [(f"text {i % 40}", "xy"[i // 40]) for i in range(80)]
     report = check(split("train", *texts))
 
@@ -184,11 +178,11 @@ def test_only_the_first_places_are_kept() -> None:
     )
     assert report.splits["train"].duplicates == 40
     assert report.splits["train"].duplicate_places == tuple(f"train.csv:{i}" for i in range(41, 46))
-    assert report.warnings[-1].endswith("train.csv:3 and train.csv:43, and 37 more); keep the right one")
+    assert report.warnings[-1].endswith("train.csv:3 and train.csv:43, and 37 more); keep the correct one")
 
 
 def test_texts_of_two_splits() -> None:
-    """Each text counts once for every two splits that have it, whatever its label: a warning."""
+    """Each text counts once for each pair of splits that have it, whatever its label; it is a warning."""
     report = check(
         split("train", *TRAIN, ("c", "x"), ("c", "x")),
         split("validation", ("d", "x"), ("c", "x")),
@@ -224,7 +218,7 @@ def test_texts_of_two_splits() -> None:
     ],
 )
 def test_percentiles_of_lengths(lengths: Sequence[int], expected: tuple[int, ...]) -> None:
-    """Half of the texts, 90 and 99 per cent of them, have so many tokens or fewer."""
+    """50, 90 and 99 % of the texts have at most that many tokens."""
     texts = [(f"{i} " * length, "xy"[i % 2]) for i, length in enumerate(lengths)]
     random.Random(0).shuffle(texts)
     found = check(split("train", *texts)).splits["train"].lengths
@@ -233,8 +227,8 @@ def test_percentiles_of_lengths(lengths: Sequence[int], expected: tuple[int, ...
     assert (found.p50, found.p90, found.p99, found.max) == expected
 
 
-def test_broken_rows() -> None:
-    """All are counted, the first 20 kept with their reasons: a problem. Blank lines are no rows."""
+def test_malformed_rows() -> None:
+    """All are counted, and the first 20 listed with their reasons; they are an error. Blank lines are not."""
     report = check(split("train", *TRAIN, EMPTY_LINE, *(f"reason {i}" for i in range(30)), ("c", "x")))
 
     assert report.splits["train"].rows == 3
@@ -243,13 +237,13 @@ def test_broken_rows() -> None:
         Malformed("train.csv", 4 + i, f"reason {i}") for i in range(20)
     )
     assert report.problems == [
-        "train has 30 rows that can't be read: train.csv:4 (reason 0), train.csv:5 (reason 1), "
+        "train has 30 rows that cannot be read: train.csv:4 (reason 0), train.csv:5 (reason 1), "
         "train.csv:6 (reason 2), and 27 more; fix or remove them"
     ]
 
 
-def test_places_hold_behind_broken_rows_and_blank_lines() -> None:
-    """Lines are the file's, not the number of good rows."""
+def test_places_after_malformed_rows_and_blank_lines() -> None:
+    """Line numbers are those of the file."""
     report = check(split("train", EMPTY_LINE, *TRAIN, "oops", ("", "x"), EMPTY_LINE, ("a b", "y")))
 
     assert report.splits["train"].empty_places == ("train.csv:5",)
@@ -257,36 +251,37 @@ def test_places_hold_behind_broken_rows_and_blank_lines() -> None:
 
 
 @pytest.mark.parametrize("values", [(), (EMPTY_LINE,)])
-def test_a_split_without_rows(values: tuple[str, ...]) -> None:
-    """Be its file empty or blank, that is a problem, if the split is expected."""
+def test_a_split_without_examples(values: tuple[str, ...]) -> None:
+    """An expected split whose file is empty or blank is an error."""
     report = check(split("train", *TRAIN), split("test", *values), splits=("train", "test"))
 
     assert report.splits["test"].rows == 0
     assert report.splits["test"].lengths is None
-    assert report.problems == ["test has no rows; expected at least one"]
+    assert report.problems == ["test has no examples; expected at least one"]
     assert report.warnings == []
 
 
-def test_no_training_rows() -> None:
-    """There always have to be some; what follows from their lack is not told as well."""
+def test_no_training_examples() -> None:
+    """They are always required; errors that follow from their absence are not listed."""
     report = check(split("test", *TEST))
 
     assert list(report.splits) == ["train", "test"]
-    assert report.problems == ["train has no rows; expected at least one"]
+    assert report.problems == ["train has no examples; expected at least one"]
 
 
 def test_a_single_class() -> None:
-    """There is nothing to tell apart: a problem. In other splits it is none."""
+    """A single class in train is an error; in other splits it is not."""
     report = check(split("train", ("a", "x"), ("b", "x")), split("test", ("c", "x")))
 
     assert report.problems == [
-        "train has only one class, 'x' (2 rows); add rows of another, or name the right label column"
+        "train has only one class, 'x' (2 examples); add examples of another class, or name the right "
+        "label column"
     ]
     assert check(split("train", *TRAIN), split("test", ("c", "x"))).problems == []
 
 
-def test_labels_that_train_lacks() -> None:
-    """No model can ever answer them: a problem. Those that only train has are none."""
+def test_labels_that_do_not_occur_in_train() -> None:
+    """They are an error, since no model can predict them. Labels that occur only in train are not."""
     report = check(
         split("train", *TRAIN, ("e", "only here")),
         split("validation", ("d", "x")),
@@ -298,21 +293,21 @@ def test_labels_that_train_lacks() -> None:
         ("test", "Y", 1, "test.csv:2"),
     ]
     assert report.problems == [
-        "test has 3 rows with a label that train lacks: 'z' (2, first test.csv:1), "
-        "'Y' (1, first test.csv:2); correct the labels, or add such rows to train"
+        "test has 3 examples with a label that does not occur in train: 'z' (2, first test.csv:1), "
+        "'Y' (1, first test.csv:2); correct the labels, or add such examples to train"
     ]
 
 
-@pytest.mark.parametrize(("rows", "warned"), [(10, False), (11, True)])
-def test_classes_of_very_different_size(rows: int, warned: bool) -> None:
-    """More than ten rows of one for each of another in train is a warning."""
-    texts = [(f"text {i}", "common") for i in range(rows)]
+@pytest.mark.parametrize(("examples", "warned"), [(10, False), (11, True)])
+def test_classes_of_very_different_size(examples: int, warned: bool) -> None:
+    """A class with more than ten times as many examples in train as another is a warning."""
+    texts = [(f"text {i}", "common") for i in range(examples)]
     report = check(split("train", ("a", "rare"), *texts))
 
     assert report.problems == []
     assert report.warnings == warned * [
-        "train has 11 rows of 'common' and 1 of 'rare', more than 10:1; add rows of 'rare', and do not rely "
-        "on accuracy alone"
+        "train has 11 examples of 'common' and 1 of 'rare', more than 10:1; add examples of 'rare', and do "
+        "not rely on accuracy alone"
     ]
 
 
@@ -320,7 +315,7 @@ def test_classes_of_very_different_size(rows: int, warned: bool) -> None:
     ("vocabulary_size", "min_count", "unknown"),
     [
         (1000, 1, "q"),
-        (4, 1, "dq"),  # of "c" and "d", which stand once each, the first of the alphabet is kept
+        (4, 1, "dq"),  # "c" and "d" occur once each; the first in order of bytes is kept
         (3, 1, "cdq"),
         (1000, 2, "cdq"),
         (1000, 3, "bcdq"),
@@ -328,8 +323,8 @@ def test_classes_of_very_different_size(rows: int, warned: bool) -> None:
         (0, 1, "abcdeq"),
     ],
 )
-def test_tokens_that_train_lacks(vocabulary_size: int, min_count: int, unknown: str) -> None:
-    """Known are the most frequent of train, ties by their bytes, unless they are too rare."""
+def test_out_of_vocabulary_tokens(vocabulary_size: int, min_count: int, unknown: str) -> None:
+    """The vocabulary has the most frequent tokens of train, ties by their bytes, except rare ones."""
     train = split("train", ("a d a a a c", "x"), ("b e e e b a", "y"))
     text = "a a b c d e q q"
     report = check(train, split("test", (text, "x")), vocabulary_size=vocabulary_size, min_count=min_count)
@@ -339,14 +334,14 @@ def test_tokens_that_train_lacks(vocabulary_size: int, min_count: int, unknown: 
 
 
 def test_tokens_of_other_splits_are_not_learned() -> None:
-    """Whatever stands there often, and before train, stays unknown; a split without tokens has no share."""
+    """Frequent tokens of other splits are out of vocabulary; a split without tokens has no share."""
     report = check(split("validation", ("", "x")), split("test", ("q q q a", "x")), split("train", *TRAIN))
 
     assert report.unknown_shares == {"test": 0.75}
 
 
-def test_a_report_can_be_written_as_json() -> None:
-    """Nothing is lost but that pairs become lists, and the sentences are there too."""
+def test_a_report_as_json() -> None:
+    """It has all fields of the report and the sentences; tuples are lists."""
     report = check(
         split("train", *TRAIN, ("b c", "x"), "oops"), split("test", *TEST, ("a b", "z"), ("", "x"))
     )
@@ -377,67 +372,3 @@ def test_a_report_can_be_written_as_json() -> None:
     assert found["warnings"] == report.warnings
     assert len(found["problems"]) == 2
     assert len(found["warnings"]) == 4
-
-
-def test_the_tokenizer_gets_batches() -> None:
-    """At most 1,024 texts at once, all of them once, and long ones in smaller batches."""
-    sizes = []
-
-    def count(texts: Sequence[str]) -> list[list[bytes]]:
-        sizes.append((len(texts), sum(map(len, texts))))
-        return cut(texts)
-
-    short, long = [(str(i), "x") for i in range(3_000)], [("w " * 50_000, "x")] * 30
-    examine(split("train", *short, *long), tokenize=count, vocabulary_size=9, min_count=1)
-
-    assert sum(texts for texts, _ in sizes) == 3_030
-    assert max(texts for texts, _ in sizes) == 1024
-    assert len(sizes) <= 6
-    assert max(characters for _, characters in sizes) < 2_000_000
-
-
-def test_texts_are_not_held() -> None:
-    """What is in memory grows by a few numbers a row, not by its text."""
-
-    def rows() -> Rows:
-        for line in range(1, 5_001):
-            yield "train", "train.csv", Row(line, {"text": f"{line} " * 2_000, "label": "x"})
-
-    tracemalloc.start()
-    try:
-        report = examine(rows(), tokenize=lambda texts: [[b"w"]] * len(texts), vocabulary_size=9, min_count=1)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert report.splits["train"].rows == 5_000  # about 50 million characters
-    assert peak < 6_000_000
-
-
-def test_a_folder_of_files(tmp_path: Path) -> None:
-    """Rows as they are read: places are paths and lines as an editor shows them."""
-    (tmp_path / "train.csv").write_text('text,label\n"a\nb",x\n\nc,y\n"a\nb",y\nd\n')
-    (tmp_path / "dev.jsonl").write_text('{"text": "c", "label": "y"}\nnone\n')
-    source = open_source(str(tmp_path), (TEXT, LABEL), ("records", "lines"))
-    assert isinstance(source, Source)
-    report = check(rows_by_split(source), splits=source.parts)
-
-    train, dev = str(tmp_path / "train.csv"), str(tmp_path / "dev.jsonl")
-    assert report.splits["train"].conflict_places == ((f"{train}:2", f"{train}:6"),)
-    assert report.splits["train"].first_malformed == (Malformed(train, 8, "columns: 1; in the header: 2"),)
-    assert [(bad.where, bad.line) for bad in report.splits["validation"].first_malformed] == [(dev, 2)]
-    assert [overlap.places for overlap in report.overlaps] == [((f"{train}:5", f"{dev}:1"),)]
-    assert len(report.problems) == 2
-
-
-def test_a_single_file(tmp_path: Path) -> None:
-    """Its rows are examined in the splits that they fall to."""
-    path = tmp_path / "texts.csv"
-    path.write_text("text,label\n" + "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(200)))
-    source = open_source(str(path), (TEXT, LABEL), ("records", "lines"))
-    assert isinstance(source, Source)
-    report = check(rows_by_split(source), splits=source.parts)
-
-    assert report.problems == []
-    assert list(report.splits) == ["train", "validation", "test"]
-    assert sum(found.rows for found in report.splits.values()) == 200
