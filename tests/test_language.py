@@ -50,7 +50,6 @@ def tracked() -> list[Path]:
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the list of tracked files")
-@pytest.mark.xfail(strict=False, reason="parts of app, data and models still have some")
 def test_no_banned_phrase_is_used() -> None:
     """No tracked text has one of the banned phrases."""
     texts = {path: " ".join(path.read_text(encoding="utf-8").split()).casefold() for path in tracked()}

@@ -106,7 +106,7 @@ def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | 
 
 def _restore(path: Path, variables: Sequence[Any]) -> TrainingState:
     try:
-        with np.load(path) as saved:
+        with path.open("rb") as file, np.load(file) as saved:  # closed if it is damaged, too
             arrays = {name: saved[name] for name in saved.files}
         progress = json.loads(str(arrays.pop("progress")))
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:

@@ -44,7 +44,7 @@ def beam_search(
         end_id: the token that ends a text.
         max_length: maximum number of tokens of a text, at least 1, int32 [B] or one for all rows.
         width: number of texts. A Python 1 is faster than a tensor that holds 1.
-        length_penalty: α; 0 for none, more for longer texts.
+        length_penalty: α; 0 for none, larger values favor longer texts.
         coverage_penalty: β, at least 0.
         coverage: from a state, the attention that each source position has had in sum, the step to the
             state's logits included, float [N, S]; at least 1 where there is no source token.

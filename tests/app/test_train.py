@@ -207,7 +207,7 @@ def test_a_metric_that_the_data_does_not_have(
 
     assert result.exit_code == 1
     assert result.stderr == (
-        f"Error: training.early_stopping_metric = {metric!r}: expected one of loss, accuracy, "
+        f"Error: training.early_stopping_metric = {metric!r}: expected one of accuracy, loss, "
         "the metrics that this task has on this data\n"
     )
     assert not (tmp_path / "run").exists()
