@@ -71,7 +71,10 @@ def baseline(predictor: Predictor, own: Dataset, dataset: Dataset, split: str) -
     info, task = predictor.info, get_task(predictor.info.task)
     config = info.config
     held_out = config.data.validation_fraction
-    identity = json.dumps([versions(), task.name, own.hash, dataset.hash, split, held_out, config.seed])
+    names = [metric.name for metric in task.training.metrics(info.preprocessing)]
+    identity = json.dumps(
+        [versions(), task.name, names, own.hash, dataset.hash, split, held_out, config.seed]
+    )
     cached = config.data_directory() / "baselines" / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
     if cached.exists():
         found: dict[str, Any] = json.loads(cached.read_text())

@@ -54,6 +54,12 @@ def predicted(predictor: Predictor, texts: Sequence[bytes]) -> dict[str, np.ndar
     return predictor.run_texts("serving_default", texts)
 
 
+def _texts() -> list[str]:
+    """Return the test texts of SST-2."""
+    lines = (DATA / "sst2" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder for all files of the tests."""
@@ -69,7 +75,7 @@ def run(folder: Path) -> Path:
 
 def test_run_and_export_agree_on_all_test_texts_and_on_hard_texts(run: Path, folder: Path) -> None:
     """The predictions of run and export differ by less than 1e-5."""
-    rows = [json.loads(line)["text"] for line in (DATA / "sst2" / "test.jsonl").open()]
+    rows = _texts()
     texts = [text.encode() for text in [*rows, *HARD]] + [b"\xff\xfe not \xe4 text"]
     exported = export(run, output=folder / "export")
 
@@ -82,7 +88,7 @@ def test_run_and_export_agree_on_all_test_texts_and_on_hard_texts(run: Path, fol
 
 def test_the_batch_changes_no_prediction(run: Path) -> None:
     """Each text has the same prediction alone and in a shuffled batch with the longest text."""
-    rows = [json.loads(line)["text"].encode() for line in (DATA / "sst2" / "test.jsonl").open()][:64]
+    rows = [text.encode() for text in _texts()[:64]]
     texts = [*rows, *(text.encode() for text in HARD)]
     order = np.random.default_rng(0).permutation(len(texts))
     predictor = load_predictor(run)

@@ -22,12 +22,12 @@ from sklearn.metrics import (
     log_loss,
     precision_recall_fscore_support,
 )
+from trained import export_quickly
 
 import app.evaluate
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
 from app.evaluate import evaluate
-from app.export import export
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
@@ -400,7 +400,7 @@ def test_an_export_finds_its_sample(command: Command, configured: Configured, tm
     """An export of a model that was trained on a sample is evaluated on it, with the baseline of the run."""
     options = (*PLAIN, "training.batch_size=500", "text.max_length=20")
     train("classification", "sample:reviews", configured(*options), run=tmp_path / "run")
-    path = export(tmp_path / "run", output=tmp_path / "export")
+    path = export_quickly(tmp_path / "run", output=tmp_path / "export")
 
     of_run, of_export = (evaluated(command, model) for model in (tmp_path / "run", path))
 

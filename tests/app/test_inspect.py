@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
+from trained import export_quickly
 
 from app.config import load_config
-from app.export import export
 from app.inspect import DOTS_PER_INCH, LONGEST_SIDE, attention, draw
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
@@ -42,7 +42,7 @@ def predictor(translator: Path) -> Predictor:
 @pytest.fixture(scope="module")
 def translator_export(once: Once, translator: Path) -> Path:
     """Return the export of the learned translator."""
-    folder = once("inspected", lambda folder: export(translator, output=folder / "translator"))
+    folder = once("inspected", lambda folder: export_quickly(translator, output=folder / "translator"))
     return folder / "translator" / "1"
 
 

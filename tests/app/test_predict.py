@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
+from trained import export_quickly
 
 import app.predict
 import app.prediction.loading
@@ -252,15 +253,13 @@ def other_column(
     tmp_path_factory: pytest.TempPathFactory, configured: Configured, reviews: Path
 ) -> tuple[Path, Path]:
     """Return a run on data whose text is in `review`, and its export."""
-    from app.export import export
-
     folder = tmp_path_factory.mktemp("column")
     (folder / "data").mkdir()
     for path in reviews.iterdir():
         (folder / "data" / path.name).write_text(path.read_text().replace('"text": ', '"review": '))
     config = configured("model.layers=0", "data.text_column=review")
     train("classification", str(folder / "data"), config, run=folder / "run")
-    return folder / "run", export(folder / "run", output=folder / "export")
+    return folder / "run", export_quickly(folder / "run", output=folder / "export")
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["run", "export"])

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from app.artifacts.run import open_run
+from app.export import export
 from app.prediction.loading import load_keras_model
 
 Weights = list[np.ndarray]
@@ -55,3 +57,10 @@ def epoch_lines(run: Path) -> list[dict[str, Any]]:
 def overrides(*assignments: str) -> list[str]:
     """Return them as they are typed."""
     return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+def export_quickly(run: Path, *, output: Path) -> Path:
+    """Export a run with one golden text, for tests of other things: the golden set takes most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.export.hard_texts", lambda *_: {"plain": b"The soup is dull."})
+        return export(run, output=output)

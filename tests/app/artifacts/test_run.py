@@ -48,7 +48,8 @@ def test_manifest(run: Path, reviews: Path) -> None:
 
     assert manifest["task"] == "classification"
     assert manifest["dataset"] == "reviews"
-    assert manifest["data"] == str(reviews)
+    assert Path(manifest["data"]).is_absolute()
+    assert Path(manifest["data"]).name == reviews.name
     assert len(bytes.fromhex(manifest["dataset_hash"])) == 32
     assert manifest["seed"] == 0
     assert manifest["complete"] is True

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from trained import export_quickly
 
 from app.config import load_config
-from app.export import export
 from app.train import train
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -69,4 +69,4 @@ def write_exports(folder: Path) -> None:
         assert train(task, str(path.parent), config, run=folder / "runs" / task).finished
     tf.config.run_functions_eagerly(False)
     for task in ROWS:
-        export(folder / "runs" / task, output=folder / "exports" / task)
+        export_quickly(folder / "runs" / task, output=folder / "exports" / task)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from generation_data import SETTINGS, SMALL, Command, Model, Models, greek, labelled_rows, play
+from trained import export_quickly
 
-from app.export import export
 from app.prediction.loading import load_predictor
 
 Once = Callable[[str, Callable[[Path], object]], Path]
@@ -48,7 +48,7 @@ def exports(once: Once, models: Models) -> Callable[[str], Path]:
 
     def make(kind: str) -> Path:
         path = models(kind).path
-        folder = once(f"generation {kind} export", lambda folder: export(path, output=folder / kind))
+        folder = once(f"generation {kind} export", lambda folder: export_quickly(path, output=folder / kind))
         return folder / kind / "1"
 
     return make

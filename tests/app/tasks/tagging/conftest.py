@@ -18,10 +18,10 @@ from tagging_data import (
     trained,
     unlabelled,
 )
+from trained import export_quickly
 
 import app.evaluate
 import app.prediction.loading
-from app.export import export
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 
@@ -54,7 +54,8 @@ def joint(once: Once, command: Command) -> Path:
 @pytest.fixture(scope="session")
 def exported(once: Once, joint: Path) -> Path:
     """Return the export of the run on the sample."""
-    return once("tagging joint export", lambda folder: export(joint, output=folder / "joint")) / "joint" / "1"
+    folder = once("tagging joint export", lambda folder: export_quickly(joint, output=folder / "joint"))
+    return folder / "joint" / "1"
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +74,7 @@ def crf(once: Once, jsonl: Jsonl) -> Path:
 @pytest.fixture(scope="session")
 def crf_export(once: Once, crf: Path) -> Path:
     """Return the export of the run with a CRF."""
-    return once("tagging crf export", lambda folder: export(crf, output=folder / "crf")) / "crf" / "1"
+    return once("tagging crf export", lambda folder: export_quickly(crf, output=folder / "crf")) / "crf" / "1"
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from trained import export_quickly
 from translators import HARD, NETWORKS, Networks, Opened, pairs_of, trained
 
-from app.export import export
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 
@@ -113,7 +113,7 @@ def networks(once: Once, few: Path, translator: Path, process: Process) -> Netwo
         for name, options in NETWORKS.items():
             trained(few, folder / name, *options)
         runs = {name: translator if name == "learned" else folder / name for name in names}
-        exports = [str(export(run, output=folder / "exports" / name)) for name, run in runs.items()]
+        exports = [str(export_quickly(run, output=folder / "exports" / name)) for name, run in runs.items()]
         texts = [base64.b64encode(text).decode() for text in HARD.values()]
         result = process(
             "-I", "-c", ALONE, cwd=folder, stdin=json.dumps({"exports": exports, "texts": texts})
