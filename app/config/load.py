@@ -118,7 +118,7 @@ def _read_file(file: Path, task: str | None, *, require_format: bool) -> dict[st
     if named not in TASKS:
         raise UserError(f"{where}: unknown task {named!r}; expected one of {', '.join(TASKS)}")
     if task is not None and named != task:
-        raise UserError(f"{where} is a configuration of {named}; expected one of {task}")
+        raise UserError(f"{where} is a configuration of {named}, not of {task}")
     return values
 
 

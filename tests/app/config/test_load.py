@@ -430,7 +430,7 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('task = "tagging"\nformat = 1\n', "is a configuration of tagging; expected one of classification"),
+        ('task = "tagging"\nformat = 1\n', "is a configuration of tagging, not of classification"),
         ('task = "taging"\n', "unknown task 'taging'; expected one of classification, tagging, "),
         ("format = 2\n", "format 2 is not supported, only format 1"),
         ("format = 0\n", "format 0 is not supported, only format 1"),
