@@ -17,8 +17,6 @@ from app.serving.errors import Code, Refused
 from app.serving.options import Limits
 
 DEFAULT_SIGNATURE = "serving_default"
-CLASSIFY = "tensorflow/serving/classify"
-"""Method name of a signature that classifies `tf.Example` messages."""
 TEXT_FEATURE = "text"
 """Feature of an example that holds the text."""
 WARMUP_SECONDS = 600

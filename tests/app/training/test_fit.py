@@ -116,7 +116,7 @@ def test_one_step(
 ) -> None:
     """Loss, gradient norm before clipping and new weights are those that NumPy computes.
 
-    A token that stands twice in a batch counts once in the norm, with its sum.
+    A token that occurs twice in a batch counts once in the norm, with its sum.
     """
     config = configured(*ONE_STEP, *options)
 

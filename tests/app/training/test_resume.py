@@ -60,7 +60,7 @@ def test_a_configuration_repeats_its_run(
 
 
 def start_training(folder: Path, reviews: Path, *more: str) -> subprocess.Popen[str]:
-    """Start `textrnn train` in a process of its own, writing its state after each step."""
+    """Start `textrnn train` in a separate process that writes its state after each step."""
     tiny = ("model.units=4", "model.embedding_size=4")
     words = ["train", "classification", str(reviews), "--run", "run"]
     words += overrides(*tiny, *EXACT, "training.steps_per_checkpoint=1")
@@ -154,7 +154,7 @@ def test_stderr_of_a_resumed_training(resumed: tuple[Path, str, str]) -> None:
 def test_resumed_in_the_same_process(
     configured: Configured, exact: Path, reviews: Path, tmp_path: Path, stop_at: StopAt
 ) -> None:
-    """So does one that was asked to stop and is resumed from Python, without a new process."""
+    """A training that was stopped and is resumed in the same Python process ends at the same weights."""
     config, stops = configured(*EXACT), stop_at(epoch=2, step=3)
     first = train("classification", str(reviews), config, run=tmp_path / "run", **stops)
     assert not first.finished
