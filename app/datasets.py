@@ -35,10 +35,14 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
     """
     task = get_task(task_name)
     fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config))
+    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config), config.options())
     needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
-        source, needed, directory=config.data_directory(), manual_directory=manual_directory
+        source,
+        needed,
+        directory=config.data_directory(),
+        manual_directory=manual_directory,
+        splitting=config.splitting(),
     )
 
 
@@ -77,7 +81,7 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
 
     task = get_task(task_name)
     fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config))
+    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config), config.options())
     if isinstance(source, CatalogueName):
         dataset = prepared.prepare(
             source, fields, directory=config.data_directory(), manual_directory=manual_directory

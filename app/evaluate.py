@@ -38,13 +38,19 @@ def open_dataset(info: ModelInfo, data: str | None, split: str, manual_directory
         raise UserError(f"{info.where} does not record its data; name the data to evaluate on with --data")
     examples = get_task(info.task).examples
     fields = examples.fields(info.config)
-    source = open_source(data or info.data or "", fields, examples.shapes, examples.parallel(info.config))
+    source = open_source(
+        data or info.data or "",
+        fields,
+        examples.shapes,
+        examples.parallel(info.config),
+        info.config.options(),
+    )
     dataset = prepare(
         source,
         fields,
         directory=info.config.data_directory(),
         manual_directory=manual_directory,
-        check=lambda found: examples.check_known(found, split, info.preprocessing),
+        splitting=info.config.splitting(),
         validator=examples.validator(info.config),
     )
     if data is None and dataset.hash != info.dataset_hash:

@@ -163,12 +163,13 @@ def training_steps(
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     examples = task.examples
     fields = examples.fields(config)
-    source = open_source(data, fields, examples.shapes, examples.parallel(config))
+    source = open_source(data, fields, examples.shapes, examples.parallel(config), config.options())
     dataset = prepare(
         source,
         fields,
         directory=config.data_directory(),
         manual_directory=manual_directory,
+        splitting=config.splitting(),
         check=examples.check,
         validator=examples.validator(config),
     )

@@ -8,7 +8,7 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ import numpy as np
 
 from data.catalogue import prepare_catalogue
 from data.errors import UserError
+from data.findings import Finding
 from data.formats import Field
 from data.scan import ExampleValidator, Scan, Spool, scan
 from data.shards import write_shards
 from data.sources import CatalogueName, Source
-from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS
+from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS, Splitting
 
 FORMAT_VERSION = "1.2.0"
 """Version of prepared datasets. A change of how examples are split or stored needs a new one."""
@@ -43,6 +44,8 @@ class Dataset:
     """Field name to feature name."""
     splits: Mapping[str, str]
     """Split name to the builder's name of the split."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: how the files are written, what was left out, warnings."""
 
     def batches(self, split: str, size: int = 1024) -> Iterator[dict[str, np.ndarray]]:
         """Yield batches of examples, in order.
@@ -137,7 +140,8 @@ def prepare(
     *,
     directory: Path,
     manual_directory: Path | None = None,
-    check: Callable[[Scan], None] = lambda found: None,
+    splitting: Splitting | None = None,
+    check: Callable[[Scan], Iterable[Finding]] = lambda found: (),
     validator: ExampleValidator | None = None,
 ) -> Dataset:
     """Return the dataset of a source, which is written to disk if it is not there yet.
@@ -147,8 +151,9 @@ def prepare(
         fields: the fields that the task needs of an example.
         directory: contains prepared datasets.
         manual_directory: raw files of a catalogue dataset that need not be downloaded.
-        check: may raise a UserError because of the counts of the examples, before anything is written.
-        validator: may raise a UserError because of an example of files, before `check`.
+        splitting: how examples that have no split get one.
+        check: returns errors that follow from the counts of the examples, before anything is written.
+        validator: sees each example of files.
 
     Raises:
         UserError: rows cannot be read, or a catalogue dataset is not available or not suitable.
@@ -167,7 +172,8 @@ def prepare(
     if not (path / "dataset_info.json").exists():
         with Spool(directory) as spool:
             found = scan(source, fields, validator or ExampleValidator(), spool)
-            check(found)
+            if problems := [*found.problems, *check(found)]:
+                raise UserError(problems[0].sentence())
             # "Downloading and preparing" would be misleading: nothing is downloaded.
             with contextlib.redirect_stdout(io.StringIO()):
                 write_shards(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from data.errors import UserError
+from data.findings import Finding
 from data.formats import EMPTY_LINE, Field, Row, Value
 from data.sources import Source
 from data.splits import ALL_SPLITS, rows_by_split
@@ -30,6 +31,10 @@ class Scan:
     present: Counter[str] = field(default_factory=Counter)
     """Number of examples that have each field."""
 
+    problems: list[Finding] = field(default_factory=list)
+    """Errors, without which the examples could be trained on."""
+    warnings: list[Finding] = field(default_factory=list)
+
     def labels(self, name: str = "label") -> dict[str, Counter[str]]:
         """Return the occurrences of each name of a field, by split; empty if no example has the field."""
         return self.names.get(name, {})
@@ -38,11 +43,16 @@ class Scan:
 class ExampleValidator:
     """A check of each example of a source before anything is prepared; this one accepts all."""
 
-    def add(self, where: str, row: Row) -> None:
-        """Check the next example of a file; may raise a UserError."""
+    def add(self, split: str, where: str, row: Row) -> None:
+        """See the next example of a file."""
 
-    def finish(self) -> None:
-        """Check all examples together, after the last one; may raise a UserError."""
+    def problems(self) -> list[Finding]:
+        """Return the errors of all examples that were added."""
+        return []
+
+    def warnings(self) -> list[Finding]:
+        """Return what is odd about them."""
+        return []
 
 
 class Spool:
@@ -101,7 +111,7 @@ def scan(source: Source, fields: Sequence[Field], validator: ExampleValidator, s
     found = Scan()
     named = [field.name for field in fields if field.kind in ("label", "tags")]
     for split, where, row in _valid_rows(source):
-        validator.add(where, row)
+        validator.add(split, where, row)
         spool.add(split, row.values)
         found.examples[split] += 1
         found.characters[split] += sum(map(_size, row.values.values()))
@@ -119,7 +129,8 @@ def scan(source: Source, fields: Sequence[Field], validator: ExampleValidator, s
                 f"{source.name}: {total - found.present[name]:,} of {total:,} examples have no {name}; "
                 "add it to all examples or to none"
             )
-    validator.finish()
+    found.problems += validator.problems()
+    found.warnings += validator.warnings()
     return found
 
 

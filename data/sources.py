@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UserError, did_you_mean
-from data.formats import BadRow, Field, Row, Shape, find_format, formats_of, read_rows, suffix_of
+from data.formats import FORMATS, BadRow, Field, Options, Row, Shape, formats_of, sniff, suffix_of
 from data.formats.parallel import read_parallel
 from data.samples import SAMPLES
 from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS
@@ -25,7 +25,8 @@ class Part:
 
     where: str
     """Path or name, for messages."""
-    rows: Callable[[], Iterator[Row | BadRow]]
+    rows: Callable[[], Iterator[tuple[str, Row | BadRow]]]
+    """Returns an iterator over the rows, each with the path of its file, or the name of the sample."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Source:
     """Whether the part `all` is one text, which is divided by position."""
     key: str = "text"
     """Name of the first field, whose hash decides the split of a row of `all`."""
+    layout: tuple[str, ...] = ()
+    """Sentences: which files are which split, and how they are written."""
+    ignored: tuple[str, ...] = ()
+    """Sentences: which files are not read, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -70,33 +75,36 @@ def _sha256(files: Mapping[str, Sequence[Path]]) -> str:
     return digest.hexdigest()
 
 
+def _placed(where: str, rows: Callable[[], Iterator[Row | BadRow]]) -> Part:
+    return Part(where, lambda: ((where, row) for row in rows()))
+
+
 def _files(
-    name: str, files: Mapping[str, Sequence[Path]], fields: Sequence[Field], shapes: Collection[Shape]
+    name: str,
+    files: Mapping[str, Sequence[Path]],
+    fields: Sequence[Field],
+    shapes: Collection[Shape],
+    options: Options,
 ) -> Source:
     """Return a source of files; several files of a split are line-aligned, one for each field."""
 
     def part(paths: Sequence[Path]) -> Part:
         where = " and ".join(map(str, paths))
         if len(paths) > 1:
-            return Part(where, lambda: read_parallel(paths, fields))
+            return _placed(where, lambda: read_parallel(paths, fields))
         (path,) = paths
-        format = find_format(path, shapes)
-        assert format is not None
-        if (field := format.missing(fields)) is not None:
-            able = ", ".join(f".{suffix}" for suffix in formats_of(shapes, fields))
-            raise UserError(
-                f"{path}: format {format.name} has no column {field.column!r} ({field.name}); use {able}"
-            )
-        return Part(where, lambda: read_rows(path, fields, format.read))
+        file = sniff(path, fields, shapes, options)
+        assert file is not None
+        return _placed(where, file.rows)
 
     parts = {split: part(paths) for split, paths in files.items()}
     single = files.get(ALL_SPLITS, ())
-    format = find_format(single[0], shapes) if len(single) == 1 else None
+    file = sniff(single[0], fields, shapes, options) if len(single) == 1 else None
     return Source(
         _identifier(name),
         parts,
         lambda: _sha256(files),
-        by_position=format is not None and format.shape == "document",
+        by_position=file is not None and FORMATS[file.layout.format].shape == "document",
         key=fields[0].name,
     )
 
@@ -116,12 +124,16 @@ def _in_folder(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
 
 
 def _folder(
-    folder: Path, fields: Sequence[Field], shapes: Collection[Shape], parallel: Sequence[str]
+    folder: Path,
+    fields: Sequence[Field],
+    shapes: Collection[Shape],
+    parallel: Sequence[str],
+    options: Options,
 ) -> Source:
     name = folder.resolve().name
     found = _in_folder(folder, formats_of(shapes))
     if "train" in found:
-        return _files(name, {split: (path,) for split, path in found.items()}, fields, shapes)
+        return _files(name, {split: (path,) for split, path in found.items()}, fields, shapes, options)
     sides = {language: _in_folder(folder, [language.lower()]) for language in parallel}
     if any("train" in side for side in sides.values()):
         splits = set().union(*sides.values())
@@ -133,7 +145,7 @@ def _folder(
                         f"there is {_present(folder)}"
                     )
         pairs = {split: tuple(side[split] for side in sides.values()) for split in splits}
-        return _files(name, pairs, fields, shapes)
+        return _files(name, pairs, fields, shapes, options)
     expected = ", ".join(f"train.{suffix}" for suffix in formats_of(shapes, fields))
     if parallel:
         expected += ", or " + " and ".join(f"train.{language}" for language in parallel)
@@ -146,10 +158,16 @@ def _present(folder: Path) -> str:
     return ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
 
 
-def _file(path: Path, fields: Sequence[Field], shapes: Collection[Shape], parallel: Sequence[str]) -> Source:
+def _file(
+    path: Path,
+    fields: Sequence[Field],
+    shapes: Collection[Shape],
+    parallel: Sequence[str],
+    options: Options,
+) -> Source:
     name = path.name.split(".")[0]
-    if find_format(path, shapes):
-        return _files(name, {ALL_SPLITS: (path,)}, fields, shapes)
+    if sniff(path, fields, shapes, options):
+        return _files(name, {ALL_SPLITS: (path,)}, fields, shapes, options)
     if suffix_of(path) in [side.lower() for side in parallel]:
         stem = path.name.removesuffix(".gz").rpartition(".")[0]
         pair = []
@@ -161,7 +179,7 @@ def _file(path: Path, fields: Sequence[Field], shapes: Collection[Shape], parall
                     f"{path.with_name(f'{stem}.{side}')}: no such file; it is the other side of {path}"
                 )
             pair.append(found[0])
-        return _files(name, {ALL_SPLITS: pair}, fields, shapes)
+        return _files(name, {ALL_SPLITS: pair}, fields, shapes, options)
     expected = ", ".join("." + suffix for suffix in (*formats_of(shapes, fields), *parallel))
     raise UserError(f"{path}: {suffix_of(path) or 'no'} format; expected {expected} (or .gz)")
 
@@ -182,7 +200,7 @@ def _sample(name: str, fields: Sequence[Field]) -> Source:
 
     def part(split: str) -> Part:
         rows = splits[split]
-        return Part(
+        return _placed(
             f"sample:{name} {split}",
             lambda: (Row(line, {key: values[key] for key in names}) for line, values in enumerate(rows, 1)),
         )
@@ -195,7 +213,11 @@ def _sample(name: str, fields: Sequence[Field]) -> Source:
 
 
 def open_source(
-    data: str, fields: Sequence[Field], shapes: Collection[Shape], parallel: Sequence[str] = ()
+    data: str,
+    fields: Sequence[Field],
+    shapes: Collection[Shape],
+    parallel: Sequence[str] = (),
+    options: Options | None = None,
 ) -> Source | CatalogueName:
     """Return the source that DATA names; no rows are read yet.
 
@@ -204,10 +226,12 @@ def open_source(
         fields: the fields that the task needs of a row.
         shapes: the shapes of files that the task reads, as in `data.formats`.
         parallel: suffixes of line-aligned files, one for each of `fields`: `["en", "de"]`.
+        options: what the user says about files.
 
     Raises:
         UserError: there is no such data, or its format cannot hold what the task needs.
     """
+    options = options or Options()
     scheme, colon, name = data.partition(":")
     if colon and scheme == "sample":
         return _sample(name, fields)
@@ -215,9 +239,9 @@ def open_source(
         return CatalogueName(name)
     path = Path(data)
     if data and path.is_dir():
-        return _folder(path, fields, shapes, parallel)
+        return _folder(path, fields, shapes, parallel, options)
     if path.is_file():
-        return _file(path, fields, shapes, parallel)
+        return _file(path, fields, shapes, parallel, options)
     samples = ", ".join(f"sample:{name}" for name in SAMPLES)
     raise UserError(
         f"unknown dataset {data!r}: no such file or folder; expected a path, {samples}, or tfds:NAME; "

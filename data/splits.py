@@ -13,7 +13,8 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -24,6 +25,21 @@ SPLIT_ALIASES = {"valid": "validation", "dev": "validation", "val": "validation"
 ALL_SPLITS = "all"
 """Name of the only part of a single file, which the program splits."""
 TRAINING_SPLITS = ("train", "validation")
+Mode = Literal["hash", "random", "stratified"]
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How examples that have no split get one."""
+
+    mode: Mode = "hash"
+    """`hash`: by the text alone; `random`: by the text and the seed; `stratified`: also with the same share of
+    each label in every split. Examples with the same text are always in one split."""
+    validation: float = 0.1
+    test: float = 0.1
+    seed: int = 0
+
+
 FILE_SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 """Shares of the examples of a single file."""
 POSITION_SHARES = (("train", 0.9), ("validation", 0.05), ("test", 0.05))
@@ -38,8 +54,8 @@ class RowPart(Protocol):
         """Path or name, for messages."""
 
     @property
-    def rows(self) -> Callable[[], Iterator[Row | BadRow]]:
-        """Function that returns an iterator over the rows."""
+    def rows(self) -> Callable[[], Iterator[tuple[str, Row | BadRow]]]:
+        """Function that returns an iterator over the rows, each with the path of its file."""
 
 
 class RowSource(Protocol):
@@ -112,7 +128,7 @@ def rows_by_split(source: RowSource) -> Iterator[tuple[str, str, Row | BadRow]]:
         if part_name == ALL_SPLITS and source.by_position:
             yield from _by_position(part)
             continue
-        for row in part.rows():
+        for where, row in part.rows():
             split = part_name
             if part_name == ALL_SPLITS:
                 split = (
@@ -120,18 +136,18 @@ def rows_by_split(source: RowSource) -> Iterator[tuple[str, str, Row | BadRow]]:
                     if isinstance(row, BadRow)
                     else split_by_field(row.values, source.key, FILE_SHARES)
                 )
-            yield split, part.where, row
+            yield split, where, row
 
 
 def _by_position(part: RowPart) -> Iterator[tuple[str, str, Row | BadRow]]:
     """Yield the pieces of one text, divided where a split ends; each split begins a new text."""
-    total = sum(len(row.text()) for row in part.rows() if isinstance(row, Row))
+    total = sum(len(row.text()) for _, row in part.rows() if isinstance(row, Row))
     ends = [round(total * share) for share in itertools.accumulate(share for _, share in POSITION_SHARES)]
     splits = [name for name, _ in POSITION_SHARES]
     place, position, begun = 0, 0, ""
-    for row in part.rows():
+    for where, row in part.rows():
         if isinstance(row, BadRow):
-            yield splits[place], part.where, row
+            yield splits[place], where, row
             continue
         text = row.text()
         while text:
@@ -140,7 +156,7 @@ def _by_position(part: RowPart) -> Iterator[tuple[str, str, Row | BadRow]]:
             if own:
                 values = {**row.values, "text": own, CONTINUES: begun == splits[place]}
                 begun = splits[place]
-                yield splits[place], part.where, Row(row.line, values)
+                yield splits[place], where, Row(row.line, values)
             if text:
                 place += 1
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import Field as Key
 
+from data.formats.layout import Options
+from data.splits import Splitting
 from models.settings import Count, Positive, RecurrentSettings, Settings, Share
 
 FORMAT: Literal[1] = 1
@@ -31,16 +33,37 @@ class DataConfig(Section):
     """Which examples are used."""
 
     directory: str = Key("", description="folder of prepared datasets; empty: the user's cache directory")
+    encoding: str = Key(
+        "",
+        description="character encoding of the files, such as latin-1; empty: detect it from their content",
+    )
+    delimiter: str = Key(
+        "", description="character between the columns of a table; empty: detect comma, semicolon, tab or |"
+    )
+    header: Literal["auto", "true", "false"] = Key(
+        "auto", description="whether the first row of a table names its columns; auto: detect it"
+    )
+    split: Literal["hash", "random", "stratified"] = Key(
+        "hash",
+        description="how examples without a split get one: hash: by their text alone; random: also by the "
+        "seed; stratified: with the same share of each label in every split",
+    )
+    test_fraction: Annotated[float, Key(ge=0, lt=1)] = Key(
+        0.1, description="share of the examples of a single file that are the test split"
+    )
     validation_fraction: Annotated[float, Key(gt=0, lt=1)] = Key(
         0.1,
-        description="share of the training examples held out for validation if the data has no such split",
+        description="share of the examples that are held out for validation if the data has no such split",
     )
 
 
 class TextColumn(DataConfig):
     """Data with one text in each example."""
 
-    text_column: str = Key("text", description="column of the text")
+    text_column: str = Key(
+        "text",
+        description="column of the text, by name or by number from 1; several, as in title,body, are joined",
+    )
 
 
 # Section text
@@ -175,6 +198,15 @@ class TaskConfig(Section):
     def tokenizing(self) -> dict[str, Any]:
         """Return the options of `models.text.tokenize`."""
         return self.text.tokenizing()
+
+    def options(self) -> Options:
+        """Return what the user says about files."""
+        return Options(self.data.encoding, self.data.delimiter, self.data.header)
+
+    def splitting(self) -> Splitting:
+        """Return how examples that have no split get one."""
+        data = self.data
+        return Splitting(data.split, data.validation_fraction, data.test_fraction, self.seed)
 
     def data_directory(self) -> Path:
         """Return the folder of prepared datasets."""

@@ -23,6 +23,7 @@ from app.metrics import Metric
 from data.batching import Batches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
+from data.findings import Finding
 from data.formats import Field, Row, Shape, Value
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
@@ -91,17 +92,17 @@ class Examples(ABC, Generic[C, F]):
         return ()
 
     def validator(self, config: C) -> ExampleValidator:
-        """Return a validator that sees each example before anything is written, and may raise a UserError."""
+        """Return a validator that sees each example before anything is written."""
         return ExampleValidator()
 
-    def check(self, found: Scan) -> None:
-        """Raise a UserError if nothing can be learned from the examples."""
+    def check(self, found: Scan) -> Iterator[Finding]:
+        """Yield the errors because of which nothing can be learned from the examples."""
         if not found.examples["train"]:
-            raise UserError("the data has no training examples; give a larger file, or a folder with train.*")
+            yield Finding("the data has no training examples", "give a larger file, or a folder with train.*")
 
-    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[F]) -> None:
-        """Raise a UserError if a split has labels that a trained model does not know."""
-        return
+    def warn(self, found: Scan) -> Iterator[Finding]:
+        """Yield what is odd about the examples, and does not prevent training."""
+        yield from ()
 
     def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the fields that `datasets check` examines: `text`, and `label` if there is one."""

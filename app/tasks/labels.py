@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from app.tasks.base import ExampleBatch
 from data.errors import UserError
+from data.findings import Finding
 from data.prepared import Dataset
 from data.scan import Scan
-from data.splits import ALL_SPLITS
 
 MOST_SHOWN = 10
 
@@ -45,30 +45,30 @@ def label_ids(batch: ExampleBatch, dataset: Dataset, labels: Sequence[bytes]) ->
     return np.array([places[names[i]] for i in ids], np.int32)
 
 
-def check_labels_known(found: Scan, split: str, labels: Sequence[bytes]) -> None:
-    """Raise a UserError for labels of a split that a model does not know."""
-    present = set().union(*(counts for name, counts in found.labels().items() if split in (name, ALL_SPLITS)))
-    if unknown := sorted(present - {label.decode() for label in labels}):
-        raise UserError(
-            f"label {unknown[0]!r} (split {split}) is unknown to the model; known labels: {_listed(labels)}"
-        )
-
-
 def _listed(labels: Sequence[bytes]) -> str:
     more = f", … ({len(labels)} in total)" if len(labels) > MOST_SHOWN else ""
     return ", ".join(label.decode() for label in labels[:MOST_SHOWN]) + more
 
 
-def check_labels(found: Scan) -> None:
-    """Raise a UserError if there are fewer than two classes, or a class without training examples."""
+def check_labels(found: Scan) -> Iterator[Finding]:
+    """Yield an error if there are fewer than two classes."""
     train = found.labels().get("train", Counter())
-    if len(train) < 2:
+    if found.examples["train"] and len(train) < 2:
         only = next(iter(train), None)
-        raise UserError(f"only one class in the training examples ({only!r}); expected at least two")
+        yield Finding(
+            f"the training examples have only one class, {only!r}",
+            "add examples of another class, or name the right label column",
+        )
+
+
+def warn_of_labels(found: Scan) -> Iterator[Finding]:
+    """Yield a warning for labels that no training example has: such examples count as wrong."""
+    train = found.labels().get("train", Counter())
     for split, counts in found.labels().items():
-        if unseen := sorted(set(counts) - set(train)):
+        if split != "train" and (unseen := sorted(set(counts) - set(train))):
+            number = sum(counts[label] for label in unseen)
             shown = ", ".join(repr(label) for label in unseen[:5]) + (" …" if len(unseen) > 5 else "")
-            raise UserError(
-                f"label {shown} occurs in the {split} examples, but not in the training examples; "
-                "add training examples with it, or remove it"
+            yield Finding(
+                f"{number:,} {split} examples have a label that does not occur in train: {shown}",
+                "they count as wrong; correct the labels, or add training examples with them",
             )

@@ -85,7 +85,8 @@ def encode_dataset(
             )
             (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])
             found = _scan(load_encoded(partial), dataset)
-            task.examples.check(found)
+            for problem in task.examples.check(found):
+                raise UserError(f"{dataset.name}: {problem.sentence()}")
             if not found.examples["validation"]:
                 raise UserError(
                     f"{dataset.name}: no example is left for validation; add examples or a validation "

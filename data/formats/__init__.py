@@ -17,6 +17,7 @@ from data.formats.conllu import read_conllu
 from data.formats.documents import read_document
 from data.formats.fields import CONTINUES, EMPTY_LINE, BadRow, Field, FieldKind, Row, Value
 from data.formats.jsonl import read_jsonl
+from data.formats.layout import Layout, Options
 from data.formats.lines import read_lines
 from data.formats.opening import open_binary, open_text, suffix_of
 from data.formats.tables import read_csv, read_tsv
@@ -28,7 +29,10 @@ __all__ = [
     "BadRow",
     "Field",
     "FieldKind",
+    "File",
     "Format",
+    "Layout",
+    "Options",
     "Reader",
     "Row",
     "Shape",
@@ -37,6 +41,7 @@ __all__ = [
     "formats_of",
     "open_text",
     "read_rows",
+    "sniff",
     "suffix_of",
 ]
 
@@ -44,7 +49,7 @@ Shape = Literal["records", "sentences", "document", "lines"]
 """Content of a file: records with named columns; sentences of tokens and tags; one text; a text per line."""
 Reader = Callable[[BinaryIO, Sequence[Field]], Iterator[Row | BadRow]]
 """Yields the rows of an open, decompressed file. It imports libraries that only its format needs."""
-ANY: frozenset[FieldKind] = frozenset(("text", "label", "tokens", "tags", "flag"))
+ANY: frozenset[FieldKind] = frozenset(("text", "label", "labels", "tokens", "tags", "flag"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Format:
 
 
 _TAGGED: frozenset[FieldKind] = frozenset(("tokens", "tags"))
-_CELLS: frozenset[FieldKind] = frozenset(("text", "label", "flag"))
+_CELLS: frozenset[FieldKind] = frozenset(("text", "label", "labels", "flag"))
 FORMATS: dict[str, Format] = {
     "jsonl": Format("jsonl", read_jsonl, ("jsonl",), "records"),
     "csv": Format("csv", read_csv, ("csv",), "records", _CELLS),
@@ -116,3 +121,38 @@ def read_rows(path: Path, fields: Sequence[Field], reader: Reader) -> Iterator[R
         raise UserError(f"{path}: {error}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+@dataclass(frozen=True)
+class File:
+    """A file whose layout is decided."""
+
+    path: Path
+    layout: Layout
+    rows: Callable[[], Iterator[Row | BadRow]]
+    """Returns an iterator over the rows, in order."""
+
+
+def sniff(
+    path: Path, fields: Sequence[Field], shapes: Collection[Shape], options: Options | None = None
+) -> File | None:
+    """Decide the layout of a file from its first bytes and lines; None: its format is not known.
+
+    Args:
+        path: of the file.
+        fields: that a row needs.
+        shapes: of the files that a task reads.
+        options: what the user says about files.
+
+    Raises:
+        UserError: the file cannot be opened, its format cannot hold the fields, or a column does not exist.
+    """
+    format = find_format(path, shapes)
+    if format is None:
+        return None
+    if (field := format.missing(fields)) is not None:
+        able = ", ".join(f".{suffix}" for suffix in formats_of(shapes, fields))
+        raise UserError(
+            f"{path}: format {format.name} has no column {field.column!r} ({field.name}); use {able}"
+        )
+    return File(path, Layout(format.name), lambda: read_rows(path, fields, format.read))

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from data.errors import did_you_mean
 
-FieldKind = Literal["text", "label", "tokens", "tags", "flag"]
-"""A text; one of a fixed set of names; a list of tokens; a name for each token; true or false."""
+FieldKind = Literal["text", "label", "labels", "tokens", "tags", "flag"]
+"""A text; one of a fixed set of names; a set of such names; a list of tokens; a name for each token; true or false."""
 Value = str | tuple[str, ...] | bool
 
 EMPTY_LINE = "the line is empty"
@@ -45,6 +45,10 @@ class Field:
     """Columns that are used if `column` does not exist."""
     optional: bool = False
     """Whether a row may lack the value."""
+    separator: str = ""
+    """What separates the labels in a cell of a table; empty: a cell holds one label."""
+    one_hot: tuple[str, ...] = ()
+    """Columns of 0 and 1, one for each label and named after it, which hold the value in place of `column`."""
 
     def find(self, present: Sequence[str] | Mapping[str, Any]) -> str | None:
         """Return the column that holds the value, of those present."""
@@ -79,6 +83,8 @@ class BadRow:
 
     line: int
     reason: str
+    harmless: bool = False
+    """Whether the row is no example, such as a repeated header, and is left out."""
 
 
 def json_type(value: object) -> str:

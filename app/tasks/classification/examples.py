@@ -9,9 +9,10 @@ import numpy as np
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.classification.config import ClassificationConfig
-from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
+from data.findings import Finding
 from data.formats import Field
 from data.prepared import Dataset
 from data.scan import Scan
@@ -29,14 +30,14 @@ class ClassificationExamples(Examples[ClassificationConfig, Facts]):
             Field("label", "label", config.data.label_column, "--set data.label_column=NAME"),
         )
 
-    def check(self, found: Scan) -> None:
+    def check(self, found: Scan) -> Iterator[Finding]:
         """Require training examples of at least two classes."""
-        super().check(found)
-        check_labels(found)
+        yield from super().check(found)
+        yield from check_labels(found)
 
-    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[Facts]) -> None:
-        """Require labels that the model knows."""
-        check_labels_known(found, split, preprocessing.labels)
+    def warn(self, found: Scan) -> Iterator[Finding]:
+        """Warn of labels that no training example has."""
+        yield from warn_of_labels(found)
 
     def plan(
         self, dataset: Dataset, config: ClassificationConfig, training: Callable[[], Iterator[ExampleBatch]]

@@ -10,9 +10,10 @@ from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
-from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
+from data.findings import Finding
 from data.formats import CONTINUES, Field
 from data.prepared import Dataset
 from data.scan import Scan
@@ -36,17 +37,15 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
             return fields
         return (*fields, Field("label", "label", data.label_column, "--set data.label_column=NAME"))
 
-    def check(self, found: Scan) -> None:
+    def check(self, found: Scan) -> Iterator[Finding]:
         """Require text, and at least two labels if there are any."""
-        if not found.examples["train"]:
-            raise UserError("the data has no training text; give a larger file, or a folder with train.*")
+        yield from super().check(found)
         if found.labels():
-            check_labels(found)
+            yield from check_labels(found)
 
-    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[GenerationFacts]) -> None:
-        """Require labels that the model knows."""
-        if preprocessing.labels and found.labels():
-            check_labels_known(found, split, preprocessing.labels)
+    def warn(self, found: Scan) -> Iterator[Finding]:
+        """Warn of labels that no training example has."""
+        yield from warn_of_labels(found)
 
     def plan(
         self, dataset: Dataset, config: GenerationConfig, training: Callable[[], Iterator[ExampleBatch]]

@@ -10,12 +10,13 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
-from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
+from data.findings import Finding
 from data.formats import Field, Row, Value
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
@@ -39,19 +40,20 @@ class _SchemeValidator(ExampleValidator):
         self._lines: list[int] = []
         self._files: list[tuple[int, str]] = []
 
-    def add(self, where: str, row: Row) -> None:
+    def add(self, split: str, where: str, row: Row) -> None:
         if not self._files or self._files[-1][1] != where:
             self._files.append((len(self._lines), where))
         self._lines.append(row.line)
         self._detector.add(row.tokens("tags"))
 
-    def finish(self) -> None:
+    def problems(self) -> list[Finding]:
         try:
             self._detector.scheme()
         except SchemeError as error:
             where = next(w for first, w in reversed(self._files) if first <= error.sentence)
             line = self._lines[error.sentence]
-            raise UserError(f"{where}:{line}: token {error.token + 1}: {error.reason}") from None
+            return [Finding(f"{where}:{line}: token {error.token + 1}: {error.reason}", "")]
+        return []
 
 
 class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
@@ -83,23 +85,25 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         assert isinstance(tokens, tuple)
         return {**super().described(values), "text": " ".join(tokens)}
 
-    def check(self, found: Scan) -> None:
+    def check(self, found: Scan) -> Iterator[Finding]:
         """Require at least two tags, and at least two labels if there are any."""
-        super().check(found)
+        yield from super().check(found)
         tags = found.labels("tags")
         for split in ("train", "validation"):
             if tags and found.examples[split] and not tags.get(split):
-                raise UserError(NO_TOKENS.format(split=split))
+                yield Finding(*NO_TOKENS.format(split=split).split("; "))
         if tags and len(tags.get("train", ())) == 1:
             only = next(iter(tags["train"]))
-            raise UserError(f"the training examples have only one tag ({only!r}); expected at least 2")
+            yield Finding(
+                f"the training examples have only one tag, {only!r}",
+                "add examples of another tag, or name the right column with --set data.tag_column=NAME",
+            )
         if found.labels():
-            check_labels(found)
+            yield from check_labels(found)
 
-    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[TaggingFacts]) -> None:
-        """Require labels that the model knows; tags that it does not know count as errors."""
-        if preprocessing.labels and found.labels():
-            check_labels_known(found, split, preprocessing.labels)
+    def warn(self, found: Scan) -> Iterator[Finding]:
+        """Warn of labels that no training example has."""
+        yield from warn_of_labels(found)
 
     def plan(
         self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[ExampleBatch]]
