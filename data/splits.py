@@ -33,8 +33,8 @@ class Splitting:
     """How examples that have no split get one."""
 
     mode: Mode = "hash"
-    """`hash`: by the text alone; `random`: by the text and the seed; `stratified`: also with the same share of
-    each label in every split. Examples with the same text are always in one split."""
+    """`hash`: by the text alone; `random`: by the text and the seed; `stratified`: also with the same share
+    of each label in every split. Examples with the same text are always in one split."""
     validation: float = 0.1
     test: float = 0.1
     seed: int = 0

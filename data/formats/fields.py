@@ -14,7 +14,8 @@ from typing import Any, Literal
 from data.errors import did_you_mean
 
 FieldKind = Literal["text", "label", "labels", "tokens", "tags", "flag"]
-"""A text; one of a fixed set of names; a set of such names; a list of tokens; a name for each token; true or false."""
+"""A text; one of a fixed set of names; a set of such names; a list of tokens; a name for each token; true or
+false."""
 Value = str | tuple[str, ...] | bool
 
 EMPTY_LINE = "the line is empty"
@@ -48,7 +49,7 @@ class Field:
     separator: str = ""
     """What separates the labels in a cell of a table; empty: a cell holds one label."""
     one_hot: tuple[str, ...] = ()
-    """Columns of 0 and 1, one for each label and named after it, which hold the value in place of `column`."""
+    """Columns of 0 and 1, one for each label and named after it, in place of `column`."""
 
     def find(self, present: Sequence[str] | Mapping[str, Any]) -> str | None:
         """Return the column that holds the value, of those present."""

@@ -28,7 +28,7 @@ class Layout:
     format: str
     """Name of the format, a key of `data.formats.FORMATS`."""
     variant: str = ""
-    """Which of the shapes of the format: `array`, `lines` or `columns` of JSON; `tabs` or `spaces` of CoNLL."""
+    """Which kind of the format: `array`, `lines` or `columns` of JSON; `tabs` or `spaces` of CoNLL."""
     compression: str = ""
     encoding: str = ""
     line_end: str = ""

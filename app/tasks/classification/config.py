@@ -22,7 +22,17 @@ from models.settings import ClassifierSettings, OneOf
 class ClassificationDataConfig(TextColumn):
     """Texts and labels."""
 
-    label_column: str = Key("label", description="column of the label")
+    label_column: str = Key("label", description="column of the label, by name or by number from 1")
+    label_columns: str = Key(
+        "",
+        description="columns of 0 and 1, one for each label and named after it, e.g. toxic,insult, of examples "
+        "with any number of labels; empty: use label_column",
+    )
+    label_separator: str = Key(
+        "",
+        description="what separates the labels in the label column of a table, e.g. |, for examples with any "
+        "number of labels; empty: each example has one label",
+    )
 
 
 class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):

@@ -25,7 +25,14 @@ class TaggingDataConfig(TextColumn):
 
     text_column: str = Key("text", description="column of the raw text of the tokens, if there is one")
     label_column: str = Key("label", description="column of the label of each sentence, if there is one")
-    tag_column: str = Key("upos", description="column of the tags in CoNLL-U or JSON lines")
+    token_column: str = Key(
+        "", description="column of the tokens, by name or by number from 1; empty: detect it"
+    )
+    tag_column: str = Key(
+        "upos",
+        description="column of the tags, by name or by number from 1; in files without named columns the "
+        "default is the last one",
+    )
 
 
 class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):

@@ -91,7 +91,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         tags = found.labels("tags")
         for split in ("train", "validation"):
             if tags and found.examples[split] and not tags.get(split):
-                yield Finding(*NO_TOKENS.format(split=split).split("; "))
+                yield Finding(NO_TOKENS.format(split=split), "")
         if tags and len(tags.get("train", ())) == 1:
             only = next(iter(tags["train"]))
             yield Finding(
