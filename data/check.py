@@ -27,7 +27,7 @@ Tokenize = Callable[[Sequence[str]], list[list[bytes]]]
 MAX_RATIO = 5
 """How many times longer or shorter than usual a target is, compared with its source, to be odd."""
 MIN_DIFFERENCE = 10
-"""Minimum difference in tokens of a source and its target for their lengths to be odd."""
+"""Minimum difference in tokens from the usual length for the lengths of a pair to be odd."""
 _BATCH_TEXTS = 1024
 _BATCH_CHARACTERS = 1 << 20
 _TEXT_KINDS = ("text", "tokens")
@@ -200,8 +200,9 @@ class StatisticsObserver:
         if not len(filled):
             return Places()
         ratios = np.log(target[filled] / source[filled])
-        odd = np.abs(ratios - np.median(ratios)) > np.log(MAX_RATIO)
-        far = np.abs(target - source)[filled] >= MIN_DIFFERENCE
+        usual = np.median(ratios)
+        odd = np.abs(ratios - usual) > np.log(MAX_RATIO)
+        far = np.abs(target - source * np.exp(usual))[filled] >= MIN_DIFFERENCE * max(1, np.exp(usual))
         found = filled[odd & far]
         return Places(
             tuple(

@@ -147,7 +147,7 @@ def _warn_of_split(name: str, split: SplitReport) -> Iterator[Finding]:
     first = next(iter(split.fields), "text")
     for field_name, own in split.fields.items():
         if own.empty.total:
-            noun = "text" if field_name == "text" else f"{field_name} text"
+            noun = {"text": "text", "tokens": "example"}.get(field_name, f"{field_name} text")
             yield Finding(
                 f"{name} has {_count(own.empty.total, noun)} without tokens",
                 "fill or remove them",
@@ -156,7 +156,9 @@ def _warn_of_split(name: str, split: SplitReport) -> Iterator[Finding]:
             )
     if split.duplicates.total:
         whole = (
-            f", {split.duplicate_rows:,} of them equal in all fields" if len(split.fields) > 1 or split.labels else ""
+            f", {split.duplicate_rows:,} of them equal in all fields"
+            if len(split.fields) > 1 or split.labels
+            else ""
         )
         yield Finding(
             f"{name} has {_count(split.duplicates.total, 'example')} whose {first} occurs in an earlier "
