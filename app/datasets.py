@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from data.spool import Spool
+
 from app.config import TaskConfig
 from app.tasks import get_task
-from app.tasks.base import Task
 from data import prepared
-from data.check import examine
+from data.check import StatisticsObserver
 from data.check_report import Report
-from data.formats import BadRow, Field, Row, Value
+from data.findings import Finding
+from data.formats import Field, Row, Value
 from data.prepared import Dataset
 from data.samples import SAMPLES
-from data.sources import CatalogueName, open_source
-from data.splits import SPLITS, rows_by_split
+from data.scan import scan
+from data.sources import CatalogueName, Part, Source, open_source
+from data.splits import ALL_SPLITS
 
 
 def list_all(match: str) -> list[str]:
@@ -46,53 +49,73 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
     )
 
 
-def _catalogue_rows(dataset: Dataset, fields: Sequence[Field]) -> Iterator[tuple[str, str, Row | BadRow]]:
-    for split in dataset.sizes:
-        line = 0
-        for batch in dataset.batches(split):
-            present = [field for field in fields if field.name in batch]
-            for values in zip(*(batch[field.name] for field in present), strict=True):
-                line += 1
-                row = {f.name: _value(f, v, dataset) for f, v in zip(present, values, strict=True)}
-                yield split, dataset.name, Row(line, row)
-
-
-def _value(field: Field, value: Any, dataset: Dataset) -> Value:
-    """Return a stored value as a reader of files returns it."""
-    if field.kind == "tokens":
-        return tuple(token.decode(errors="replace") for token in value)
-    if field.kind == "tags":
-        return tuple(dataset.names[field.name][i] for i in value)
-    if field.kind == "label":
-        return dataset.names[field.name][value] if value >= 0 else "no label"
-    return bool(value) if field.kind == "flag" else str(value.decode(errors="replace"))
-
-
-def _described(task: Task[Any, Any], row: Row | BadRow) -> Row | BadRow:
-    return Row(row.line, task.examples.described(row.values)) if isinstance(row, Row) else row
-
-
 def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Report:
-    """Return a report of errors and warnings about DATA; only a catalogue dataset is prepared on disk."""
+    """Return what training would refuse in DATA, its warnings, and statistics.
+
+    The examples go the way of training: the same scan, validators and checks. Only a catalogue dataset and
+    examples that training does not refuse are prepared on disk.
+    """
+    task = get_task(task_name)
+    examples = task.examples
+    fields = examples.fields(config)
+    source = open_source(data, fields, examples.shapes, examples.parallel(config), config.options())
+    if isinstance(source, CatalogueName):
+        source = _as_source(
+            prepared.prepare(
+                source, fields, directory=config.data_directory(), manual_directory=manual_directory
+            ),
+            fields,
+        )
+    observer = _observer(fields, examples.pair, config, source)
+    doctor = examples.doctor(config)
+    with Spool(config.data_directory()) as spool:
+        validators = (examples.validator(config), doctor, observer)
+        found = scan(source, fields, config.splitting(), spool, validators)
+    problems = [*found.problems, *examples.check(found)]
+    statistics = observer.statistics()
+    options = {field.name: field.option for field in fields if field.option.startswith("--set")}
+    return Report(
+        statistics,
+        problems_found=tuple(problems),
+        warnings_found=_merged(
+            [*found.warnings, *examples.warn(found), *statistics.warnings(options)], statistics.unseen()
+        ),
+        layout=source.layout,
+        ignored=source.ignored,
+        malformed=found.failed,
+    )
+
+
+def _merged(warnings: Sequence[Finding], placed: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return warnings, with the places of those that were also found with places."""
+    by_sentence = {own.what: own for own in placed}
+    return tuple(by_sentence.get(warning.what, warning) for warning in warnings)
+
+
+def _observer(
+    fields: Sequence[Field], pair: tuple[str, str] | None, config: TaskConfig, source: Source
+) -> StatisticsObserver:
+    from models.text.tokens import SPECIAL_TOKENS
+
+    return StatisticsObserver(
+        fields,
+        tokenize=_tokenizer(config),
+        vocabulary_size=config.text.vocabulary_size - len(SPECIAL_TOKENS),
+        min_count=config.text.min_count,
+        lowercase=config.text.lowercase,
+        pair=pair,
+        splits=[split for split in source.parts if split != ALL_SPLITS],
+    )
+
+
+def _tokenizer(config: TaskConfig) -> Callable[[Sequence[str]], list[list[bytes]]]:
+    """Return a function from texts to their tokens; the data check counts words in place of subwords."""
     import tensorflow as tf
 
     from models.text.tokenize import tokenize
-    from models.text.tokens import SPECIAL_TOKENS
 
-    task = get_task(task_name)
-    fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config), config.options())
-    if isinstance(source, CatalogueName):
-        dataset = prepared.prepare(
-            source, fields, directory=config.data_directory(), manual_directory=manual_directory
-        )
-        rows, splits = _catalogue_rows(dataset, fields), tuple(dataset.sizes)
-    else:
-        rows = rows_by_split(source)
-        splits = tuple(split for split in source.parts if split in SPLITS)
-    text = config.text
     options = config.tokenizing() | {"max_length": 0}
-    if options["tokens"] == "subword":  # Subwords are learned in training; the check counts words.
+    if options["tokens"] == "subword":  # Subwords are learned in training.
         options["tokens"] = "word"
     graph = tf.function(
         lambda texts: tokenize(texts, **options),
@@ -104,10 +127,40 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
         found: list[list[bytes]] = graph(tf.constant(list(texts), tf.string)).to_list()
         return found
 
-    return examine(
-        ((split, where, _described(task, row)) for split, where, row in rows),
-        tokenize=tokens,
-        vocabulary_size=text.vocabulary_size - len(SPECIAL_TOKENS),
-        min_count=text.min_count,
-        splits=splits,
+    return tokens
+
+
+def _as_source(dataset: Dataset, fields: Sequence[Field]) -> Source:
+    """Return the examples of a catalogue dataset as those of files."""
+
+    def part(split: str) -> Part:
+        where = f"{dataset.name} {split}"
+        return Part(where, lambda: ((where, row) for row in _rows(dataset, split, fields)))
+
+    return Source(
+        dataset.name,
+        {split: part(split) for split in dataset.sizes},
+        lambda: dataset.hash,
+        key=fields[0].name,
     )
+
+
+def _rows(dataset: Dataset, split: str, fields: Sequence[Field]) -> Iterator[Row]:
+    line = 0
+    for batch in dataset.batches(split):
+        present = [field for field in fields if field.name in batch]
+        for values in zip(*(batch[field.name] for field in present), strict=True):
+            line += 1
+            decoded = {f.name: _value(f, v, dataset) for f, v in zip(present, values, strict=True)}
+            yield Row(line, {name: value for name, value in decoded.items() if value is not None})
+
+
+def _value(field: Field, value: Any, dataset: Dataset) -> Value | None:
+    """Return a stored value as a reader of files returns it; None: there is none."""
+    if field.kind == "tokens":
+        return tuple(token.decode(errors="replace") for token in value)
+    if field.kind in ("tags", "labels"):
+        return tuple(dataset.names[field.name][i] for i in value)
+    if field.kind == "label":
+        return dataset.names[field.name][value] if value >= 0 else None
+    return bool(value) if field.kind == "flag" else str(value.decode(errors="replace"))

@@ -19,6 +19,7 @@ from data.check_report import FieldReport, Lengths, Overlap, Places, SplitReport
 from data.column_warnings import Column
 from data.findings import PLACES_KEPT
 from data.formats import Field, Row, Value
+from data.scan import ExampleValidator
 from data.splits import SPLITS
 from data.vocabulary import most_frequent
 
@@ -34,7 +35,7 @@ _TEXT_KINDS = ("text", "tokens")
 _NAME_KINDS = ("label", "labels", "tags")
 
 
-class StatisticsObserver:
+class StatisticsObserver(ExampleValidator):
     """Counts of all fields of examples."""
 
     def __init__(

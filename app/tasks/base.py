@@ -24,7 +24,7 @@ from data.batching import Batches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.findings import Finding
-from data.formats import Field, Row, Shape, Value
+from data.formats import Field, Row, Shape
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
 
@@ -82,6 +82,8 @@ class Examples(ABC, Generic[C, F]):
     """Number of tokens in all epochs together, if the number of epochs is not configured."""
     read_sequences: tuple[str, ...] = ("tokens",)
     """Names of the encoded sequences that the network reads."""
+    pair: tuple[str, str] | None = None
+    """Names of the fields of a text and its translation, which the data check compares."""
 
     @abstractmethod
     def fields(self, config: C) -> tuple[Field, ...]:
@@ -103,10 +105,6 @@ class Examples(ABC, Generic[C, F]):
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Yield what is odd about the examples, and does not prevent training."""
         yield from ()
-
-    def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the fields that `datasets check` examines: `text`, and `label` if there is one."""
-        return {name: value for name, value in values.items() if name in ("text", "label")}
 
     @abstractmethod
     def plan(self, dataset: Dataset, config: C, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:

@@ -39,7 +39,6 @@ def test_the_tokenizer_gets_batches() -> None:
 
 def test_texts_are_not_kept_in_memory() -> None:
     """Memory grows by a few numbers per example, not by its text."""
-
     observer = StatisticsObserver(
         (TEXT, LABEL), tokenize=lambda texts: [[b"w"]] * len(texts), vocabulary_size=9, min_count=1
     )
