@@ -102,6 +102,7 @@ def _observer(
         tokenize=_tokenizer(config),
         vocabulary_size=config.text.vocabulary_size - len(SPECIAL_TOKENS),
         min_count=config.text.min_count,
+        max_length=config.tokenizing()["max_length"],
         lowercase=config.text.lowercase,
         pair=pair,
         splits=[split for split in source.parts if split != ALL_SPLITS],

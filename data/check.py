@@ -45,6 +45,7 @@ class StatisticsObserver(ExampleValidator):
         tokenize: Tokenize,
         vocabulary_size: int,
         min_count: int,
+        max_length: int = 0,
         lowercase: bool = True,
         pair: tuple[str, str] | None = None,
         splits: Iterable[str] = (),
@@ -56,6 +57,7 @@ class StatisticsObserver(ExampleValidator):
             tokenize: returns the tokens of at most 1,024 texts.
             vocabulary_size: maximum size of a vocabulary, without special tokens.
             min_count: rarer tokens of `train` are out of vocabulary.
+            max_length: maximum number of tokens of a text; 0: no limit.
             lowercase: whether tokens that are given are compared in lower case.
             pair: names of the fields of a source and its translation, if the examples have them.
             splits: expected splits.
@@ -68,6 +70,7 @@ class StatisticsObserver(ExampleValidator):
         self._tokenize = tokenize
         self._vocabulary_size = vocabulary_size
         self._min_count = min_count
+        self._max_length = max_length
         self._lowercase = lowercase
         self._where: list[str] = []
         self._files: dict[str, int] = {}
@@ -100,6 +103,7 @@ class StatisticsObserver(ExampleValidator):
             own.hashes.append(_hash(value))
             if isinstance(value, tuple):
                 own.count([[self._token(token) for token in value]])
+                self._columns[name].add_tokens(value, row.values.get("tags"))
                 continue
             if name in row.values:
                 self._columns[name].add(str(value), labels)
@@ -140,6 +144,8 @@ class StatisticsObserver(ExampleValidator):
             unknown_shares=unknown[first],
             unseen_labels=tuple(self._unseen_labels(tallies)),
             columns=tuple(self._columns.values()),
+            max_length=self._max_length,
+            pairs=self._pair is not None,
         )
 
     def _split_report(self, tally: _Tally, unknown: Mapping[str, float | None]) -> SplitReport:
@@ -152,6 +158,8 @@ class StatisticsObserver(ExampleValidator):
             fields[name] = FieldReport(
                 empty=self._places(tally, np.flatnonzero(lengths == 0)),
                 lengths=_percentiles(lengths),
+                tokens=int(lengths.sum()),
+                long=self._places(tally, self._long(lengths)),
                 unknown_share=unknown[name],
             )
         return SplitReport(
@@ -170,6 +178,11 @@ class StatisticsObserver(ExampleValidator):
             untranslated=self._places(tally, np.asarray(tally.untranslated, np.int64)),
             odd_lengths=self._odd_lengths(tally),
         )
+
+    def _long(self, lengths: np.ndarray) -> np.ndarray:
+        # A pair with a side of exactly the maximum length is not used: the side may have been truncated.
+        most = (self._max_length or np.iinfo(np.int64).max) - (self._pair is not None)
+        return np.flatnonzero(lengths > most)
 
     def _place(self, tally: _Tally, index: int) -> str:
         return f"{self._where[tally.files[index]]}:{tally.lines[index]}"

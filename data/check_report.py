@@ -12,6 +12,13 @@ from data.column_warnings import Column, warn_of_columns
 from data.findings import Finding
 from data.label_warnings import unseen_labels
 
+MANY_LONG = 0.05
+"""Share of texts that are longer than the maximum above which there is a warning."""
+MANY_UNKNOWN = 0.5
+"""Share of tokens that are out of vocabulary above which there is a warning."""
+FEWEST_TOKENS = 100
+"""Number of tokens of a split below which this share says little."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -60,6 +67,10 @@ class FieldReport:
     """Values without tokens."""
     lengths: Lengths | None
     """None without examples."""
+    tokens: int
+    """Number of tokens of all examples."""
+    long: Places
+    """Values with more tokens than the maximum."""
     unknown_share: float | None
     """Share of the tokens that are out of vocabulary; None in `train`, from which it is learned."""
 
@@ -114,6 +125,10 @@ class Statistics:
     unseen_labels: tuple[UnseenLabel, ...]
     """Empty if `train` has no examples."""
     columns: tuple[Column, ...]
+    max_length: int = 0
+    """Maximum number of tokens of a text; 0: no limit."""
+    pairs: bool = False
+    """Whether an example is a text and its translation."""
 
     def warnings(self, options: Mapping[str, str]) -> Iterator[Finding]:
         """Yield what makes a model or its scores misleading.
@@ -123,6 +138,8 @@ class Statistics:
         """
         for name, split in self.splits.items():
             yield from _warn_of_split(name, split)
+            for field_name, own in split.fields.items():
+                yield from self._warn_of_tokens(name, field_name, own)
         for overlap in self.overlaps:
             if overlap.texts.total:
                 yield Finding(
@@ -132,6 +149,26 @@ class Statistics:
                     overlap.texts.total,
                 )
         yield from warn_of_columns(self.columns, dict(options))
+
+    def _warn_of_tokens(self, split: str, name: str, own: FieldReport) -> Iterator[Finding]:
+        rows = self.splits[split].rows
+        if own.long.total > MANY_LONG * rows:
+            limit = "at least" if self.pairs else "more than"
+            yield Finding(
+                f"{split}: {own.long.total:,} of {rows:,} examples have a {name} of {limit} "
+                f"text.max_length = {self.max_length} tokens",
+                "such pairs are not used in training; give a larger value, or 0 for no limit"
+                if self.pairs
+                else "the other tokens are ignored; give a larger value, or 0 for no limit",
+                own.long.first,
+                own.long.total,
+            )
+        if own.unknown_share is not None and own.unknown_share > MANY_UNKNOWN and own.tokens >= FEWEST_TOKENS:
+            yield Finding(
+                f"{split}: {own.unknown_share:.0%} of the tokens of the {name} are out of vocabulary",
+                "nothing is known about them; give training examples that are more like these, or a larger "
+                "text.vocabulary_size",
+            )
 
     def unseen(self) -> Iterator[Finding]:
         """Yield a warning for the labels of a split that no training example has, with their places."""
@@ -276,6 +313,8 @@ def _plain_split(split: SplitReport) -> dict[str, Any]:
             name: {
                 "empty": own.empty.total,
                 "lengths": dataclasses.asdict(own.lengths) if own.lengths else None,
+                "tokens": own.tokens,
+                "long": own.long.total,
                 "unknown_share": own.unknown_share,
             }
             for name, own in split.fields.items()

@@ -30,9 +30,11 @@ class Column:
     labelled: int = 0
     """Number of examples that have labels."""
     equal: int = 0
-    """Number of examples whose text is their label."""
+    """Number of examples whose text is their label, or whose tokens are their tags."""
     contained: int = 0
     """Number of examples whose text has their labels, as whole words."""
+    is_sequence: bool = False
+    """Whether the texts are sequences of tokens."""
 
     def add(self, text: str, labels: Sequence[str]) -> None:
         """Count the next text."""
@@ -48,6 +50,13 @@ class Column:
             self.equal += len(labels) == 1 and folded.strip() == labels[0].casefold()
             self.contained += all(_has_word(folded, label.casefold()) for label in labels)
 
+    def add_tokens(self, tokens: Sequence[str], tags: object) -> None:
+        """Count the next sequence of tokens, which may be mistaken for numbers of lines or for the tags."""
+        self.rows += 1
+        self.is_sequence = True
+        self.numbers += len(tokens) > 0 and all(map(is_number, tokens))
+        self.equal += len(tokens) > 0 and tokens == tags
+
     def warnings(self, option: str) -> Iterator[Finding]:
         """Yield what is suspicious about the column.
 
@@ -58,14 +67,16 @@ class Column:
             return
         advice = f"name the right column with {option}" if option else "give other texts"
         name = self.name
+        subject, names = (f"{name} are", "tags") if self.is_sequence else (f"{name} is", "label")
         if self.distinct == 1:
             yield Finding(f"all {self.rows:,} examples have the same {name}", advice)
         elif self.equal >= NEARLY_ALL * self.rows:
             yield Finding(
-                f"the {name} is the label itself in {self.equal:,} of {self.rows:,} examples", advice
+                f"the {subject} the same as the {names} in {self.equal:,} of {self.rows:,} examples", advice
             )
         elif self.numbers >= NEARLY_ALL * self.rows:
-            yield Finding(f"{self.numbers:,} of {self.rows:,} examples have a number as {name}", advice)
+            number = "numbers" if self.is_sequence else "a number"
+            yield Finding(f"the {subject} {number} in {self.numbers:,} of {self.rows:,} examples", advice)
         elif self.identifiers >= NEARLY_ALL * self.rows and self.distinct >= NEARLY_ALL * self.rows:
             yield Finding(
                 f"the {name} looks like an identifier: one word with digits, different in "

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from data.findings import Finding
-from data.label_kinds import unlike_classes
+from data.label_kinds import unlike_classes, unlike_tags
 from data.near_names import misspellings, near_duplicates, shown
 
 FEW = 5
@@ -42,8 +42,12 @@ def warn_of_classes(counts: Counts, *, separable: bool = False) -> Iterator[Find
 
 
 def warn_of_tags(counts: Counts) -> Iterator[Finding]:
-    """Yield warnings of tags that are nearly the same."""
+    """Yield warnings of tags that are numbers or words, or nearly the same."""
     tags = _total(counts)
+    unlike = unlike_tags(tags)
+    if unlike is not None:
+        yield unlike
+        return
     types: Counter[str] = Counter()
     for tag, number in tags.items():
         types[_SPAN.sub("", tag)] += number

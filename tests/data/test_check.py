@@ -44,11 +44,18 @@ def check(
     fields: Sequence[Field] = (TEXT, LABEL),
     vocabulary_size: int = 1000,
     min_count: int = 1,
+    max_length: int = 0,
     pair: tuple[str, str] | None = None,
     splits: Iterable[str] = (),
 ) -> Statistics:
     observer = StatisticsObserver(
-        fields, tokenize=words, vocabulary_size=vocabulary_size, min_count=min_count, pair=pair, splits=splits
+        fields,
+        tokenize=words,
+        vocabulary_size=vocabulary_size,
+        min_count=min_count,
+        max_length=max_length,
+        pair=pair,
+        splits=splits,
     )
     for row in chain(*rows):
         observer.add(*row)
@@ -430,8 +437,8 @@ def test_out_of_vocabulary_tokens_of_each_field() -> None:
 
 COLUMNS: Mapping[str, tuple[list[tuple[str, str]], str]] = {
     "constant": ([("same", "xy"[i % 2]) for i in range(10)], "all 10 examples have the same text"),
-    "numbers": ([(str(i), "xy"[i % 2]) for i in range(10)], "10 of 10 examples have a number as text"),
-    "prices": ([(f"$ {i}.50", "xy"[i % 2]) for i in range(10)], "10 of 10 examples have a number as text"),
+    "numbers": ([(str(i), "xy"[i % 2]) for i in range(10)], "the text is a number in 10 of 10 examples"),
+    "prices": ([(f"$ {i}.50", "xy"[i % 2]) for i in range(10)], "the text is a number in 10 of 10 examples"),
     "identifiers": (
         [(f"user_{i}", "xy"[i % 2]) for i in range(10)],
         "the text looks like an identifier: one word with digits, different in 10 of 10 examples",
@@ -442,7 +449,7 @@ COLUMNS: Mapping[str, tuple[list[tuple[str, str]], str]] = {
     ),
     "the label": (
         [("Xy", "xy"), ("ab ", "ab")] * 5,
-        "the text is the label itself in 10 of 10 examples",
+        "the text is the same as the label in 10 of 10 examples",
     ),
     "a leak": (
         [
@@ -469,6 +476,58 @@ def test_suspicious_columns(name: str) -> None:
 
     assert len(found) == 1
     assert "leak" in name or found[0].endswith("name the right column with --set data.text_column=NAME")
+
+
+def test_tokens_that_are_no_words() -> None:
+    """Tokens that are numbers, and tokens that are the tags, are warnings."""
+    numbers = [((str(i), str(i + 1)), ("X", "Y")) for i in range(10)]
+    tags = [(("X", "Y", "Z")[: i % 3 + 1], ("X", "Y", "Z")[: i % 3 + 1]) for i in range(10)]
+
+    def found(rows: Sequence[Sequence[Value]]) -> list[str]:
+        return warnings(check(split("train", *rows, fields=(TOKENS, TAGS)), fields=(TOKENS, TAGS)))
+
+    assert "the tokens are numbers in 10 of 10 examples; give other texts" in found(numbers)
+    assert "the tokens are the same as the tags in 10 of 10 examples; give other texts" in found(tags)
+
+
+@pytest.mark.parametrize(("long", "warned"), [(1, False), (2, True)])
+def test_texts_that_are_longer_than_the_maximum(long: int, warned: bool) -> None:
+    """They are a warning if they are many."""
+    texts = [(f"a text {i} " + "w " * 10 * (i < long), "xy"[i % 2]) for i in range(20)]
+    found = check(split("train", *texts), max_length=12)
+
+    assert found.splits["train"].fields["text"].long.total == long
+    assert warnings(found) == warned * [
+        "train: 2 of 20 examples have a text of more than text.max_length = 12 tokens (train.csv:1, "
+        "train.csv:2); the other tokens are ignored; give a larger value, or 0 for no limit"
+    ]
+
+
+def test_pairs_of_the_maximum_length() -> None:
+    """A pair is not used if a side has the maximum length, which may have been longer."""
+    rows = [("a b c", "d"), ("a", "b c"), ("b", "c d e f")]
+    found = check(
+        split("train", *rows, fields=(SOURCE, TARGET)),
+        fields=(SOURCE, TARGET),
+        pair=("source", "target"),
+        max_length=3,
+    )
+
+    assert [own.split(" have a ")[1].split(";")[0] for own in warnings(found)] == [
+        "source of at least text.max_length = 3 tokens (train.csv:1)",
+        "target of at least text.max_length = 3 tokens (train.csv:3)",
+    ]
+
+
+@pytest.mark.parametrize(("known", "warned"), [(60, False), (40, True)])
+def test_a_split_of_other_words(known: int, warned: bool) -> None:
+    """A split most of whose words do not occur in train is a warning."""
+    other = " ".join(["a", "b", "c", "d"] * (known // 4) + ["q"] * (100 - known))
+    found = check(split("train", ("a b", "x"), ("c d", "y")), split("test", (other, "x")))
+
+    assert [own.split(";")[0] for own in warnings(found)] == warned * [
+        "test: 60% of the tokens of the text are out of vocabulary"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -507,7 +566,13 @@ def test_a_report_as_json() -> None:
         "odd_lengths": 0,
         "lengths": {"p50": 2, "p90": 2, "p99": 2, "max": 2},
         "fields": {
-            "text": {"empty": 0, "lengths": {"p50": 2, "p90": 2, "p99": 2, "max": 2}, "unknown_share": None}
+            "text": {
+                "empty": 0,
+                "lengths": {"p50": 2, "p90": 2, "p99": 2, "max": 2},
+                "tokens": 6,
+                "long": 0,
+                "unknown_share": None,
+            }
         },
         "malformed": 1,
         "largest_class_share": pytest.approx(2 / 3),

@@ -153,6 +153,22 @@ def test_tags_that_are_nearly_the_same(tags: dict[str, int], expected: str) -> N
     assert expected in found.sentence()
 
 
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({str(i): 10 for i in range(30)}, "numbers: 30 different ones of 300 tokens, such as '0', '1', '2'"),
+        ({str(i): 9 - i // 10 for i in range(40)} | {"_": 5}, "numbers: 40 different ones"),
+        ({f"word{chr(97 + i)}": 1 + i % 2 for i in range(26)}, "words: 26 different ones of 39 tokens"),
+    ],
+)
+def test_tags_that_look_like_something_else(tags: dict[str, int], expected: str) -> None:
+    """The numbers of heads and the words of another column are no tags."""
+    (found,) = warn_of_tags({"train": tags})
+
+    assert found.sentence().startswith(f"tags look like {expected}")
+    assert found.advice == "name the column of the tags with --set data.tag_column=NAME"
+
+
 def test_tags_of_a_scheme_are_different() -> None:
     """The letters before a type make a difference."""
     tags = {"B-LOCATION": 900, "I-LOCATION": 300, "S-LOCATION": 1, "E-LOCATION": 1, "O": 5000}

@@ -1,0 +1,149 @@
+"""The data check has errors exactly where training refuses the data, and says the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from app.config import load_config
+from app.datasets import check
+from app.train import training_steps
+from data.errors import UserError
+
+TINY = ("model.units=4", "model.embedding_size=4", "training.epochs=1", "training.batch_size=8")
+REVIEWS = [
+    {"text": f"a text of number {word}", "label": "xy"[i % 2]}
+    for i, word in enumerate("abcdefghijklmnopqrst")
+]
+TAGGED = [{"tokens": ["in", f"{word}x"], "tags": ["O", "B-X"]} for word in "abcdefghijklmnopqrst"]
+PAIRS = [{"source": f"a text {word}", "target": f"ein Text {word}"} for word in "abcdefghijklmnopqrst"]
+
+
+class Case(NamedTuple):
+    """Files, by name, and what is wrong with them."""
+
+    files: Mapping[str, str | Sequence[Mapping[str, object]]]
+    said: str = ""
+    """Part of the error; empty: there is none."""
+    task: str = "classification"
+    overrides: tuple[str, ...] = ()
+
+
+def sentence(*tags: str) -> dict[str, object]:
+    return {"tokens": [f"w{i}" for i in range(len(tags))], "tags": list(tags)}
+
+
+CASES = {
+    "good": Case({"train.jsonl": REVIEWS}),
+    "good tags": Case({"train.jsonl": TAGGED}, task="tagging"),
+    "three rows": Case({"train.jsonl": REVIEWS[:2], "test.jsonl": REVIEWS[2:3]}, "validation"),
+    "one row": Case({"train.jsonl": REVIEWS[:1]}, "only one class"),
+    "one class": Case({"train.jsonl": REVIEWS[::2]}, "only one class, 'x'"),
+    "one class in a table": Case(
+        {"train.csv": "text,label\n" + "a,x\nb,x\nc,x\n" * 5}, "only one class, 'x'"
+    ),
+    "one label of texts to generate": Case(
+        {"train.jsonl": REVIEWS[::2]}, "only one class, 'x'", "generation", ("data.label_column=label",)
+    ),
+    "one tag": Case({"train.jsonl": [sentence("O", "O")] * 20}, "only one tag, 'O'", "tagging"),
+    "one tag of a treebank": Case(
+        {"train.conllu": "1\tcat\t_\tNOUN\t_\t_\t0\t_\t_\t_\n\n" * 20}, "only one tag, 'NOUN'", "tagging"
+    ),
+    "no tokens": Case({"train.jsonl": [sentence()] * 20}, "no tokens", "tagging"),
+    "broken tags": Case(
+        {"train.jsonl": [*TAGGED, sentence("PERSON", "O")]}, "train.jsonl:21: token 1", "tagging"
+    ),
+    "misaligned tags": Case(
+        {"train.jsonl": [*TAGGED, {"tokens": ["a", "b"], "tags": ["O"]}]},
+        "train.jsonl:21: misaligned",
+        "tagging",
+    ),
+    "no labels": Case({"train.jsonl": [{"text": row["text"]} for row in REVIEWS]}, "no column 'label'"),
+    "empty labels": Case({"train.jsonl": [{**row, "label": ""} for row in REVIEWS]}, "label"),
+    "null labels": Case({"train.jsonl": [{**row, "label": None} for row in REVIEWS]}, "label"),
+    "half of the labels": Case(
+        {"train.jsonl": [{**row, "label": None} if i % 3 else row for i, row in enumerate(REVIEWS)]}, "label"
+    ),
+    "half of the labels of tags": Case(
+        {"train.jsonl": [row | {"label": "xy"[i % 2]} if i % 3 else row for i, row in enumerate(TAGGED)]},
+        "have no label",
+        "tagging",
+    ),
+    "an unlabelled test split": Case(
+        {"train.jsonl": REVIEWS, "test.jsonl": [{"text": "a new one", "label": "-1"}]}, ""
+    ),
+    "an empty file": Case({"train.jsonl": ""}, "no examples"),
+    "only a header": Case({"train.csv": "text,label\n"}, "no examples"),
+    "blank lines": Case({"train.jsonl": "\n\n"}, "no examples"),
+    "an empty test split": Case({"train.jsonl": REVIEWS, "test.jsonl": ""}),
+    "blank texts": Case(
+        {"train.jsonl": [{**row, "text": " " * i} for i, row in enumerate(REVIEWS)]}, "no tokens"
+    ),
+    "a single row that cannot be read": Case(
+        {"train.jsonl": [*REVIEWS, {"text": 1, "label": "x"}]}, "jsonl:21: "
+    ),
+    "rows that cannot be read": Case({"train.csv": "text,label\na,x\nb\nc,y\nd\n"}, "train.csv:3: "),
+    "white space to generate": Case(
+        {"train.txt": " \n\t" * 300}, "no tokens", "generation", ("text.tokens=word",)
+    ),
+    "an empty document": Case({"train.txt": ""}, "no examples", "generation"),
+    "pairs of white space": Case(
+        {"train.jsonl": [{"source": " " * i, "target": f"b {i}"} for i in range(20)]},
+        "no tokens",
+        "translation",
+    ),
+    "long pairs": Case({"train.jsonl": PAIRS}, "text.max_length = 3", "translation", ("text.max_length=3",)),
+    "an unseen label": Case({"train.jsonl": REVIEWS, "test.jsonl": [{"text": "a new one", "label": "z"}]}),
+    "an unseen label in validation": Case(
+        {"train.jsonl": REVIEWS, "dev.jsonl": [*REVIEWS[:4], {"text": "a new one", "label": "z"}]}
+    ),
+    "empty targets": Case({"train.jsonl": [*PAIRS, {"source": "a", "target": ""}]}, task="translation"),
+}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Callable[[Case], Path]:
+    """Return a function that writes the files of a case into a folder."""
+
+    def write(case: Case) -> Path:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        for name, content in case.files.items():
+            text = content if isinstance(content, str) else "".join(f"{json.dumps(row)}\n" for row in content)
+            (folder / name).write_text(text)
+        return folder
+
+    return write
+
+
+def refusal(case: Case, folder: Path, config: Any) -> str:
+    """Return why training refuses data; empty: it begins."""
+    steps = training_steps(case.task, str(folder), config, run=folder.parent / "run")
+    try:
+        next(steps)
+    except UserError as error:
+        return str(error)
+    finally:
+        steps.close()
+    return ""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_check_and_train_agree(dataset: Callable[[Case], Path], tmp_path: Path, name: str) -> None:
+    """What training refuses is an error of the check in the same words, and nothing else is."""
+    case = CASES[name]
+    folder = dataset(case)
+    config = load_config(
+        case.task, overrides=[*TINY, *case.overrides, f"data.directory={tmp_path / 'prepared'}"]
+    )
+
+    report = check(str(folder), case.task, config, None)
+    refused = refusal(case, folder, config)
+
+    assert bool(report.problems) == bool(refused) == bool(case.said)
+    assert case.said in refused
+    assert not report.problems or report.problems[0] in refused
