@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,17 @@ from data.spool import Spool
 
 from app.config import TaskConfig
 from app.tasks import get_task
+from app.tasks.base import Task
 from data import prepared
 from data.check import StatisticsObserver
 from data.check_report import Report
+from data.errors import UserError
 from data.findings import Finding
-from data.formats import Field, Row, Value
+from data.formats import Field
 from data.prepared import Dataset
 from data.samples import SAMPLES
 from data.scan import scan
-from data.sources import CatalogueName, Part, Source, open_source
+from data.sources import CatalogueName, Source, open_source
 from data.splits import ALL_SPLITS
 
 
@@ -52,41 +54,61 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
 def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Report:
     """Return what training would refuse in DATA, its warnings, and statistics.
 
-    The examples go the way of training: the same scan, validators and checks. Only a catalogue dataset and
-    examples that training does not refuse are prepared on disk.
+    The examples go the way of training: the same scan, validators and checks. Those that these do not refuse
+    are prepared and encoded, which training then need not do again.
     """
     task = get_task(task_name)
     examples = task.examples
     fields = examples.fields(config)
+    directory = config.data_directory()
     source = open_source(data, fields, examples.shapes, examples.parallel(config), config.options())
-    if isinstance(source, CatalogueName):
-        source = _as_source(
-            prepared.prepare(
-                source, fields, directory=config.data_directory(), manual_directory=manual_directory
-            ),
-            fields,
-        )
-    observer = _observer(fields, examples.pair, config, source)
-    doctor = examples.doctor(config)
-    with Spool(config.data_directory()) as spool:
-        validators = (examples.validator(config), doctor, observer)
-        found = scan(source, fields, config.splitting(), spool, validators)
+    rows = prepared.readable(source, fields, directory=directory, manual_directory=manual_directory)
+    observer = _observer(fields, examples.pair, config, rows)
+    with Spool(directory) as spool:
+        validators = (examples.validator(config), examples.doctor(config), observer)
+        found = scan(rows, fields, config.splitting(), spool, validators)
     problems = [*found.problems, *examples.check(found)]
+    if not problems:
+        problems = _refused(task, source, config, manual_directory)
     statistics = observer.statistics()
     options = {field.name: field.option for field in fields if field.option.startswith("--set")}
     return Report(
         statistics,
         problems_found=tuple(problems),
-        warnings_found=_merged(
+        warnings_found=_with_places(
             [*found.warnings, *examples.warn(found), *statistics.warnings(options)], statistics.unseen()
         ),
-        layout=source.layout,
-        ignored=source.ignored,
+        layout=(*rows.layout, *found.notes),
+        ignored=rows.ignored,
         malformed=found.failed,
     )
 
 
-def _merged(warnings: Sequence[Finding], placed: Iterable[Finding]) -> tuple[Finding, ...]:
+def _refused(
+    task: Task[Any, Any], source: Source | CatalogueName, config: TaskConfig, manual_directory: Path | None
+) -> list[Finding]:
+    """Return what training refuses when the examples are tokens, which ends at the first error."""
+    from app.training.encode import encode_and_batch
+    from app.training.selection import selecting_metric
+
+    directory = config.data_directory()
+    try:
+        dataset = prepared.prepare(
+            source,
+            task.examples.fields(config),
+            directory=directory,
+            manual_directory=manual_directory,
+            splitting=config.splitting(),
+            check=task.examples.check,
+        )
+        encoded = encode_and_batch(dataset, task, config, directory)
+        selecting_metric(task.training.metrics(encoded.preprocessing), config)
+    except UserError as error:
+        return [Finding(str(error), "")]
+    return []
+
+
+def _with_places(warnings: Sequence[Finding], placed: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return warnings, with the places of those that were also found with places."""
     by_sentence = {own.what: own for own in placed}
     return tuple(by_sentence.get(warning.what, warning) for warning in warnings)
@@ -129,39 +151,3 @@ def _tokenizer(config: TaskConfig) -> Callable[[Sequence[str]], list[list[bytes]
         return found
 
     return tokens
-
-
-def _as_source(dataset: Dataset, fields: Sequence[Field]) -> Source:
-    """Return the examples of a catalogue dataset as those of files."""
-
-    def part(split: str) -> Part:
-        where = f"{dataset.name} {split}"
-        return Part(where, lambda: ((where, row) for row in _rows(dataset, split, fields)))
-
-    return Source(
-        dataset.name,
-        {split: part(split) for split in dataset.sizes},
-        lambda: dataset.hash,
-        key=fields[0].name,
-    )
-
-
-def _rows(dataset: Dataset, split: str, fields: Sequence[Field]) -> Iterator[Row]:
-    line = 0
-    for batch in dataset.batches(split):
-        present = [field for field in fields if field.name in batch]
-        for values in zip(*(batch[field.name] for field in present), strict=True):
-            line += 1
-            decoded = {f.name: _value(f, v, dataset) for f, v in zip(present, values, strict=True)}
-            yield Row(line, {name: value for name, value in decoded.items() if value is not None})
-
-
-def _value(field: Field, value: Any, dataset: Dataset) -> Value | None:
-    """Return a stored value as a reader of files returns it; None: there is none."""
-    if field.kind == "tokens":
-        return tuple(token.decode(errors="replace") for token in value)
-    if field.kind in ("tags", "labels"):
-        return tuple(dataset.names[field.name][i] for i in value)
-    if field.kind == "label":
-        return dataset.names[field.name][value] if value >= 0 else None
-    return bool(value) if field.kind == "flag" else str(value.decode(errors="replace"))

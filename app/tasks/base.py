@@ -21,6 +21,7 @@ from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
 from app.metrics import Metric
 from data.batching import Batches
+from data.blank_texts import BlankTexts
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.findings import Finding
@@ -95,7 +96,9 @@ class Examples(ABC, Generic[C, F]):
 
     def validator(self, config: C) -> ExampleValidator:
         """Return a validator that sees each example before anything is written."""
-        return ExampleValidator()
+        return BlankTexts(
+            [own.name for own in self.fields(config) if own.kind == "text" and not own.optional]
+        )
 
     def check(self, found: Scan) -> Iterator[Finding]:
         """Yield the errors because of which nothing can be learned from the examples."""
