@@ -100,6 +100,10 @@ class Examples(ABC, Generic[C, F]):
             [own.name for own in self.fields(config) if own.kind == "text" and not own.optional]
         )
 
+    def doctor(self, config: C) -> ExampleValidator:
+        """Return a validator whose warnings and notes only `datasets check` shows."""
+        return ExampleValidator()
+
     def check(self, found: Scan) -> Iterator[Finding]:
         """Yield the errors because of which nothing can be learned from the examples."""
         if not found.examples["train"]:
