@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.spool import Spool
-
 from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.base import Task
@@ -22,6 +20,7 @@ from data.samples import SAMPLES
 from data.scan import scan
 from data.sources import CatalogueName, Source, open_source
 from data.splits import ALL_SPLITS
+from data.spool import Spool
 
 
 def list_all(match: str) -> list[str]:
@@ -80,7 +79,7 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
         ),
         layout=(*rows.layout, *found.notes),
         ignored=rows.ignored,
-        malformed=found.failed,
+        malformed={"train" if part == ALL_SPLITS else part: rows for part, rows in found.failed.items()},
     )
 
 

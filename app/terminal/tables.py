@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from app.terminal.console import make_console
+from app.terminal.printable import one_line
 from data.check_report import Report
 from data.findings import PLACES_SHOWN, Finding
 
@@ -84,12 +86,12 @@ def show_check(report: Report, *, all_places: bool = False) -> None:
         report: of the check.
         all_places: print all classes and all places of each finding, a line each, not only the first ones.
     """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console()
     for heading, sentences in (("read", report.layout), ("not read", report.ignored)):
         if sentences:
             console.print(heading)
             for sentence in sentences:
-                console.print(f"  - {sentence}")
+                console.print(f"  - {one_line(sentence)}")
             console.print()
     console.print(_splits(report))
     _show_classes(console, report, all_places=all_places)
@@ -101,7 +103,7 @@ def show_check(report: Report, *, all_places: bool = False) -> None:
     if not report.problems_found:
         console.print("\nno errors")
     findings = (*report.warnings_found, *report.problems_found)
-    if not all_places and any(finding.total > PLACES_SHOWN for finding in findings):
+    if not all_places and any(len(finding.places) > PLACES_SHOWN for finding in findings):
         console.print("\n--all lists all places")
 
 
@@ -151,16 +153,16 @@ def _show_classes(console: Console, report: Report, *, all_places: bool) -> None
     console.print(f"\nclasses, most frequent first, then the rarest{_limited(len(labels), len(shown))}")
     classes = _table("", *report.splits)
     for label in shown:
-        classes.add_row(label, *(f"{split.labels.get(label, 0):,}" for split in splits))
+        classes.add_row(one_line(label), *(f"{split.labels.get(label, 0):,}" for split in splits))
     console.print(classes)
 
 
 def _show_finding(console: Console, finding: Finding, *, all_places: bool) -> None:
     if not all_places or len(finding.places) <= 1:
-        console.print(f"  - {finding.sentence()}")
+        console.print(f"  - {one_line(finding.sentence())}")
         return
-    console.print(f"  - {finding.sentence(0)}")
+    console.print(f"  - {one_line(finding.sentence(0))}")
     for place in finding.places:
-        console.print(f"      {place}")
+        console.print(f"      {one_line(place)}")
     if (more := finding.total - len(finding.places)) > 0:
         console.print(f"      and {more:,} more")
