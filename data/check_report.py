@@ -12,6 +12,8 @@ from data.column_warnings import Column, warn_of_columns
 from data.findings import Finding
 from data.label_warnings import unseen_labels
 
+SEQUENCES = {"tokens": "sentence"}
+"""What a list of tokens is called, by the name of its field."""
 MANY_LONG = 0.05
 """Share of texts that are longer than the maximum above which there is a warning."""
 MANY_UNKNOWN = 0.5
@@ -181,10 +183,11 @@ class Statistics:
 
 
 def _warn_of_split(name: str, split: SplitReport) -> Iterator[Finding]:
-    first = next(iter(split.fields), "text")
+    name_of_first = next(iter(split.fields), "text")
+    first = SEQUENCES.get(name_of_first, name_of_first)
     for field_name, own in split.fields.items():
         if own.empty.total:
-            noun = {"text": "text", "tokens": "example"}.get(field_name, f"{field_name} text")
+            noun = "text" if field_name == "text" else SEQUENCES.get(field_name, f"{field_name} text")
             yield Finding(
                 f"{name} has {_count(own.empty.total, noun)} without tokens",
                 "fill or remove them",

@@ -28,6 +28,7 @@ from data.findings import Finding
 from data.formats import Field, Row, Shape
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
+from data.splits import ALL_SPLITS
 
 if TYPE_CHECKING:
     import keras
@@ -107,6 +108,8 @@ class Examples(ABC, Generic[C, F]):
     def check(self, found: Scan) -> Iterator[Finding]:
         """Yield the errors because of which nothing can be learned from the examples."""
         if not found.examples["train"]:
+            if found.failed["train"] or found.failed[ALL_SPLITS]:
+                return  # which is another error
             yield Finding("the data has no training examples", "give a larger file, or a folder with train.*")
         elif not found.examples["validation"]:
             rare = (

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from app.terminal.console import make_console
 from app.terminal.printable import one_line
-from data.check_report import Report
+from data.check_report import SEQUENCES, Report
 from data.findings import PLACES_SHOWN, Finding
 
 MOST_CLASSES = 20
@@ -120,19 +120,18 @@ def _splits(report: Report) -> Table:
     add("examples", (split.rows for split in splits))
     add("malformed rows", (report.malformed.get(name, 0) for name in report.splits))
     fields = list(dict.fromkeys(name for split in splits for name in split.fields))
-    several = len(fields) > 1
     for name in fields:
         own = [split.fields[name] for split in splits]
-        of = f" of {name}" if several else ""
-        add(f"empty {name if several else 'texts'}", (field.empty.total for field in own))
+        of = "" if len(fields) == 1 else f"{SEQUENCES.get(name, name)}: "
+        add(f"{of}empty" if of else "empty texts", (field.empty.total for field in own))
         for percentile in ("p50", "p90", "p99", "max"):
             add(
-                f"tokens{of} {percentile}",
+                f"{of}tokens {percentile}",
                 (getattr(field.lengths, percentile) if field.lengths else None for field in own),
             )
         shares = (field.unknown_share for field in own)
         table.add_row(
-            f"tokens{of} out of vocabulary", *("–" if share is None else f"{share:.1%}" for share in shares)
+            f"{of}tokens out of vocabulary", *("–" if share is None else f"{share:.1%}" for share in shares)
         )
     add("duplicates", (split.duplicates.total for split in splits))
     add("duplicates in all fields", (split.duplicate_rows for split in splits), always=False)

@@ -197,7 +197,7 @@ def test_empty_lists_of_tokens() -> None:
     rows = split("train", (("a",), ("X",)), ((), ()), fields=(TOKENS, TAGS))
     found = check(rows, fields=(TOKENS, TAGS))
 
-    assert warnings(found) == ["train has 1 example without tokens (train.csv:2); fill or remove them"]
+    assert warnings(found) == ["train has 1 sentence without tokens (train.csv:2); fill or remove them"]
 
 
 def test_pairs_that_are_not_translated() -> None:
