@@ -206,9 +206,10 @@ class _Search:
 
     def expected(self) -> str:
         """Return what a folder may have, for messages."""
-        expected = ", ".join(f"train.{suffix}" for suffix in self._suffixes) + " (or compressed)"
+        expected = ", ".join(f"train.{suffix}" for suffix in self._suffixes)
         if self._parallel:
             expected += ", or " + " and ".join(f"train.{side}" for side in self._parallel)
+        expected += " (or .gz)"
         if self._classes:
             expected += ", or a folder for each class, such as train/pos/*.txt and train/neg/*.txt"
         return expected
