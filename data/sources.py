@@ -11,8 +11,20 @@ from pathlib import Path
 
 from data.discovery import Classes, Content, Files, Lists, bare_name, discover, list_names
 from data.errors import UserError, did_you_mean
-from data.formats import FORMATS, BadRow, Field, File, Options, Row, Shape, formats_of, sniff, suffix_of
-from data.formats.fields import make_row
+from data.formats import (
+    FORMATS,
+    BadRow,
+    Field,
+    File,
+    Options,
+    Row,
+    Shape,
+    formats_of,
+    read_text,
+    sniff,
+    suffix_of,
+)
+from data.formats.fields import build_row
 from data.formats.parallel import read_parallel
 from data.samples import SAMPLES
 from data.splits import ALL_SPLITS, SPLITS
@@ -145,11 +157,11 @@ class _Reader:
         return found
 
     def readable(self, path: Path) -> bool:
-        """Return whether the format of a file is known, even if its content is not valid."""
+        """Return whether the format of a file is known, by its name or by its content."""
         try:
             return self.sniff(path) is not None
         except UserError:
-            return True
+            return suffix_of(path) in formats_of(self._shapes)
 
     def part(self, split: str, content: Content) -> Part:
         """Return the part of a split.
@@ -205,7 +217,7 @@ class _Reader:
 
         def rows() -> Rows:
             try:
-                for row in read_parallel(paths, fields):
+                for row in read_parallel(paths, fields, self.options):
                     yield where, row
             except UserError as error:
                 yield _whole_file(paths, error)
@@ -230,7 +242,8 @@ class _Reader:
                 for path in paths:
                     found = read_text(path, self.options)
                     if isinstance(found, str):
-                        yield str(path), make_row(1, {text.column: found, label.column: value}, (text, label))
+                        values = ((text, ("the text",), (found,)), (label, ("the folder",), (value,)))
+                        yield str(path), build_row(1, values)
                     else:
                         yield str(path), found
 
@@ -272,7 +285,7 @@ def _folder(
         folder,
         fields,
         readable=reader.readable,
-        suffixes=formats_of(shapes),
+        shapes=shapes,
         parallel=parallel,
     )
     return _from_files(folder.resolve().name, found.parts, fields, reader, found.ignored)

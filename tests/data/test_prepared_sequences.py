@@ -54,7 +54,7 @@ def test_tokens_and_tags_are_prepared(tmp_path: Path, directory: Path) -> None:
         test=[{"tokens": ["中"], "tags": ["X"]}],
     )
     scans: list[Scan] = []
-    dataset = prepare(source, TAGGING, directory=directory, check=scans.append)
+    dataset = prepare(source, TAGGING, directory=directory, check=lambda found: scans.append(found) or ())
 
     (batch,) = dataset.batches("train")
     assert set(batch) == {"tokens", "tags"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.formats import BadRow, Field, Row, Shape
+from data.formats import BadRow, Field, Row, Shape, formats_of
 from data.samples import reviews
 from data.sources import CatalogueName, Source, open_source
 from data.splits import row_hash, split_of
@@ -49,6 +49,7 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
+EXPECTED = ", ".join(f"train.{suffix}" for suffix in formats_of(SHAPES, FIELDS))
 CSV = "text,label\na,x\nb,y\n"
 ROWS = [Row(2, {"text": "a", "label": "x"}), Row(3, {"text": "b", "label": "y"})]
 
@@ -176,7 +177,7 @@ def test_a_folder_without_training_examples_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", test_csv=CSV, train_txt="a\n")
 
     assert refusal(folder) == (
-        f"{folder}: no training file; expected one of train.jsonl, train.csv, train.tsv (or .gz), "
+        f"{folder}: no training file; expected one of {EXPECTED} (or .gz), "
         "or a folder for each class, such as train/pos/*.txt and train/neg/*.txt; there is test.csv, train.txt"
     )
     assert refusal(write(tmp_path / "b")).endswith("; there is nothing")
@@ -244,13 +245,14 @@ def test_unknown_sample() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "found"), [("a.txt", "txt"), ("a.parquet.gz", "parquet"), ("a", "no")])
+@pytest.mark.parametrize(("name", "found"), [("a.txt", "txt"), ("a.doc.gz", "doc"), ("a", "no")])
 def test_unknown_format(tmp_path: Path, name: str, found: str) -> None:
     """The message lists the formats of the task."""
     path = tmp_path / name
-    path.write_text(CSV)
+    path.write_text("Some words.\nMore words.\n")
 
-    assert refusal(path) == f"{path}: {found} format; expected .jsonl, .csv, .tsv (or .gz)"
+    expected = ", ".join(f".{suffix}" for suffix in formats_of(SHAPES, FIELDS))
+    assert refusal(path) == f"{path}: {found} format; expected {expected} (or .gz)"
 
 
 @pytest.mark.parametrize("name", ["sample", "tfds"])
@@ -279,7 +281,7 @@ def test_one_byte_makes_another_digest(tmp_path: Path) -> None:
     content = bytearray(CSV.encode() + b"some words,x\n" * 200_000)
     path = write(tmp_path / "a") / "train.csv"
     digests = set()
-    for position in (0, generator.randrange(len(content)), len(content) - 1):
+    for position in (len(CSV), generator.randrange(len(CSV), len(content)), len(content) - 2):
         content[position] ^= 1
         path.write_bytes(content)
         digests.add(find(tmp_path / "a").digest())

@@ -135,8 +135,7 @@ def test_documents_in_a_folder_are_not_split(tmp_path: Path, split_rows: SplitRo
     assert found["validation"][0].text() == "The valid text.\n" * 10
 
 
-def test_a_prepared_document(
-    tmp_path: Path, split_rows: SplitRows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prepared_document(tmp_path: Path, split_rows: SplitRows, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts and flags are stored unchanged."""
     monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", 100)
     text = "A line of some words, é.\r\n" * 100

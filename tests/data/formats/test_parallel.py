@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from data.errors import UserError
-from data.formats import BadRow, Field, Row
+from data.formats import BadRow, Field, Row, formats_of
 from data.formats.parallel import read_parallel
 from data.sources import Source, open_source
-from data.splits import rows_by_split
 
 SIDES = (
     Field("source", "text", "en", "--set data.source=NAME"),
@@ -102,8 +102,8 @@ def test_a_folder_of_parallel_files(tmp_path: Path) -> None:
     source = find_pairs(tmp_path)
 
     assert set(source.parts) == {"train", "validation"}
-    assert list(source.parts["train"].rows()) == [pair(1, "a", "x"), pair(2, "b", "y")]
-    assert list(source.parts["validation"].rows()) == [pair(1, "c", "z")]
+    assert [row for _, row in source.parts["train"].rows()] == [pair(1, "a", "x"), pair(2, "b", "y")]
+    assert [row for _, row in source.parts["validation"].rows()] == [pair(1, "c", "z")]
     assert source.parts["train"].where == f"{tmp_path / 'train.en'} and {tmp_path / 'train.de'}"
 
 
@@ -126,21 +126,18 @@ def test_a_folder_without_parallel_files(tmp_path: Path) -> None:
         find_pairs(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}: no training file; expected one of "
-        "train.jsonl, train.csv, train.tsv, or train.en and train.de (or .gz); "
-        "there is nothing"
+        f"{', '.join(f'train.{suffix}' for suffix in formats_of(('records',), SIDES))}, "
+        "or train.en and train.de (or .gz); there is nothing"
     )
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_pair_of_files(tmp_path: Path, side: int) -> None:
+def test_a_pair_of_files(tmp_path: Path, split_rows: Callable[..., dict[str, list[Row]]], side: int) -> None:
     """The name of either is enough; examples are split by the hash of the source."""
     lines = [f"sentence {i % 300}\n" for i in range(600)]
     paths = write_pair(tmp_path, "".join(lines), "".join(lines).replace("sentence", "Satz").encode(), "My.v2")
     source = find_pairs(paths[side])
-    found: dict[str, list[Row]] = {}
-    for name, _, row in rows_by_split(source):
-        assert isinstance(row, Row)
-        found.setdefault(name, []).append(row)
+    found = split_rows(source)
 
     assert source.name == "my"
     assert not source.by_position
@@ -168,7 +165,7 @@ def test_the_file_that_is_named_is_read(tmp_path: Path) -> None:
     write_pair(tmp_path, "old\n", "alt\n")
     english = write_pair(tmp_path, b"new\n", "alt\n")[0]
 
-    rows = list(find_pairs(english).parts["all"].rows())
+    rows = [row for _, row in find_pairs(english).parts["all"].rows()]
 
     assert rows == [pair(1, "new", "alt")]
 

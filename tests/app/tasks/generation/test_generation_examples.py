@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +65,7 @@ def test_the_end_of_a_training_text_is_held_out(
     [
         (b"", "play.txt: no examples; expected at least one"),
         (b"\xef\xbb\xbf", "play.txt: no examples; expected at least one"),
-        (b"One.\nTwo \xff.\n", "play.txt:2: not UTF-8: byte 0xff at character 5"),
+        (b"One.\nTwo \xff.\n", "play.txt: not UTF-8: byte 0xff in line 2"),
         (b"a", "no example is left for validation"),
     ],
 )
