@@ -55,14 +55,23 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
 
     The examples go the way of training: the same scan, validators and checks. Those that these do not refuse
     are prepared and encoded, which training then need not do again.
+
+    Raises:
+        UserError: there is no such data.
     """
     task = get_task(task_name)
     examples = task.examples
     fields = examples.fields(config)
     directory = config.data_directory()
-    source = open_source(data, fields, examples.shapes, examples.parallel(config), config.options())
+    try:
+        source = open_source(data, fields, examples.shapes, examples.parallel(config), config.options())
+    except UserError as error:
+        if not Path(data).exists():
+            raise
+        empty = _observer(fields, examples.pair, config, ()).statistics()
+        return Report(empty, problems_found=(Finding(str(error), ""),))
     rows = prepared.readable(source, fields, directory=directory, manual_directory=manual_directory)
-    observer = _observer(fields, examples.pair, config, rows)
+    observer = _observer(fields, examples.pair, config, rows.parts)
     with Spool(directory) as spool:
         validators = (examples.validator(config), examples.doctor(config), observer)
         found = scan(rows, fields, config.splitting(), spool, validators)
@@ -114,7 +123,7 @@ def _with_places(warnings: Sequence[Finding], placed: Iterable[Finding]) -> tupl
 
 
 def _observer(
-    fields: Sequence[Field], pair: tuple[str, str] | None, config: TaskConfig, source: Source
+    fields: Sequence[Field], pair: tuple[str, str] | None, config: TaskConfig, parts: Iterable[str]
 ) -> StatisticsObserver:
     from models.text.tokens import SPECIAL_TOKENS
 
@@ -126,7 +135,7 @@ def _observer(
         max_length=config.tokenizing()["max_length"],
         lowercase=config.text.lowercase,
         pair=pair,
-        splits=[split for split in source.parts if split != ALL_SPLITS],
+        splits=[split for split in parts if split != ALL_SPLITS],
     )
 
 

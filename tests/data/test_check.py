@@ -385,7 +385,7 @@ def test_labels_that_do_not_occur_in_train() -> None:
         ("test", "Y", Places(("test.csv:2",), 1)),
     ]
     assert [own.sentence() for own in found.unseen()] == [
-        "test: 3 examples have a label that does not occur in train: 'Y', 'z' (test.csv:1: 'z', "
+        "3 test examples have a label that does not occur in train: 'Y', 'z' (test.csv:1: 'z', "
         "test.csv:4: 'z', test.csv:2: 'Y'); they count as wrong; correct the labels, or add training "
         "examples with them"
     ]

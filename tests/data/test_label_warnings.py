@@ -181,7 +181,7 @@ def test_labels_that_train_lacks() -> None:
     found = unseen_labels("test", {"a": 2, "b": 1}, ["t.csv:1: 'a'", "t.csv:2: 'b'", "t.csv:9: 'a'"])
 
     assert found.sentence(2) == (
-        "test: 3 examples have a label that does not occur in train: 'a', 'b' (t.csv:1: 'a', t.csv:2: 'b', "
+        "3 test examples have a label that does not occur in train: 'a', 'b' (t.csv:1: 'a', t.csv:2: 'b', "
         "and 1 more); they count as wrong; correct the labels, or add training examples with them"
     )
 
