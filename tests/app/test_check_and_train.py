@@ -11,8 +11,11 @@ import pytest
 
 from app.config import load_config
 from app.datasets import check
+from app.tasks import get_task
 from app.train import training_steps
 from data.errors import UserError
+from data.prepared import prepare
+from data.sources import open_source
 
 TINY = ("model.units=4", "model.embedding_size=4", "training.epochs=1", "training.batch_size=8")
 REVIEWS = [
@@ -153,3 +156,62 @@ def test_check_and_train_agree(dataset: Callable[[Case], Path], tmp_path: Path, 
     assert not case.said or any(case.said in problem for problem in report.problems)
     assert not report.problems or report.problems[0] in refused
     assert len(report.problems) < 2 or f"{len(report.problems) - 1} more problem" in refused
+
+
+ODD = {
+    "numbers": (
+        [{**row, "label": f"{i * 1.25}"} for i, row in enumerate(REVIEWS)],
+        "labels look like numbers of a scale (regression)",
+    ),
+    "sets": (
+        [{**row, "label": ("joy", "love", "joy,love")[i % 3]} for i, row in enumerate(REVIEWS)],
+        "labels look like sets",
+    ),
+    "identifiers": (
+        [{**row, "label": f"id-{i}x"} for i, row in enumerate(REVIEWS)],
+        "labels look like identifiers",
+    ),
+    "free text": (
+        [{**row, "label": f"this is what {row['text']} means"} for row in REVIEWS],
+        "labels look like free text",
+    ),
+    "near names": (
+        [
+            {**row, "label": "positive" if i % 2 else ("Neg", "neg", "ｎｅｇ")[i % 3]}
+            for i, row in enumerate(REVIEWS)
+        ],
+        "labels that differ only in case, width, spaces or invisible characters",
+    ),
+    "a misspelling": (
+        [
+            {"text": f"text {word} {i}", "label": "positive" if i % 2 else "negative"}
+            for i in range(44)
+            for word in "ab"
+        ]
+        + [{"text": "one more", "label": "positve"}],
+        "labels that may be misspelt ('positve' (1) for 'positive' (",
+    ),
+    "rare": ([*REVIEWS, {"text": "one more", "label": "rare"}], "1 class has fewer than 5 training examples"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_training_says_the_warnings_too(dataset: Callable[[Case], Path], tmp_path: Path, name: str) -> None:
+    """What is odd about the labels is said before training, in the words of the check."""
+    rows, expected = ODD[name]
+    folder = dataset(Case({"train.jsonl": rows, "dev.jsonl": rows[:4]}))
+    config = load_config("classification", overrides=[*TINY, f"data.directory={tmp_path / 'prepared'}"])
+
+    warnings = check(str(folder), "classification", config, None).warnings
+    examples = get_task("classification").examples
+    fields = examples.fields(config)
+    notes = prepare(
+        open_source(str(folder), fields, examples.shapes),
+        fields,
+        directory=config.data_directory(),
+        check=examples.check,
+        warn=examples.warn,
+    ).notes
+
+    (warning,) = (own for own in warnings if own.startswith(expected))
+    assert warning in notes
