@@ -30,12 +30,12 @@ SplitRows = Callable[..., dict[str, list[Row]]]
 
 
 def make(folder: Path, files: dict[str, str]) -> Path:
-    """Write files; `a-b` in place of a content is the row with text `a` and label `b`, in the format of the name."""
+    """Write files; `a-b` stands for a row with text `a` and label `b`, in the format of the name."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         text, dash, label = content.partition("-")
-        if dash and ".csv" in name:
+        if dash and ".csv" in name.lower():
             content = f"text,label\n{text},{label}\n"
         elif dash and ".jsonl" in name:
             content = json.dumps({"text": text, "label": label}) + "\n"
@@ -65,7 +65,8 @@ def contents(source: Source) -> dict[str, list[Any]]:
     ("files", "expected"),
     [
         (
-            {"train-00000-of-00002.csv": "a-x", "train-00001-of-00002.csv": "b-y", "test-00000-of-00001.csv": "c-x"},
+            {"train-00000-of-00002.csv": "a-x", "train-00001-of-00002.csv": "b-y",
+             "test-00000-of-00001.csv": "c-x"},
             {"train": "ab", "test": "c"},
         ),
         ({"train_10.csv": "c-x", "train_9.csv": "b-x", "train_1.csv": "a-x"}, {"train": "abc"}),
@@ -74,21 +75,26 @@ def contents(source: Source) -> dict[str, list[Any]]:
         ({"train.csv": "a-x", "train-2.csv": "b-x"}, {"train": "ab"}),
         ({"train (1).csv": "a-x", "train (2).csv": "b-x"}, {"train": "ab"}),
         (
-            {"data/train-00000-of-00001-a09b74b3ef9c3b56.jsonl": "a-x", "README.md": "", "data/dev.jsonl": "b-x"},
+            {"data/train-00000-of-00001-a09b74b3ef9c3b56.jsonl": "a-x",
+             "README.md": "", "data/dev.jsonl": "b-x"},
             {"train": "a", "validation": "b"},
         ),
-        ({"train/x.jsonl": "a-x", "train/y.jsonl": "b-x", "val/z.csv": "c-x"}, {"train": "ab", "validation": "c"}),
-        ({"train.csv/part-0.csv": "a-x", "train.csv/part-1.csv": "b-x", "train.csv/_SUCCESS": ""}, {"train": "ab"}),
+        ({"train/x.jsonl": "a-x", "train/y.jsonl": "b-x", "val/z.csv": "c-x"},
+         {"train": "ab", "validation": "c"}),
+        ({"train.csv/part-0.csv": "a-x", "train.csv/part-1.csv": "b-x", "train.csv/_SUCCESS": ""},
+         {"train": "ab"}),
         ({"Training.CSV": "a-x", "TESTING.csv": "b-x"}, {"train": "a", "test": "b"}),
         ({"films_train.csv": "a-x", "films_test.csv": "b-x"}, {"train": "a", "test": "b"}),
         ({"set-train-1.csv": "a-x", "set-train-2.csv": "b-x"}, {"train": "ab"}),
-        ({"cooking.train": "__label__x a\n", "cooking.valid": "__label__y b\n"}, {"train": "a", "validation": "b"}),
+        ({"cooking.train": "__label__x a\n", "cooking.valid": "__label__y b\n"},
+         {"train": "a", "validation": "b"}),
         ({"train.txt": "__label__x a\n", "test.txt": "__label__y b\n"}, {"train": "a", "test": "b"}),
         ({"reviews.csv": "a-x", "notes.md": "n"}, {"all": "a"}),
         ({"part-00001.csv": "b-x", "part-00000.csv": "a-x"}, {"all": "ab"}),
         ({"set/v1/train.csv": "a-x"}, None),
         ({"set/train.csv": "a-x"}, {"train": "a"}),
-        ({"train/pos/1.txt": "a", "train/neg/2.txt": "b", "test/pos/3.txt": "c"}, {"train": "ba", "test": "c"}),
+        ({"train/pos/1.txt": "a", "train/neg/2.txt": "b", "test/pos/3.txt": "c"},
+         {"train": "ba", "test": "c"}),
         ({"pos/1.txt": "a", "pos/10.txt": "c", "pos/2.txt": "b", "neg/x": "d"}, {"all": "dabc"}),
         ({"20news-train/sci.space/123": "a", "20news-train/rec.autos/7": "b", "20news-test/sci.space/9": "c"},
          {"train": "ba", "test": "c"}),
