@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from data.errors import UserError
 from data.findings import Finding
-from data.formats import EMPTY_LINE, Field, Row, Value
+from data.formats import EMPTY_LINE, NAMED, Field, Row, Value
 from data.sources import Source
 from data.splits import ALL_SPLITS, rows_by_split
 
@@ -109,7 +109,7 @@ def scan(source: Source, fields: Sequence[Field], validator: ExampleValidator, s
         UserError: a row cannot be read, a file has no rows, or a label is missing in some examples only.
     """
     found = Scan()
-    named = [field.name for field in fields if field.kind in ("label", "tags")]
+    named = [field.name for field in fields if field.kind in NAMED]
     for split, where, row in _valid_rows(source):
         validator.add(split, where, row)
         spool.add(split, row.values)
