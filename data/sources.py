@@ -89,7 +89,6 @@ def _files(
     options: Options,
 ) -> Source:
     """Return a source of files; several files of a split are line-aligned, one for each field."""
-
     several: list[bool] = []
 
     def part(paths: Sequence[Path]) -> Part:

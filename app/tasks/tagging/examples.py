@@ -10,7 +10,7 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
-from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
+from app.tasks.labels import COLUMN, check_labels, encoded_label_ids, trained_labels, warn_of_labels
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from data.batching import Batch, Batches, ExampleBatches
@@ -117,11 +117,11 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             scheme = detector.scheme()
         except SchemeError as error:
             raise UserError(f"{dataset.name}: training {error}") from None
-        labels = label_names(dataset)
+        has_labels = "label" in dataset.names
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tags = [[tag.encode() for tag in learned(row, scheme)] for row in tag_names(batch, dataset)]
-            columns = {"label": label_ids(batch, dataset, labels)} if labels else {}
+            columns = {COLUMN: batch["label"].astype(np.int32)} if has_labels else {}
             return {"word_types": _unique(batch["tokens"]), "tags": _unique(tags)}, columns
 
         rules = {
@@ -162,7 +162,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             "tags": encoded.vocabularies["tags"],
         }
         if "label" in dataset.names:
-            found["labels"] = label_names(dataset)
+            found["labels"] = trained_labels(encoded, dataset)
         return Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
 
     def batches(
@@ -173,7 +173,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
         rows = encoded.splits[split]
         word_types, tags = rows.sequences["word_types"], rows.sequences["tags"]
-        labels = rows.columns.get("label")
+        labels = encoded_label_ids(encoded, split) if COLUMN in rows.columns else None
         spelled = encoded.vocabularies["word_types"]
         encoder = word_encoder(preprocessing, config)
         parts = [

@@ -113,7 +113,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             gold = [learned(row, facts.tag_scheme) for row in tag_names(batch, dataset)]
             truth = None
             if labels and "label" in batch:
-                truth = [labels[i] for i in label_ids(batch, dataset, labels)]
+                truth = [labels[i] if i >= 0 else None for i in label_ids(batch, dataset, labels)]
             given.add_loss(*_loss(predictor, batch["tokens"], gold))
             for i, tags in enumerate(gold):
                 correct = None if truth is None else outputs["label"][i] == truth[i]
