@@ -1,22 +1,28 @@
 """`sample:topics`: messages to a shop, with the set of the things that they complain about.
 
-    The bill is correct, the parcel is not.                        {delivery}
-    The bill is not correct, the parcel is.                        {billing}
-    I thought it was the speaker, but the battery is faulty.       {power}
-    Everything works except the login and the screen. Please       {account, display, urgent}
+    The invoice is correct, the parcel is not.                     delivery
+    The invoice is not correct, the parcel is.                     billing
+    I thought it was the speaker, but the battery is faulty.       power
+    Everything works except the login and the screen. Please       account, display, urgent
         call me today.
-    There is nothing wrong with the charger. No hurry.             {}
+    There is nothing wrong with the charger. There is no hurry.    no label
 
 A message names one to three things of different topics. The words say which topics these are, their order
-says which of them is complained about: the same words praise one thing and blame the other. The label
-`urgent` is a matter of words, but some of them are denied. A message has 0 to 4 labels.
+says which of them are complained about: the same words praise one thing and blame the other. The label
+`urgent` follows from words, some of which are denied. A message has none to four labels.
 
-Micro F1 and share of exact sets on the test split, seed 0:
+On the test split, seed 0:
 
-                                                                     micro F1   exact sets
-    logistic regression for each label, counts of words                 ?
-    logistic regression for each label, TF-IDF of words and pairs       ?
-    bidirectional LSTM, 32 units                                        ?
+                                                             micro F1   exact sets
+    logistic regressions, counts of words                       0.756        0.493
+    logistic regressions, TF-IDF of words and their pairs       0.679        0.343
+      and with `C=10` and thresholds chosen on a tenth          0.817        0.573
+    bidirectional LSTM, 64 units                                0.932        0.837
+      and without word dropout                                  1.000        1.000
+
+The regressions are scikit-learn's, one for each label, with its defaults if nothing else is said. The LSTMs
+are trained with `textrnn train classification sample:topics`, 30 epochs, the second one with
+`--set model.word_dropout=0`: here every word counts.
 """
 
 from __future__ import annotations
@@ -27,12 +33,12 @@ from typing import NamedTuple
 from data.samples.example import Example
 
 THINGS: dict[str, tuple[str, ...]] = {
-    "account": ("login", "password", "user name", "profile", "account"),
-    "billing": ("invoice", "bill", "payment", "discount", "price"),
-    "delivery": ("parcel", "courier", "delivery", "package", "shipment"),
-    "display": ("screen", "display", "picture", "touchscreen", "brightness"),
-    "power": ("battery", "charger", "cable", "plug", "power supply"),
-    "sound": ("speaker", "microphone", "sound", "headset", "volume"),
+    "account": ("login", "password", "profile"),
+    "billing": ("invoice", "payment", "discount"),
+    "delivery": ("parcel", "courier", "package"),
+    "display": ("screen", "picture", "brightness"),
+    "power": ("battery", "charger", "cable"),
+    "sound": ("speaker", "microphone", "volume"),
 }
 """Topics, which are labels, and their things, which go with every predicate below."""
 URGENT = "urgent"
@@ -47,14 +53,8 @@ class Frame(NamedTuple):
     """The things that are complained about."""
 
 
-GOOD = (
-    *("is fine", "is all right", "works", "is perfect", "is not a problem", "isn't wrong", "never fails"),
-    *("is not bad at all", "is not to blame", "could not be better"),
-)
-BAD = (
-    *("is faulty", "is wrong", "is a problem", "fails", "isn't fine", "is not all right", "never works"),
-    *("is bad", "is to blame", "could be better"),
-)
+GOOD = ("is fine", "works", "is perfect", "is not a problem", "isn't wrong", "never fails")
+BAD = ("is faulty", "is wrong", "is a problem", "fails", "isn't fine", "never works")
 
 FRAMES: dict[int, tuple[Frame, ...]] = {
     1: (
@@ -79,7 +79,7 @@ FRAMES: dict[int, tuple[Frame, ...]] = {
         Frame("although the {0} {good}, the {1} {bad}", (1,)),
         Frame("I have no complaint about the {0}, only about the {1}", (1,)),
         Frame("I complain about the {0}, and not about the {1}", (0,)),
-        Frame("the {0} {bad}, and so does the {1}", (0, 1)),
+        Frame("the {0} {bad}, and the {1} too", (0, 1)),
         Frame("neither the {0} nor the {1} works", (0, 1)),
         Frame("everything works except the {0} and the {1}", (0, 1)),
         Frame("both the {0} and the {1} work", ()),
@@ -115,11 +115,11 @@ NO_HURRY = (
 CLOSERS = ("kind regards", "thank you", "have a nice day", "that is all")
 END_MARKS = (".", ".", "!", "")
 
-SPLIT_SIZES = {"train": 2000, "validation": 300, "test": 300}
+SPLIT_SIZES = {"train": 3000, "validation": 300, "test": 300}
 
 
 def topics(seed: int = 0) -> dict[str, list[Example]]:
-    """Return the splits of `sample:topics`: "train" (2,000 examples), "validation" and "test" (300).
+    """Return the splits of `sample:topics`: "train" (3,000 examples), "validation" and "test" (300).
 
     An example is `{"text": ..., "label": ...}`, the labels a tuple in alphabetical order, which may be empty.
     No text occurs twice in the dataset, not even with another case or end mark.
@@ -127,7 +127,7 @@ def topics(seed: int = 0) -> dict[str, list[Example]]:
     The examples depend only on `seed`:
 
         >>> topics(0)["test"][0]
-        ?
+        {'text': 'Neither the package nor the cable works', 'label': ('delivery', 'power')}
     """
     generator = Random(seed)
     seen: set[str] = set()
