@@ -89,14 +89,6 @@ def encoded_label_ids(encoded: Encoded, split: str) -> np.ndarray:
     return ids
 
 
-def label_counts(encoded: Encoded, dataset: Dataset, split: str) -> Counter[str] | None:
-    """Return how many examples of an encoded split have each label; None if examples have no labels."""
-    rows = encoded.splits[split]
-    if not dataset.names.get("label") or not (COLUMN in rows.columns or SEQUENCE in rows.sequences):
-        return None
-    return _counts(encoded, dataset, split)
-
-
 def _counts(encoded: Encoded, dataset: Dataset, split: str) -> Counter[str]:
     rows = encoded.splits[split]
     if SEQUENCE in rows.sequences:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.formats import BadRow, Field, Row, read_rows
-from data.formats.conll import read_conll
+from data.formats import FORMATS, BadRow, Field, Row, read_rows
 
 TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME")
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME", ("tags",))
@@ -18,7 +17,7 @@ def read(folder: Path, content: str | bytes, fields: tuple[Field, ...] = FIELDS)
     """Write a file, and return its rows."""
     path = folder / "rows"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, fields, read_conll))
+    return list(read_rows(path, fields, FORMATS["conll"]))
 
 
 def row(line: int, tokens: str, tags: str) -> Row:
@@ -98,9 +97,9 @@ def test_a_token_without_a_tag(tmp_path: Path) -> None:
 
 def test_bytes_that_are_not_utf8_in_conll(tmp_path: Path) -> None:
     """The message has their line."""
-    assert read(tmp_path, "a X\né X\n\nb Y\n".encode("latin-1")) == [
+    assert read(tmp_path, b"a X\n\xe9 X\n\nb Y\n" + "äö Y\n".encode()) == [
         BadRow(2, "not UTF-8: byte 0xe9 at character 1"),
-        row(4, "b", "Y"),
+        row(4, "b äö", "Y Y"),
     ]
 
 
