@@ -43,6 +43,8 @@ class Layout:
     header: bool | None = None
     columns: tuple[str, ...] = ()
     """Names of the columns; their numbers from 1 if there is no header."""
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """The column that holds each field, by the name of the field."""
     several_labels: bool = False
     """Whether the first rows have sets of labels: lists in JSON, Parquet and Arrow, several `__label__`."""
 

@@ -75,7 +75,7 @@ def test_other_seed_other_examples(rows: list[Example]) -> None:
 
 
 def test_sets_of_labels(rows: list[Example]) -> None:
-    """A message has none to four labels, in alphabetical order; each label is that of hundreds of messages."""
+    """A message has none to four labels, sorted; each label is that of hundreds of them."""
     sizes = Counter(len(row["label"]) for row in rows)
     labels = Counter(label for row in rows for label in row["label"])
 
