@@ -83,7 +83,7 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
 
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Warn of labels that no training example has."""
-        yield from warn_of_labels(found)
+        yield from warn_of_labels(found, separable=True)
 
     def plan(
         self, dataset: Dataset, config: ClassificationConfig, training: Callable[[], Iterator[ExampleBatch]]
