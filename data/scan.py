@@ -34,6 +34,8 @@ class Scan:
     problems: list[Finding] = field(default_factory=list)
     """Errors, without which the examples could be trained on."""
     warnings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was decided about the examples, a sentence each."""
 
     def labels(self, name: str = "label") -> dict[str, Counter[str]]:
         """Return the occurrences of each name of a field, by split; empty if no example has the field."""
@@ -52,6 +54,10 @@ class ExampleValidator:
 
     def warnings(self) -> list[Finding]:
         """Return what is odd about them."""
+        return []
+
+    def notes(self) -> list[str]:
+        """Return what was decided about them, a sentence each."""
         return []
 
 
@@ -131,6 +137,7 @@ def scan(source: Source, fields: Sequence[Field], validator: ExampleValidator, s
             )
     found.problems += validator.problems()
     found.warnings += validator.warnings()
+    found.notes += validator.notes()
     return found
 
 

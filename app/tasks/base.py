@@ -95,6 +95,10 @@ class Examples(ABC, Generic[C, F]):
         """Return a validator that sees each example before anything is written."""
         return ExampleValidator()
 
+    def doctor(self, config: C) -> ExampleValidator:
+        """Return a validator whose warnings and notes only `datasets check` shows."""
+        return ExampleValidator()
+
     def check(self, found: Scan) -> Iterator[Finding]:
         """Yield the errors because of which nothing can be learned from the examples."""
         if not found.examples["train"]:
