@@ -201,7 +201,7 @@ class SchemeDetector:
 
 
 def _strange(kind: _Transition, *, typed: bool) -> bool:
-    """Return whether the second tag cannot be read as a part of a span, like those with a type or a letter."""
+    """Return whether the second tag cannot be read as a part of a span, as those with a type can."""
     return kind.letter == _UNREADABLE or (typed and kind.bare)
 
 

@@ -124,19 +124,20 @@ class Fault(NamedTuple):
 
 
 def fault(scheme: Scheme, previous: str | None, tag: str | None) -> Fault | None:
-    """Return what is wrong about `tag` after `previous`, or None; a tag of None is the edge of a sentence."""
+    """Return what is wrong about `tag` after `previous`, or None; a tag of None is the edge of a sentence.
+
+    Raises:
+        ValueError: `tag` is no tag of a span, and the scheme is not `plain`.
+    """
     if scheme == "plain":
         return None
     letters = LETTERS[scheme]
-    if tag is not None and (parsed := parse_tag(tag)) is not None and parsed[0] not in OUTSIDE + letters:
-        return Fault(0, f"{scheme} has no tag {tag!r}; its letters are {', '.join(letters)} and O")
-    if tag is not None and parse_tag(tag) is None:
-        return Fault(
-            0, f"{tag!r} is not a tag of {scheme}; allowed are O, {', '.join(x + '-TYPE' for x in letters)}"
-        )
-    if previous is not None and ((parsed := parse_tag(previous)) is None or parsed[0] not in OUTSIDE + letters):
-        return None  # reported where it is the second of a pair
+    known = OUTSIDE + letters
     letter, label = _letter_and_label(tag or OUTSIDE)
+    if letter not in known:
+        return Fault(0, f"{scheme} has no tag {tag!r}; its letters are {', '.join(letters)} and O")
+    if previous is not None and ((parsed := parse_tag(previous)) is None or parsed[0] not in known):
+        return None  # reported where it is the second of a pair
     before, label_before = _letter_and_label(previous or OUTSIDE)
     where = "at the start of a sentence" if previous is None else f"after {previous!r}"
     if scheme == "IOB1":

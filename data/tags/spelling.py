@@ -11,10 +11,10 @@ _LETTER = "[BIMELSUWbimelsuw]"
 _SEPARATOR = r"[\s\-_/\\:|.+~=\u2010-\u2015\u2212\uff0d\uff3f]+"
 _PREFIXED = re.compile(f"({_LETTER}){_SEPARATOR}(.+)", re.DOTALL)
 _SUFFIXED = re.compile(f"(.+?){_SEPARATOR}({_LETTER})", re.DOTALL)
-_GREEK, _CYRILLIC = "\u03bf", "\u043e"
 _OUTSIDE = frozenset(
     ("o", "0", "other", "others", "out", "outside", "none", "null", "nil", "na", "n/a", "_", "-")
-    + (_GREEK, _CYRILLIC)
+).union(
+    "\u03bf\u043e"  # the Greek and the Cyrillic letter
 )
 """What is written in place of `O`, in lower case."""
 

@@ -13,14 +13,16 @@ from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
+from app.tasks.tagging.tag_check import TagValidator
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.findings import Finding
-from data.formats import Field, Row, Value
+from data.formats import Field, Value
+from data.label_warnings import warn_of_tags
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
-from data.tags import Scheme, SchemeDetector, SchemeError, convert
+from data.tags import Scheme, SchemeDetector, convert
 from data.vocabulary import most_frequent
 
 if TYPE_CHECKING:
@@ -30,30 +32,6 @@ DESCRIBED_AT_ONCE = 50_000
 """Word types whose ids are looked up in one call."""
 UNLIMITED = 1 << 31
 NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
-
-
-class _SchemeValidator(ExampleValidator):
-    """Rejects tags that contradict the scheme of the others, with file and line."""
-
-    def __init__(self) -> None:
-        self._detector = SchemeDetector()
-        self._lines: list[int] = []
-        self._files: list[tuple[int, str]] = []
-
-    def add(self, split: str, where: str, row: Row) -> None:
-        if not self._files or self._files[-1][1] != where:
-            self._files.append((len(self._lines), where))
-        self._lines.append(row.line)
-        self._detector.add(row.tokens("tags"))
-
-    def problems(self) -> list[Finding]:
-        try:
-            self._detector.scheme()
-        except SchemeError as error:
-            where = next(w for first, w in reversed(self._files) if first <= error.sentence)
-            line = self._lines[error.sentence]
-            return [Finding(f"{where}:{line}: token {error.token + 1}: {error.reason}", "")]
-        return []
 
 
 class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
@@ -77,7 +55,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
     def validator(self, config: TaggingConfig) -> ExampleValidator:
         """Return a validator of the tag scheme."""
-        return _SchemeValidator()
+        return TagValidator()
 
     def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the tokens as one text."""
@@ -102,8 +80,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             yield from check_labels(found)
 
     def warn(self, found: Scan) -> Iterator[Finding]:
-        """Warn of labels that no training example has."""
+        """Warn of labels that no training example has, and of tags that are nearly the same."""
         yield from warn_of_labels(found)
+        yield from warn_of_tags(found.labels("tags"))
 
     def plan(
         self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[ExampleBatch]]
@@ -113,10 +92,11 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         for batch in training():
             for row in tag_names(batch, dataset):
                 detector.add(row)
-        try:
-            scheme = detector.scheme()
-        except SchemeError as error:
-            raise UserError(f"{dataset.name}: training {error}") from None
+        found = detector.detect()
+        if found.unreadable.total:
+            sentence, token, reason = found.unreadable.first[0]
+            raise UserError(f"{dataset.name}: training example {sentence + 1}, token {token + 1}: {reason}")
+        scheme = found.scheme
         labels = label_names(dataset)
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:

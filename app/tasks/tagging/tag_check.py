@@ -7,9 +7,8 @@ from bisect import bisect_right
 
 from data.findings import Finding
 from data.formats import Row
-from data.near_names import near_duplicates
 from data.scan import ExampleValidator
-from data.tags import Detection, Place, Places, SchemeDetector, parse_tag
+from data.tags import OUTSIDE, Detection, Place, Places, SchemeDetector
 
 SHOWN = 5
 """Number of tags or types that a sentence lists."""
@@ -45,79 +44,66 @@ class TagValidator(ExampleValidator):
         """Return the tags that encode no span where others do, and contradictions if they are many."""
         found = self.detection
         problems = []
-        if found.unreadable.total:
-            problems.append(
-                self._finding(
-                    f"{_count(found.unreadable.total)} not written as in {found.scheme}, the others are",
-                    found.unreadable,
-                    "correct the tags",
-                )
+        if total := found.unreadable.total:
+            what = (
+                f"{_count(total, 'tag is', 'tags are')} not written as in {found.scheme}, as the others are"
             )
-        if found.exceptions.total and found.has_too_many_exceptions:
-            problems.append(
-                self._finding(
-                    f"{_count(found.exceptions.total)} of {found.tags:,} wrong in {found.scheme}, the scheme "
-                    "that fits best",
-                    found.exceptions,
-                    "correct the tags",
-                )
+            problems.append(self._finding(what, found.unreadable, "correct the tags"))
+        if (total := found.exceptions.total) and found.has_too_many_exceptions:
+            what = (
+                f"{_count(total, 'tag contradicts', 'tags contradict')} {found.scheme}, the scheme that fits "
+                f"the other {found.tags - total:,} best"
             )
+            problems.append(self._finding(what, found.exceptions, "correct the tags"))
         return problems
 
     def warnings(self) -> list[Finding]:
-        """Return few contradictions, plain tags that are perhaps spans, and types that are nearly equal."""
+        """Return few contradictions, and plain tags that are perhaps spans."""
         found = self.detection
         warnings = []
-        if found.exceptions.total and not found.has_too_many_exceptions:
-            warnings.append(
-                self._finding(
-                    f"{_count(found.exceptions.total)} of {found.tags:,} wrong in {found.scheme}",
-                    found.exceptions,
-                    "they are read as by conlleval, where an I- without its B- begins a span; correct them",
-                )
+        if (total := found.exceptions.total) and not found.has_too_many_exceptions:
+            what = (
+                f"{_count(total, 'tag contradicts', 'tags contradict')} {found.scheme}, the scheme of the "
+                f"other {found.tags - total:,}"
             )
+            advice = (
+                "a span begins where no other one can continue, as in conlleval; correct them if it does not"
+            )
+            warnings.append(self._finding(what, found.exceptions, advice))
+        if found.scheme == "plain":
+            warnings += self._perhaps_spans(found)
+        return warnings
+
+    def _perhaps_spans(self, found: Detection) -> list[Finding]:
+        """Return a warning if plain tags are perhaps meant as spans."""
         if found.misspelled:
-            shown = [f"{tag!r}" for tag, _, _ in found.misspelled[:SHOWN]]
-            meant = [f"{correct!r}" for _, correct, _ in found.misspelled[:SHOWN]]
-            more = " …" if len(found.misspelled) > SHOWN else ""
-            warnings.append(
+            tags = _listed([tag for tag, _, _ in found.misspelled])
+            meant = _listed([correct for _, correct, _ in found.misspelled])
+            return [
                 Finding(
-                    f"the tags are plain, though they look like spans: {', '.join(shown)}{more}",
-                    f"write {', '.join(meant)}{more}, or there is no score of spans",
+                    f"the tags are plain, though they look like spans: {tags}",
+                    f"write them as {meant}, or there are no scores of spans",
                 )
-            )
-        elif found.scheme == "plain" and 2 * found.tags < self._detector.tags.total():
-            types = [tag for tag, _ in self._detector.tags.most_common(3) if tag != "O"]
-            warnings.append(
+            ]
+        counts = self._detector.tags
+        if 0 < 2 * found.tags < counts.total():
+            types = [tag for tag, _ in counts.most_common() if tag != OUTSIDE]
+            return [
                 Finding(
-                    f"the tags are plain, though most are 'O' and few are {_listed(types)}",
-                    f"if a span has several tokens, write 'B-{types[0]}' for the first and 'I-{types[0]}' "
-                    "for each other one",
+                    f"the tags are plain, though most are 'O': {_listed(types)}",
+                    f"if they are types of spans, write 'B-{types[0]}' for the first token of a span and "
+                    f"'I-{types[0]}' for the others, or there are no scores of spans",
                 )
-                if types
-                else Finding("the tags are all 'O'", "")
-            )
-        return warnings + self._nearly_equal()
+            ]
+        return []
 
     def notes(self) -> list[str]:
         """Return the scheme with the number of its exceptions."""
         found = self.detection
         if found.scheme == "plain":
             return [f"tags: plain, {len(self._detector.tags):,} distinct"]
-        number = found.exceptions.total + found.unreadable.total
-        return [f"tags: {found.scheme} ({number:,} exception{'' if number == 1 else 's'})"]
-
-    def _nearly_equal(self) -> list[Finding]:
-        """Return names of tags, or of types of spans, that differ in writing only."""
-        tags = self._detector.tags
-        if self.detection.scheme == "plain":
-            kind, names = "tags", list(tags)
-        else:
-            kind, names = "types", [parsed[1] for tag in tags if (parsed := parse_tag(tag))]
-        return [
-            Finding(f"{kind} that differ in writing only: {_listed(group)}", "write them in one way")
-            for group in near_duplicates(sorted({*names} - {""}))
-        ]
+        exceptions = _count(found.exceptions.total + found.unreadable.total, "exception", "exceptions")
+        return [f"tags: {found.scheme} ({exceptions})"]
 
     def _finding(self, what: str, places: Places, advice: str) -> Finding:
         return Finding(what, advice, [self._placed(place) for place in places.first], places.total)
@@ -127,9 +113,9 @@ class TagValidator(ExampleValidator):
         return f"{where}:{self._lines[place.sentence]}: token {place.token + 1}: {place.reason}"
 
 
-def _count(number: int) -> str:
-    return "1 tag is" if number == 1 else f"{number:,} tags are"
+def _count(number: int, one: str, several: str) -> str:
+    return f"1 {one}" if number == 1 else f"{number:,} {several}"
 
 
-def _listed(names: list[str] | tuple[str, ...]) -> str:
+def _listed(names: list[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN])) + (" …" if len(names) > SHOWN else "")
