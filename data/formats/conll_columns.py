@@ -1,0 +1,317 @@
+"""The columns of CoNLL files: what separates them, what they are called, and which ones are needed.
+
+The layout of a file is decided from its first lines, and a layout that they contradict is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+
+from data.errors import UserError, did_you_mean
+from data.formats.fields import Field
+from data.formats.layout import Layout, Options
+
+POSITION = "position"
+"""Name of the column that counts the tokens of a sentence, in `Layout.chosen`."""
+GLOBAL_COLUMNS = "# global.columns ="
+SPACE = " "
+"""The delimiter of columns that are separated by any number of spaces and tabs."""
+
+_SPACES = re.compile("[ \t]+")
+_DOCUMENT = re.compile(r"-DOCSTART-([ \t]|$)|#(begin|end) document\b", re.IGNORECASE)
+_PART_OF_TOKEN = re.compile(r"\d+[-.]\d+")
+_FEATURES = re.compile(r"[^=]+=.*")
+_EMPTY = frozenset(("", "_"))
+_TOKEN_NAMES = ("form", "token", "tokens", "word", "words")
+_TAG_NAMES = ("upos", "tag", "tags", "label", "ner", "pos", "xpos")
+_HEADER_NAMES = frozenset(
+    (
+        "id",
+        "index",
+        "lemma",
+        "chunk",
+        "entity",
+        "slot",
+        "bio",
+        "iob",
+        "feats",
+        "head",
+        "deprel",
+        "deps",
+        "misc",
+    )
+).union(_TOKEN_NAMES, _TAG_NAMES, ("pos_tag", "ner_tag", "ner_tags", "pos_tags", "chunk_tag", "sentence"))
+_MOSTLY = 0.9
+"""Share of the sentences whose cells must count for a column that counts."""
+_MANY_LINES = 100
+_FEW_LINES = 20
+"""Number of lines below which nothing follows from the number of distinct values."""
+_CONLLU_TAGS = 3
+"""Index of the parts of speech in files with the columns of CoNLL-U, CoNLL-X or CoNLL-2009."""
+
+
+def split_line(line: str, delimiter: str) -> list[str]:
+    """Return the cells of a line.
+
+    White space other than spaces and tabs, such as U+00A0 in `10 000`, is part of a cell.
+    """
+    if delimiter == SPACE:
+        return _SPACES.split(line.strip(" \t"))
+    return [cell.strip(" \t") for cell in line.split(delimiter)]
+
+
+def is_document_mark(line: str) -> bool:
+    """Return whether a line only says where a document starts or ends."""
+    return _DOCUMENT.match(line) is not None
+
+
+def is_part_of_token(position: str) -> bool:
+    """Return whether a line is no token, by its position: `1-2` is several words, `1.1` is not written."""
+    return _PART_OF_TOKEN.fullmatch(position) is not None
+
+
+def blocks(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the blocks of lines between blank lines, each with the number of its first line."""
+    block: list[str] = []
+    number = 0
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            block.append(line.rstrip("\r\n"))
+        elif block:
+            yield number - len(block), block
+            block = []
+    if block:
+        yield number - len(block) + 1, block
+
+
+def declared_columns(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the columns that a comment of CoNLL-U Plus declares."""
+    for line in lines:
+        if line.startswith(GLOBAL_COLUMNS):
+            return tuple(line.removeprefix(GLOBAL_COLUMNS).split())
+    return ()
+
+
+def sniff_columns(head: str, fields: Sequence[Field], options: Options) -> Layout:
+    """Decide the layout of a CoNLL file from its first lines.
+
+    Args:
+        head: the first lines, or the whole file.
+        fields: that a row needs. A field with other columns is not chosen by the user.
+        options: what the user says about files.
+
+    Raises:
+        UserError: the number of columns varies, or a column does not exist or has no tags.
+    """
+    lines = head.split("\n")
+    if len(lines) > _MANY_LINES:  # the last one may end in the middle
+        lines.pop()
+    sentences = [block for _, block in blocks(lines)]
+    content = [own for block in sentences if (own := _without_comments(block))]
+    delimiter = options.delimiter or _delimiter(content)
+    rows = [[split_line(line, delimiter) for line in block] for block in content]
+    names = declared_columns(lines)
+    if not rows:
+        return Layout("conll", columns=names)
+    number = len(names) or _number_of_columns(rows)
+    header = not names and _is_header(rows[0][0], number, fields, options)
+    if header:
+        names = tuple(rows[0].pop(0))
+    if len(names) != number or len(set(names)) < number:
+        names = tuple(map(str, range(1, number + 1)))
+    table = _Table(names, [own for block in rows if (own := [row for row in block if len(row) == number])])
+    chosen = table.choose(fields)
+    variant = {"\t": "tabs", SPACE: "spaces"}.get(delimiter, "")
+    return Layout("conll", variant, delimiter=delimiter, header=header or None, columns=names, chosen=chosen)
+
+
+def _without_comments(block: Sequence[str]) -> list[str]:
+    """Return the lines of a block that are certainly tokens."""
+    lines = [line for line in block if not is_document_mark(line)]
+    start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return lines[start:]
+
+
+def _delimiter(content: Sequence[Sequence[str]]) -> str:
+    with_tabs = sum("\t" in line for block in content for line in block)
+    return "\t" if 2 * with_tabs > sum(map(len, content)) else SPACE
+
+
+def _number_of_columns(rows: Sequence[Sequence[Sequence[str]]]) -> int:
+    counts = Counter(len(row) for block in rows for row in block)
+    number = max(counts, key=lambda number: (counts[number], number))
+    if 2 * counts[number] < counts.total():
+        found = ", ".join(f"{counts[n]:,} lines have {n}" for n in sorted(counts)[:5])
+        raise UserError(
+            f"the number of columns varies: {found}; write the same columns in all lines, or name what "
+            "separates them with --set data.delimiter=CHARACTER"
+        )
+    return number
+
+
+def _is_header(cells: Sequence[str], number: int, fields: Sequence[Field], options: Options) -> bool:
+    if options.header != "auto" or len(cells) != number:
+        return options.header == "true"
+    chosen = {field.column for field in fields if not field.other_columns and not field.column.isdecimal()}
+    folded = {cell.casefold() for cell in cells}
+    return bool(chosen.intersection(cells)) or (len(folded) == number > 1 and folded <= _HEADER_NAMES)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The first sentences: for each the cells of its lines."""
+
+    names: tuple[str, ...]
+    sentences: list[list[list[str]]]
+
+    def choose(self, fields: Sequence[Field]) -> dict[str, str]:
+        """Return the columns of positions, tokens and tags."""
+        tokens = next((field for field in fields if field.kind == "tokens"), None)
+        tags = next((field for field in fields if field.kind == "tags"), None)
+        every = range(len(self.names))
+        counting = [column for column in every if self._counts(column)]
+        skipped = list(takewhile(lambda column: column in counting or self._repeats(column), every))
+        needed = (tokens is not None) + (tags is not None)
+        if len(every) - len({*skipped, *counting}) < needed:
+            skipped = []
+        left = [column for column in every if column not in skipped and column not in counting]
+        position = counting[0] if counting else None
+        chosen = {} if position is None else {POSITION: self.names[position]}
+        place_of_tokens = None
+        if tokens is not None:
+            place_of_tokens = self._find(tokens, _TOKEN_NAMES)
+            if place_of_tokens is None and left:
+                place_of_tokens = left[0]
+            if place_of_tokens is None or place_of_tokens == position:
+                raise UserError(self._counting(position, tokens, left))
+            chosen[tokens.name] = self.names[place_of_tokens]
+        if tags is not None:
+            place = self._find(tags, _TAG_NAMES)
+            left = [column for column in left if column != place_of_tokens and not self._is_empty(column)]
+            if place is None and not left:
+                raise UserError(self._too_few(tags, position))
+            named = place is not None
+            place = left[-1] if place is None else place
+            self._check_tags(place, tags, left, place_of_tokens, position, named=named)
+            chosen[tags.name] = self.names[place]
+        return chosen
+
+    def _column(self, column: int) -> Counter[str]:
+        return Counter(row[column] for block in self.sentences for row in block)
+
+    def _counts(self, column: int) -> bool:
+        """Return whether a column counts the tokens of each sentence, or of the file."""
+        right, longest = 0, 0
+        for block in self.sentences:
+            cells = [row[column] for row in block if not is_part_of_token(row[column])]
+            if all(cell.isascii() and cell.isdecimal() for cell in cells):
+                numbers = list(map(int, cells))
+                longest = max(longest, len(numbers))
+                right += all(after == before + 1 for before, after in pairwise(numbers)) and (
+                    len(numbers) > 1 or numbers[:1] in ([0], [1])
+                )
+        enough = longest > 1 or len(self.names) > 2
+        return enough and right >= _MOSTLY * len(self.sentences)
+
+    def _repeats(self, column: int) -> bool:
+        """Return whether all lines of a sentence have the same cell, such as the name of the document."""
+        long = [block for block in self.sentences if len(block) > 2]
+        cells = [{row[column] for row in block} for block in long]
+        named = all(cell.isdecimal() or "/" in cell or "." in cell for own in cells for cell in own)
+        return len(long) > 1 and named and all(len(own) == 1 for own in cells)
+
+    def _is_empty(self, column: int) -> bool:
+        return all(cell == "" for cell in self._column(column))
+
+    def _has_no_tags(self, column: int) -> bool:
+        return all(cell in _EMPTY for cell in self._column(column))
+
+    def _has_features(self, column: int) -> bool:
+        cells = self._column(column)
+        return all(cell in _EMPTY or _FEATURES.fullmatch(cell) for cell in cells)
+
+    def _find(self, field: Field, usual: Sequence[str]) -> int | None:
+        """Return the column that the user names, or that has a usual name; None: neither."""
+        folded = [name.casefold() for name in self.names]
+        if field.column in self.names:
+            return self.names.index(field.column)
+        if not field.other_columns and field.column.casefold() in folded:
+            return folded.index(field.column.casefold())
+        if field.other_columns:
+            known = (field.column, *field.other_columns, *usual)
+            return next((folded.index(name) for name in known if name in folded), None)
+        number = len(self.names)
+        if field.column.isascii() and field.column.isdecimal():
+            if 1 <= int(field.column) <= number:
+                return int(field.column) - 1
+            raise UserError(
+                f"no column {field.column}; there are {number}; {_advice(field, f'N, from 1 to {number}')}"
+            )
+        if self.names == tuple(map(str, range(1, number + 1))):
+            raise UserError(
+                f"no column {field.column!r}; the {number} columns have no names; "
+                f"{_advice(field, f'N, from 1 to {number}')}"
+            )
+        has = ", ".join(map(repr, self.names))
+        hint = did_you_mean(field.column, self.names)
+        raise UserError(f"no column {field.column!r}; there is {has}; {_advice(field, 'NAME')}{hint}")
+
+    def _check_tags(
+        self,
+        place: int,
+        field: Field,
+        left: list[int],
+        tokens: int | None,
+        position: int | None,
+        *,
+        named: bool,
+    ) -> None:
+        """Refuse a column that certainly has no tags."""
+        name, cells = self.names[place], self._column(place)
+        if place == position:
+            raise UserError(self._counting(position, field, left))
+        if place == tokens:
+            option = _advice(field, self._other(left, place))
+            raise UserError(f"column {name} has the tokens and cannot have the tags, too; {option}")
+        if self._has_no_tags(place) or (not named and self._has_features(place) and len(cells) > 1):
+            shown = ", ".join(repr(cell) for cell, _ in cells.most_common(2))
+            raise UserError(
+                f"column {name} has no tags, only {shown}; {_advice(field, self._other(left, place))}"
+            )
+        if not named and tokens is not None and cells.total() >= _FEW_LINES:
+            distinct = len(self._column(tokens))
+            if len(cells) > 2 * distinct:
+                raise UserError(
+                    f"column {name} has {len(cells):,} distinct values, and column {self.names[tokens]} only "
+                    f"{distinct:,}, so they are hardly tags and tokens; choose both with "
+                    "--set data.token_column=N and --set data.tag_column=N"
+                )
+
+    def _other(self, left: list[int], place: int) -> str:
+        """Return the name of another column that probably has tags."""
+        others = [column for column in left if column != place and not self._has_no_tags(column)]
+        if len(self.names) >= 10 and _CONLLU_TAGS in others:
+            return self.names[_CONLLU_TAGS]
+        return self.names[others[-1]] if others else "N"
+
+    def _counting(self, position: int | None, field: Field, left: list[int]) -> str:
+        name = self.names[position or 0]
+        if not left:
+            return f"column {name} counts the tokens; there is no column of {field.name}; add one"
+        return f"column {name} counts the tokens; {_advice(field, self.names[left[0]])}"
+
+    def _too_few(self, field: Field, position: int | None) -> str:
+        number = "1 column" if len(self.names) == 1 else f"{len(self.names)} columns"
+        counting = "" if position is None else f", of which column {self.names[position]} counts the tokens"
+        return (
+            f"the lines have {number}{counting}; expected a token and its tag, separated by a tab or spaces; "
+            "name another separator with --set data.delimiter=CHARACTER"
+        )
+
+
+def _advice(field: Field, column: str) -> str:
+    return f"choose another column with {field.option.replace('NAME', column)}"
