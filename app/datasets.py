@@ -9,13 +9,14 @@ from typing import Any
 from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.base import Task
+from app.tasks.opening import open_data
 from data import prepared
 from data.check import examine
 from data.check_report import Report
 from data.formats import BadRow, Field, Row, Value
 from data.prepared import Dataset
 from data.samples import SAMPLES
-from data.sources import CatalogueName, open_source
+from data.sources import CatalogueName
 from data.splits import SPLITS, rows_by_split
 
 
@@ -34,8 +35,7 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
     A catalogue dataset may have any features.
     """
     task = get_task(task_name)
-    fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config), config.options())
+    source, fields, config = open_data(data, task, config)
     needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
         source,
@@ -61,7 +61,7 @@ def _value(field: Field, value: Any, dataset: Dataset) -> Value:
     """Return a stored value as a reader of files returns it."""
     if field.kind == "tokens":
         return tuple(token.decode(errors="replace") for token in value)
-    if field.kind == "tags":
+    if field.kind in ("tags", "labels"):
         return tuple(dataset.names[field.name][i] for i in value)
     if field.kind == "label":
         return dataset.names[field.name][value] if value >= 0 else "no label"
@@ -80,8 +80,7 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
     from models.text.tokens import SPECIAL_TOKENS
 
     task = get_task(task_name)
-    fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config), config.options())
+    source, fields, config = open_data(data, task, config)
     if isinstance(source, CatalogueName):
         dataset = prepared.prepare(
             source, fields, directory=config.data_directory(), manual_directory=manual_directory

@@ -18,7 +18,7 @@ import numpy as np
 from data.catalogue import prepare_catalogue
 from data.errors import UserError
 from data.findings import Finding
-from data.formats import Field
+from data.formats import NAMED, Field
 from data.scan import ExampleValidator, Scan, Spool, scan
 from data.shards import write_shards
 from data.sources import CatalogueName, Source
@@ -56,7 +56,7 @@ class Dataset:
 
         Yields:
             for each field an array [size]: bytes objects for a text, int64 for a label (-1: no label), bool
-            for a flag. For tokens and tags it is an array of objects, each the array of one example.
+            for a flag. For labels, tokens and tags it is an array of objects, each the array of one example.
         """
         import tensorflow_datasets as tfds
 
@@ -107,7 +107,7 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _fingerprint(source: Source, fields: Sequence[Field]) -> str:
-    columns = [(f.name, f.kind, f.column) for f in fields]
+    columns = [(f.name, f.kind, f.column, f.separator, f.one_hot) for f in fields]
     content = json.dumps([FORMAT_VERSION, columns, sorted(source.parts), source.digest()])
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -117,7 +117,7 @@ def _from_builder(
 ) -> Dataset:
     known = {SPLIT_ALIASES.get(split, split): split for split in builder.info.splits}
     splits = {split: known[split] for split in SPLITS if split in known}
-    named = [f for f in fields if f.kind in ("label", "tags") and f.name in columns]
+    named = [f for f in fields if f.kind in NAMED and f.name in columns]
     return Dataset(
         name=name,
         hash=dataset_hash,

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from data.errors import UserError
 from data.findings import Finding
-from data.formats import EMPTY_LINE, Field, Row, Value
+from data.formats import EMPTY_LINE, NAMED, Field, Row, Value
 from data.sources import Source
 from data.splits import ALL_SPLITS, rows_by_split
 
@@ -30,6 +30,8 @@ class Scan:
     """Occurrences of each label or tag, by field and split."""
     present: Counter[str] = field(default_factory=Counter)
     """Number of examples that have each field."""
+    several_labels: bool = False
+    """Whether an example has any number of labels."""
 
     problems: list[Finding] = field(default_factory=list)
     """Errors, without which the examples could be trained on."""
@@ -114,8 +116,8 @@ def scan(source: Source, fields: Sequence[Field], validator: ExampleValidator, s
     Raises:
         UserError: a row cannot be read, a file has no rows, or a label is missing in some examples only.
     """
-    found = Scan()
-    named = [field.name for field in fields if field.kind in ("label", "tags")]
+    found = Scan(several_labels=any(field.kind == "labels" for field in fields))
+    named = [field.name for field in fields if field.kind in NAMED]
     for split, where, row in _valid_rows(source):
         validator.add(split, where, row)
         spool.add(split, row.values)

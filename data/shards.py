@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from data.formats import Field, Value
+from data.formats import NAMED, Field, Value
 from data.scan import Scan, Spool
 from data.splits import SPLITS
 
@@ -72,9 +72,9 @@ def _features(stored: Sequence[Field], found: Scan) -> Any:
     import tensorflow_datasets as tfds
 
     def feature(field: Field) -> Any:
-        if field.kind in ("label", "tags"):
+        if field.kind in NAMED:
             names = tfds.features.ClassLabel(names=sorted(set().union(*found.names[field.name].values())))
-            return tfds.features.Sequence(names) if field.kind == "tags" else names
+            return names if field.kind == "label" else tfds.features.Sequence(names)
         if field.kind == "tokens":
             return tfds.features.Sequence(tfds.features.Text())
         return tfds.features.Scalar(np.bool_) if field.kind == "flag" else tfds.features.Text()

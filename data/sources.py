@@ -41,6 +41,8 @@ class Source:
     """Computes the sha256 of the content."""
     by_position: bool = False
     """Whether the part `all` is one text, which is divided by position."""
+    several_labels: bool = False
+    """Whether a row holds any number of labels, as a list of JSON does."""
     key: str = "text"
     """Name of the first field, whose hash decides the split of a row of `all`."""
     layout: tuple[str, ...] = ()
@@ -87,6 +89,7 @@ def _files(
     options: Options,
 ) -> Source:
     """Return a source of files; several files of a split are line-aligned, one for each field."""
+    several: list[bool] = []
 
     def part(paths: Sequence[Path]) -> Part:
         where = " and ".join(map(str, paths))
@@ -95,6 +98,7 @@ def _files(
         (path,) = paths
         file = sniff(path, fields, shapes, options)
         assert file is not None
+        several.append(file.layout.several_labels)
         return _placed(where, file.rows)
 
     parts = {split: part(paths) for split, paths in files.items()}
@@ -105,6 +109,7 @@ def _files(
         parts,
         lambda: _sha256(files),
         by_position=file is not None and FORMATS[file.layout.format].shape == "document",
+        several_labels=any(several),
         key=fields[0].name,
     )
 
@@ -209,6 +214,7 @@ def _sample(name: str, fields: Sequence[Field]) -> Source:
         f"sample_{name}",
         {split: part(split) for split in splits},
         lambda: hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest(),
+        several_labels=isinstance(present.get("label"), tuple),
     )
 
 

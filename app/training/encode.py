@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from app.artifacts.files import new_directory
 from app.config import TaskConfig
 from app.tasks.base import ExampleBatch, Task
+from app.tasks.labels import SEQUENCE, label_counts
 from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
 from data.errors import UserError
 from data.prepared import Dataset
 from data.scan import Scan
 from data.splits import training_examples
 
-ENCODING_VERSION = 7
+ENCODING_VERSION = 8
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
@@ -105,8 +103,7 @@ def _scan(encoded: Encoded, dataset: Dataset) -> Scan:
     found = Scan()
     for name, split in encoded.splits.items():
         found.examples[name] = len(split)
-        if "label" in split.columns and (labels := dataset.names.get("label")):
-            counts = np.bincount(split.columns["label"], minlength=len(labels))
-            own = Counter({labels[i]: int(n) for i, n in enumerate(counts) if n})
-            found.names.setdefault("label", {})[name] = own
+        if (counts := label_counts(encoded, dataset, name)) is not None:
+            found.names.setdefault("label", {})[name] = counts
+        found.several_labels |= SEQUENCE in split.sequences
     return found

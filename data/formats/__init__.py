@@ -15,7 +15,7 @@ from data.errors import UserError
 from data.formats.conll import read_conll
 from data.formats.conllu import read_conllu
 from data.formats.documents import read_document
-from data.formats.fields import CONTINUES, EMPTY_LINE, BadRow, Field, FieldKind, Row, Value
+from data.formats.fields import CONTINUES, EMPTY_LINE, NAMED, BadRow, Field, FieldKind, Row, Value
 from data.formats.jsonl import read_jsonl
 from data.formats.layout import Layout, Options
 from data.formats.lines import read_lines
@@ -26,6 +26,7 @@ __all__ = [
     "CONTINUES",
     "EMPTY_LINE",
     "FORMATS",
+    "NAMED",
     "BadRow",
     "Field",
     "FieldKind",

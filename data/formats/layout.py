@@ -37,5 +37,7 @@ class Layout:
     header: bool | None = None
     columns: tuple[str, ...] = ()
     """Names of the columns; their numbers from 1 if there is no header."""
+    several_labels: bool = False
+    """Whether a row holds any number of labels, as a list of JSON does."""
     chosen: Mapping[str, str] = field(default_factory=dict)
     """The column that holds each field, by the name of the field."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
-from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
+from app.tasks.labels import COLUMN, check_labels, encoded_label_ids, trained_labels, warn_of_labels
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.tag_check import TagValidator
@@ -45,9 +45,10 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """Return tokens and tags, and the optional text and label."""
         data = config.data
         column = data.tag_column
+        # Another column is used only if the user does not choose one.
         others = ("tags",) if column == type(data).model_fields["tag_column"].default else ()
         return (
-            Field("tokens", "tokens", "tokens", "a column 'tokens'"),
+            tokens_field(config),
             Field("tags", "tags", column, "--set data.tag_column=NAME", others),
             Field("text", "text", data.text_column, "--set data.text_column=NAME", optional=True),
             Field("label", "label", data.label_column, "--set data.label_column=NAME", optional=True),
@@ -97,11 +98,11 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             sentence, token, reason = found.unreadable.first[0]
             raise UserError(f"{dataset.name}: training example {sentence + 1}, token {token + 1}: {reason}")
         scheme = found.scheme
-        labels = label_names(dataset)
+        has_labels = "label" in dataset.names
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tags = [[tag.encode() for tag in learned(row, scheme)] for row in tag_names(batch, dataset)]
-            columns = {"label": label_ids(batch, dataset, labels)} if labels else {}
+            columns = {COLUMN: batch["label"].astype(np.int32)} if has_labels else {}
             return {"word_types": _unique(batch["tokens"]), "tags": _unique(tags)}, columns
 
         rules = {
@@ -142,7 +143,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             "tags": encoded.vocabularies["tags"],
         }
         if "label" in dataset.names:
-            found["labels"] = label_names(dataset)
+            found["labels"] = trained_labels(encoded, dataset)
         return Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
 
     def batches(
@@ -153,7 +154,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
         rows = encoded.splits[split]
         word_types, tags = rows.sequences["word_types"], rows.sequences["tags"]
-        labels = rows.columns.get("label")
+        labels = encoded_label_ids(encoded, split) if COLUMN in rows.columns else None
         spelled = encoded.vocabularies["word_types"]
         encoder = word_encoder(preprocessing, config)
         parts = [
@@ -195,6 +196,14 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         words = word_encoder(preprocessing, config).describe(word_types)[0].numpy()
         counts = np.bincount(words, encoded.counts["word_types"], len(preprocessing.vocabulary))
         return counts.astype(np.int64)
+
+
+def tokens_field(config: TaggingConfig, *, optional: bool = False) -> Field:
+    """Return the field of the tokens; without a chosen column it may be called `words`, too."""
+    column = config.data.token_column
+    others = () if column else ("words",)
+    option = "--set data.token_column=NAME"
+    return Field("tokens", "tokens", column or "tokens", option, others, optional=optional)
 
 
 def learned(tags: Sequence[str], scheme: Scheme) -> list[str]:
