@@ -14,6 +14,7 @@ from app.tasks.labels import COLUMN, check_labels, encoded_label_ids, trained_la
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.tag_check import TagValidator
+from app.tasks.tagging.tokenization import TokenizationValidator
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
@@ -57,6 +58,10 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     def validator(self, config: TaggingConfig) -> ExampleValidator:
         """Return a validator of the tag scheme."""
         return TagValidator()
+
+    def doctor(self, config: TaggingConfig) -> ExampleValidator:
+        """Return a comparison of the tokens with those of the tokenizer."""
+        return TokenizationValidator()
 
     def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the tokens as one text."""
