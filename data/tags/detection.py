@@ -184,18 +184,18 @@ class SchemeDetector:
             example = min(name for name in self.tags if (parsed := parse_tag(name)) and parsed[1])
             return f"{tag!r} has no type, but others have one, as {example!r}"
         if meant := corrected(tag):
-            return f"{tag!r} is not a tag of a span; write {meant!r}"
+            return f"{tag!r} is no tag of a span; write {meant!r}"
         return f"{tag!r} is neither O nor a letter and a type, such as B-PER or I-PER"
 
     def _misspelled(self) -> tuple[tuple[str, str, int], ...]:
         """Return tags that are nearly tags of spans, if so many are that they are probably meant."""
         found = list(_corrections(self.tags))
-        meant = {correct for _, correct, _ in found} | (set(self.tags) & {OUTSIDE, "B", "I"})
-        begin = any(tag == "B" or tag.startswith("B-") for tag in meant)
-        inside = any(tag == "I" or tag.startswith("I-") for tag in meant)
+        outside = OUTSIDE in self.tags or any(correct == OUTSIDE for _, correct, _ in found)
+        meant = {correct for _, correct, _ in found if correct != OUTSIDE} or {"B", "I"} & set(self.tags)
+        begin, inside = (any(tag.startswith(letter) for tag in meant) for letter in "BI")
         others = sum(n for tag, n in self.tags.items() if not corrected(tag) and parse_tag(tag) is None)
         nearly = sum(n for _, correct, n in found if correct != OUTSIDE)
-        if not (begin and (inside or OUTSIDE in meant)) or others > nearly:
+        if not found or not begin or not (inside or outside) or others > nearly:
             return ()
         return tuple(sorted(found, key=lambda item: (-item[2], item[0])))
 

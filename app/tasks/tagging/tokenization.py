@@ -66,7 +66,7 @@ class TokenizationValidator(ExampleValidator):
         return [
             Finding(
                 f"{1 - self.same / self.tokens:.1%} of the tokens of the corpus are others in raw text",
-                "predictions for raw text are worse by this; give tokens, or write the corpus with such tokens",
+                "predictions for raw text are worse by this; give tokens, or let the corpus have such tokens",
                 places,
                 len(places),
             )
