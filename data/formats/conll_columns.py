@@ -145,7 +145,7 @@ def _number_of_columns(rows: Sequence[Sequence[Sequence[str]]]) -> int:
     counts = Counter(len(row) for block in rows for row in block)
     number = max(counts, key=lambda number: (counts[number], number))
     if 2 * counts[number] < counts.total():
-        found = ", ".join(f"{counts[n]:,} lines have {n}" for n in sorted(counts)[:5])
+        found = ", ".join(_lines_have(counts[n], n) for n in sorted(counts)[:5])
         raise UserError(
             f"the number of columns varies: {found}; write the same columns in all lines, or name what "
             "separates them with --set data.delimiter=CHARACTER"
@@ -315,3 +315,7 @@ class _Table:
 
 def _advice(field: Field, column: str) -> str:
     return f"choose another column with {field.option.replace('NAME', column)}"
+
+
+def _lines_have(lines: int, columns: int) -> str:
+    return f"1 line has {columns}" if lines == 1 else f"{lines:,} lines have {columns}"
