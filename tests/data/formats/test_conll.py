@@ -125,7 +125,7 @@ def test_other_white_space_is_part_of_a_token(tmp_path: Path, space: str) -> Non
         (
             "#begin document (n/1); part 000\nn/1 0 0 In IN O\nn/1 0 1 the DT O\nn/1 0 2 end NN B-X\n\n"
             "n/1 0 0 So RB O\nn/1 0 1 it PR O\nn/1 0 2 is VB O\n\n#end document\n",
-            [row(2, "In the end", "O O B-X"), row(6, "So it is", "O O O")],
+            [row(1, "In the end", "O O B-X"), row(6, "So it is", "O O O")],
         ),
     ],
 )
@@ -215,8 +215,8 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
         "no column 'word'; the 4 columns have no names; choose another column with --set data.token_column=N"
     )
     assert refused(tmp_path, HEADER + TABLE, tag="nr") == (
-        "no column 'nr'; there is 'word', 'pos', 'ner'; choose another column with --set data.tag_column=NAME; "
-        "did you mean 'ner'?"
+        "no column 'nr'; there is 'word', 'pos', 'ner'; choose another column with "
+        "--set data.tag_column=NAME; did you mean 'ner'?"
     )
     assert refused(tmp_path, NEWS, tag="0").startswith("no column 0; there are 4")
 
@@ -250,7 +250,7 @@ UNIVERSAL = "1\tOslo\toslo\tPROPN\tNNP\t_\t2\tnsubj\t_\t{}\n2\tis\tbe\tAUX\tVB\t
 
 @pytest.mark.parametrize("last", ["_", "SpaceAfter=No"])
 def test_ten_columns_of_a_treebank(tmp_path: Path, last: str) -> None:
-    """In a `.conll` file with the columns of CoNLL-U, the last one has no tags; the message says which has."""
+    """In a `.conll` file with the columns of CoNLL-U, the last one has no tags; another has."""
     content = UNIVERSAL.format("_", last)
 
     assert refused(tmp_path, content).endswith("choose another column with --set data.tag_column=4")
@@ -272,8 +272,8 @@ def test_tags_before_tokens(tmp_path: Path) -> None:
     content = "".join(f"{'NVDA'[i % 4]} word{i}\n" for i in range(24))
 
     assert refused(tmp_path, content) == (
-        "column 2 has 24 distinct values, and column 1 only 4, so they are hardly tags and tokens; choose both "
-        "with --set data.token_column=N and --set data.tag_column=N"
+        "column 2 has 24 distinct values, and column 1 only 4, so they are hardly tags and tokens; choose "
+        "both with --set data.token_column=N and --set data.tag_column=N"
     )
     (found,) = read(tmp_path, content, token="2", tag="1")
     assert isinstance(found, Row)
@@ -291,7 +291,7 @@ def test_files_without_a_column_of_tags(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["a X\nb X Y\nc X Y Z\nd 1 2 3 4\n", "I like it very much\nYou do not\nWe are here too now\nSo\n"],
+    ["a X\nb X Y\nc X Y Z\nd 1 2 3 4\n", "I like it very much\nYou do not\nWe are here too\nSo\n"],
 )
 def test_a_varying_number_of_columns(tmp_path: Path, content: str) -> None:
     """A file whose lines have nothing in common is refused."""

@@ -8,20 +8,31 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.formats import EMPTY_LINE, BadRow, Field, Row, read_rows
-from data.formats.conllu import read_conllu
+from data.formats import EMPTY_LINE, BadRow, Field, File, Options, Row, sniff
 
-TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME")
+TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME", ("words",))
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME", ("tags",))
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME", optional=True)
 FIELDS = (TOKENS, TAGS)
 
 
-def read(folder: Path, content: str | bytes, fields: tuple[Field, ...] = FIELDS) -> list[Row | BadRow]:
+def opened(path: Path, fields: tuple[Field, ...] = FIELDS, options: Options | None = None) -> File:
+    """Return a file whose layout is decided."""
+    file = sniff(path, fields, ("sentences", "records"), options)
+    assert file is not None
+    return file
+
+
+def read(
+    folder: Path,
+    content: str | bytes,
+    fields: tuple[Field, ...] = FIELDS,
+    options: Options | None = None,
+) -> list[Row | BadRow]:
     """Write a file, and return its rows."""
-    path = folder / "rows"
+    path = folder / "rows.conllu"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, fields, read_conllu))
+    return list(opened(path, fields, options).rows())
 
 
 def row(line: int, tokens: str, tags: str, **more: str) -> Row:
@@ -90,7 +101,7 @@ def test_compressed_conllu(tmp_path: Path) -> None:
     path = tmp_path / "rows.conllu.gz"
     path.write_bytes(gzip.compress(SPANISH.encode()))
 
-    assert list(read_rows(path, FIELDS, read_conllu)) == SPANISH_ROWS
+    assert list(opened(path).rows()) == SPANISH_ROWS
 
 
 def test_the_raw_text_of_conllu(tmp_path: Path) -> None:
@@ -129,8 +140,8 @@ def test_an_unknown_column_of_conllu(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(tmp_path, SPANISH, fields)
     assert str(caught.value) == (
-        f"{tmp_path / 'rows'}: no column 'uppos'; there is 'id', 'form', 'lemma', 'upos', 'xpos', 'feats', "
-        "'head', 'deprel', 'deps', 'misc'; name it with --set data.tag_column=NAME; did you mean 'upos'?"
+        f"{tmp_path / 'rows.conllu'}: no column 'uppos'; there is 'id', 'form', 'lemma', 'upos', 'xpos', "
+        "'feats', 'head', 'deprel', 'deps', 'misc'; name it with --set data.tag_column=NAME; did you mean 'upos'?"
     )
 
 
@@ -155,18 +166,19 @@ def test_a_malformed_line_of_conllu(tmp_path: Path, line: str, reason: str) -> N
 def test_bytes_that_are_not_utf8_in_conllu(tmp_path: Path) -> None:
     """The message has their line."""
     content = tabs("1 a a X", "2 é é X", "", "1 b b Y").encode("latin-1")
+    rows = read(tmp_path, content, options=Options(encoding="utf-8"))
 
-    assert read(tmp_path, content) == [
-        BadRow(2, "not UTF-8: byte 0xe9 at character 3"),
-        row(4, "b", "Y"),
-    ]
+    assert isinstance(rows[0], BadRow)
+    assert rows[0].line == 2
+    assert rows[0].reason.startswith("not UTF-8: byte 0xe9 at character 3")
+    assert rows[1:] == [row(4, "b", "Y")]
 
 
 def test_an_empty_tag_of_conllu(tmp_path: Path) -> None:
     """An empty column is malformed; `_` is a tag like any other."""
     content = tabs("1 a a _") + "\n" + tabs("1 b b X", "2 c c @").replace("@", "")
 
-    assert read(tmp_path, content) == [row(1, "a", "_"), BadRow(3, "upos[1] is empty")]
+    assert read(tmp_path, content) == [row(1, "a", "_"), BadRow(4, "column 4 of tags is empty")]
 
 
 def test_comments_without_a_sentence(tmp_path: Path) -> None:
@@ -179,3 +191,65 @@ def test_comments_without_a_sentence(tmp_path: Path) -> None:
 def test_an_empty_file_of_conllu(tmp_path: Path) -> None:
     """A file that is empty or has only blank lines has no sentences."""
     assert read(tmp_path, "") == read(tmp_path, "\n\n") == []
+
+
+@pytest.mark.parametrize(("column", "tags"), [("4", "VERB"), ("5", "V"), ("2", "Go"), ("UPOS", "VERB")])
+def test_columns_of_conllu_by_number(tmp_path: Path, column: str, tags: str) -> None:
+    """The first column has the number 1, and case does not matter in names."""
+    fields = (TOKENS, Field("tags", "tags", column, "--set data.tag_column=NAME"))
+
+    assert read(tmp_path, tabs("1 Go go VERB V"), fields) == [row(1, "Go", tags)]
+
+
+def test_another_column_of_tokens(tmp_path: Path) -> None:
+    """`data.token_column` chooses it, e.g. the lemmas."""
+    fields = (Field("tokens", "tokens", "lemma", "--set data.token_column=NAME"), TAGS)
+
+    assert read(tmp_path, tabs("1 Went go VERB"), fields) == [row(1, "go", "VERB")]
+
+
+@pytest.mark.parametrize(
+    ("ids", "bad"),
+    [
+        ("1 3", [BadRow(2, "the id is 3; expected 2, and a blank line between sentences")]),
+        ("1 2 1 2", [BadRow(3, "the id is 1; expected 3, and a blank line between sentences")]),
+        ("2 3", [BadRow(1, "the id is 2; expected 1, and a blank line between sentences")]),
+        ("0 1", [BadRow(1, "the id is 0; expected 1, and a blank line between sentences")]),
+        (
+            "1 x 3 y",
+            [
+                BadRow(2, "the id is 'x'; expected a number such as 1, 1-2 or 1.1"),
+                BadRow(3, "the id is 3; expected 2, and a blank line between sentences"),
+                BadRow(4, "the id is 'y'; expected a number such as 1, 1-2 or 1.1"),
+            ],
+        ),
+    ],
+)
+def test_ids_that_do_not_count(tmp_path: Path, ids: str, bad: list[BadRow]) -> None:
+    """Each wrong line of a sentence is listed."""
+    content = tabs(*(f"{own} a a X" for own in ids.split()))
+
+    assert read(tmp_path, content + "\n" + tabs("1 b b Y"))[:-1] == bad
+
+
+def test_a_file_that_is_no_conllu(tmp_path: Path) -> None:
+    """Where no line has ten columns, the message says how to read it, and this works."""
+    content = "Oslo B-LOC\nis O\n"
+
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, content)
+    assert "no line has the 10 columns of CoNLL-U, separated by tabs" in str(caught.value)
+    assert "let the name end in .conll" in str(caught.value)
+    path = tmp_path / "rows.conll"
+    path.write_text(content)
+    assert list(opened(path).rows()) == [row(1, "Oslo is", "B-LOC O")]
+
+
+def test_the_layout_of_conllu(tmp_path: Path) -> None:
+    """It has the columns of tokens and tags."""
+    path = tmp_path / "rows.conllu"
+    path.write_text(SPANISH)
+    layout = opened(path).layout
+
+    assert layout.format == "conllu"
+    assert layout.chosen == {"tokens": "form", "tags": "upos"}

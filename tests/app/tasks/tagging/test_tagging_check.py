@@ -116,8 +116,9 @@ def test_tags_that_are_no_spans_are_errors() -> None:
         ),
         (
             "PER O O O LOC",
-            "the tags are plain, though most are 'O': 'PER', 'LOC'; if they are types of spans, write 'B-PER' "
-            "for the first token of a span and 'I-PER' for the others, or there are no scores of spans",
+            "the tags are plain, though most are 'O': 'PER', 'LOC'; if they are types of spans, write "
+            "'B-PER' for the first token of a span and 'I-PER' for the others, "
+            "or there are no scores of spans",
         ),
     ],
 )
