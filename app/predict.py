@@ -16,7 +16,7 @@ from app.prediction.predictor import Predictor
 from app.tasks import get_task
 from app.terminal.progress import bar
 from data.errors import UserError
-from data.formats import BadRow, Field, Format, Row, Shape, find_format, formats_of, read_rows
+from data.formats import BadRow, Field, Format, Row, Shape, find_format, formats_of, read_rows, sniff_stream
 
 SHAPES: tuple[Shape, ...] = ("records", "lines")
 CHUNK = 4096
@@ -25,8 +25,10 @@ CHUNK = 4096
 
 def _rows(source: Path | None, format: Format, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
     if source is None:
-        return format.read(sys.stdin.buffer, fields)
-    return read_rows(source, fields, format.read)
+        file = sniff_stream(sys.stdin.buffer, "stdin", fields, SHAPES, format=format)
+        assert file is not None
+        return file.rows()
+    return read_rows(source, fields, format)
 
 
 def predictions(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:

@@ -7,13 +7,48 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import TextIO
 
-from data.formats.conll_columns import POSITION, blocks, is_document_mark, is_part_of_token, split_line
+from data.errors import UserError
+from data.formats.base import Format
+from data.formats.conll_columns import (
+    POSITION,
+    blocks,
+    decide_columns,
+    is_document_mark,
+    is_part_of_token,
+    split_line,
+)
 from data.formats.fields import BadRow, Field, Row, encoding_problem, make_row
-from data.formats.layout import Layout
+from data.formats.head import Head
+from data.formats.layout import Layout, Options
 
 _BLOCKS_AHEAD = 200
 """Number of sentences whose tags are known before the first is read."""
+_MOSTLY = 0.9
+"""Share of the lines with the same number of columns by which a file is recognized."""
+_SUFFIXES = ("conll", "conllp", "conllup", "bio", "bio2", "bioes", "bilou", "iob", "iob1", "iob2")
 _SPAN_TAG = re.compile("[BIMELSUW]-.+")
+
+
+def recognize_conll(head: Head, fields: Sequence[Field], options: Options) -> bool:
+    """Return whether a file has tokens and tags in columns, and blank lines between sentences."""
+    if head.suffix in _SUFFIXES:
+        return True
+    if not any(field.kind == "tokens" and not field.optional for field in fields):
+        return False
+    lines = head.lines()
+    try:
+        layout = decide_columns(lines, fields, options)
+    except UserError:
+        return False
+    sentences = [block for _, block in blocks(lines)]
+    rows = [split_line(line, layout.delimiter) for block in sentences for line in block]
+    fitting = sum(len(row) == len(layout.columns) for row in rows)
+    return len(sentences) > 1 and len(rows) > len(sentences) and fitting > _MOSTLY * len(rows)
+
+
+def sniff_conll(head: Head, fields: Sequence[Field], options: Options) -> Layout:
+    """Decide what separates the columns, and which ones are needed."""
+    return decide_columns(head.lines(), fields, options)
 
 
 def read_conll(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
@@ -36,6 +71,7 @@ class _Reader:
 
     def __init__(self, fields: Sequence[Field], layout: Layout) -> None:
         self._fields = fields
+        self._encoding = layout.encoding
         self._delimiter = layout.delimiter
         self._number = len(layout.columns)
         self._header = bool(layout.header)
@@ -69,7 +105,7 @@ class _Reader:
                 self._header = False
                 continue
             begun = True
-            if problem := encoding_problem(line) or self._problem(cells):
+            if problem := encoding_problem(line, encoding=self._encoding) or self._problem(cells):
                 bad.append(BadRow(number, problem))
             elif self._position is None or not is_part_of_token(cells[self._position]):
                 for cells_of_column, (_, place) in zip(columns, self._chosen, strict=True):
@@ -79,7 +115,7 @@ class _Reader:
         elif columns and columns[0]:
             values = {field.column: own for (field, _), own in zip(self._chosen, columns, strict=True)}
             self._known.update(*(values[field.column] for field, _ in self._chosen if field.kind == "tags"))
-            yield make_row(start, values, self._fields)
+            yield make_row(start, values, self._fields, encoding=self._encoding)
 
     def _is_comment(self, line: str, cells: Sequence[str]) -> bool:
         if not line.startswith("#"):
@@ -96,3 +132,16 @@ class _Reader:
             if not cells[place]:
                 return f"column {place + 1} of {field.name} is empty"
         return None
+
+
+FORMAT = Format(
+    "conll",
+    read_conll,
+    _SUFFIXES,
+    "sentences",
+    frozenset(("tokens", "tags")),
+    title="CoNLL",
+    named=False,
+    recognize=recognize_conll,
+    sniff=sniff_conll,
+)

@@ -14,6 +14,7 @@ from itertools import pairwise, takewhile
 from data.errors import UserError, did_you_mean
 from data.formats.fields import Field
 from data.formats.layout import Layout, Options
+from data.formats.table_layout import check_delimiter
 
 POSITION = "position"
 """Name of the column that counts the tokens of a sentence, in `Layout.chosen`."""
@@ -47,7 +48,6 @@ _HEADER_NAMES = frozenset(
 ).union(_TOKEN_NAMES, _TAG_NAMES, ("pos_tag", "ner_tag", "ner_tags", "pos_tags", "chunk_tag", "sentence"))
 _MOSTLY = 0.9
 """Share of the sentences whose cells must count for a column that counts."""
-_MANY_LINES = 100
 _FEW_LINES = 20
 """Number of lines below which nothing follows from the number of distinct values."""
 _CONLLU_TAGS = 3
@@ -96,23 +96,20 @@ def declared_columns(lines: Iterable[str]) -> tuple[str, ...]:
     return ()
 
 
-def sniff_columns(head: str, fields: Sequence[Field], options: Options) -> Layout:
+def decide_columns(lines: Sequence[str], fields: Sequence[Field], options: Options) -> Layout:
     """Decide the layout of a CoNLL file from its first lines.
 
     Args:
-        head: the first lines, or the whole file.
+        lines: the first lines, or all.
         fields: that a row needs. A field with other columns is not chosen by the user.
         options: what the user says about files.
 
     Raises:
         UserError: the number of columns varies, or a column does not exist or has no tags.
     """
-    lines = head.split("\n")
-    if len(lines) > _MANY_LINES:  # the last one may end in the middle
-        lines.pop()
     sentences = [block for _, block in blocks(lines)]
     content = [own for block in sentences if (own := _without_comments(block))]
-    delimiter = options.delimiter or _delimiter(content)
+    delimiter = check_delimiter(options.delimiter) if options.delimiter else _delimiter(content)
     rows = [[split_line(line, delimiter) for line in block] for block in content]
     names = declared_columns(lines)
     if not rows:
@@ -123,10 +120,17 @@ def sniff_columns(head: str, fields: Sequence[Field], options: Options) -> Layou
         names = tuple(rows[0].pop(0))
     if len(names) != number or len(set(names)) < number:
         names = tuple(map(str, range(1, number + 1)))
-    table = _Table(names, [own for block in rows if (own := [row for row in block if len(row) == number])])
-    chosen = table.choose(fields)
+    fitting = [[row for row in block if len(row) == number] for block in rows]
+    chosen = _Table(names, [block for block in fitting if block]).choose(fields)
     variant = {"\t": "tabs", SPACE: "spaces"}.get(delimiter, "")
-    return Layout("conll", variant, delimiter=delimiter, header=header or None, columns=names, chosen=chosen)
+    return Layout(
+        "conll",
+        variant=variant,
+        delimiter=delimiter,
+        header=header or None,
+        columns=names,
+        chosen=chosen,
+    )
 
 
 def _without_comments(block: Sequence[str]) -> list[str]:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from data.errors import UserError, did_you_mean
+from data.formats.base import Format
 from data.formats.conll_columns import blocks, declared_columns
 from data.formats.fields import EMPTY_LINE, BadRow, Field, Row, encoding_problem, make_row
+from data.formats.head import Head
 from data.formats.layout import Layout, Options
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -16,18 +18,18 @@ _RAW_TEXT = "# text = "
 _TOKENS = "form"
 
 
-def sniff_conllu(head: str, fields: Sequence[Field], options: Options) -> Layout:
+def sniff_conllu(head: Head, fields: Sequence[Field], options: Options) -> Layout:
     """Decide which columns have the tokens and their tags.
 
     Args:
-        head: the first lines, or the whole file.
+        head: of the file.
         fields: that a row needs. A field with other columns is not chosen by the user.
         options: what the user says about files.
 
     Raises:
         UserError: a column does not exist, or no line has the columns of the format.
     """
-    lines = head.split("\n")
+    lines = head.lines()
     columns = tuple(name.lower() for name in declared_columns(lines)) or COLUMNS
     if columns[0] != "id" or _TOKENS not in columns:
         raise UserError(
@@ -70,7 +72,7 @@ def read_conllu(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Itera
         if field.name in layout.chosen
     ]
     for start, block in blocks(lines):
-        yield from _sentence(start, block, fields, chosen, len(layout.columns))
+        yield from _sentence(start, block, fields, chosen, layout)
 
 
 def _sentence(
@@ -78,7 +80,7 @@ def _sentence(
     block: list[str],
     fields: Sequence[Field],
     chosen: Sequence[tuple[Field, int]],
-    columns: int,
+    layout: Layout,
 ) -> Iterator[Row | BadRow]:
     values: dict[str, Any] = {field.column: [] for field, _ in chosen}
     text = next((field for field in fields if field.kind == "text"), None)
@@ -90,7 +92,9 @@ def _sentence(
                 values[text.column] = line.removeprefix(_RAW_TEXT)
             continue
         cells = line.split("\t")
-        if problem := encoding_problem(line) or _problem(cells, columns, tokens, chosen):
+        if problem := encoding_problem(line, encoding=layout.encoding) or _problem(
+            cells, len(layout.columns), tokens, chosen
+        ):
             bad.append(BadRow(number, problem))
         if not cells[0].isdecimal():
             continue
@@ -103,7 +107,7 @@ def _sentence(
     elif not tokens:
         yield BadRow(start, EMPTY_LINE)
     else:
-        yield make_row(start, values, fields)
+        yield make_row(start, values, fields, encoding=layout.encoding)
 
 
 def _problem(
@@ -122,3 +126,15 @@ def _problem(
         if not cells[place].strip():
             return f"column {place + 1} of {field.name} is empty"
     return None
+
+
+FORMAT = Format(
+    "conllu",
+    read_conllu,
+    ("conllu",),
+    "sentences",
+    frozenset(("tokens", "tags", "text")),
+    title="CoNLL-U",
+    named=False,
+    sniff=sniff_conllu,
+)

@@ -372,12 +372,18 @@ def test_comments_with_as_many_columns_as_tokens(tmp_path: Path) -> None:
 
 def test_bytes_that_are_not_utf8_in_conll(tmp_path: Path) -> None:
     """The message has their line."""
-    rows = read(tmp_path, "a X\né X\n\nb Y\n".encode("latin-1"), options=Options(encoding="utf-8"))
+    assert read(tmp_path, b"a X\n\xe9 X\n\n\xc3\xa9\xc3\xa8 Y\n") == [
+        BadRow(2, "not UTF-8: byte 0xe9 at character 1"),
+        row(4, "éè", "Y"),
+    ]
 
-    assert isinstance(rows[0], BadRow)
-    assert rows[0].line == 2
-    assert rows[0].reason.startswith("not UTF-8: byte 0xe9 at character 1")
-    assert rows[1:] == [row(4, "b", "Y")]
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_encodings_of_conll(tmp_path: Path, encoding: str) -> None:
+    """A file in another encoding has the same rows."""
+    options = Options(encoding="latin-1") if encoding == "latin-1" else None
+
+    assert read(tmp_path, "née X\nb Y\n".encode(encoding), options=options) == [row(1, "née b", "X Y")]
 
 
 def test_an_empty_file_of_conll(tmp_path: Path) -> None:
@@ -393,3 +399,25 @@ def test_a_large_file(tmp_path: Path) -> None:
 
     assert len(rows) == 40_002
     assert rows[-2:] == [BadRow(80_001, "columns: 1; the other lines have 2"), row(80_003, "nlp", "NOUN")]
+
+
+@pytest.mark.parametrize(
+    "name", ["rows.bio", "rows.iob", "rows.iob2", "rows.bioes", "train.tsv", "train.txt", "train"]
+)
+def test_names_of_files(tmp_path: Path, name: str) -> None:
+    """Sentences of tagged tokens are recognized by their content, too, if a task needs tokens and tags."""
+    path = tmp_path / name
+    path.write_text("Oslo\tB-LOC\nis\tO\n\nBo\tB-PER\nleft\tO\n")
+    file = sniff(path, (TOKENS, TAGS), ("sentences", "records"))
+
+    assert file is not None
+    assert file.layout.format == "conll"
+    assert list(file.rows()) == [row(1, "Oslo is", "B-LOC O"), row(4, "Bo left", "B-PER O")]
+
+
+def test_texts_are_not_taken_for_sentences_of_tokens(tmp_path: Path) -> None:
+    """Plain text has another number of words in each line."""
+    path = tmp_path / "rows.txt"
+    path.write_text("It is what it is.\n\nOr so they say, at least\nin this town.\n\nNever mind.\n")
+
+    assert sniff(path, (TOKENS, TAGS), ("sentences", "records")) is None
