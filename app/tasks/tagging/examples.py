@@ -212,8 +212,15 @@ def tokens_field(config: TaggingConfig, *, optional: bool = False) -> Field:
 
 
 def learned(tags: Sequence[str], scheme: Scheme) -> list[str]:
-    """Return tags as the model learns them: in BIO if they encode spans."""
-    return list(tags) if scheme == "plain" else convert(tags, LEARNED_SCHEME)
+    """Return tags as the model learns them: in BIO if they encode spans.
+
+    Raises:
+        UserError: a tag is none of a span, though others are.
+    """
+    try:
+        return list(tags) if scheme == "plain" else convert(tags, LEARNED_SCHEME)
+    except ValueError as error:
+        raise UserError(f"{error}, though other tags encode spans; correct the tag") from None
 
 
 def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
