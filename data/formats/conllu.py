@@ -43,7 +43,7 @@ def sniff_conllu(head: Head, fields: Sequence[Field], options: Options) -> Layou
             "let the name end in .conll, whose columns are found"
         )
     chosen = {field.name: _find(field, columns) for field in fields if field.kind in ("tokens", "tags")}
-    return Layout("conllu", delimiter="\t", columns=columns, chosen=chosen)
+    return Layout("conllu", columns=columns, chosen=chosen)
 
 
 def _find(field: Field, columns: Sequence[str]) -> str:
