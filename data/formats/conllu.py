@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from data.errors import UserError, did_you_mean
 from data.formats.base import Format
 from data.formats.conll_columns import blocks, declared_columns
-from data.formats.fields import EMPTY_LINE, BadRow, Field, Row, encoding_problem, make_row
+from data.formats.fields import BadRow, Field, Row, encoding_problem, make_row
 from data.formats.head import Head
 from data.formats.layout import Layout, Options
 
@@ -104,9 +104,7 @@ def _sentence(
                 values[field.column].append(cells[place])
     if bad:
         yield from bad
-    elif not tokens:
-        yield BadRow(start, EMPTY_LINE)
-    else:
+    elif tokens:
         yield make_row(start, values, fields, encoding=layout.encoding)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.formats import EMPTY_LINE, BadRow, Field, File, Row, sniff
+from data.formats import BadRow, Field, File, Row, sniff
 
 TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME", ("words",))
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME", ("tags",))
@@ -184,7 +184,7 @@ def test_comments_without_a_sentence(tmp_path: Path) -> None:
     """They are the same as blank lines."""
     content = tabs("# newdoc", "", "1 a a X")
 
-    assert read(tmp_path, content) == [BadRow(1, EMPTY_LINE), row(3, "a", "X")]
+    assert read(tmp_path, content) == [row(3, "a", "X")]
 
 
 def test_an_empty_file_of_conllu(tmp_path: Path) -> None:
