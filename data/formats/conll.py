@@ -9,14 +9,8 @@ from typing import TextIO
 
 from data.errors import UserError
 from data.formats.base import Format
-from data.formats.conll_columns import (
-    POSITION,
-    blocks,
-    decide_columns,
-    is_document_mark,
-    is_part_of_token,
-    split_line,
-)
+from data.formats.conll_columns import POSITION, decide_columns
+from data.formats.conll_lines import blocks, is_document_mark, is_part_of_token, split_line
 from data.formats.fields import BadRow, Field, Row, encoding_problem, make_row
 from data.formats.head import Head
 from data.formats.layout import Layout, Options

@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 from data.errors import UserError, did_you_mean
+from data.formats.conll_lines import (
+    SPACE,
+    blocks,
+    declared_columns,
+    is_document_mark,
+    is_part_of_token,
+    split_line,
+)
 from data.formats.fields import Field
 from data.formats.layout import Layout, Options
 from data.formats.table_layout import check_delimiter
 
 POSITION = "position"
 """Name of the column that counts the tokens of a sentence, in `Layout.chosen`."""
-GLOBAL_COLUMNS = "# global.columns ="
-SPACE = " "
-"""The delimiter of columns that are separated by any number of spaces and tabs."""
 
-_SPACES = re.compile("[ \t]+")
-_DOCUMENT = re.compile(r"-DOCSTART-([ \t]|$)|#(begin|end) document\b", re.IGNORECASE)
-_PART_OF_TOKEN = re.compile(r"\d+[-.]\d+")
+_PREFIX = r"[0-9]+[-.:_]|[A-Za-z][-.:_]?"
+_NUMBERS = re.compile(r"[\d.,:;/_-]*\d[\d.,:;/_-]*")
 _FEATURES = re.compile(r"[^=]+=.*")
 _EMPTY = frozenset(("", "_"))
 _TOKEN_NAMES = ("form", "token", "tokens", "word", "words")
@@ -52,48 +56,6 @@ _FEW_LINES = 20
 """Number of lines below which nothing follows from the number of distinct values."""
 _CONLLU_TAGS = 3
 """Index of the parts of speech in files with the columns of CoNLL-U, CoNLL-X or CoNLL-2009."""
-
-
-def split_line(line: str, delimiter: str) -> list[str]:
-    """Return the cells of a line.
-
-    White space other than spaces and tabs, such as U+00A0 in `10 000`, is part of a cell.
-    """
-    if delimiter == SPACE:
-        return _SPACES.split(line.strip(" \t"))
-    return [cell.strip(" \t") for cell in line.split(delimiter)]
-
-
-def is_document_mark(line: str) -> bool:
-    """Return whether a line only says where a document starts or ends."""
-    return _DOCUMENT.match(line) is not None
-
-
-def is_part_of_token(position: str) -> bool:
-    """Return whether a line is no token, by its position: `1-2` is several words, `1.1` is not written."""
-    return _PART_OF_TOKEN.fullmatch(position) is not None
-
-
-def blocks(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the blocks of lines between blank lines, each with the number of its first line."""
-    block: list[str] = []
-    number = 0
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            block.append(line.rstrip("\r\n"))
-        elif block:
-            yield number - len(block), block
-            block = []
-    if block:
-        yield number - len(block) + 1, block
-
-
-def declared_columns(lines: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of the columns that a comment of CoNLL-U Plus declares."""
-    for line in lines:
-        if line.startswith(GLOBAL_COLUMNS):
-            return tuple(line.removeprefix(GLOBAL_COLUMNS).split())
-    return ()
 
 
 def decide_columns(lines: Sequence[str], fields: Sequence[Field], options: Options) -> Layout:
@@ -177,30 +139,32 @@ class _Table:
         tokens = next((field for field in fields if field.kind == "tokens"), None)
         tags = next((field for field in fields if field.kind == "tags"), None)
         every = range(len(self.names))
-        counting = [column for column in every if self._counts(column)]
-        skipped = list(takewhile(lambda column: column in counting or self._repeats(column), every))
+        positions = [column for column in every if self._counts(column)]
+        counting = [*positions, *(column for column in every if self._counts_with_prefix(column))]
+        skipped = list(takewhile(lambda column: column in counting or self._is_about_position(column), every))
         needed = (tokens is not None) + (tags is not None)
         if len(every) - len({*skipped, *counting}) < needed:
             skipped = []
         left = [column for column in every if column not in skipped and column not in counting]
-        position = counting[0] if counting else None
+        position = positions[0] if positions else None
         chosen = {} if position is None else {POSITION: self.names[position]}
         place_of_tokens = None
         if tokens is not None:
             place_of_tokens = self._find(tokens, _TOKEN_NAMES)
             if place_of_tokens is None and left:
                 place_of_tokens = left[0]
-            if place_of_tokens is None or place_of_tokens == position:
-                raise UserError(self._counting(position, tokens, left))
+            if place_of_tokens is None or place_of_tokens in counting:
+                counted = counting[0] if place_of_tokens is None else place_of_tokens
+                raise UserError(self._counting(counted, tokens, left))
             chosen[tokens.name] = self.names[place_of_tokens]
         if tags is not None:
             place = self._find(tags, _TAG_NAMES)
             left = [column for column in left if column != place_of_tokens and not self._is_empty(column)]
             if place is None and not left:
-                raise UserError(self._too_few(tags, position))
+                raise UserError(self._too_few(tags, counting))
             named = place is not None
             place = left[-1] if place is None else place
-            self._check_tags(place, tags, left, place_of_tokens, position, named=named)
+            self._check_tags(place, tags, left, place_of_tokens, counting, named=named)
             chosen[tags.name] = self.names[place]
         return chosen
 
@@ -209,24 +173,24 @@ class _Table:
 
     def _counts(self, column: int) -> bool:
         """Return whether a column counts the tokens of each sentence, or of the file."""
-        right, longest = 0, 0
+        right = 0
         for block in self.sentences:
             cells = [row[column] for row in block if not is_part_of_token(row[column])]
-            if all(cell.isascii() and cell.isdecimal() for cell in cells):
-                numbers = list(map(int, cells))
-                longest = max(longest, len(numbers))
-                right += all(after == before + 1 for before, after in pairwise(numbers)) and (
-                    len(numbers) > 1 or numbers[:1] in ([0], [1])
-                )
-        enough = longest > 1 or len(self.names) > 2
+            right += _is_counted(cells, "")
+        enough = len(self.names) > 2 or max(map(len, self.sentences)) > 1
         return enough and right >= _MOSTLY * len(self.sentences)
 
-    def _repeats(self, column: int) -> bool:
-        """Return whether all lines of a sentence have the same cell, such as the name of the document."""
-        long = [block for block in self.sentences if len(block) > 2]
-        cells = [{row[column] for row in block} for block in long]
-        named = all(cell.isdecimal() or "/" in cell or "." in cell for own in cells for cell in own)
-        return len(long) > 1 and named and all(len(own) == 1 for own in cells)
+    def _counts_with_prefix(self, column: int) -> bool:
+        """Return whether a column counts as in `2-1`, `2-2` or `w1`, `w2`."""
+        right = sum(_is_counted([row[column] for row in block], _PREFIX) for block in self.sentences)
+        return max(map(len, self.sentences)) > 1 and right >= _MOSTLY * len(self.sentences)
+
+    def _is_about_position(self, column: int) -> bool:
+        """Return whether a column has numbers only, or the same name of a document in each sentence."""
+        if sum(map(len, self.sentences)) > 2 and all(map(_NUMBERS.fullmatch, self._column(column))):
+            return True
+        long = [{row[column] for row in block} for block in self.sentences if len(block) > 2]
+        return len(long) > 1 and all(len(own) == 1 and re.search("[/.]", min(own)) for own in long)
 
     def _is_empty(self, column: int) -> bool:
         return all(cell == "" for cell in self._column(column))
@@ -270,14 +234,14 @@ class _Table:
         field: Field,
         left: list[int],
         tokens: int | None,
-        position: int | None,
+        counting: list[int],
         *,
         named: bool,
     ) -> None:
         """Refuse a column that certainly has no tags."""
         name, cells = self.names[place], self._column(place)
-        if place == position:
-            raise UserError(self._counting(position, field, left))
+        if place in counting:
+            raise UserError(self._counting(place, field, left))
         if place == tokens:
             option = _advice(field, self._other(left, place))
             raise UserError(f"column {name} has the tokens and cannot have the tags, too; {option}")
@@ -302,19 +266,29 @@ class _Table:
             return self.names[_CONLLU_TAGS]
         return self.names[others[-1]] if others else "N"
 
-    def _counting(self, position: int | None, field: Field, left: list[int]) -> str:
-        name = self.names[position or 0]
+    def _counting(self, counting: int, field: Field, left: list[int]) -> str:
+        name = self.names[counting]
         if not left:
             return f"column {name} counts the tokens; there is no column of {field.name}; add one"
         return f"column {name} counts the tokens; {_advice(field, self.names[left[0]])}"
 
-    def _too_few(self, field: Field, position: int | None) -> str:
+    def _too_few(self, field: Field, counting: list[int]) -> str:
         number = "1 column" if len(self.names) == 1 else f"{len(self.names)} columns"
-        counting = "" if position is None else f", of which column {self.names[position]} counts the tokens"
+        counted = f", of which column {self.names[counting[0]]} counts the tokens" if counting else ""
         return (
-            f"the lines have {number}{counting}; expected a token and its tag, separated by a tab or spaces; "
+            f"the lines have {number}{counted}; expected a token and its tag, separated by a tab or spaces; "
             "name another separator with --set data.delimiter=CHARACTER"
         )
+
+
+def _is_counted(cells: Sequence[str], prefix: str) -> bool:
+    """Return whether cells are consecutive numbers after the same prefix; one alone is 0 or 1."""
+    matches = [re.fullmatch(rf"({prefix})([0-9]+)", cell) for cell in cells]
+    parts = [(match[1], int(match[2])) for match in matches if match]
+    if len(parts) < len(cells) or len({before for before, _ in parts}) != 1:
+        return False
+    numbers = [number for _, number in parts]
+    return all(b == a + 1 for a, b in pairwise(numbers)) and (len(numbers) > 1 or numbers[0] in (0, 1))
 
 
 def _advice(field: Field, column: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from data.errors import UserError, did_you_mean
 from data.formats.base import Format
-from data.formats.conll_columns import blocks, declared_columns
+from data.formats.conll_lines import blocks, declared_columns
 from data.formats.fields import BadRow, Field, Row, encoding_problem, make_row
 from data.formats.head import Head
 from data.formats.layout import Layout, Options

@@ -121,6 +121,11 @@ def test_other_white_space_is_part_of_a_token(tmp_path: Path, space: str) -> Non
         ("0 a X\n1 b Y\n\n0 c X\n", [row(1, "a b", "X Y"), row(4, "c", "X")]),
         ("1\ta\tX\n2\tb\tY\n\n3\tc\tX\n4\td\tX\n", [row(1, "a b", "X Y"), row(4, "c d", "X X")]),
         ("a X 1\nb Y 2\n\nc X 1\n", [row(1, "a b", "X Y"), row(4, "c", "X")]),
+        ("1-1 a X\n1-2 b Y\n\n2-1 c X\n", [row(1, "a b", "X Y"), row(4, "c", "X")]),
+        ("w1 a X\nw2 b Y\n\nw1 c X\n", [row(1, "a b", "X Y"), row(4, "c", "X")]),
+        ("1-1\t0-2\tOh\tX\n1-2\t3-4\ta\tY\n\n2-1\t5-6\tb\tX\n", [row(1, "Oh a", "X Y"), row(4, "b", "X")]),
+        ("0 2 Oh X\n3 4 a Y\n5 6 b X\n", [row(1, "Oh a b", "X Y X")]),
+        ("7 a X\n7 b Y\n\n8 c X\n", [row(1, "a b", "X Y"), row(4, "c", "X")]),
         ("1-2 am _\n1 a X\n2 m Y\n2.1 e Z\n3 b X\n", [row(1, "a m b", "X Y X")]),
         (
             "#begin document (n/1); part 000\nn/1 0 0 In IN O\nn/1 0 1 the DT O\nn/1 0 2 end NN B-X\n\n"
@@ -130,7 +135,7 @@ def test_other_white_space_is_part_of_a_token(tmp_path: Path, space: str) -> Non
     ],
 )
 def test_a_column_that_counts_is_no_token(tmp_path: Path, content: str, expected: list[Row]) -> None:
-    """Neither is one that has the name of the document."""
+    """Neither is one that has the name of the document, or positions in it."""
     assert read(tmp_path, content) == expected
 
 
@@ -138,7 +143,8 @@ def test_a_column_that_counts_is_no_token(tmp_path: Path, content: str, expected
     ("content", "expected"),
     [
         ("1 X\n9 Y\n\n4 X\n", [row(1, "1 9", "X Y"), row(4, "4", "X")]),
-        ("1 a X\n1 b X\n\n7 c Y\n", [row(1, "1 1", "X X"), row(4, "7", "Y")]),
+        ("1990 CD O\na DT O\n\n7 CD O\n", [row(1, "1990 a", "O O"), row(4, "7", "O")]),
+        ("b2 X\nb2 Y\n\nb3 X\n", [row(1, "b2 b2", "X Y"), row(4, "b3", "X")]),
     ],
 )
 def test_numbers_that_do_not_count_are_tokens(tmp_path: Path, content: str, expected: list[Row]) -> None:
