@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from app.terminal.console import make_console
 from data.check_report import Report
 
 MOST_CLASSES = 20
@@ -22,7 +23,7 @@ def _table(*columns: str) -> Table:
 
 def show_evaluation(result: dict[str, Any]) -> None:
     """Print the result of `evaluate`: metrics next to those of the baseline, classes, and confusions."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console()
     console.print(
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} examples\n"
     )
@@ -77,7 +78,7 @@ def _show_confused(console: Console, confusion: list[list[int]], labels: list[st
 
 def show_check(report: Report) -> None:
     """Print a report of the data check: a table of the splits, the classes, warnings and errors."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console()
     table = _table("", *report.splits)
     splits = report.splits.values()
     headings = {"rows": "examples", "malformed": "malformed rows", "empty": "empty texts"}

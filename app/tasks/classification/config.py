@@ -25,8 +25,8 @@ class ClassificationDataConfig(TextColumn):
     label_column: str = Key("label", description="column of the label, by name or by number from 1")
     label_columns: str = Key(
         "",
-        description="columns of 0 and 1, one for each label and named after it, e.g. toxic,insult, of examples "
-        "with any number of labels; empty: use label_column",
+        description="columns of 0 and 1, one for each label and named after it, e.g. toxic,insult, of "
+        "examples with any number of labels; empty: use label_column",
     )
     label_separator: str = Key(
         "",
