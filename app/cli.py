@@ -17,8 +17,10 @@ from app.tasks import TASKS
 from app.terminal.limits import OUT_OF_MEMORY, exhausted
 from app.terminal.printable import json_line, one_line, printable
 from data.errors import UserError
+from data.formats import FORMATS
 
 DIRECTORY = click.Path(path_type=Path)
+PREDICTED_FORMATS = sorted({*FORMATS} - {"lines"})
 INTERRUPTED = 130
 
 
@@ -298,14 +300,15 @@ def evaluate(
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["jsonl", "csv", "tsv", "txt"]),
-    help="Format of INPUT. [default: by the file name; txt for stdin]",
+    type=click.Choice(PREDICTED_FORMATS),
+    help="Format of INPUT; txt: a text on each line. [default: by name and content of a file; txt for stdin]",
 )
 @click.option(
     "--text-column",
     metavar="NAME",
-    help="Column of the text in INPUT. [default: as in training]",
+    help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
 )
+@reading_option
 @beam_option
 def predict(
     model: Path,
@@ -313,17 +316,23 @@ def predict(
     output: Path | None,
     format_name: str | None,
     text_column: str | None,
+    overrides: tuple[str, ...],
     beam: int | None,
 ) -> int:
-    """Predict for each line of INPUT, or of stdin, and print one JSON object for each, in the same order.
+    """Predict for each example of INPUT, or of stdin, and print one JSON object for each, in the same order.
 
-    MODEL is a run directory or an export. For a line that can't be parsed, {"error", "line"} is printed, and
-    the exit status is 1.
+    MODEL is a run directory or an export. INPUT is a file of a format that the model trains on, a file with a
+    text on each line (.txt), or a folder of .txt files with one text each, whose names are printed as "file".
+    Labels, tags and targets are ignored. For an example that can't be parsed, {"error", "line"} is printed,
+    and the exit status is 1.
 
     \b
     Examples:
       textrnn predict runs/reviews new_reviews.txt
       textrnn predict exports/reviews/1 new.csv --text-column review --output predictions.jsonl
+      textrnn predict runs/reviews old.csv --set data.encoding=latin-1
+      textrnn predict runs/reviews test/
+      textrnn predict runs/tags corpus.conllu
       echo "What a film!" | textrnn predict exports/reviews
     """
     _quiet()
@@ -336,6 +345,8 @@ def predict(
         output=output,
         format_name=format_name,
         text_column=text_column,
+        overrides=overrides,
+        note=_note,
     )
     if failed:
         _note(f"{failed} of the lines could not be parsed; their output is an 'error'")

@@ -6,7 +6,7 @@ import itertools
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,15 +80,17 @@ def _check_size(path: Path, lines: Sequence[Line], header: tuple[int, int] | Non
 
     The size is that of most lines: a token may have spaces and numbers in it, and a line may be cut off.
     """
-    sizes = Counter(_numbers(cells) for _, cells in lines)
-    if not sizes:
+    if not lines:
         return
-    found = sizes.most_common(1)[0][0]
-    if header is not None and header[1] != found:
+    found = _most_frequent(_numbers(cells) for _, cells in lines)
+    width = _most_frequent(len(cells) - 1 for _, cells in lines)
+    if header is not None and header[1] not in (found, width):
         raise UserError(
             f"{path}:1: the header says that the vectors have size {header[1]}, but they have size {found}; "
             "correct the header, or delete it"
         )
+    if width == size:  # perhaps with a cell that is not a number, which is refused by its line
+        return
     if not found:
         raise UserError(f"{path}:{lines[0][0]}: not a word vector; expected a token and its numbers")
     if found != size:
@@ -96,6 +98,10 @@ def _check_size(path: Path, lines: Sequence[Line], header: tuple[int, int] | Non
             f"{path}: the vectors have size {found}, but model.embedding_size is {size}; "
             f"give --set model.embedding_size={found}"
         )
+
+
+def _most_frequent(numbers: Iterable[int]) -> int:
+    return Counter(numbers).most_common(1)[0][0]
 
 
 def _numbers(cells: Sequence[str]) -> int:
