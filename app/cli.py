@@ -17,10 +17,11 @@ from app.tasks import TASKS
 from app.terminal.limits import OUT_OF_MEMORY, exhausted
 from app.terminal.printable import json_line, one_line, printable
 from data.errors import UserError
-from data.formats import FORMATS
+from data.formats import formats_of
 
 DIRECTORY = click.Path(path_type=Path)
-PREDICTED_FORMATS = sorted({*FORMATS} - {"lines"})
+PREDICTED_FORMATS = list(formats_of(("records", "sentences", "lines")))
+"""Suffixes of the formats that `predict` reads; txt: a text on each line."""
 INTERRUPTED = 130
 
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from app.artifacts.files import open_output
 from app.config import for_other_data
-from app.prediction.inputs import FORMAT_NAMES, LINES, Input, Reading, open_input
+from app.prediction.inputs import Input, Reading, named_format, open_input
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
 from app.terminal.printable import json_line
@@ -62,14 +62,14 @@ def reading(
     """
     task = get_task(predictor.info.task)
     config = for_other_data(predictor.info.config, overrides)
-    shapes = (shape for shape in task.examples.shapes if shape != "document")
+    shapes = task.examples.shapes
     return Reading(
         task.name,
         task.predictions.input_fields(config, text_column),
-        (*shapes, LINES),
+        shapes,
         source=next(iter(task.examples.parallel(config)), ""),
         options=config.options(),
-        format=FORMAT_NAMES.get(format_name or "", format_name),
+        format=named_format(format_name, shapes) if format_name else None,
     )
 
 
@@ -89,11 +89,11 @@ def predict(
         predictor: the model.
         source: a file or a folder; None reads stdin.
         output: where the predictions are written, whole or not at all; None prints them.
-        format_name: format of the input, a key of `data.formats.FORMATS`; `txt` is a text per line; None: by
-            the name and the content of a file, and txt for stdin.
+        format_name: format of the input, by the suffix of its files; `txt` is a text per line; None: by the
+            name and the content of a file, and txt for stdin.
         text_column: column of the text; None: as in training.
         overrides: `KEY=VALUE` of columns and layout, if not as in training.
-        note: called with a sentence about files of a folder that are not read.
+        note: called with a sentence about what is read otherwise than one may expect, or not at all.
 
     Returns:
         the number of examples that could not be read.
@@ -106,8 +106,8 @@ def predict(
         source,
         reading(predictor, format_name=format_name, text_column=text_column, overrides=overrides),
     )
-    if given.ignored:
-        note(given.ignored)
+    for sentence in given.notes:
+        note(sentence)
 
     def write(stream: TextIO) -> int:
         failed = 0
