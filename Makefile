@@ -82,7 +82,7 @@ docs: $(READY)
 	$(BIN)/python -m app.reference docs
 
 lock:
-	uv pip compile setup.cfg --extra serve --extra plots --extra tensorboard --extra dev --python-version 3.11 --universal --generate-hashes \
+	uv pip compile setup.cfg --extra serve --extra plots --extra parquet --extra tensorboard --extra dev --python-version 3.11 --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
