@@ -18,7 +18,6 @@ from app.terminal.progress import bar
 from data.errors import UserError
 from data.prepared import Dataset, prepare
 from data.sources import open_source
-from data.splits import training_examples
 
 EXAMPLES_AT_ONCE = 4096
 
@@ -81,18 +80,15 @@ def baseline(predictor: Predictor, own: Dataset, dataset: Dataset, split: str) -
     """
     info, task = predictor.info, get_task(predictor.info.task)
     config = info.config
-    held_out = config.data.validation_fraction
     names = [metric.name for metric in task.training.metrics(info.preprocessing)]
-    identity = json.dumps(
-        [versions(), task.name, names, own.hash, dataset.hash, split, held_out, config.seed]
-    )
+    identity = json.dumps([versions(), task.name, names, own.hash, dataset.hash, split, config.seed])
     cached = config.data_directory() / "baselines" / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
     if cached.exists():
         found: dict[str, Any] = json.loads(cached.read_text())
         return found
-    first = task.examples.fields(config)[0].name
-    train = (batch for name, batch in training_examples(own, first, held_out) if name == "train")
-    metrics = task.predictions.baseline((own, train), (dataset, dataset.batches(split)), predictor)
+    metrics = task.predictions.baseline(
+        (own, own.batches("train")), (dataset, dataset.batches(split)), predictor
+    )
     if metrics is not None:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_text(cached, json.dumps(metrics))

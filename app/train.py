@@ -28,7 +28,7 @@ from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
-from data.sources import open_source
+from data.sources import CatalogueName, open_source
 
 if TYPE_CHECKING:
     import keras
@@ -173,31 +173,37 @@ def training_steps(
         manual_directory=manual_directory,
         splitting=config.splitting(),
         check=examples.check,
+        warn=examples.warn,
         validator=examples.validator(config),
     )
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
         raise UserError(f"{run} exists; give another --run")
+    layout = [] if isinstance(source, CatalogueName) else [*source.layout, *source.ignored]
+    for note in dataset.notes:
+        yield Message(note)
     with _op_determinism(config.training.deterministic):
-        return (yield from _train(task, dataset, data, config, run, should_stop))
+        return (yield from _train(task, dataset, data, layout, config, run, should_stop))
 
 
 def _train(
     task: Task[Any, Any],
     dataset: Dataset,
     data: str,
+    layout: list[str],
     config: TaskConfig,
     run: Path,
     should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
-    from app.training.encode import encode_dataset
+    from app.training.encode import encode_and_batch
     from app.training.fit import Fit
     from app.training.recorder import Recorder
     from app.training.selection import selecting_metric
 
-    encoded, longest = encode_dataset(dataset, task, config, config.data_directory())
+    # Data that cannot be learned from is refused before the run directory is created.
+    found = encode_and_batch(dataset, task, config, config.data_directory())
+    encoded, preprocessing, batches = found.encoded, found.preprocessing, found.batches
     examples = task.examples
-    preprocessing = examples.preprocessing(encoded, dataset, config)
     token_counts = examples.token_counts(encoded, preprocessing, config)
     config = resolve_epochs(
         config, examples.epoch_tokens(encoded), to_learn_from=examples.tokens_to_learn_from
@@ -209,10 +215,6 @@ def _train(
         _check_resume(run, manifest, dataset, config)
         if manifest.complete:
             return _summary(run, finished=True)
-    # Data that cannot be learned from is refused before the run directory is created.
-    batches = {
-        split: examples.batches(encoded, split, preprocessing, config) for split in ("train", "validation")
-    }
     model = new_model(task, config, preprocessing, token_counts)
     if not resumed:
         manifest = RunManifest(
@@ -223,9 +225,10 @@ def _train(
             versions=versions(),
             seed=config.seed,
             parameters=model.count_params(),
+            layout=layout,
             examples={name: len(split) for name, split in encoded.splits.items()},
         )
-        create_run(run, config, manifest, preprocessing, longest)
+        create_run(run, config, manifest, preprocessing, found.longest)
     fit = Fit(
         task,
         model,

@@ -99,6 +99,16 @@ class Examples(ABC, Generic[C, F]):
         """Yield the errors because of which nothing can be learned from the examples."""
         if not found.examples["train"]:
             yield Finding("the data has no training examples", "give a larger file, or a folder with train.*")
+        elif not found.examples["validation"]:
+            rare = (
+                f": {found.moved:,} are in train because it would have no other example of their label"
+                if found.moved
+                else ""
+            )
+            larger = "" if found.moved else ", or increase data.validation_fraction"
+            yield Finding(
+                f"no example is left for validation{rare}", f"add examples or a validation split{larger}"
+            )
 
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Yield what is odd about the examples, and does not prevent training."""

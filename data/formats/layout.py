@@ -39,3 +39,7 @@ class Layout:
     """Names of the columns; their numbers from 1 if there is no header."""
     chosen: Mapping[str, str] = field(default_factory=dict)
     """The column that holds each field, by the name of the field."""
+
+    def describe(self) -> str:
+        """STUB."""
+        return self.format
