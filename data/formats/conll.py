@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
+from data.formats.base import Format
 from data.formats.fields import BadRow, Field, Row, encoding_problem, make_row
-from data.formats.opening import as_text
+from data.formats.layout import Layout
 
 _DOCUMENT_START = "-DOCSTART-"
 
@@ -31,13 +32,13 @@ def _columns(line: str) -> list[str]:
     return re.split("[ \t]+", line.strip(" \t"))
 
 
-def read_conll(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
+def read_conll(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
     """Yield a row for each sentence; spaces or tabs separate the columns.
 
     The tag is always the last column: the column of the field of tags is only a name.
     """
     tags = next((field.column for field in fields if field.kind == "tags"), "tags")
-    for start, block in blocks(as_text(stream)):
+    for start, block in blocks(lines):
         tokens: list[str] = []
         names: list[str] = []
         bad: BadRow | None = None
@@ -48,7 +49,7 @@ def read_conll(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadR
             comment = line.startswith("# ") and not tokens and len(cells) != width
             if comment or cells[0] == _DOCUMENT_START:
                 continue
-            if problem := encoding_problem(line):
+            if problem := encoding_problem(line, encoding=layout.encoding):
                 bad = bad or BadRow(number, problem)
             elif len(cells) < 2:
                 bad = bad or BadRow(number, f"columns: {len(cells)}; expected a token and its tag")
@@ -58,4 +59,15 @@ def read_conll(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadR
         if bad:
             yield bad
         elif tokens:
-            yield make_row(start, {"tokens": tokens, tags: names}, fields)
+            yield make_row(start, {"tokens": tokens, tags: names}, fields, encoding=layout.encoding)
+
+
+FORMAT = Format(
+    "conll",
+    read_conll,
+    ("conll", "bio", "iob2"),
+    "sentences",
+    frozenset(("tokens", "tags")),
+    title="CoNLL",
+    named=False,
+)

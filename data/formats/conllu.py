@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, TextIO
 
 from data.errors import UserError
+from data.formats.base import Format
 from data.formats.conll import blocks
 from data.formats.fields import EMPTY_LINE, BadRow, Field, Row, encoding_problem, make_row, missing_column
-from data.formats.opening import as_text
+from data.formats.layout import Layout
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _RAW_TEXT = "# text = "
 
 
-def read_conllu(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
+def read_conllu(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
     """Yield a row for each sentence, with one column as its tags.
 
     The field of tags names the column that has them. Ranges such as `1-2` (a word of several tokens) and
@@ -26,11 +27,13 @@ def read_conllu(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | Bad
     if tags is not None and column is None:
         raise UserError(missing_column(tags, COLUMNS))
     place = COLUMNS.index(column) if column else 0
-    for start, block in blocks(as_text(stream)):
-        yield _sentence(start, block, fields, place)
+    for start, block in blocks(lines):
+        yield _sentence(start, block, fields, place, layout.encoding)
 
 
-def _sentence(start: int, block: list[str], fields: Sequence[Field], place: int) -> Row | BadRow:
+def _sentence(
+    start: int, block: list[str], fields: Sequence[Field], place: int, encoding: str
+) -> Row | BadRow:
     names = {field.kind: field.column for field in fields}
     values: dict[str, Any] = {"tokens": [], names.get("tags", "tags"): []}
     for number, line in enumerate(block, start):
@@ -46,8 +49,19 @@ def _sentence(start: int, block: list[str], fields: Sequence[Field], place: int)
             values[names.get("tags", "tags")].append(cells[place])
         elif not re.fullmatch(r"\d+[-.]\d+", cells[0]):
             return BadRow(number, f"the id is {cells[0]!r}; expected a number such as 1, 1-2 or 1.1")
-        if problem := encoding_problem(line):
+        if problem := encoding_problem(line, encoding=encoding):
             return BadRow(number, problem)
     if not values["tokens"]:
         return BadRow(start, EMPTY_LINE)
-    return make_row(start, values, fields)
+    return make_row(start, values, fields, encoding=encoding)
+
+
+FORMAT = Format(
+    "conllu",
+    read_conllu,
+    ("conllu",),
+    "sentences",
+    frozenset(("tokens", "tags", "text")),
+    title="CoNLL-U",
+    named=False,
+)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import TextIO
 
+from data.formats.base import Format
 from data.formats.fields import BadRow, Field, Row, encoding_problem
-from data.formats.opening import as_text
+from data.formats.layout import Layout
 
 PIECE_CHARACTERS = 1 << 16
 """Approximate size of the pieces in which a document is stored."""
 
 
-def read_document(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
+def read_document(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
     """Yield one text in pieces of whole lines; all except the first are marked as continuations.
 
     Very long lines are split too, after a space if there is one.
     """
     text, flag = (next(f.name for f in fields if f.kind == kind) for kind in ("text", "flag"))
-    lines = as_text(stream)
     piece: list[str] = []
     size, start, number = 0, 1, 0
     line_ended, continues = True, False
@@ -29,7 +29,7 @@ def read_document(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | B
     while line := lines.readline(PIECE_CHARACTERS):
         number += line_ended
         line_ended = line.endswith("\n")
-        if problem := encoding_problem(line):
+        if problem := encoding_problem(line, encoding=layout.encoding):
             yield BadRow(number, problem)
             continue
         if not piece:
@@ -44,3 +44,8 @@ def read_document(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | B
             piece, size, start, continues = [line[end:]] * (end < len(line)), len(line) - end, number, True
     if piece:
         yield row()
+
+
+FORMAT = Format(
+    "txt", read_document, ("txt",), "document", frozenset(("text", "flag")), title="text", named=False
+)

@@ -1,4 +1,4 @@
-"""Fields that a task needs of each example, and the checks of their values.
+"""Fields that a task needs of each example, the columns that hold them, and rows of checked values.
 
 A reader never stops at a malformed row: it yields a `BadRow` in its place. So preparing a dataset can refuse
 the first one, the data check can list them all, and prediction can skip them.
@@ -6,12 +6,40 @@ the first one, the data check can list them all, and prediction can skip them.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from data.errors import did_you_mean
+from data.errors import UserError, did_you_mean
+from data.formats.values import (
+    check_flag,
+    check_label,
+    check_labels,
+    check_list,
+    check_one_hot,
+    check_text,
+    encoding_problem,
+    json_type,
+)
+from data.names import clean_name
+
+__all__ = [
+    "CONTINUES",
+    "EMPTY_LINE",
+    "FIELD_SEPARATOR",
+    "BadRow",
+    "Field",
+    "FieldKind",
+    "MissingColumn",
+    "Row",
+    "Value",
+    "build_row",
+    "encoding_problem",
+    "find_columns",
+    "json_type",
+    "make_row",
+    "missing_column",
+]
 
 FieldKind = Literal["text", "label", "labels", "tokens", "tags", "flag"]
 """A text; one of a fixed set of names; a set of such names; a list of tokens; a name for each token; true or
@@ -21,16 +49,9 @@ Value = str | tuple[str, ...] | bool
 EMPTY_LINE = "the line is empty"
 CONTINUES = "continues"
 """Name of the flag of a piece of text that continues the text of the previous row."""
-
-_JSON_TYPES = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    type(None): "null",
-}
+FIELD_SEPARATOR = "\N{SYMBOL FOR RECORD SEPARATOR}"
+"""Token between the texts of several columns, with a space on each side."""
+_NAMES: frozenset[FieldKind] = frozenset(("label", "labels"))
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,8 @@ class Field:
     name: str
     kind: FieldKind
     column: str
+    """Name of a column, or its number from 1; of a text, several, separated by commas. A column with exactly
+    this name is preferred."""
     option: str
     """The option that names another column, e.g. `--set data.label_column=NAME`."""
     other_columns: tuple[str, ...] = ()
@@ -54,6 +77,22 @@ class Field:
     def find(self, present: Sequence[str] | Mapping[str, Any]) -> str | None:
         """Return the column that holds the value, of those present."""
         return next((column for column in (self.column, *self.other_columns) if column in present), None)
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the columns, of which all are needed if no column is named `column`."""
+        if self.one_hot:
+            return self.one_hot
+        if self.kind == "text" and "," in self.column:
+            return tuple(part.strip() for part in self.column.split(","))
+        return (self.column,)
+
+
+class MissingColumn(UserError):
+    """A file has no column for a field."""
+
+    def __init__(self, message: str, field: Field) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True)
@@ -88,109 +127,133 @@ class BadRow:
     """Whether the row is no example, such as a repeated header, and is left out."""
 
 
-def json_type(value: object) -> str:
-    """Return the name of a JSON value's type, for messages."""
-    return _JSON_TYPES.get(type(value), "another value")
+def find_columns(field: Field, present: Sequence[str], *, numbered: bool = False) -> tuple[int, ...] | None:
+    """Return the positions of the columns that hold a field; None: one does not exist.
 
-
-def encoding_problem(value: str, *, from_json: bool = False) -> str | None:
-    r"""Return why a string is not valid UTF-8, or None.
-
-    A surrogate is an undecodable byte of the file, or a `\uXXXX` of JSON.
+    Args:
+        field: of one column, or of several.
+        present: names of the columns, cleaned.
+        numbered: whether columns may be given by number, from 1. A name is preferred.
     """
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        code = ord(value[error.start])
-        if 0xDC80 <= code <= 0xDCFF and not from_json:
-            return f"not UTF-8: byte 0x{code - 0xDC00:02x} at character {error.start + 1}"
-        return f"not valid Unicode: a lone surrogate \\u{code:04x} at character {error.start + 1}"
+    for name in (field.column, *field.other_columns) if not field.one_hot else ():
+        if clean_name(name) in present:
+            return (present.index(clean_name(name)),)
+    places = [_place(part, present, numbered) for part in field.parts()]
+    return None if None in places else tuple(place for place in places if place is not None)
+
+
+def _place(name: str, present: Sequence[str], numbered: bool) -> int | None:
+    name = clean_name(name)
+    if name in present:
+        return present.index(name)
+    if numbered and name.isascii() and name.isdecimal() and 1 <= int(name) <= len(present):
+        return int(name) - 1
     return None
 
 
-def missing_column(field: Field, present: Sequence[str]) -> str:
+def missing_column(field: Field, present: Sequence[str], *, numbered: bool = False) -> str:
     """Return the message for a column that does not exist."""
+    missing = next((part for part in field.parts() if _place(part, present, numbered) is None), field.column)
     has = ", ".join(repr(name) for name in present)
-    hint = did_you_mean(field.column, present)
-    return f"no column {field.column!r}; there is {has or 'none'}; name it with {field.option}{hint}"
+    hint = did_you_mean(missing, present)
+    return f"no column {missing!r}; there is {has or 'none'}; name it with {field.option}{hint}"
 
 
 def make_row(
-    line: int, values: Mapping[str, Any], fields: Sequence[Field], *, from_json: bool = False
+    line: int,
+    values: Mapping[str, Any],
+    fields: Sequence[Field],
+    *,
+    from_json: bool = False,
+    encoding: str = "utf-8",
 ) -> Row | BadRow:
     """Return a row of the fields, each value checked, or the reason why there is none.
+
+    A row without a label lacks that field.
 
     Args:
         line: number of the row's first line, from 1.
         values: column name to value.
         fields: the fields that are needed; other columns are ignored.
         from_json: whether the strings were written in JSON.
+        encoding: of the file, for messages.
     """
-    found: dict[str, Value] = {}
+    found: list[tuple[Field, Sequence[str], Sequence[object]]] = []
+    cleaned: dict[str, Any] | None = None
+    for field in fields:
+        if not field.one_hot and (column := field.find(values)) is not None:
+            found.append((field, (column,), (values[column],)))
+            continue
+        cleaned = cleaned if cleaned is not None else {clean_name(name): values[name] for name in values}
+        names = list(cleaned)
+        places = find_columns(field, names)
+        if places is not None:
+            columns = [names[place] for place in places]
+            found.append((field, columns, [cleaned[column] for column in columns]))
+        elif not (field.optional or (field.kind in _NAMES and not field.one_hot)):
+            return BadRow(line, missing_column(field, names))
+    return build_row(line, found, from_json=from_json, encoding=encoding)
+
+
+def build_row(
+    line: int,
+    found: Iterable[tuple[Field, Sequence[str], Sequence[object]]],
+    *,
+    from_json: bool = False,
+    encoding: str = "utf-8",
+) -> Row | BadRow:
+    """Return a row of values whose columns are known, each checked, or the reason why there is none.
+
+    Args:
+        line: number of the row's first line, from 1.
+        found: each field with the names and the values of its columns.
+        from_json: whether the strings were written in JSON.
+        encoding: of the file, for messages.
+    """
+    values: dict[str, Value] = {}
     try:
-        for field in fields:
-            column = field.find(values)
-            if field.optional and (column is None or values[column] is None):
+        for field, columns, raw in found:
+            if field.optional and len(raw) == 1 and raw[0] is None:
                 continue
-            if column is None:
-                raise ValueError(missing_column(field, list(values)))
-            found[field.name] = _value(field, column, values[column], from_json=from_json)
-        _check_aligned(found, fields)
+            value = _value(field, columns, raw, from_json=from_json, encoding=encoding)
+            if value is not None:
+                values[field.name] = value
+        _check_aligned(values, [field for field, _, _ in found])
     except ValueError as error:
         return BadRow(line, str(error))
-    return Row(line, found)
+    return Row(line, values)
 
 
-def _string(name: str, value: object, *, from_json: bool) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is {json_type(value)}, not a text")
-    if problem := encoding_problem(value, from_json=from_json):
-        raise ValueError(f"{name} is {problem}")
-    return value
-
-
-def _name(name: str, value: object, *, from_json: bool) -> str:
-    """Return a label or a tag: a text of one line, or a number."""
-    if isinstance(value, bool | int):
-        return json.dumps(value)
-    value = _string(name, value, from_json=from_json).strip()
-    if not value:
-        raise ValueError(f"{name} is empty")
-    if len(value.splitlines()) > 1:
-        raise ValueError(f"{name} has a line break")
-    return value
-
-
-def _flag(name: str, value: object) -> bool:
-    """Return true or false; a cell of a table holds it as a text, in upper or lower case."""
-    if isinstance(value, str):
-        value = {"true": True, "false": False}.get(value.lower(), value)
-    if not isinstance(value, bool):
-        shown = repr(value) if isinstance(value, str) else json_type(value)
-        raise ValueError(f"{name} is {shown}, not true or false")
-    return value
-
-
-def _value(field: Field, column: str, value: object, *, from_json: bool) -> Value:
-    """Return a field's value, checked; raise ValueError with the reason."""
-    if field.kind == "text":
-        return _string(repr(column), value, from_json=from_json)
-    if field.kind == "label":
-        return _name(repr(column), value, from_json=from_json)
-    if field.kind == "flag":
-        return _flag(repr(column), value)
-    if not isinstance(value, list):
-        raise ValueError(f"{column!r} is {json_type(value)}, not a list")
-    check = _name if field.kind == "tags" else _string
-    items = tuple(check(f"{column}[{i}]", item, from_json=from_json) for i, item in enumerate(value))
-    if "" in items:
-        raise ValueError(f"{column}[{items.index('')}] is empty")
-    return items
+def _value(
+    field: Field, columns: Sequence[str], raw: Sequence[object], *, from_json: bool, encoding: str
+) -> Value | None:
+    """Return a field's value, checked; None: the row has no label. Raise ValueError with the reason."""
+    if field.one_hot:
+        return check_one_hot(columns, raw)
+    column, value = columns[0], raw[0]
+    match field.kind:
+        case "text":
+            texts = [
+                check_text(repr(name), text, from_json=from_json, encoding=encoding)
+                for name, text in zip(columns, raw, strict=True)
+            ]
+            return f" {FIELD_SEPARATOR} ".join(texts)
+        case "label":
+            return check_label(repr(column), value, from_json=from_json, encoding=encoding)
+        case "labels":
+            return check_labels(column, value, field.separator, from_json=from_json, encoding=encoding)
+        case "flag":
+            return check_flag(repr(column), value)
+        case _:
+            names = field.kind == "tags"
+            return check_list(column, value, names=names, from_json=from_json, encoding=encoding)
 
 
 def _check_aligned(values: Mapping[str, Value], fields: Sequence[Field]) -> None:
     lengths = {
-        field.name: len(value) for field in fields if isinstance(value := values.get(field.name), tuple)
+        field.name: len(value)
+        for field in fields
+        if field.kind in ("tokens", "tags") and isinstance(value := values.get(field.name), tuple)
     }
     if len(set(lengths.values())) > 1:
         raise ValueError("misaligned: " + ", ".join(f"{n} {name}" for name, n in lengths.items()))

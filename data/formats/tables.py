@@ -1,55 +1,147 @@
-"""Tables with a header: comma-separated and tab-separated values."""
+"""Tables: rows of cells separated by commas, semicolons, tabs or vertical bars, with a header or without."""
 
 from __future__ import annotations
 
 import csv
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from dataclasses import replace
+from typing import Any, Literal, TextIO
 
 from data.errors import UserError
-from data.formats.fields import EMPTY_LINE, BadRow, Field, Row, make_row, missing_column
-from data.formats.opening import as_text
+from data.formats.base import Format
+from data.formats.fields import (
+    BadRow,
+    Field,
+    MissingColumn,
+    Row,
+    build_row,
+    find_columns,
+    missing_column,
+)
+from data.formats.head import Head
+from data.formats.layout import Layout, Options
+from data.formats.table_columns import guess_columns, has_header, name_by_number
+from data.formats.table_layout import Parsed, decide_dialect, is_blank
+from data.names import clean_name
+
+QUOTED, UNQUOTED = "quoted", "unquoted"
+HEADER_HINT = "; if the first row is no header, pass --set data.header=false"
 
 
-def read_csv(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
-    """Yield the rows of comma-separated values; quoted cells may contain commas and line breaks."""
+def read_table(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
+    """Yield a row for each row of cells. Blank lines are skipped, also of separators only."""
     csv.field_size_limit(sys.maxsize)
-    return _read_table(csv.reader(as_text(stream), strict=True), fields)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.variant == QUOTED else csv.QUOTE_NONE
+    rows = csv.reader(lines, delimiter=layout.delimiter or ",", quoting=quoting, strict=True)
+    columns = _chosen_columns(fields, layout)
+    header: list[str] | None = None
+    for line, cells in _numbered(rows):
+        if isinstance(cells, csv.Error):
+            yield BadRow(line, f"not CSV: {cells}")
+        elif is_blank(cells):
+            continue
+        elif header is None and layout.header:
+            header = cells
+        elif cells == header:
+            yield BadRow(line, "repeats the header", harmless=True)
+        elif len(cells) != len(layout.columns):
+            where = "in the header" if layout.header else "in the first row"
+            yield BadRow(line, f"columns: {len(cells)}; {where}: {len(layout.columns)}")
+        else:
+            found = [(field, names, [cells[i] for i in places]) for field, names, places in columns]
+            yield build_row(line, found, encoding=layout.encoding)
 
 
-def read_tsv(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
-    """Yield the rows of tab-separated values; quotation marks have no special meaning."""
-    csv.field_size_limit(sys.maxsize)
-    return _read_table(csv.reader(as_text(stream), delimiter="\t", quoting=csv.QUOTE_NONE), fields)
-
-
-def _read_table(rows: Any, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
-    try:
-        header = next(rows, None)
-    except csv.Error as error:
-        raise UserError(f"the header is not CSV: {error}") from None
-    if header is None:
-        return
-    for field in fields:
-        column = field.find(header)
-        if column is None and not field.optional:
-            raise UserError(missing_column(field, header))
-        if column is not None and header.count(column) > 1:
-            raise UserError(f"two columns are named {column!r}; rename one")
-    line = rows.line_num + 1
+def _numbered(rows: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """Yield each row with the number of its first line, or the error in it."""
     while True:
+        line = rows.line_num + 1
         try:
-            cells = next(rows)
+            yield line, next(rows)
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadRow(line, f"not CSV: {error}")
-        else:
-            if not cells:
-                yield BadRow(line, EMPTY_LINE)
-            elif len(cells) != len(header):
-                yield BadRow(line, f"columns: {len(cells)}; in the header: {len(header)}")
-            else:
-                yield make_row(line, dict(zip(header, cells, strict=True)), fields)
-        line = rows.line_num + 1
+            yield line, error
+
+
+def _chosen_columns(
+    fields: Sequence[Field], layout: Layout
+) -> list[tuple[Field, tuple[str, ...], tuple[int, ...]]]:
+    """Return each field that the table has, with the names and the places of its columns."""
+    found = []
+    for field in fields:
+        places = find_columns(field, layout.columns, numbered=True)
+        if places is None and field.name in layout.chosen:
+            places = (layout.columns.index(layout.chosen[field.name]),)
+        if places is not None:
+            found.append((field, tuple(layout.columns[place] for place in places), places))
+    return found
+
+
+def recognize_table(head: Head, fields: Sequence[Field], options: Options) -> bool:
+    """Return whether the first row names the columns of all fields, and the next ones have as many cells."""
+    required = [field for field in fields if not field.optional]
+    parsed = decide_dialect(head, fields, options)
+    if not required or parsed is None or len(parsed.rows[0]) < 2 or parsed.share() < 1:
+        return False
+    names = [clean_name(cell) for cell in parsed.rows[0]]
+    return all(find_columns(field, names) is not None for field in required)
+
+
+def sniff_table(head: Head, fields: Sequence[Field], options: Options) -> Layout:
+    """Decide delimiter, quotation marks, header and columns from the first rows."""
+    parsed = decide_dialect(head, fields, options)
+    if parsed is None:
+        return Layout("table", title="TSV" if head.suffix in ("tsv", "tab") else "CSV")
+    if not parsed.rows or parsed.begins_with_error:
+        raise UserError(f"the header is not CSV: {parsed.error}")
+    first = [clean_name(cell) for cell in parsed.rows[0]]
+    header = has_header(parsed.rows, fields, options)
+    columns = tuple(first) if header else tuple(str(number) for number in range(1, len(first) + 1))
+    layout = Layout(
+        "table",
+        title="TSV" if parsed.delimiter == "\t" else "CSV",
+        variant=QUOTED if parsed.quoted else UNQUOTED,
+        delimiter=parsed.delimiter,
+        header=header,
+        columns=columns,
+    )
+    return replace(layout, chosen=_choose(fields, layout, parsed, options))
+
+
+def _choose(fields: Sequence[Field], layout: Layout, parsed: Parsed, options: Options) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    missing: list[Field] = []
+    for field in fields:
+        places = find_columns(field, layout.columns, numbered=True)
+        if places is not None:
+            names = [layout.columns[place] for place in places]
+            for name in names:
+                if layout.columns.count(name) > 1:
+                    raise UserError(f"two columns are named {name!r}; rename one")
+            chosen[field.name] = ",".join(names) if len(names) > 1 else names[0]
+        elif not field.optional:
+            missing.append(field)
+    if not missing:
+        return chosen
+    if layout.header:
+        hint = HEADER_HINT if options.header == "auto" and not chosen else ""
+        raise MissingColumn(missing_column(missing[0], layout.columns, numbered=True) + hint, missing[0])
+    guessed = guess_columns(parsed.rows, fields) if len(missing) == len(fields) - len(chosen) else None
+    if guessed is None:
+        raise MissingColumn(name_by_number(parsed.rows, missing, fields), missing[0])
+    return guessed
+
+
+FORMAT = Format(
+    "table",
+    read_table,
+    ("csv", "tsv", "tab"),
+    "records",
+    frozenset(("text", "label", "labels", "flag")),
+    title="CSV",
+    newline="",
+    recognize=recognize_table,
+    sniff=sniff_table,
+)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.formats import BadRow, Field, Row, read_rows
-from data.formats.conll import read_conll
+from data.formats import FORMATS, BadRow, Field, Row, read_rows
 
 TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME")
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME", ("tags",))
@@ -18,7 +17,7 @@ def read(folder: Path, content: str | bytes, fields: tuple[Field, ...] = FIELDS)
     """Write a file, and return its rows."""
     path = folder / "rows"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, fields, read_conll))
+    return list(read_rows(path, fields, FORMATS["conll"]))
 
 
 def row(line: int, tokens: str, tags: str) -> Row:

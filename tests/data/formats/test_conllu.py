@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.formats import EMPTY_LINE, BadRow, Field, Row, read_rows
-from data.formats.conllu import read_conllu
+from data.formats import EMPTY_LINE, FORMATS, BadRow, Field, Row, read_rows
 
 TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME")
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME", ("tags",))
@@ -21,7 +20,7 @@ def read(folder: Path, content: str | bytes, fields: tuple[Field, ...] = FIELDS)
     """Write a file, and return its rows."""
     path = folder / "rows"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, fields, read_conllu))
+    return list(read_rows(path, fields, FORMATS["conllu"]))
 
 
 def row(line: int, tokens: str, tags: str, **more: str) -> Row:
@@ -90,7 +89,7 @@ def test_compressed_conllu(tmp_path: Path) -> None:
     path = tmp_path / "rows.conllu.gz"
     path.write_bytes(gzip.compress(SPANISH.encode()))
 
-    assert list(read_rows(path, FIELDS, read_conllu)) == SPANISH_ROWS
+    assert list(read_rows(path, FIELDS, FORMATS["conllu"])) == SPANISH_ROWS
 
 
 def test_the_raw_text_of_conllu(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.formats import BadRow, Field, Row, read_rows
-from data.formats.jsonl import read_jsonl
+from data.formats import FORMATS, BadRow, Field, Row, read_rows
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
@@ -23,7 +22,7 @@ def read(folder: Path, content: str, fields: tuple[Field, ...]) -> list[Row | Ba
     """Write JSON Lines, and return their rows."""
     path = folder / "rows.jsonl"
     path.write_text(content)
-    return list(read_rows(path, fields, read_jsonl))
+    return list(read_rows(path, fields, FORMATS["json"]))
 
 
 def row(line: int, tokens: str, tags: str, **more: str) -> Row:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.formats import BadRow, Field, Row, read_rows
-from data.formats.jsonl import read_jsonl
+from data.formats import FORMATS, BadRow, Field, Row, read_rows
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
@@ -18,7 +17,7 @@ FIELDS = (TEXT, LABEL)
 def read(path: Path, content: str) -> list[Row | BadRow]:
     """Write a file, and return its rows."""
     path.write_text(content)
-    return list(read_rows(path, FIELDS, read_jsonl))
+    return list(read_rows(path, FIELDS, FORMATS["json"]))
 
 
 def row(line: int, text: str, label: str) -> Row:

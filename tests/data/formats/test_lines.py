@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.formats import BadRow, Field, Row, read_rows
-from data.formats.lines import read_lines
+from data.formats import FORMATS, BadRow, Field, Row, read_rows
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 
@@ -13,7 +12,7 @@ TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 def read(path: Path, content: str | bytes) -> list[Row | BadRow]:
     """Write a file, and return its rows."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, (TEXT,), read_lines))
+    return list(read_rows(path, (TEXT,), FORMATS["lines"]))
 
 
 def test_a_line_is_a_text(tmp_path: Path) -> None:

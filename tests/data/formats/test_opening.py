@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.formats import BadRow, Field, Row, read_rows, suffix_of
-from data.formats.jsonl import read_jsonl
+from data.formats import FORMATS, BadRow, Field, Row, read_rows, suffix_of
 from data.formats.tables import read_csv
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
@@ -66,7 +65,7 @@ def test_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
     lines = "".join(f'{{"text": "{i * 7919 % 100_003}", "label": "x"}}\n' for i in range(100_000))
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(lines.encode(), 1)[:-100])
-    rows = read_rows(path, FIELDS, read_jsonl)
+    rows = read_rows(path, FIELDS, FORMATS["json"])
 
     assert next(rows) == Row(1, {"text": "0", "label": "x"})
     with pytest.raises(UserError):
