@@ -93,13 +93,19 @@ def test_every_shape_is_tested() -> None:
     assert [shape.name for shape in TABLE] == list(SHAPES)
 
 
-@pytest.mark.usefixtures("_stops", "_catalogue")
+@pytest.mark.usefixtures("_stops")
 @pytest.mark.parametrize("shape", TABLE, ids=[shape.name for shape in TABLE])
 def test_the_command_trains(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: Shape
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    shape: Shape,
 ) -> None:
     """Data that looks as the table says is read by the command, up to the first step of the training."""
     monkeypatch.chdir(tmp_path)
+    if "tfds:" in shape.command:
+        request.getfixturevalue("_catalogue")
     files = SHAPES[shape.name]()
     for name, content in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,4 +121,4 @@ def test_the_command_trains(
         typed = [other if word == alike[0] else word for word in words]
         result = command(*typed, *small, "--run", f"run{i}")
         assert result.stderr.endswith(f"Error: {BEGINS}\n"), result.stderr
-        assert read_run_manifest(Path(f"run{i}")).examples["train"] >= 10
+        assert read_run_manifest(Path(f"run{i}")).examples["train"] >= 1
