@@ -28,7 +28,7 @@ from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
-from data.sources import CatalogueName, open_source
+from data.sources import open_source
 
 if TYPE_CHECKING:
     import keras
@@ -179,18 +179,14 @@ def training_steps(
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
         raise UserError(f"{run} exists; give another --run")
-    layout = [] if isinstance(source, CatalogueName) else [*source.layout, *source.ignored]
-    for note in dataset.notes:
-        yield Message(note)
     with _op_determinism(config.training.deterministic):
-        return (yield from _train(task, dataset, data, layout, config, run, should_stop))
+        return (yield from _train(task, dataset, data, config, run, should_stop))
 
 
 def _train(
     task: Task[Any, Any],
     dataset: Dataset,
     data: str,
-    layout: list[str],
     config: TaskConfig,
     run: Path,
     should_stop: Callable[[], bool],
@@ -225,7 +221,7 @@ def _train(
             versions=versions(),
             seed=config.seed,
             parameters=model.count_params(),
-            layout=layout,
+            layout=list(dataset.layout),
             examples={name: len(split) for name, split in encoded.splits.items()},
         )
         create_run(run, config, manifest, preprocessing, found.longest)
@@ -239,6 +235,8 @@ def _train(
         preprocessing=preprocessing,
     )
     after_epoch = task.training.after_epoch(model, preprocessing, config)
+    for note in dataset.notes:
+        yield Message(note)
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
             yield Message(damage)

@@ -37,8 +37,10 @@ class Dataset:
     its split in `SPLITS`."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Why a split is not used."""
+    layout: tuple[str, ...] = ()
+    """Sentences: which files are which split, how they are written, and which are not read."""
     notes: tuple[str, ...] = ()
-    """Sentences for the user: how the files are written, what was left out, warnings."""
+    """Sentences for the user: the layout and warnings."""
 
     def batches(self, split: str, size: int = 1024) -> Iterator[dict[str, np.ndarray]]:
         """Yield batches of examples, in order.

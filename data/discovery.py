@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.errors import UserError
-from data.formats import FORMATS, Field
+from data.formats import FORMATS, Field, Shape, formats_of
 from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
@@ -121,7 +121,7 @@ def discover(
     fields: Sequence[Field],
     *,
     readable: Callable[[Path], bool],
-    suffixes: Collection[str],
+    shapes: Collection[Shape],
     parallel: Sequence[str] = (),
 ) -> Found:
     """Return which files of a folder are which split.
@@ -130,13 +130,13 @@ def discover(
         folder: exists.
         fields: that the task needs.
         readable: returns whether the format of a file is known.
-        suffixes: of the formats of the task, in lower case without a dot.
+        shapes: of the files that the task reads.
         parallel: suffixes of line-aligned files, one for each of `fields`.
 
     Raises:
         UserError: there are no training examples, or two files for a split.
     """
-    search = _Search(fields, readable, suffixes, parallel)
+    search = _Search(fields, readable, shapes, parallel)
     found = search.look(folder)
     if found is None:
         for inner in _inner_folders(folder):
@@ -187,11 +187,12 @@ class _Search:
         self,
         fields: Sequence[Field],
         readable: Callable[[Path], bool],
-        suffixes: Collection[str],
+        shapes: Collection[Shape],
         parallel: Sequence[str],
     ) -> None:
         self._readable = readable
-        self._suffixes = suffixes
+        self._suffixes = formats_of(shapes)
+        self._able = formats_of(shapes, fields)
         self._known = {suffix for format in FORMATS.values() for suffix in format.suffixes} | {"txt"}
         self._required = [field.name for field in fields if not field.optional]
         self._lists: dict[str, tuple[str, ...]]
@@ -206,9 +207,10 @@ class _Search:
 
     def expected(self) -> str:
         """Return what a folder may have, for messages."""
-        expected = ", ".join(f"train.{suffix}" for suffix in self._suffixes) + " (or compressed)"
+        expected = ", ".join(f"train.{suffix}" for suffix in self._able)
         if self._parallel:
             expected += ", or " + " and ".join(f"train.{side}" for side in self._parallel)
+        expected += " (or .gz)"
         if self._classes:
             expected += ", or a folder for each class, such as train/pos/*.txt and train/neg/*.txt"
         return expected
@@ -254,6 +256,12 @@ class _Search:
                 )
         return None
 
+    def _is_data(self, path: Path) -> bool:
+        """Return whether a file may have examples."""
+        if not path.is_file() or _DOCUMENTATION.match(path.name):
+            return False
+        return _suffix(path) in self._suffixes or (_suffix(path) in ("", "txt") and self._readable(path))
+
     def _of_splits(self, inside: Sequence[Path]) -> list[_Name]:
         """Return the files and folders named after a split: those without a prefix, or with the same."""
         names = [name for path in inside if (name := self._parse(path)) is not None]
@@ -271,11 +279,7 @@ class _Search:
         path = name.path
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path}: a broken link; remove it or restore its file")
-        return (
-            path.is_file()
-            and (name.suffix in self._suffixes or name.suffix in ("", "txt"))
-            and self._readable(path)
-        )
+        return path.is_file() and name.suffix in (*self._suffixes, "", "txt") and self._readable(path)
 
     def _split(
         self, folder: Path, split: str, names: Sequence[_Name], inside: Sequence[Path], found: Found
@@ -336,14 +340,14 @@ class _Search:
             return classes
         suffixes: dict[str, Path] = {}
         for path in files:
-            if _is_data(path, self._suffixes) and self._readable(path):
+            if self._is_data(path):
                 suffixes.setdefault(_suffix(path), path)
         if len(suffixes) > 1:
             first, second = list(suffixes.values())[:2]
             raise UserError(
                 f"{folder}: files of two formats: {first.name} and {second.name}; keep those of one format"
             )
-        own = tuple(path for path in files if _suffix(path) in suffixes and _is_data(path, self._suffixes))
+        own = tuple(path for path in files if _suffix(path) in suffixes and self._is_data(path))
         return Files(own) if own else None
 
     def _classes_of(self, inside: Iterable[Path], found: Found) -> Classes | None:
@@ -370,7 +374,7 @@ class _Search:
         files = [path for path in inside if path.is_file()]
         if (classes := self._classes_of(inside, found)) and len(classes.paths) > 1 and not found.parts:
             return {ALL_SPLITS: classes}
-        candidates = [path for path in files if _is_data(path, self._suffixes) and self._readable(path)]
+        candidates = [path for path in files if self._is_data(path)]
         pieces = [_PIECE_NAME.fullmatch(bare_name(path).rpartition(".")[0]) for path in candidates]
         alike = {
             (piece["prefix"], _suffix(path)) for piece, path in zip(pieces, candidates, strict=True) if piece
@@ -407,7 +411,7 @@ class _Search:
 
     def _advice(self, path: Path, found: Found) -> str | None:
         """Return why a file of examples is not read and which name would be; None: it has no examples."""
-        if path.is_dir() or not _is_data(path, self._suffixes):
+        if path.is_dir() or not self._is_data(path):
             return None
         stem = bare_name(path).rpartition(".")[0]
         ending = path.name[len(stem) :]
@@ -449,11 +453,6 @@ def _stem(path: Path) -> str:
     """Return the name of a piece of a split without its number: `train-00001-of-00002.csv -> train`."""
     match = _PIECE_NAME.fullmatch(bare_name(path).partition(".")[0])
     return match["prefix"] if match else path.stem
-
-
-def _is_data(path: Path, suffixes: Collection[str]) -> bool:
-    """Return whether a file may have examples."""
-    return path.is_file() and _suffix(path) in suffixes and not _DOCUMENTATION.match(path.name)
 
 
 def _list_name(name: str, split: str) -> str:

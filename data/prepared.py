@@ -72,8 +72,10 @@ def prepare(
         dataset, found = _written(source, fields, splitting, validators, check, directory)
     _refuse(check(found))
     warnings = [warning.sentence() for warning in (*found.warnings, *warn(found))]
-    notes = (*source.layout, *source.ignored, *warnings)
-    return replace(dataset, left_out=found.left_out, notes=notes)
+    used = [part for part in source.parts if part not in found.left_out]
+    divided = splitting.describe(used, by_position=source.by_position)
+    layout = (*source.layout, *([divided] if divided else []), *source.ignored)
+    return replace(dataset, left_out=found.left_out, layout=layout, notes=(*layout, *warnings))
 
 
 def readable(

@@ -11,10 +11,21 @@ from pathlib import Path
 
 from data.discovery import Classes, Content, Files, Lists, bare_name, discover, list_names
 from data.errors import UserError, did_you_mean
-from data.formats import FORMATS, BadRow, Field, File, Options, Row, Shape, formats_of, sniff, suffix_of
-from data.formats.fields import make_row
+from data.formats import (
+    FORMATS,
+    BadRow,
+    Field,
+    File,
+    Options,
+    Row,
+    Shape,
+    formats_of,
+    read_text,
+    sniff,
+    suffix_of,
+)
+from data.formats.fields import build_row
 from data.formats.parallel import read_parallel
-from data.formats.text_files import read_text
 from data.samples import SAMPLES
 from data.splits import ALL_SPLITS, SPLITS
 
@@ -97,9 +108,11 @@ def _placed(where: str, rows: Callable[[], Iterator[Row | BadRow]]) -> Part:
     return Part(where, lambda: ((where, row) for row in rows()))
 
 
-def _whole_file(where: str, error: UserError) -> tuple[str, BadRow]:
-    """Return what stands in place of the rows of a file that cannot be read."""
-    return where, BadRow(0, str(error).removeprefix(f"{where}: "))
+def _whole_file(paths: Sequence[Path], error: UserError) -> tuple[str, BadRow]:
+    """Return what is in place of the rows of a file that cannot be read."""
+    message = str(error)
+    where = next((str(path) for path in paths if message.startswith(f"{path}: ")), str(paths[0]))
+    return where, BadRow(0, message.removeprefix(f"{where}: "))
 
 
 class _Reader:
@@ -144,11 +157,11 @@ class _Reader:
         return found
 
     def readable(self, path: Path) -> bool:
-        """Return whether the format of a file is known, even if its content is not valid."""
+        """Return whether the format of a file is known, by its name or by its content."""
         try:
             return self.sniff(path) is not None
         except UserError:
-            return True
+            return suffix_of(path) in formats_of(self._shapes)
 
     def part(self, split: str, content: Content) -> Part:
         """Return the part of a split.
@@ -191,7 +204,7 @@ class _Reader:
                     for row in file.rows():
                         yield where, row
                 except UserError as error:
-                    yield _whole_file(where, error)
+                    yield _whole_file([path], error)
 
         return Part(str(paths[0]) if len(paths) == 1 else str(paths[0].parent), rows)
 
@@ -204,10 +217,10 @@ class _Reader:
 
         def rows() -> Rows:
             try:
-                for row in read_parallel(paths, fields):
+                for row in read_parallel(paths, fields, self.options):
                     yield where, row
             except UserError as error:
-                yield _whole_file(where, error)
+                yield _whole_file(paths, error)
 
         return Part(where, rows)
 
@@ -219,7 +232,8 @@ class _Reader:
         self._describe(
             folder.parent if split != ALL_SPLITS else folder,
             f"a text in each file, the {len(content.paths):,} folders are its labels",
-            f"{number:,} files in {folder.name} = {_used(split)}",
+            f"{number:,} files"
+            + (f", {_used(split)}" if split == ALL_SPLITS else f" in {folder.name} = {split}"),
         )
 
         def rows() -> Rows:
@@ -228,7 +242,8 @@ class _Reader:
                 for path in paths:
                     found = read_text(path, self.options)
                     if isinstance(found, str):
-                        yield str(path), make_row(1, {text.column: found, label.column: value}, (text, label))
+                        values = ((text, ("the text",), (found,)), (label, ("the folder",), (value,)))
+                        yield str(path), build_row(1, values)
                     else:
                         yield str(path), found
 
@@ -270,7 +285,7 @@ def _folder(
         folder,
         fields,
         readable=reader.readable,
-        suffixes=formats_of(shapes),
+        shapes=shapes,
         parallel=parallel,
     )
     return _from_files(folder.resolve().name, found.parts, fields, reader, found.ignored)
@@ -285,7 +300,7 @@ def _file(
     if lists := _other_lists(path, fields, parallel):
         return _from_files(name, {ALL_SPLITS: lists}, fields, reader)
     expected = ", ".join("." + suffix for suffix in (*formats_of(shapes, fields), *parallel))
-    raise UserError(f"{path}: {suffix_of(path) or 'no'} format; expected {expected} (or compressed)")
+    raise UserError(f"{path}: {suffix_of(path) or 'no'} format; expected {expected} (or .gz)")
 
 
 def _other_lists(path: Path, fields: Sequence[Field], parallel: Sequence[str]) -> Lists | None:

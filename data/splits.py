@@ -73,6 +73,23 @@ class Splitting:
             return {"train": (("validation", self.validation), ("train", 1 - self.validation))}
         return {}
 
+    def describe(self, parts: Collection[str], *, by_position: bool = False) -> str:
+        """Return a sentence about the examples that get a split, or an empty one if all splits are given."""
+        how = {
+            "hash": "by the hash of each text",
+            "random": f"by the hash of each text and the seed {self.seed}",
+            "stratified": "with the same share of each label",
+        }[self.mode]
+        how = "by position" if by_position else how
+        for part, shares in self.shares(parts).items():
+            if part == ALL_SPLITS:
+                listed = ", ".join(
+                    f"{share:.1%} {name}".replace(".0%", "%") for name, share in shares if share
+                )
+                return f"splits: {listed}, {how}"
+            return f"splits: {self.validation:.1%} of train is validation, {how}".replace(".0%", "%")
+        return ""
+
 
 def split_of(row_hash: int, shares: Shares) -> str:
     """Return the split of a row, by its hash alone, so that rows of equal hash stay together.

@@ -159,7 +159,7 @@ class Spool:
         """
         divided = self._divided
         assert divided is not None
-        parts = np.concatenate([block["part"] for block in self.index()]).tobytes()
+        parts = np.concatenate([np.zeros(0, np.uint8), *(block["part"] for block in self.index())]).tobytes()
         done, place, begun = 0, 0, -1
         for position, code, (line, values) in self._decoded():
             if parts[position] != divided.part:

@@ -63,7 +63,7 @@ def sniff_fasttext(head: Head, fields: Sequence[Field], options: Options) -> Lay
 FORMAT = Format(
     "fasttext",
     read_fasttext,
-    ("ft", "fasttext"),
+    ("fasttext", "ft"),
     "records",
     frozenset(("text", "label", "labels")),
     title="fastText",

@@ -39,7 +39,7 @@ COLUMNS_CHARACTERS = 1 << 28
 """Maximum size of an object of lists, which is read as a whole."""
 _SNIFFED_ROWS = 100
 _VALUE_START = 64
-_EXAMPLE = 'expected an object such as {"text": …}'
+_EXAMPLE = 'not an object such as {"text": …}'
 
 
 def read_json(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
@@ -58,7 +58,7 @@ def read_json(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterato
             from_json = layout.variant == LINES
             yield make_row(number, value, fields, from_json=from_json, encoding=layout.encoding)
         else:
-            yield BadRow(number, f"{json_type(value)}; {_EXAMPLE}")
+            yield BadRow(number, f"{json_type(value)}, {_EXAMPLE}")
 
 
 def _of_lines(lines: TextIO, encoding: str) -> Iterator[tuple[int, Any]]:
@@ -187,8 +187,10 @@ def _variant(head: Head, fields: Sequence[Field]) -> str:
         inner = text[1:].lstrip()
         if not inner or inner[0] in "{]":
             return ARRAY
-        if len([line for line in head.lines() if line.strip()]) < 2 or _decode(head.lines()[0]) is None:
-            raise UserError(f"a JSON array whose elements are no objects; {_EXAMPLE}")
+        if isinstance(_decode(text), list) and head.whole:
+            raise UserError(
+                f"a JSON array; its first element is {json_type(_first_element(text))}, {_EXAMPLE}"
+            )
         return LINES
     value, end = _first_value(text)
     if value is None:
@@ -205,7 +207,7 @@ def _variant_of_object(value: Mapping[str, Any], fields: Sequence[Field]) -> str
     items = list(value.values())
     keys = [clean_name(key) for key in value]
     found = [(field, place) for field in fields for place in find_columns(field, keys) or ()]
-    if any(_is_column(items[place], field) for field, place in found):
+    if found and all(_is_column(items[place], field) for field, place in found):
         return COLUMNS
     arrays = [key for key, own in value.items() if _is_list(own, dict)]
     return KEY + arrays[0] if len(arrays) == 1 and not found else None
@@ -217,19 +219,19 @@ def _is_list(items: object, kind: type) -> bool:
 
 def _is_column(items: object, field: Field) -> bool:
     """Return whether a value has the values of all rows for a field, and not that of one row."""
-    if field.kind == "text":
-        return isinstance(items, list | dict) and bool(items)
-    return field.kind in ("tokens", "tags") and (_is_list(items, list) or isinstance(items, dict))
+    if field.kind in ("tokens", "tags"):
+        return _is_list(items, list) or isinstance(items, dict)
+    return isinstance(items, list | dict) and bool(items)
 
 
 def _variant_of_unfinished(text: str, fields: Sequence[Field]) -> str:
     """Return the variant of an object that does not end in what was read, by the value that does not end."""
     stream = JsonStream(io.StringIO(text))
-    key = ""
+    key = start = ""
     try:
         stream.take("{", "")
         while True:
-            key = stream.value()
+            key = str(stream.value())
             stream.take(":", "")
             start = stream.rest(_VALUE_START)
             stream.value()
@@ -250,6 +252,11 @@ def _first_value(text: str) -> tuple[Any, int]:
         return json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return None, 0
+
+
+def _first_element(text: str) -> object:
+    elements = _decode(text)
+    return elements[0] if elements else None
 
 
 def _decode(line: str) -> Any:

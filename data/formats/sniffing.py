@@ -179,6 +179,9 @@ def _decide(
 ) -> tuple[Format, Layout] | None:
     """Return the format of a file and its layout, or None if its format is not known."""
     binary = _binary_format(head)
+    named = formats_of(shapes).get(head.suffix)
+    if binary is None and named is not None and named.binary and named.recognize is None:
+        binary = named
     if binary is None:
         if problem := foreign_problem(head.data):
             raise UserError(problem)

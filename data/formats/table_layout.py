@@ -121,7 +121,7 @@ def decide_dialect(head: Head, fields: Sequence[Field], options: Options) -> Par
         return None
     if options.delimiter:
         return _parse_best(head, check_delimiter(options.delimiter))
-    usual = "\t" if head.suffix in ("tsv", "tab") else ","
+    usual = "\t" if head.suffix == "tsv" else ","
     parsed = {delimiter: _parse_best(head, delimiter) for delimiter in DELIMITERS}
 
     def fit(delimiter: str) -> tuple[bool, bool, bool, bool, float]:
@@ -167,8 +167,10 @@ def _is_consistently_quoted(head: Head) -> bool:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
     if '"' not in text or not re.fullmatch(rf"(?:{_CELL}[\t\r\n])*+{_CELL}", text):
         return False
-    if any(re.search(r'""|[\t\r\n]', cell[1:-1]) for cell in re.findall(_QUOTED_CELL, text)):
+    plain = parse(text, "\t", quoted=False, whole=True)
+    need = '""' if plain.share() == 1 else '""|[\t\r\n]'
+    if any(re.search(need, cell[1:-1]) for cell in re.findall(_QUOTED_CELL, text)):
         return True
-    body = parse(text, "\t", quoted=False, whole=True).rows[1:]
+    body = plain.rows[1:]
     columns = zip(*body, strict=False)
     return len(body) > 1 and any(all(cell.startswith('"') for cell in column) for column in columns)

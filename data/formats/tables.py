@@ -93,7 +93,7 @@ def sniff_table(head: Head, fields: Sequence[Field], options: Options) -> Layout
     """Decide delimiter, quotation marks, header and columns from the first rows."""
     parsed = decide_dialect(head, fields, options)
     if parsed is None:
-        return Layout("table", title="TSV" if head.suffix in ("tsv", "tab") else "CSV")
+        return Layout("table", title="TSV" if head.suffix == "tsv" else "CSV")
     if not parsed.rows or parsed.begins_with_error:
         raise UserError(f"the header is not CSV: {parsed.error}")
     first = [clean_name(cell) for cell in parsed.rows[0]]
@@ -137,7 +137,7 @@ def _choose(fields: Sequence[Field], layout: Layout, parsed: Parsed, options: Op
 FORMAT = Format(
     "table",
     read_table,
-    ("csv", "tsv", "tab"),
+    ("csv", "tsv"),
     "records",
     frozenset(("text", "label", "labels", "flag")),
     title="CSV",

@@ -97,9 +97,9 @@ def test_a_token_without_a_tag(tmp_path: Path) -> None:
 
 def test_bytes_that_are_not_utf8_in_conll(tmp_path: Path) -> None:
     """The message has their line."""
-    assert read(tmp_path, "a X\né X\n\nb Y\n".encode("latin-1")) == [
+    assert read(tmp_path, b"a X\n\xe9 X\n\nb Y\n" + "äö Y\n".encode()) == [
         BadRow(2, "not UTF-8: byte 0xe9 at character 1"),
-        row(4, "b", "Y"),
+        row(4, "b äö", "Y Y"),
     ]
 
 

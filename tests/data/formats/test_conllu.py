@@ -153,11 +153,12 @@ def test_a_malformed_line_of_conllu(tmp_path: Path, line: str, reason: str) -> N
 
 def test_bytes_that_are_not_utf8_in_conllu(tmp_path: Path) -> None:
     """The message has their line."""
-    content = tabs("1 a a X", "2 é é X", "", "1 b b Y").encode("latin-1")
+    content = tabs("1 a a X", "2 é é X", "", "1 b b Y", "2 äöü äöü Y").encode()
+    content = content.replace("é".encode(), b"\xe9")
 
     assert read(tmp_path, content) == [
         BadRow(2, "not UTF-8: byte 0xe9 at character 3"),
-        row(4, "b", "Y"),
+        row(4, "b äöü", "Y Y"),
     ]
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.formats import CONTINUES, BadRow, Field, Row, read_rows
+from data.formats import CONTINUES, FORMATS, BadRow, Field, Layout, Row, read_rows
 from data.formats.documents import PIECE_CHARACTERS, read_document
+from data.formats.opening import as_text
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 FLAG = Field(CONTINUES, "flag", CONTINUES, "", optional=True)
@@ -20,7 +21,7 @@ FIELDS = (TEXT, FLAG)
 def pieces(content: str | bytes) -> list[Row | BadRow]:
     """Return the pieces of a document."""
     raw = io.BytesIO(content if isinstance(content, bytes) else content.encode())
-    return list(read_document(raw, FIELDS))
+    return list(read_document(as_text(raw), FIELDS, Layout("txt", encoding="utf-8")))
 
 
 def good(rows: list[Row | BadRow]) -> list[Row]:
@@ -137,4 +138,4 @@ def test_a_byte_order_mark_of_a_document(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_bytes(b"\xef\xbb\xbfa\n")
 
-    assert list(read_rows(path, FIELDS, read_document)) == [Row(1, {"text": "a\n", CONTINUES: False})]
+    assert list(read_rows(path, FIELDS, FORMATS["txt"])) == [Row(1, {"text": "a\n", CONTINUES: False})]

@@ -36,6 +36,8 @@ def row(line: int, tokens: str, tags: str, **more: str) -> Row:
         ("3", "3"),
         ("-1", "-1"),
         ("0", "0"),
+        ("1.0", "1.0"),
+        ("0.5", "0.5"),
         ("true", "true"),
         ("false", "false"),
         ('"3"', "3"),
@@ -44,7 +46,7 @@ def row(line: int, tokens: str, tags: str, **more: str) -> Row:
     ],
 )
 def test_labels_are_names(tmp_path: Path, label: str, expected: str) -> None:
-    """Whole numbers, `true` and `false` are names as in JSON; white space around a label is removed."""
+    """Numbers, `true` and `false` are names as in JSON; white space around a label is removed."""
     assert read(tmp_path, f'{{"text": "a", "label": {label}}}', LABELLED) == [
         Row(1, {"text": "a", "label": expected})
     ]
@@ -53,18 +55,23 @@ def test_labels_are_names(tmp_path: Path, label: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("label", "reason"),
     [
-        ("null", "'label' is null, not a text"),
-        ('""', "'label' is empty"),
-        ('" \\t "', "'label' is empty"),
-        ("0.5", "'label' is a number, not a text"),
-        ('["x"]', "'label' is a list, not a text"),
+        ("NaN", "'label' is NaN, not a text"),
+        ("-Infinity", "'label' is -Infinity, not a text"),
+        (
+            '["x"]',
+            "'label' is a list, not one label; read several labels of each example with "
+            "--set data.label_separator=,",
+        ),
         ('{"x": 1}', "'label' is an object, not a text"),
-        ('"x\\ny"', "'label' has a line break"),
-        ('"x\\u2028y"', "'label' has a line break"),
+        ('"x\\ny"', "'label' has a line break: 'x\\ny'"),
+        ('"x\\u2028y"', "'label' has a line break: 'x\\u2028y'"),
+        ('"x\\u001b[31my"', "'label' has a control character: 'x\\x1b[31my'"),
+        ('"x\\u0000y"', "'label' has a control character: 'x\\x00y'"),
+        ('"x\\u009by"', "'label' has a control character: 'x\\x9by'"),
     ],
 )
 def test_malformed_labels(tmp_path: Path, label: str, reason: str) -> None:
-    """Names of classes are lines of a file, and must not be empty."""
+    """Names of classes are lines of files, and are printed on terminals."""
     assert read(tmp_path, f'{{"text": "a", "label": {label}}}', LABELLED) == [BadRow(1, reason)]
 
 

@@ -13,7 +13,7 @@ import pytest
 from app.config import load_config
 from app.tasks import get_task
 from data.errors import UserError
-from data.formats import EMPTY_LINE, FORMATS, BadRow, Field, Format, Row, formats_of, read_rows, suffix_of
+from data.formats import FORMATS, BadRow, Field, Format, Layout, Row, formats_of, read_rows, suffix_of
 from data.prepared import prepare
 from data.sources import Source, open_source
 
@@ -23,13 +23,14 @@ GENRE = Field("label", "label", "genre", "--set data.label_column=NAME")
 FLAG = Field("continues", "flag", "continues", "", optional=True)
 TOKENS = Field("tokens", "tokens", "tokens", "a column 'tokens'")
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME")
+ONE_HOT = Field("label", "labels", "label", "", one_hot=("a", "b"))
 BY_SUFFIX = formats_of(("records", "lines"))
 
 
 def read(path: Path, content: str | bytes, *fields: Field) -> list[Row | BadRow]:
     """Write a file, and return its rows for the fields, by default a text and a label."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, fields or (TEXT, LABEL), BY_SUFFIX[suffix_of(path)].read))
+    return list(read_rows(path, fields or (TEXT, LABEL), BY_SUFFIX[suffix_of(path)]))
 
 
 def row(line: int, text: str, label: str) -> Row:
@@ -41,17 +42,25 @@ CONTENT = {
     "jsonl": '{"text": "a, \\"b\\"\\tc", "label": "x"}\n{"label": "y", "text": "ä 中"}\n',
     "csv": 'text,label\n"a, ""b""\tc",x\nä 中,y\n',
     "tsv": 'label\ttext\nx\ta, "b" c\ny\tä 中\n',
+    "json": '[{"text": "a, \\"b\\"\\tc", "label": "x"},\n{"label": "y", "text": "ä 中"}]\n',
+    "ndjson": '{"text": "a, \\"b\\"\\tc", "label": "x"}\n{"label": "y", "text": "ä 中"}\n',
+    "fasttext": '__label__x a, "b"\tc\n__label__y ä 中\n',
+    "ft": '__label__x a, "b"\tc\n__label__y ä 中\n',
 }
 EXPECTED = {
     "jsonl": [row(1, 'a, "b"\tc', "x"), row(2, "ä 中", "y")],
     "csv": [row(2, 'a, "b"\tc', "x"), row(3, "ä 中", "y")],
     "tsv": [row(2, 'a, "b" c', "x"), row(3, "ä 中", "y")],
+    "json": [row(1, 'a, "b"\tc', "x"), row(2, "ä 中", "y")],
+    "ndjson": [row(1, 'a, "b"\tc', "x"), row(2, "ä 中", "y")],
+    "fasttext": [row(1, 'a, "b"\tc', "x"), row(2, "ä 中", "y")],
+    "ft": [row(1, 'a, "b"\tc', "x"), row(2, "ä 中", "y")],
 }
 
 
 def test_every_format_with_labels_is_covered() -> None:
-    """The tests below cover all formats of records; `txt` has no labels."""
-    assert set(BY_SUFFIX) == {*CONTENT, "txt"}
+    """The tests below cover all suffixes of text with labels; `txt` has no labels."""
+    assert {suffix for suffix, format in BY_SUFFIX.items() if not format.binary} == {*CONTENT, "txt"}
 
 
 @pytest.mark.parametrize("kind", CONTENT)
@@ -107,7 +116,9 @@ def test_a_truncated_gz_is_refused(tmp_path: Path, kind: str) -> None:
     """A truncated file is an error, although its first rows can be read."""
     packed = gzip.compress(CONTENT[kind].encode())
 
-    with pytest.raises(UserError, match=rf"rows\.{kind}\.gz: cannot be read: .*end-of-stream"):
+    with pytest.raises(
+        UserError, match=rf"rows\.{kind}\.gz: cannot be read: it is incomplete or damaged .*end-of-stream"
+    ):
         read(tmp_path / f"rows.{kind}.gz", packed[:-10])
 
 
@@ -120,22 +131,23 @@ def test_a_truncated_gz_is_refused(tmp_path: Path, kind: str) -> None:
         ("rows.txt", "text\tlabel\ncafé\n", "not UTF-8: byte 0xe9 at character 4"),
     ],
 )
-def test_bytes_that_are_not_utf8(tmp_path: Path, name: str, content: str, reason: str) -> None:
-    """Only the row with these bytes is malformed; the message has its line and the byte."""
+def test_a_damaged_row_of_utf8(tmp_path: Path, name: str, content: str, reason: str) -> None:
+    """Where most is UTF-8, only the row with other bytes is malformed, with its line and the byte."""
     fields = (TEXT,) if name == "rows.txt" else (TEXT, LABEL)
     good = {
-        "rows.jsonl": '{"text": "b", "label": "y"}',
-        "rows.csv": "b,y",
-        "rows.tsv": "b\ty",
-        "rows.txt": "b",
+        "rows.jsonl": '{"text": "b äöü", "label": "y"}',
+        "rows.csv": "b äöü,y",
+        "rows.tsv": "b äöü\ty",
+        "rows.txt": "b äöü",
     }
-    rows = read(tmp_path / name, f"{content}{good[name]}\n".encode("latin-1"), *fields)
+    damaged = content.encode("latin-1") + f"{good[name]}\n".encode()
+    rows = read(tmp_path / name, damaged, *fields)
 
     bad = next(r for r in rows if isinstance(r, BadRow))
     assert bad.line == 2
     assert bad.reason.endswith(reason)
     assert isinstance(rows[-1], Row)
-    assert (rows[-1].line, rows[-1].values["text"]) == (content.count("\n") + 1, "b")
+    assert (rows[-1].line, rows[-1].values["text"]) == (content.count("\n") + 1, "b äöü")
 
 
 @pytest.mark.parametrize(
@@ -168,23 +180,21 @@ def test_texts_are_not_stripped(tmp_path: Path, name: str, content: str) -> None
 
 @pytest.mark.parametrize(
     ("kind", "blank"),
-    [("jsonl", ""), ("jsonl", " \t"), ("jsonl", "\r"), ("csv", ""), ("csv", "\r"), ("tsv", "")],
+    [
+        *(("jsonl", ""), ("jsonl", " \t"), ("jsonl", "\r"), ("ndjson", "\u3000"), ("json", "")),
+        *(("csv", ""), ("csv", "\r"), ("csv", "  "), ("csv", " , "), ("tsv", ""), ("tsv", "\t"), ("ft", " ")),
+    ],
 )
 def test_blank_lines(tmp_path: Path, kind: str, blank: str) -> None:
-    """They are counted as lines, and have their own reason, so that they can be ignored."""
+    """They are counted as lines, and are no rows."""
     lines = CONTENT[kind].splitlines()
     rows = read(tmp_path / f"rows.{kind}", "\n".join([*lines[:-1], blank, lines[-1], blank, ""]))
 
     last = EXPECTED[kind][-1]
-    assert rows == [
-        EXPECTED[kind][0],
-        BadRow(last.line, EMPTY_LINE),
-        Row(last.line + 1, last.values),
-        BadRow(last.line + 2, EMPTY_LINE),
-    ]
+    assert rows == [EXPECTED[kind][0], Row(last.line + 1, last.values)]
 
 
-def read_packed(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
+def read_packed(stream: BinaryIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
     """Yield the rows of a binary format: each text follows its length."""
     number = 0
     while head := stream.read(4):
@@ -195,7 +205,7 @@ def read_packed(stream: BinaryIO, fields: Sequence[Field]) -> Iterator[Row | Bad
 
 def test_a_format_is_added_by_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task of its shape prepares its files, also binary ones."""
-    monkeypatch.setitem(FORMATS, "packed", Format("packed", read_packed, ("packed",), "records"))
+    monkeypatch.setitem(FORMATS, "packed", Format("packed", read_packed, ("packed",), "records", binary=True))
     rows = [(f"text {i}", "ab"[i % 2]) for i in range(50)]
     content = [f"{text}\0{label}".encode() for text, label in rows]
     path = tmp_path / "train.packed"
@@ -232,10 +242,13 @@ def test_names_and_suffixes_are_unique() -> None:
         ("conllu", (TOKENS, TAGS, TEXT), None),
         ("conllu", (TOKENS, TAGS, GENRE), GENRE),
         ("conllu", (TOKENS, TAGS, Field("other", "tags", "xpos", "")), Field("other", "tags", "xpos", "")),
-        ("csv", (TOKENS, TAGS), TOKENS),
-        ("tsv", (TEXT, GENRE, TAGS), TAGS),
-        ("csv", (TEXT, Field("target", "text", "b", ""), GENRE), None),
-        ("jsonl", (TEXT, GENRE, TOKENS, TAGS, FLAG), None),
+        ("table", (TOKENS, TAGS), TOKENS),
+        ("table", (TEXT, GENRE, TAGS), TAGS),
+        ("table", (TEXT, Field("target", "text", "b", ""), GENRE), None),
+        ("json", (TEXT, GENRE, TOKENS, TAGS, FLAG), None),
+        ("fasttext", (TEXT, GENRE), None),
+        ("fasttext", (TEXT, Field("target", "text", "b", "")), Field("target", "text", "b", "")),
+        ("fasttext", (TEXT, ONE_HOT), ONE_HOT),
     ],
 )
 def test_the_missing_field_of_a_format(name: str, fields: tuple[Field, ...], missing: Field | None) -> None:
@@ -254,5 +267,6 @@ def test_a_label_that_a_text_file_cannot_have_is_refused(tmp_path: Path) -> None
         with pytest.raises(UserError) as caught:
             open_source(str(data), fields, task.examples.shapes)
         assert str(caught.value) == (
-            f"{path}: format txt has no column 'genre' (label); use .jsonl, .csv, .tsv"
+            f"{path}: format txt has no column 'genre' (label); use .jsonl, .json, .ndjson, .csv, .tsv, "
+            ".parquet, .arrow, .feather, .fasttext, .ft"
         )
