@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.files import versions
+from app.artifacts.files import MANIFEST, versions
 from app.artifacts.manifests import RunManifest
 from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import (
@@ -154,6 +154,8 @@ def training_steps(
     """
     task = get_task(task_name)
     if run is not None and run.exists() and not resume:
+        if not (run / MANIFEST).is_file():
+            raise UserError(f"{run} exists and is not a run directory; give another --run")
         raise UserError(f"{run} exists; continue it with --resume, or give another --run")
     if resume and run is None:
         raise UserError("--resume needs --run, the run directory to continue")
