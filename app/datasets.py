@@ -9,6 +9,7 @@ from typing import Any
 from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.base import Task
+from app.tasks.opening import open_data
 from data import prepared
 from data.check import StatisticsObserver
 from data.check_report import Report
@@ -18,7 +19,7 @@ from data.formats import Field
 from data.prepared import Dataset
 from data.samples import SAMPLES
 from data.scan import scan
-from data.sources import CatalogueName, Source, open_source
+from data.sources import CatalogueName, Source
 from data.splits import ALL_SPLITS
 from data.spool import Spool
 
@@ -38,8 +39,7 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
     A catalogue dataset may have any features.
     """
     task = get_task(task_name)
-    fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config), config.options())
+    source, fields, config = open_data(data, task, config)
     needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
         source,
@@ -61,13 +61,13 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
     """
     task = get_task(task_name)
     examples = task.examples
-    fields = examples.fields(config)
     directory = config.data_directory()
     try:
-        source = open_source(data, fields, examples.shapes, examples.parallel(config), config.options())
+        source, fields, config = open_data(data, task, config)
     except UserError as error:
         if not Path(data).exists():
             raise
+        fields = examples.fields(config)
         empty = _observer(fields, examples.pair, config, ()).statistics()
         return Report(empty, problems_found=(Finding(str(error), ""),))
     rows = prepared.readable(source, fields, directory=directory, manual_directory=manual_directory)

@@ -116,7 +116,8 @@ def unseen_labels(
     names = ", ".join(map(repr, [*unseen][:NAMES_SHOWN])) + (" …" if len(unseen) > NAMES_SHOWN else "")
     return Finding(
         f"{what}: {names}",
-        f"they count as {'missed' if several else 'wrong'}; correct the labels, or add training examples with them",
+        f"they count as {'missed' if several else 'wrong'}; correct the labels, or add training examples "
+        "with them",
         places,
         len(places),
     )

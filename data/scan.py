@@ -32,6 +32,8 @@ class Scan:
     """Occurrences of each label or tag, by field and split."""
     present: Counter[str] = field(default_factory=Counter)
     """Number of examples that have each field."""
+    several_labels: bool = False
+    """Whether an example has any number of labels."""
     failed: Counter[str] = field(default_factory=Counter)
     """Number of rows of each part of the source that cannot be read."""
     left_out: dict[str, str] = field(default_factory=dict)
@@ -110,7 +112,7 @@ def scan(
     Returns:
         the counts, and all errors and warnings about the rows, those of the validators included.
     """
-    found = Scan()
+    found = Scan(several_labels=any(field.kind == "labels" for field in fields))
     reading = _Reading(source, fields, splitting.key, spool)
     reading.read()
     found.failed = reading.failed

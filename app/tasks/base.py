@@ -28,6 +28,7 @@ from data.findings import Finding
 from data.formats import Field, Row, Shape
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
+from data.sources import CatalogueName, Source
 from data.splits import ALL_SPLITS
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ class Examples(ABC, Generic[C, F]):
     @abstractmethod
     def fields(self, config: C) -> tuple[Field, ...]:
         """Return the fields of an example; equal values of the first one mark duplicates."""
+
+    def with_data(self, config: C, source: Source | CatalogueName) -> C:
+        """Return the configuration with what the data itself decides, e.g. how many labels an example has."""
+        return config
 
     def parallel(self, config: C) -> tuple[str, ...]:
         """Return the suffixes of line-aligned files that hold one field each."""

@@ -46,14 +46,19 @@ def show_evaluation(result: dict[str, Any]) -> None:
         for name, value in raw.items():
             scores.add_row(name, f"{value:.4f}")
         console.print(scores)
+    if unseen := result.get("unseen_labels"):
+        shown = ", ".join(f"{label} ({count:,})" for label, count in list(unseen.items())[:MOST_CLASSES])
+        console.print(f"\nlabels that the model does not know: {shown}{_limited(len(unseen), MOST_CLASSES)}")
     for key, heading in (("per_class", "classes"), ("per_type", "span types")):
         if per_class := result.get(key):
             worst = sorted(per_class.items(), key=lambda item: item[1]["f1"])[:MOST_CLASSES]
             console.print(f"\n{heading}, lowest F1 first{_limited(len(per_class), MOST_CLASSES)}")
-            classes = _table("", "precision", "recall", "f1", "support")
+            more = ["threshold"] if any("threshold" in own for _, own in worst) else []
+            classes = _table("", "precision", "recall", "f1", "support", *more)
             for label, own in worst:
                 values = (f"{own[key]:.4f}" for key in ("precision", "recall", "f1"))
-                classes.add_row(label, *values, str(own["support"]))
+                thresholds = (f"{own[name]:.4f}" if name in own else "–" for name in more)
+                classes.add_row(label, *values, str(own["support"]), *thresholds)
             console.print(classes)
     if confusion := result.get("confusion"):
         _show_confused(console, confusion, list(result["per_class"]))
