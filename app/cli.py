@@ -350,7 +350,7 @@ def predict(
         note=_note,
     )
     if failed:
-        _note(f"{failed} of the lines could not be parsed; their output is an 'error'")
+        _note(f"{failed} of the examples could not be parsed; their output is an 'error'")
     return 1 if failed else 0
 
 
