@@ -794,6 +794,7 @@ def list_datasets(match: str) -> None:
 @task_option
 @config_options
 @manual_dir_option
+@click.option("--all", "all_places", is_flag=True, help="List all places of each finding, and all classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_dataset(
     data: str,
@@ -802,15 +803,17 @@ def check_dataset(
     preset: str | None,
     overrides: tuple[str, ...],
     manual_dir: Path | None,
+    all_places: bool,
     as_json: bool,
 ) -> int:
-    """Check DATA for invalid rows, duplicates, leaks between splits, label and length problems.
+    """Check DATA as train does, and for duplicates, leaks between splits and suspicious columns.
 
-    The exit status is 1 if there are errors, and 0 if there are only warnings.
+    Errors are what train refuses; they make the exit status 1. Warnings do not prevent training.
 
     \b
-    Example:
+    Examples:
       textrnn datasets check intents.csv --set data.label_column=intent
+      textrnn datasets check corpus/ --task tagging --all
     """
     _quiet()
     from app.config import load_config
@@ -823,7 +826,7 @@ def check_dataset(
     else:
         from app.terminal.tables import show_check
 
-        show_check(report)
+        show_check(report, all_places=all_places)
     return 1 if report.problems else 0
 
 
