@@ -128,7 +128,7 @@ def decide_dialect(head: Head, fields: Sequence[Field], options: Options) -> Par
         own = parsed[delimiter]
         consistent = own.share() == 1
         return (
-            own.share() > 0 and _names_columns(own.rows[0], fields),
+            own.share() > 0 and names_columns(own.rows[0], fields),
             consistent,
             consistent and delimiter == "\t",  # tabs are rare in texts
             own.share() > 0 and delimiter == usual,
@@ -139,9 +139,13 @@ def decide_dialect(head: Head, fields: Sequence[Field], options: Options) -> Par
     return parsed[best] if any(fit(best)) else parsed[usual]
 
 
-def _names_columns(first: Sequence[str], fields: Sequence[Field]) -> bool:
+def names_columns(first: Sequence[str], fields: Sequence[Field]) -> bool:
+    """Return whether a row has the name of a column that is needed; a number is no name here."""
     names = [clean_name(cell) for cell in first]
-    return any(find_columns(field, names) is not None for field in fields)
+    return any(
+        find_columns(field, names) is not None and not all(part.isdecimal() for part in field.parts())
+        for field in fields
+    )
 
 
 def _parse_best(head: Head, delimiter: str) -> Parsed:
