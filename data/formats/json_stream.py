@@ -90,8 +90,8 @@ class JsonStream:
                 continue
             except (ValueError, RecursionError) as error:
                 self.fail(str(error))
-            # A number may go on in what was not read yet.
-            if end == len(self._text) and self._read(size):
+            # A number may go on in what was not read yet: `1` and `1.` begin `1.5`, `1e+` begins `1e+5`.
+            if isinstance(value, int | float) and end + 2 >= len(self._text) and self._read(size):
                 continue
             self._line += self._text.count("\n", self._position, end)
             self._position = end
