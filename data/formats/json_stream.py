@@ -26,7 +26,6 @@ class JsonStream:
         self._decoder = json.JSONDecoder()
         self._text = ""
         self._position = 0
-        self._ended = False
         self._line = 1
 
     def line(self) -> int:
@@ -103,10 +102,8 @@ class JsonStream:
 
     def _read(self, size: int) -> bool:
         """Read more, and forget what was used; return whether there was more."""
-        if self._ended:
-            return False
         more = self._lines.read(size)
-        self._ended = not more
-        self._text = self._text[self._position :] + more
-        self._position = 0
+        if more:
+            self._text = self._text[self._position :] + more
+            self._position = 0
         return bool(more)
