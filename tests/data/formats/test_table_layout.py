@@ -268,6 +268,44 @@ def test_a_name_in_another_normalization_form(tmp_path: Path) -> None:
     assert values(decide(tmp_path / "a.csv", "résumé,label\na,x\n", *fields)) == [("a", "x")]
 
 
+def test_a_header_inside_the_file_is_compared_as_a_name(tmp_path: Path) -> None:
+    """A joined file has its own byte order mark."""
+    content = "text,label\na,x\n\ufefftext,label \nb,y\n"
+
+    assert [row for row in decide(tmp_path / "a.csv", content).rows() if isinstance(row, BadRow)] == [
+        BadRow(3, "repeats the header", harmless=True)
+    ]
+
+
+@pytest.mark.parametrize("sign", [":", "^", "~"])
+def test_another_delimiter(tmp_path: Path, sign: str) -> None:
+    """The message says how to name it, and that reads the table."""
+    content = f"text{sign}label\na{sign}x\n"
+    message = refusal(tmp_path / "a.csv", content)
+
+    assert message.endswith(f"; if {sign!r} separates columns, pass --set 'data.delimiter={sign}'")
+    assert values(decide(tmp_path / "a.csv", content, delimiter=message[-2])) == [("a", "x")]
+
+
+@pytest.mark.parametrize("sign", [";", "\t", ":"])
+def test_the_delimiter_that_excel_writes(tmp_path: Path, sign: str) -> None:
+    """`sep=;` in the first line is no row."""
+    content = f"sep={sign}\r\ntext{sign}label\r\na, b{sign}x\r\n"
+
+    assert list(decide(tmp_path / "a.csv", content).rows()) == [Row(3, {"text": "a, b", "label": "x"})]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_quotation_marks_after_a_backslash(tmp_path: Path, delimiter: str) -> None:
+    """Some databases write them so; where both cannot be, the one without errors is meant."""
+    content = f'text{delimiter}label\n"I said \\"no{delimiter}\\""{delimiter}x\n"a"{delimiter}y\n'
+
+    assert values(decide(tmp_path / "a.csv", content)) == [(f'I said "no{delimiter}"', "x"), ("a", "y")]
+    assert values(decide(tmp_path / "a.csv", f'text{delimiter}label\n"a \\ ""b"" "{delimiter}x\n')) == [
+        ('a \\ "b" ', "x")
+    ]
+
+
 @pytest.mark.parametrize("delimiter", DELIMITERS)
 def test_a_header_inside_the_file(tmp_path: Path, delimiter: str) -> None:
     """Files that were joined have it again; it is no example, and harmless."""
