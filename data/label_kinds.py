@@ -20,6 +20,8 @@ MOST_FRACTIONS = 10
 """Number of different numbers with decimals up to which they may be classes, such as half stars."""
 FEWEST_ROWS = 8
 """Number of examples below which all labels may be different by chance."""
+FEWEST_TOKENS = 20
+"""Number of tokens below which most tags may be different by chance."""
 MOSTLY = 0.8
 LONG = 60
 """Number of characters from which a label is long."""
@@ -48,6 +50,26 @@ def unlike_classes(counts: Mapping[str, int], *, separable: bool) -> Finding | N
     if not counts:
         return None
     return _sets(counts, separable=separable) or _numbers(counts) or _unlike_any(counts)
+
+
+def unlike_tags(counts: Mapping[str, int]) -> Finding | None:
+    """Return a warning if tags look like numbers or words, or None.
+
+    Args:
+        counts: number of tokens with each tag.
+    """
+    tokens = sum(counts.values())
+    numbers = [name for name in counts if is_number(name)]
+    if len(numbers) > MOST_NUMBERS and sum(counts[name] for name in numbers) >= MOSTLY * tokens:
+        kind, names = "numbers", numbers
+    elif tokens >= FEWEST_TOKENS and len(counts) > tokens / 2:
+        kind, names = "words", list(counts)
+    else:
+        return None
+    return Finding(
+        f"tags look like {kind}: {len(names):,} different ones of {tokens:,} tokens, such as {_some(names)}",
+        "name the column of the tags with --set data.tag_column=NAME",
+    )
 
 
 def _numbers(counts: Mapping[str, int]) -> Finding | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from data.findings import Finding
-from data.label_kinds import unlike_classes
+from data.label_kinds import unlike_classes, unlike_tags
 from data.near_names import misspellings, near_duplicates, shown
 
 FEW = 5
@@ -42,8 +42,12 @@ def warn_of_classes(counts: Counts, *, separable: bool = False) -> Iterator[Find
 
 
 def warn_of_tags(counts: Counts) -> Iterator[Finding]:
-    """Yield warnings of tags that are nearly the same."""
+    """Yield warnings of tags that are numbers or words, or nearly the same."""
     tags = _total(counts)
+    unlike = unlike_tags(tags)
+    if unlike is not None:
+        yield unlike
+        return
     types: Counter[str] = Counter()
     for tag, number in tags.items():
         types[_SPAN.sub("", tag)] += number
@@ -87,22 +91,33 @@ def _misspelt(counts: Mapping[str, int], noun: str) -> Iterator[Finding]:
         )
 
 
-def unseen_labels(split: str, unseen: Mapping[str, int], places: Sequence[str] = ()) -> Finding:
+def unseen_labels(
+    split: str, unseen: Mapping[str, int], places: Sequence[str] = (), *, several: bool = False
+) -> Finding:
     """Return a warning of labels that no training example has: such examples count as wrong.
 
     Args:
         split: that has them.
         unseen: number of examples of each label, in the order in which they are shown.
         places: of the examples, if they are known.
+        several: whether an example may have several labels.
     """
     number = sum(unseen.values())
-    names = ", ".join(repr(label) for label in [*unseen][:NAMES_SHOWN]) + (
-        " …" if len(unseen) > NAMES_SHOWN else ""
-    )
-    examples = "1 example has" if number == 1 else f"{number:,} examples have"
+    if several:
+        what = (
+            f"{number:,} labels of {split} examples do"
+            if number != 1
+            else f"1 label of a {split} example does"
+        )
+        what += " not occur in train"
+    else:
+        examples = f"1 {split} example has" if number == 1 else f"{number:,} {split} examples have"
+        what = f"{examples} a label that does not occur in train"
+    names = ", ".join(map(repr, [*unseen][:NAMES_SHOWN])) + (" …" if len(unseen) > NAMES_SHOWN else "")
     return Finding(
-        f"{split}: {examples} a label that does not occur in train: {names}",
-        "they count as wrong; correct the labels, or add training examples with them",
+        f"{what}: {names}",
+        f"they count as {'missed' if several else 'wrong'}; correct the labels, or add training examples "
+        "with them",
         places,
         len(places),
     )

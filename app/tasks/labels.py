@@ -15,6 +15,7 @@ from app.tasks.base import ExampleBatch
 from data.encoding import Encoded
 from data.errors import UserError
 from data.findings import Finding
+from data.label_warnings import unseen_labels, warn_of_classes
 from data.prepared import Dataset
 from data.scan import Scan
 
@@ -89,14 +90,6 @@ def encoded_label_ids(encoded: Encoded, split: str) -> np.ndarray:
     return ids
 
 
-def label_counts(encoded: Encoded, dataset: Dataset, split: str) -> Counter[str] | None:
-    """Return how many examples of an encoded split have each label; None if examples have no labels."""
-    rows = encoded.splits[split]
-    if not dataset.names.get("label") or not (COLUMN in rows.columns or SEQUENCE in rows.sequences):
-        return None
-    return _counts(encoded, dataset, split)
-
-
 def _counts(encoded: Encoded, dataset: Dataset, split: str) -> Counter[str]:
     rows = encoded.splits[split]
     if SEQUENCE in rows.sequences:
@@ -141,22 +134,14 @@ def check_labels(found: Scan) -> Iterator[Finding]:
         )
 
 
-def warn_of_labels(found: Scan) -> Iterator[Finding]:
-    """Yield a warning for labels that no training example has: such examples count as wrong."""
+def warn_of_labels(found: Scan, *, separable: bool = False) -> Iterator[Finding]:
+    """Yield warnings of labels that no training example has, that are no classes, or nearly the same."""
     train = found.labels().get("train", Counter())
     for split, counts in found.labels().items():
         if split != "train" and (unseen := sorted(set(counts) - set(train))):
-            number = sum(counts[label] for label in unseen)
-            what = (
-                f"{number:,} labels of {split} examples do not occur in train"
-                if found.several_labels
-                else f"{number:,} {split} examples have a label that does not occur in train"
-            )
-            yield Finding(
-                f"{what}: {_listed(unseen)}",
-                f"they count as {'missed' if found.several_labels else 'wrong'}; correct the labels, or add "
-                "training examples with them",
-            )
+            counted = {label: counts[label] for label in unseen}
+            yield unseen_labels(split, counted, several=found.several_labels)
+    yield from warn_of_classes(found.labels(), separable=separable)
 
 
 def _listed(labels: Sequence[str]) -> str:

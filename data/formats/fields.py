@@ -44,8 +44,6 @@ __all__ = [
 FieldKind = Literal["text", "label", "labels", "tokens", "tags", "flag"]
 """A text; one of a fixed set of names; a set of such names; a list of tokens; a name for each token; true or
 false."""
-NAMED: frozenset[FieldKind] = frozenset(("label", "labels", "tags"))
-"""Kinds whose values are names of a fixed set, which are stored as ids."""
 Value = str | tuple[str, ...] | bool
 
 EMPTY_LINE = "the line is empty"

@@ -22,6 +22,7 @@ from app.tasks.labels import (
 )
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
+from data.errors import UserError
 from data.findings import Finding
 from data.formats import Field
 from data.prepared import Dataset
@@ -54,9 +55,16 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
 
         The metric that selects the best epoch is then one of sets of labels: `accuracy`, the default, becomes
         `micro_f1`.
+
+        Raises:
+            UserError: the data has lists of labels, and `data.labels` is `one`.
         """
         data, training = config.data, config.training
         has_lists = isinstance(source, Source) and source.several_labels
+        if has_lists and data.labels == "one":
+            raise UserError(
+                "data.labels = 'one', but the examples have lists of labels; use 'several', or leave it out"
+            )
         if not (data.several_labels or (data.labels == "auto" and has_lists)):
             return config
         metric = training.early_stopping_metric
@@ -75,7 +83,7 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
 
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Warn of labels that no training example has."""
-        yield from warn_of_labels(found)
+        yield from warn_of_labels(found, separable=True)
 
     def plan(
         self, dataset: Dataset, config: ClassificationConfig, training: Callable[[], Iterator[ExampleBatch]]

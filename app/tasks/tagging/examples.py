@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.findings import Finding
-from data.formats import Field, Value
+from data.formats import Field
 from data.label_warnings import warn_of_tags
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
@@ -62,12 +62,6 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     def doctor(self, config: TaggingConfig) -> ExampleValidator:
         """Return a comparison of the tokens with those of the tokenizer."""
         return TokenizationValidator()
-
-    def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the tokens as one text."""
-        tokens = values["tokens"]
-        assert isinstance(tokens, tuple)
-        return {**super().described(values), "text": " ".join(tokens)}
 
     def check(self, found: Scan) -> Iterator[Finding]:
         """Require at least two tags, and at least two labels if there are any."""
