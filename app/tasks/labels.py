@@ -35,9 +35,14 @@ def label_ids(batch: ExampleBatch, dataset: Dataset, labels: Sequence[bytes]) ->
     """Return the labels of examples as ids into `labels`: int32 [B], -1 for a label that is not among them.
 
     Raises:
-        UserError: an example has no label.
+        UserError: an example has no label, or a set of labels.
     """
     ids: np.ndarray = batch["label"]
+    if ids.dtype == object:
+        raise UserError(
+            f"{dataset.name}: examples have sets of labels, and the model predicts one label; "
+            "give examples with one label each"
+        )
     _require_labels(ids, dataset)
     places = {label: i for i, label in enumerate(labels)}
     mapped = np.array([places.get(name, -1) for name in label_names(dataset)], np.int32)
@@ -46,11 +51,18 @@ def label_ids(batch: ExampleBatch, dataset: Dataset, labels: Sequence[bytes]) ->
 
 
 def label_sets(batch: ExampleBatch, dataset: Dataset, labels: Sequence[bytes]) -> np.ndarray:
-    """Return the sets of labels of examples: bool [B, labels], whether an example has each of `labels`."""
+    """Return the sets of labels of examples: bool [B, labels], whether an example has each of `labels`.
+
+    Examples with one label each have sets of one label.
+
+    Raises:
+        UserError: an example has no label where each must have one.
+    """
     found = np.zeros((len(batch["label"]), len(labels)), bool)
     places = {label: i for i, label in enumerate(labels)}
     names = label_names(dataset)
-    for row, ids in zip(found, batch["label"], strict=True):
+    for row, own in zip(found, batch["label"], strict=True):
+        ids = np.atleast_1d(own)
         _require_labels(ids, dataset)
         row[[places[names[i]] for i in ids if names[i] in places]] = True
     return found

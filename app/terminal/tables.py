@@ -26,7 +26,7 @@ def _table(*columns: str) -> Table:
 
 def show_evaluation(result: dict[str, Any]) -> None:
     """Print the result of `evaluate`: metrics next to those of the baseline, classes, and confusions."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console()
     console.print(
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} examples\n"
     )
