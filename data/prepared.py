@@ -75,7 +75,7 @@ def prepare(
     used = [part for part in source.parts if part not in found.left_out]
     divided = splitting.describe(used, by_position=source.by_position)
     layout = (*source.layout, *([divided] if divided else []), *source.ignored)
-    return replace(dataset, left_out=found.left_out, layout=layout, notes=(*layout, *warnings))
+    return replace(dataset, left_out=found.left_out, layout=layout, notes=(*layout, *found.notes, *warnings))
 
 
 def readable(
