@@ -350,7 +350,7 @@ def predict(
         note=_note,
     )
     if failed:
-        _note(f"{failed} of the lines could not be parsed; their output is an 'error'")
+        _note(f"{failed} of the examples could not be parsed; their output is an 'error'")
     return 1 if failed else 0
 
 
@@ -490,7 +490,7 @@ def generate(
         load_predictor(model), prompt or "", options, samples=samples, streams=streams, as_json=as_json
     )
     for piece in pieces:
-        click.echo(_shown(piece), nl=False)
+        click.echo(_shown(piece), nl=False, color=True)  # what is not a terminal gets the text unchanged
 
 
 SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")

@@ -11,6 +11,7 @@ A folder is one of these, also inside a folder `data` or inside its only folder:
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -156,23 +157,20 @@ def present(folder: Path) -> str:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Return the files and folders in a folder that are not hidden, in natural order.
+    """Return the files and folders in a folder that are not hidden, in natural order: `2` before `10`.
 
     Raises:
         UserError: the folder cannot be read.
     """
     try:
-        paths = [path for path in folder.iterdir() if not path.name.startswith((".", "_"))]
+        names = [path.name for path in folder.iterdir() if not path.name.startswith((".", "_"))]
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
-    return sorted(
-        paths,
-        key=lambda path: [
-            (0, int(part), "") if part.isdecimal() else (1, 0, part)
-            for part in re.split(r"(\d+)", path.name)
-            if part
-        ],
-    )
+    return [folder / name for name in sorted(names, key=_natural)]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _inner_folders(folder: Path) -> list[Path]:
@@ -201,6 +199,7 @@ class _Search:
         else:
             self._lists = {field.name: list_names(field) for field in fields if field.kind != "flag"}
         self._parallel = parallel
+        self._entries = functools.cache(entries)
         texts = [field for field in fields if field.kind == "text" and not field.optional]
         labels = [field for field in fields if field.kind in ("label", "labels") and not field.optional]
         self._classes = len(texts) == len(labels) == 1 and len(self._required) == 2
@@ -217,7 +216,7 @@ class _Search:
 
     def look(self, folder: Path) -> Found | None:
         """Return what is in a folder, or None if there are no examples."""
-        inside = entries(folder)
+        inside = self._entries(folder)
         found = Found(folder)
         used: set[Path] = set()
         names = self._of_splits(inside)
@@ -332,7 +331,7 @@ class _Search:
 
     def _folder_of(self, folder: Path, found: Found) -> Content | None:
         """Return the files in the folder of a split, or of all examples."""
-        inside = entries(folder)
+        inside = self._entries(folder)
         files = [path for path in inside if path.is_file()]
         if lists := self._lists_of("", files, folder):
             return lists
@@ -359,7 +358,7 @@ class _Search:
         for path in inside:
             if not path.is_dir() or self._parse(path) is not None:
                 continue
-            texts = tuple(p for p in entries(path) if p.is_file() and _suffix(p) in TEXT_SUFFIXES)
+            texts = tuple(p for p in self._entries(path) if p.is_file() and _suffix(p) in TEXT_SUFFIXES)
             if path.name.lower() in UNLABELLED:
                 left.append(path)
             elif texts:
@@ -371,30 +370,27 @@ class _Search:
 
     def _whole(self, folder: Path, inside: Sequence[Path], found: Found) -> dict[str, Content]:
         """Return examples that are not in splits."""
-        files = [path for path in inside if path.is_file()]
-        if (classes := self._classes_of(inside, found)) and len(classes.paths) > 1 and not found.parts:
+        if found.parts:  # of other splits: these would be no training examples
+            return {}
+        files = [path for path in inside if self._is_data(path)]
+        if len(files) == 1 or (files and self._are_pieces(files)):
+            return {ALL_SPLITS: Files(tuple(files))}
+        if not files and (classes := self._classes_of(inside, found)) and len(classes.paths) > 1:
             return {ALL_SPLITS: classes}
-        candidates = [path for path in files if self._is_data(path)]
-        pieces = [_PIECE_NAME.fullmatch(bare_name(path).rpartition(".")[0]) for path in candidates]
-        alike = {
-            (piece["prefix"], _suffix(path)) for piece, path in zip(pieces, candidates, strict=True) if piece
-        }
-        if (
-            candidates
-            and not found.parts
-            and (
-                len(candidates) == 1
-                or (len(alike) == 1 and all(piece and piece["number"] for piece in pieces))
-            )
-        ):
-            return {ALL_SPLITS: Files(tuple(candidates))}
         return {}
+
+    def _are_pieces(self, files: Sequence[Path]) -> bool:
+        """Return whether the names of files differ only in their numbers."""
+        names = [_PIECE_NAME.fullmatch(bare_name(path).rpartition(".")[0]) for path in files]
+        prefixes = {(name["prefix"], _suffix(path)) for name, path in zip(names, files, strict=True) if name}
+        return len(prefixes) == 1 and all(name and name["number"] for name in names)
 
     def _say_what_is_left(self, found: Found, inside: Sequence[Path], used: Collection[Path]) -> None:
         """Add a sentence about each file that is perhaps meant to be read, and one about the others."""
         folders = {path.parent for path in used} - {found.folder}
         folders |= {folder.parent for folder in folders} - {found.folder, found.folder.parent}
-        beside = [path for folder in sorted(folders) for path in entries(folder) if path.is_file()]
+        listed = [path for folder in sorted(folders) for path in self._entries(folder) if path not in used]
+        beside = [path for path in listed if path.is_file()]
         others = []
         for path in [*inside, *beside]:
             if path in used or path in folders or _DOCUMENTATION.match(path.name):

@@ -15,7 +15,7 @@ from data.scan import Scan
 from data.splits import SPLITS
 from data.spool import Spool
 
-SHARD_CHARACTERS = 32 << 20
+SHARD_CHARACTERS = 8 << 20
 """Approximate size of a file."""
 
 _ABSENT: dict[str, Value] = {"text": "", "flag": False}

@@ -28,11 +28,14 @@ from data.formats import (
 )
 
 TXT = "txt"
+TEXTS = (TXT, "text")
+"""Suffixes of files with one text each, in a folder."""
 LINES = FORMATS["lines"]
 """A text per line: the format of `--format txt`, and of a `.txt` file that is no table or the like."""
 LISTED = 5
 """Number of ignored files that a message names."""
 
+Rows = Callable[[], Iterator[Row | BadRow]]
 FileRow = tuple[str, Row | BadRow]
 """A row, and the path of its file within the folder; empty if the input is not a folder."""
 
@@ -100,9 +103,13 @@ def open_input(path: Path | None, reading: Reading) -> Input:
             f"{path}: {suffix}; a {reading.task} model reads {reading.expected}; if each line is a text, "
             "give --format txt"
         )
-    notes = ()
+    notes: tuple[str, ...] = ()
     if suffix_of(path) == TXT and reading.format is None and file.layout.format != LINES.name:
-        notes = (f"{path}: read as {file.layout.describe()}; give --format txt if each line is a text",)
+        notes += (f"{path}: read as {file.layout.describe()}; give --format txt if each line is a text",)
+    if file.layout.header and any(field.column.isdecimal() for field in reading.fields):
+        notes += (
+            f"{path}: the first row is read as a header; if it is an example, give --set data.header=false",
+        )
     return Input((("", row) for row in _examples(file.rows())), notes=notes)
 
 
@@ -161,20 +168,14 @@ def _folder(folder: Path, reading: Reading) -> Input:
     """Return the rows of a folder: of its text files if there are any, else of all files.
 
     A `.txt` file is one text. Text files next to folders with text files, as in the Large Movie Review
-    Dataset, are about the data, and are not read.
+    Dataset, are about the data, and are not read. Files without suffixes in folders are texts if nothing else
+    is, as in the 20 Newsgroups.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
-    texts = [path for path in paths if suffix_of(path) == TXT] if reading.format is None else []
-    opened: dict[Path, Callable[[], Iterator[Row | BadRow]]] = {}
-    if texts:
-        outer = {parent for path in texts for parent in path.parent.parents}
-        for path in texts:
-            if path.parent not in outer:
-                opened[path] = functools.partial(_document, path, reading)
-    else:
-        for path in paths:
-            if (file := _open_in_folder(path, reading)) is not None:
-                opened[path] = file.rows
+    texts = [path for path in paths if suffix_of(path) in TEXTS] if reading.format is None else []
+    opened = _texts(texts, reading) if texts else _files(paths, reading)
+    if not opened and reading.format is None:
+        opened = _texts([path for path in paths if not path.suffix and path.parent != folder], reading)
     if not opened:
         raise UserError(
             f"{folder}: no file that a {reading.task} model reads; expected {reading.expected}, or folders "
@@ -182,6 +183,19 @@ def _folder(folder: Path, reading: Reading) -> Input:
         )
     ignored = [path for path in paths if path not in opened]
     return Input(_of_files(opened, folder), is_folder=True, notes=_ignored(ignored, folder))
+
+
+def _texts(paths: Sequence[Path], reading: Reading) -> dict[Path, Rows]:
+    """Return the files with one text each that are not next to folders with such files."""
+    outer = {parent for path in paths for parent in path.parent.parents}
+    inner = (path for path in paths if path.parent not in outer)
+    return {path: functools.partial(_document, path, reading) for path in inner}
+
+
+def _files(paths: Sequence[Path], reading: Reading) -> dict[Path, Rows]:
+    """Return the files that the model reads."""
+    files = {path: _open_in_folder(path, reading) for path in paths}
+    return {path: file.rows for path, file in files.items() if file is not None}
 
 
 def _open_in_folder(path: Path, reading: Reading) -> File | None:
@@ -201,7 +215,7 @@ def _document(path: Path, reading: Reading) -> Iterator[Row | BadRow]:
     yield text if isinstance(text, BadRow) else Row(1, {name: text.removesuffix("\n").removesuffix("\r")})
 
 
-def _of_files(opened: Mapping[Path, Callable[[], Iterator[Row | BadRow]]], folder: Path) -> Iterator[FileRow]:
+def _of_files(opened: Mapping[Path, Rows], folder: Path) -> Iterator[FileRow]:
     for path, rows in opened.items():
         for row in _examples(rows()):
             yield path.relative_to(folder).as_posix(), row

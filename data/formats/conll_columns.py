@@ -245,7 +245,7 @@ class _Table:
         if place == tokens:
             option = _advice(field, self._other(left, place))
             raise UserError(f"column {name} has the tokens and cannot have the tags, too; {option}")
-        if self._has_no_tags(place) or (not named and self._has_features(place) and len(cells) > 1):
+        if self._has_no_tags(place) or (not named and self._has_features(place)):
             shown = ", ".join(repr(cell) for cell, _ in cells.most_common(2))
             raise UserError(
                 f"column {name} has no tags, only {shown}; {_advice(field, self._other(left, place))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -71,12 +72,20 @@ class _Transition(NamedTuple):
     """Whether the second one is a letter without a label."""
 
 
+class _Pair(NamedTuple):
+    """Two adjacent tags."""
+
+    previous: str | None
+    tag: str | None
+    transition: _Transition
+
+
 @lru_cache(maxsize=1 << 16)
-def _transition(previous: str | None, tag: str | None) -> _Transition:
+def _pair(previous: str | None, tag: str | None) -> _Pair:
     before, label_before = _parts(previous)
     letter, label = _parts(tag)
     bare = letter not in (None, OUTSIDE, _UNREADABLE) and not label
-    return _Transition(before, letter, label == label_before, bare)
+    return _Pair(previous, tag, _Transition(before, letter, label == label_before, bare))
 
 
 def _parts(tag: str | None) -> tuple[str | None, str]:
@@ -87,10 +96,12 @@ def _parts(tag: str | None) -> tuple[str | None, str]:
 
 @dataclass
 class _Seen:
-    """Adjacent tags of one kind: their number, and the first of them: sentence, token, both tags."""
+    """Adjacent tags of one kind: their number, and the first of them."""
 
     number: int = 0
-    first: list[tuple[int, int, str | None, str | None]] = field(default_factory=list)
+    pairs: list[_Pair] = field(default_factory=list)
+    sentences: array[int] = field(default_factory=lambda: array("Q"))
+    tokens: array[int] = field(default_factory=lambda: array("I"))
 
 
 class SchemeDetector:
@@ -110,13 +121,15 @@ class SchemeDetector:
         """Add the tags of a sentence."""
         self.tags.update(tags)
         for i, (previous, tag) in enumerate(pairwise((None, *tags, None))):
-            transition = _transition(previous, tag)
-            seen = self._seen.get(transition)
+            pair = _pair(previous, tag)
+            seen = self._seen.get(pair.transition)
             if seen is None:
-                seen = self._seen[transition] = _Seen()
+                seen = self._seen[pair.transition] = _Seen()
             seen.number += 1
-            if len(seen.first) < _KEPT:
-                seen.first.append((self._sentences, i, previous, tag))
+            if seen.number <= _KEPT:
+                seen.pairs.append(pair)
+                seen.sentences.append(self._sentences)
+                seen.tokens.append(i)
         self._sentences += 1
 
     def detect(self) -> Detection:
@@ -156,7 +169,7 @@ class SchemeDetector:
         """Return the number of exceptions, and the number of letters that the scheme does not have."""
         exceptions = 0
         for kind, seen in self._seen.items():
-            if not _strange(kind, typed=typed) and fault(scheme, *seen.first[0][2:]) is not None:
+            if not _strange(kind, typed=typed) and fault(scheme, *seen.pairs[0][:2]) is not None:
                 exceptions += seen.number
         letters = {kind.letter for kind in self._seen} - {None, OUTSIDE, _UNREADABLE}
         return exceptions, len(letters - set(LETTERS[scheme]))
@@ -169,11 +182,11 @@ class SchemeDetector:
         """Return the tags for which there is a reason, a position relative to the second tag and a text."""
         total, first = 0, []
         for kind, seen in self._seen.items():
-            if not chosen(kind) or why(*seen.first[0][2:]) is None:
+            if not chosen(kind) or why(*seen.pairs[0][:2]) is None:
                 continue
             total += seen.number
-            for sentence, token, previous, tag in seen.first:
-                if (reason := why(previous, tag)) is not None:
+            for pair, sentence, token in zip(seen.pairs, seen.sentences, seen.tokens, strict=True):
+                if (reason := why(*pair[:2])) is not None:
                     first.append(Place(sentence, token + reason[0], reason[1]))
         return Places(total, tuple(sorted(first)))
 

@@ -114,7 +114,7 @@ MISTAKES = {
         TABLE,
     ),
     "too small a subword vocabulary": Mistake(
-        f"{T} t.csv --set text.tokens=subword --set text.vocabulary_size=20",
+        f"{T} t.csv --set text.tokens=subword --set text.vocabulary_size=10",
         r"at least (\d+) pieces",
         f"{T} t.csv --set text.tokens=subword --set text.vocabulary_size=300",
         TABLE,
@@ -146,10 +146,10 @@ MISTAKES = {
         {"t.csv": table()},
     ),
     "unknown format": Mistake(
-        f"{T} t.md", r"expected .*\.(csv)", f"{T} t.{{1}}", {"t.md": table()}, {"t.csv": table()}
+        f"{T} t.md", r"expected .*\.(csv)", f"{T} t.{{1}}", {"t.md": "Notes of a meeting\n" * 20}, {"t.csv": table()}
     ),
     "folder without training file": Mistake(
-        f"{T} data", r"(train\.csv)", f"{T} data", {"data/a.csv": table()}, {"data/train.csv": table()}
+        f"{T} data", r"(train\.csv)", f"{T} data", {"data/a.csv": table(), "data/b.csv": table()}, {"data/train.csv": table()}
     ),
     "one class": Mistake(
         f"{T} t.csv",
@@ -171,7 +171,11 @@ MISTAKES = {
         "train tagging t.jsonl",
         r"name the right column with (--set data.tag_column)=NAME",
         "train tagging t.jsonl {1}=pos",
-        {"t.jsonl": lines(tokens=lambda i: ["a", "b"], upos=lambda i: ["X", "X"], pos=lambda i: ["A", "B"])},
+        {
+            "t.jsonl": lines(
+                tokens=lambda i: ["a", str(i)], upos=lambda i: ["X", "X"], pos=lambda i: ["A", "B"]
+            )
+        },
     ),
     "a side is missing": Mistake(
         "train translation a.en --set data.source=en --set data.target=de",
@@ -243,7 +247,10 @@ MISTAKES = {
     ),
     # runs
     "the run exists: resume": Mistake(
-        f"{T} t.csv --run run", r"continue it with (--resume)", f"{T} reviews --run run {{1}}", TABLE
+        f"{T} t.csv --run run",
+        r"continue it with (--resume)",
+        f"{T} reviews --run run --config run/config.toml {{1}}",
+        TABLE,
     ),
     "the run exists: another": Mistake(
         f"{T} t.csv --run run", r"another (--run)", f"{T} t.csv {{1}} other", TABLE
@@ -255,7 +262,7 @@ MISTAKES = {
         TABLE | {"data/a.txt": "a"},
     ),
     "resume without a run": Mistake(
-        f"{T} reviews --resume", r"needs (--run)", f"{T} reviews --resume {{1}} run"
+        f"{T} reviews --resume", r"needs (--run)", f"{T} reviews --config run/config.toml --resume {{1}} run"
     ),
     "no run": Mistake(
         "evaluate data", "directory created by 'textrnn train'", "evaluate run", {"data/a": "a"}
@@ -303,14 +310,14 @@ MISTAKES = {
     ),
     "predict: a document of an office program": Mistake(
         "predict run a.docx",
-        r"save the texts in one of these formats",
+        r"unpack it, and give the files in it",
         "predict run a.txt",
         {"a.docx": b"PK\x03\x04\x14\x00\x00\x00"},
         {"a.txt": "good\n"},
     ),
     "predict: a setting of the network": Mistake(
         "predict run in.csv --set model.units=4",
-        r": (data\.text_column)",
+        r"how files are read: .*(data\.text_column)",
         "predict run in.csv --set {1}=review",
         {"in.csv": "review\ngood\n"},
     ),
@@ -384,8 +391,7 @@ def run_command(command: Command, typed: str) -> Result:
     """Run a command; a training gets a small network and a run directory."""
     words = shlex.split(typed)
     if words[0] == "train" and "--resume" not in words:
-        if "model.units" not in typed:
-            words += ["--set", "model.units=4"]
+        words[3:3] = ["--set", "model.units=4"]
         words += [] if "--run" in words else ["--run", "new"]
     return command(*words)
 

@@ -96,7 +96,7 @@ CASES = {
     "an empty document": Case({"train.txt": ""}, "no examples", "generation"),
     "pairs of white space": Case(
         {"train.jsonl": [{"source": " " * i, "target": f"b {i}"} for i in range(20)]},
-        "the source of all",
+        "each source of the train split",
         "translation",
     ),
     "long pairs": Case({"train.jsonl": PAIRS}, "text.max_length = 3", "translation", ("text.max_length=3",)),

@@ -133,7 +133,7 @@ def test_a_label_that_some_examples_have_is_refused(tmp_path: Path, directory: P
         prepare(source, TAGGING, directory=directory)
     first = ", ".join(f"{tmp_path / 'a' / 'test.jsonl'}:{line}" for line in (1, 2, 3))
     assert str(caught.value) == (
-        f"1,200 of 1,203 examples have no label ({first}, and 1,197 more); add it to all examples or to none; "
-        "'textrnn datasets check DATA --all' lists all"
+        f"1,200 of 1,203 examples have no label ({first}, and 1,197 more); "
+        "add it to all examples or to none; 'textrnn datasets check DATA --all' lists all"
     )
     assert not snapshot(directory)

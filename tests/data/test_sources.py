@@ -178,7 +178,8 @@ def test_a_folder_without_training_examples_is_refused(tmp_path: Path) -> None:
 
     assert refusal(folder) == (
         f"{folder}: no training file; expected one of {EXPECTED} (or .gz), "
-        "or a folder for each class, such as train/pos/*.txt and train/neg/*.txt; there is test.csv, train.txt"
+        "or a folder for each class, such as train/pos/*.txt and train/neg/*.txt; "
+        "there is test.csv, train.txt"
     )
     assert refusal(write(tmp_path / "b")).endswith("; there is nothing")
 

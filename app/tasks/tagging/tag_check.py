@@ -86,6 +86,14 @@ class TagValidator(ExampleValidator):
                 )
             ]
         counts = self._detector.tags
+        if counts and all(tag.isdecimal() for tag in counts):
+            return [
+                Finding(
+                    f"the tags are numbers: {_listed(sorted(counts))}",
+                    "if they are ids, as ner_tags of the Hugging Face hub, write the names in their place, "
+                    "or there are no scores of spans",
+                )
+            ]
         if 0 < 2 * found.tags < counts.total():
             types = [tag for tag, _ in counts.most_common() if tag != OUTSIDE]
             return [

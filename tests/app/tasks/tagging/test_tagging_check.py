@@ -120,6 +120,11 @@ def test_tags_that_are_no_spans_are_errors() -> None:
             "'B-PER' for the first token of a span and 'I-PER' for the others, "
             "or there are no scores of spans",
         ),
+        (
+            "0 0 3 4 0",
+            "the tags are numbers: '0', '3', '4'; if they are ids, as ner_tags of the Hugging Face hub, "
+            "write the names in their place, or there are no scores of spans",
+        ),
     ],
 )
 def test_plain_tags_that_are_perhaps_spans(tags: str, sentence: str) -> None:
@@ -134,6 +139,7 @@ def test_plain_tags_that_are_perhaps_spans(tags: str, sentence: str) -> None:
         ("PER-B PER-I o", "B-PER I-PER O"),
         ("b/per i/per other", "B-per I-per O"),
         ("PER PER O O O", "B-PER I-PER O O O"),
+        ("1 2 0 0 0", "B-PER I-PER O O O"),
     ],
 )
 def test_the_advice_about_spans_works(before: str, after: str) -> None:
