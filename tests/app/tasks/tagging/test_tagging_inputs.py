@@ -50,6 +50,7 @@ def expected(command: Command, joint: Path, tmp_path_factory: pytest.TempPathFac
         ("in.conll", columns("{n}\t{token}\tO"), ("--set", "data.token_column=2")),
         ("in.conll", "-DOCSTART-\tO\n\n" + columns("{token}\tO"), ()),
         ("in.json", json.dumps([{"tokens": tokens, "tags": []} for tokens in SENTENCES]), ()),
+        ("in.txt", columns("{token}\tB-LOC"), ()),
         ("in.dat", conllu(), ("--format", "conllu")),
     ],
 )
