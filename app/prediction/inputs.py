@@ -154,7 +154,7 @@ def _open(path: Path, reading: Reading) -> File | None:
 
 
 def _recognized(path: Path, reading: Reading) -> Format | None:
-    """Return the format of a file by its suffix or its content, as in training: a .txt file may be a table."""
+    """Return the format of a file by its suffix or content, as in training: a .txt file may be a table."""
     file = sniff(path, reading.fields, reading.records(), reading.options)
     if file is None:  # perhaps the labels or tags show what it is
         with contextlib.suppress(UserError):
