@@ -22,15 +22,16 @@ Counts = Mapping[str, Mapping[str, int]]
 """By split, the number of examples of each label."""
 
 
-def warn_of_classes(counts: Counts, *, separable: bool = False) -> Iterator[Finding]:
+def warn_of_classes(counts: Counts, *, separable: bool = False, several: bool = False) -> Iterator[Finding]:
     """Yield warnings of labels that are no classes, nearly the same, rare, or of very different frequency.
 
     Args:
         counts: by split.
         separable: whether the task can learn several labels of an example.
+        several: whether an example has several labels, so that they are separated already.
     """
     total = _total(counts)
-    unlike = unlike_classes(total, separable=separable)
+    unlike = None if several else unlike_classes(total, separable=separable)
     if unlike is not None:
         yield unlike
         return

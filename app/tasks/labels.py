@@ -153,7 +153,7 @@ def warn_of_labels(found: Scan, *, separable: bool = False) -> Iterator[Finding]
         if split != "train" and (unseen := sorted(set(counts) - set(train))):
             counted = {label: counts[label] for label in unseen}
             yield unseen_labels(split, counted, several=found.several_labels)
-    yield from warn_of_classes(found.labels(), separable=separable)
+    yield from warn_of_classes(found.labels(), separable=separable, several=found.several_labels)
 
 
 def _listed(labels: Sequence[str]) -> str:

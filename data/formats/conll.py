@@ -41,8 +41,15 @@ def recognize_conll(head: Head, fields: Sequence[Field], options: Options) -> bo
 
 
 def sniff_conll(head: Head, fields: Sequence[Field], options: Options) -> Layout:
-    """Decide what separates the columns, and which ones are needed."""
-    return decide_columns(head.lines(), fields, options)
+    """Decide what separates the columns, and which ones are needed.
+
+    Raises:
+        UserError: no blank line ends a sentence, or the columns are not good.
+    """
+    lines = head.lines()
+    if not head.whole and lines and all(line.strip() for line in lines):
+        raise UserError(f"no blank line in the first {len(lines):,} lines; separate sentences by blank lines")
+    return decide_columns(lines, fields, options)
 
 
 def read_conll(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:

@@ -397,6 +397,14 @@ def test_an_empty_file_of_conll(tmp_path: Path) -> None:
     assert read(tmp_path, "") == read(tmp_path, "\n\n") == []
 
 
+def test_a_large_file_without_blank_lines(tmp_path: Path) -> None:
+    """It is not one sentence."""
+    lines = "a_long_word\tNOUN\n" * 20_000
+
+    assert refused(tmp_path, lines).endswith(" lines; separate sentences by blank lines")
+    assert len(read(tmp_path, lines[: len(lines) // 2] + "\n" + lines)) == 2
+
+
 def test_a_large_file(tmp_path: Path) -> None:
     """Lines after the first ones are checked against the layout, too."""
     content = "word\tNOUN\n\n" * 40_000
