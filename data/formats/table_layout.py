@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +21,8 @@ from data.names import clean_name
 
 ROWS = 200
 """Number of rows from which a layout is decided."""
+CELL_CHARACTERS = 1 << 24
+"""Maximum size of a cell. One that is not closed would otherwise have the rest of the file."""
 _MOST_ROWS = 0.9
 DELIMITERS = (",", ";", "\t", "|")
 _NAMED_DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
@@ -96,7 +97,7 @@ def parse(text: str, delimiter: str, variant: Variant, *, whole: bool) -> Parsed
         variant: what quotation marks mean.
         whole: whether the text is the whole file; else its last row may be incomplete.
     """
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(CELL_CHARACTERS)
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, strict=True, **csv_format(delimiter, variant))
     rows: list[list[str]] = []

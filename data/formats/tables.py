@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
@@ -23,7 +22,14 @@ from data.formats.fields import (
 from data.formats.head import Head
 from data.formats.layout import Layout, Options
 from data.formats.table_columns import guess_columns, has_header, name_by_number
-from data.formats.table_layout import Parsed, csv_format, decide_dialect, is_blank, is_delimiter_line
+from data.formats.table_layout import (
+    CELL_CHARACTERS,
+    Parsed,
+    csv_format,
+    decide_dialect,
+    is_blank,
+    is_delimiter_line,
+)
 from data.names import clean_name
 
 _OTHER_DELIMITER = re.compile(r"[^\w\s.'\"()\[\]/#-]")
@@ -33,13 +39,15 @@ HEADER_HINT = "; if the first row is no header, pass --set data.header=false"
 
 def read_table(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
     """Yield a row for each row of cells. Blank lines are skipped, also of separators only."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(CELL_CHARACTERS)
     rows = csv.reader(lines, strict=True, **csv_format(layout.delimiter or ",", layout.variant))
     columns = _chosen_columns(fields, layout)
     started = False
     for line, cells in _numbered(rows):
         if isinstance(cells, csv.Error):
-            yield BadRow(line, f"not CSV: {cells}")
+            too_long = "field limit" in str(cells)
+            unclosed = "; perhaps a quotation mark is not closed" if too_long else ""
+            yield BadRow(line, f"not CSV: {cells}{unclosed}")
         elif is_blank(cells) or (line == 1 and is_delimiter_line(cells)):
             continue
         elif not started and layout.header:

@@ -136,8 +136,12 @@ def test_a_stream_of_a_given_format() -> None:
 
 
 def test_a_stream_that_is_not_clear() -> None:
-    """Plain lines have no format of their own."""
-    assert sniff_stream(io.BytesIO(b"some text\n"), "stdin", (TEXT,), ("records", "lines")) is None
+    """It has a text in each line, if that is a shape that is read."""
+    file = sniff_stream(io.BytesIO(b"some text\n\nmore"), "stdin", (TEXT,), ("records", "lines"))
+
+    assert file is not None
+    assert [row.text() for row in file.rows() if isinstance(row, Row)] == ["some text", "", "more"]
+    assert sniff_stream(io.BytesIO(b"some text\n"), "stdin", (TEXT,), ("records",)) is None
 
 
 def test_an_error_in_a_stream_has_its_name() -> None:
