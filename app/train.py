@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.files import versions
+from app.artifacts.files import MANIFEST, versions
 from app.artifacts.manifests import RunManifest
 from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import (
@@ -24,11 +24,11 @@ from app.artifacts.run import (
 )
 from app.config import TaskConfig, differences, load_config
 from app.tasks import get_task
+from app.tasks.opening import open_data
 from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
-from data.sources import open_source
 
 if TYPE_CHECKING:
     import keras
@@ -154,6 +154,8 @@ def training_steps(
     """
     task = get_task(task_name)
     if run is not None and run.exists() and not resume:
+        if not (run / MANIFEST).is_file():
+            raise UserError(f"{run} exists and is not a run directory; give another --run")
         raise UserError(f"{run} exists; continue it with --resume, or give another --run")
     if resume and run is None:
         raise UserError("--resume needs --run, the run directory to continue")
@@ -162,8 +164,7 @@ def training_steps(
     if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     examples = task.examples
-    fields = examples.fields(config)
-    source = open_source(data, fields, examples.shapes, examples.parallel(config), config.options())
+    source, fields, config = open_data(data, task, config)
     dataset = prepare(
         source,
         fields,
@@ -171,6 +172,7 @@ def training_steps(
         manual_directory=manual_directory,
         splitting=config.splitting(),
         check=examples.check,
+        warn=examples.warn,
         validator=examples.validator(config),
     )
     run = run or default_run(task_name, dataset.name, now or datetime.now())
@@ -188,14 +190,15 @@ def _train(
     run: Path,
     should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
-    from app.training.encode import encode_dataset
+    from app.training.encode import encode_and_batch
     from app.training.fit import Fit
     from app.training.recorder import Recorder
     from app.training.selection import selecting_metric
 
-    encoded, longest = encode_dataset(dataset, task, config, config.data_directory())
+    # Data that cannot be learned from is refused before the run directory is created.
+    found = encode_and_batch(dataset, task, config, config.data_directory())
+    encoded, preprocessing, batches = found.encoded, found.preprocessing, found.batches
     examples = task.examples
-    preprocessing = examples.preprocessing(encoded, dataset, config)
     token_counts = examples.token_counts(encoded, preprocessing, config)
     config = resolve_epochs(
         config, examples.epoch_tokens(encoded), to_learn_from=examples.tokens_to_learn_from
@@ -207,10 +210,6 @@ def _train(
         _check_resume(run, manifest, dataset, config)
         if manifest.complete:
             return _summary(run, finished=True)
-    # Data that cannot be learned from is refused before the run directory is created.
-    batches = {
-        split: examples.batches(encoded, split, preprocessing, config) for split in ("train", "validation")
-    }
     model = new_model(task, config, preprocessing, token_counts)
     if not resumed:
         manifest = RunManifest(
@@ -221,9 +220,10 @@ def _train(
             versions=versions(),
             seed=config.seed,
             parameters=model.count_params(),
+            layout=list(dataset.layout),
             examples={name: len(split) for name, split in encoded.splits.items()},
         )
-        create_run(run, config, manifest, preprocessing, longest)
+        create_run(run, config, manifest, preprocessing, found.longest)
     fit = Fit(
         task,
         model,
@@ -234,6 +234,8 @@ def _train(
         preprocessing=preprocessing,
     )
     after_epoch = task.training.after_epoch(model, preprocessing, config)
+    for note in dataset.notes:
+        yield Message(note)
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
             yield Message(damage)

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from data.formats import Field, Value
-from data.scan import Scan, Spool
+from data.scan import Scan
 from data.splits import SPLITS
+from data.spool import Spool
 
-SHARD_CHARACTERS = 32 << 20
+SHARD_CHARACTERS = 8 << 20
 """Approximate size of a file."""
 
 _ABSENT: dict[str, Value] = {"text": "", "flag": False}
@@ -36,7 +37,7 @@ def write_shards(
     Args:
         spool: the examples.
         fields: of each example. An optional field that no example has is not stored.
-        found: counts of the examples.
+        found: counts of the examples, which are stored too.
         name: of the dataset.
         fingerprint: identifies its content.
         version: of the format, as X.Y.Z.
@@ -54,6 +55,7 @@ def write_shards(
                 builder=self,
                 description="Examples of a user's own files.",
                 features=_features(stored, found),
+                metadata=tfds.core.MetadataDict(found.to_json()),
                 disable_shuffling=True,
             )
 
@@ -72,9 +74,9 @@ def _features(stored: Sequence[Field], found: Scan) -> Any:
     import tensorflow_datasets as tfds
 
     def feature(field: Field) -> Any:
-        if field.kind in ("label", "tags"):
+        if field.kind in ("label", "labels", "tags"):
             names = tfds.features.ClassLabel(names=sorted(set().union(*found.names[field.name].values())))
-            return tfds.features.Sequence(names) if field.kind == "tags" else names
+            return names if field.kind == "label" else tfds.features.Sequence(names)
         if field.kind == "tokens":
             return tfds.features.Sequence(tfds.features.Text())
         return tfds.features.Scalar(np.bool_) if field.kind == "flag" else tfds.features.Text()

@@ -6,26 +6,42 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
+from data.discovery import Classes, Content, Files, Lists, bare_name, discover, list_names
 from data.errors import UserError, did_you_mean
-from data.formats import FORMATS, BadRow, Field, Options, Row, Shape, formats_of, sniff, suffix_of
+from data.formats import (
+    FORMATS,
+    BadRow,
+    Field,
+    File,
+    Options,
+    Row,
+    Shape,
+    Value,
+    formats_of,
+    read_text,
+    sniff,
+    suffix_of,
+)
+from data.formats.fields import build_row
 from data.formats.parallel import read_parallel
 from data.samples import SAMPLES
-from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS
+from data.splits import ALL_SPLITS, SPLITS
 
 SAMPLE_SEED = 0
 _BLOCK = 1 << 20
+Rows = Iterator[tuple[str, Row | BadRow]]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file, line-aligned files, or a split of a sample."""
+    """The files of a split, or a split of a sample."""
 
     where: str
     """Path or name, for messages."""
-    rows: Callable[[], Iterator[tuple[str, Row | BadRow]]]
+    rows: Callable[[], Rows]
     """Returns an iterator over the rows, each with the path of its file, or the name of the sample."""
 
 
@@ -36,17 +52,21 @@ class Source:
     name: str
     """Lower-case letters, digits and `_`."""
     parts: Mapping[str, Part]
-    """By split. A single file has one part, `all`, which `data.splits` divides."""
+    """By split. Examples that have no splits are one part, `all`, which `data.assignment` divides."""
     digest: Callable[[], str]
     """Computes the sha256 of the content."""
     by_position: bool = False
-    """Whether the part `all` is one text, which is divided by position."""
+    """Whether the examples are pieces of one text, which is divided by position."""
+    several_labels: bool = False
+    """Whether the training examples have sets of labels, such as lists in JSON."""
     key: str = "text"
-    """Name of the first field, whose hash decides the split of a row of `all`."""
+    """Name of the first field, whose hash decides the split of an example that has none."""
     layout: tuple[str, ...] = ()
     """Sentences: which files are which split, and how they are written."""
     ignored: tuple[str, ...] = ()
     """Sentences: which files are not read, and what to do."""
+    options: tuple[str, ...] = ()
+    """What the user says about the files."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +81,12 @@ def _identifier(text: str) -> str:
     return name if name[:1].isalpha() else f"data_{name}".rstrip("_")
 
 
-def _sha256(files: Mapping[str, Sequence[Path]]) -> str:
+def _sha256(files: Sequence[tuple[str, Path]]) -> str:
+    """Return a digest of files, each with what it is: its split, and its field or label if it has one."""
     digest = hashlib.sha256()
-    for split, path in sorted((split, path) for split, paths in files.items() for path in paths):
+    for role, path in files:
         try:
-            kind = f"{split}/{suffix_of(path)}/{path.suffix == '.gz'}/{path.stat().st_size}\n"
-            digest.update(kind.encode())
+            digest.update(f"{role}/{suffix_of(path)}/{path.stat().st_size}\n".encode())
             with path.open("rb") as file:
                 while block := file.read(_BLOCK):
                     digest.update(block)
@@ -75,113 +95,247 @@ def _sha256(files: Mapping[str, Sequence[Path]]) -> str:
     return digest.hexdigest()
 
 
+def _roles(parts: Mapping[str, Content]) -> list[tuple[str, Path]]:
+    roles: list[tuple[str, Path]] = []
+    for split, content in sorted(parts.items()):
+        if isinstance(content, Files):
+            roles += [(split, path) for path in content.paths]
+        elif isinstance(content, Lists):
+            roles += [(f"{split}/{name}", path) for name, path in content.paths.items()]
+        else:
+            roles += [(f"{split}/{label}", path) for label, paths in content.paths.items() for path in paths]
+    return roles
+
+
 def _placed(where: str, rows: Callable[[], Iterator[Row | BadRow]]) -> Part:
     return Part(where, lambda: ((where, row) for row in rows()))
 
 
-def _files(
-    name: str,
-    files: Mapping[str, Sequence[Path]],
-    fields: Sequence[Field],
-    shapes: Collection[Shape],
-    options: Options,
-) -> Source:
-    """Return a source of files; several files of a split are line-aligned, one for each field."""
+def _whole_file(paths: Sequence[Path], error: UserError) -> tuple[str, BadRow]:
+    """Return what is in place of the rows of a file that cannot be read."""
+    message = str(error)
+    where = next((str(path) for path in paths if message.startswith(f"{path}: ")), str(paths[0]))
+    return where, BadRow(0, message.removeprefix(f"{where}: "))
 
-    def part(paths: Sequence[Path]) -> Part:
+
+class _Reader:
+    """Makes the parts of a source from files."""
+
+    def __init__(self, fields: Sequence[Field], shapes: Collection[Shape], options: Options) -> None:
+        self._fields = fields
+        self._shapes = shapes
+        self.options = options
+        self._sniffed: dict[Path, File | UserError | None] = {}
+        self._layout: dict[tuple[Path, str], list[str]] = {}
+        self.by_position = self.several_labels = False
+
+    def layout(self) -> tuple[str, ...]:
+        """Return a sentence for the files that are written alike."""
+        return tuple(
+            f"{place}: {', '.join(uses)}{'; ' * bool(described)}{described}"
+            for (place, described), uses in self._layout.items()
+        )
+
+    def _describe(self, place: Path, described: str, use: str) -> None:
+        self._layout.setdefault((place, described), []).append(use)
+
+    def sniff(self, path: Path, *, required: bool = True) -> File | None:
+        """Return the file, or None if its format is not known; labels may be missing unless required."""
+        if path not in self._sniffed:
+            try:
+                self._sniffed[path] = sniff(path, self._fields, self._shapes, self.options)
+            except UserError as error:
+                self._sniffed[path] = error
+        found = self._sniffed[path]
+        if isinstance(found, UserError) and not required:
+            optional = [
+                replace(f, optional=True) if f.kind in ("label", "labels") else f for f in self._fields
+            ]
+            try:
+                return sniff(path, optional, self._shapes, self.options)
+            except UserError:
+                raise found from None
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def readable(self, path: Path) -> bool:
+        """Return whether the format of a file is known, by its name or by its content."""
+        try:
+            return self.sniff(path) is not None
+        except UserError:
+            return suffix_of(path) in formats_of(self._shapes)
+
+    def part(self, split: str, content: Content) -> Part:
+        """Return the part of a split.
+
+        Raises:
+            UserError: a file of training examples cannot be read, or lacks a column.
+        """
+        if isinstance(content, Files):
+            return self._files(split, content.paths)
+        if isinstance(content, Lists):
+            return self._lists(split, content)
+        return self._classes(split, content)
+
+    def _files(self, split: str, paths: Sequence[Path]) -> Part:
+        training = split in ("train", ALL_SPLITS)
+        layouts: dict[str, list[Path]] = {}
+        for path in paths:
+            try:
+                file = self.sniff(path, required=training)
+            except UserError:
+                if training:
+                    raise
+                continue
+            assert file is not None
+            layouts.setdefault(file.layout.describe(), []).append(path)
+            if training:
+                self.by_position |= FORMATS[file.layout.format].shape == "document"
+                self.several_labels |= file.layout.several_labels
+        for described, own in layouts.items():
+            if split == ALL_SPLITS and len(own) == 1:
+                self._describe(own[0], described, _used(split))
+            else:
+                self._describe(own[0].parent, described, f"{_named(own)} = {_used(split)}")
+
+        def rows() -> Rows:
+            for path in paths:
+                where = str(path)
+                try:
+                    file = self.sniff(path, required=training)
+                    assert file is not None
+                    for row in file.rows():
+                        yield where, row
+                except UserError as error:
+                    yield _whole_file([path], error)
+
+        return Part(str(paths[0]) if len(paths) == 1 else str(paths[0].parent), rows)
+
+    def _lists(self, split: str, content: Lists) -> Part:
+        fields = [field for field in self._fields if field.name in content.paths]
+        paths = [content.paths[field.name] for field in fields]
         where = " and ".join(map(str, paths))
-        if len(paths) > 1:
-            return _placed(where, lambda: read_parallel(paths, fields))
-        (path,) = paths
-        file = sniff(path, fields, shapes, options)
-        assert file is not None
-        return _placed(where, file.rows)
+        names = " and ".join(path.name for path in paths)
+        self._describe(paths[0].parent, "equal lines belong together", f"{names} = {_used(split)}")
 
-    parts = {split: part(paths) for split, paths in files.items()}
-    single = files.get(ALL_SPLITS, ())
-    file = sniff(single[0], fields, shapes, options) if len(single) == 1 else None
+        def rows() -> Rows:
+            try:
+                for row in read_parallel(paths, fields, self.options):
+                    yield where, row
+            except UserError as error:
+                yield _whole_file(paths, error)
+
+        return Part(where, rows)
+
+    def _classes(self, split: str, content: Classes) -> Part:
+        text = next(field for field in self._fields if field.kind == "text")
+        label = next(field for field in self._fields if field.kind in ("label", "labels"))
+        folder = next(iter(content.paths.values()))[0].parent.parent
+        number = sum(map(len, content.paths.values()))
+        self._describe(
+            folder.parent if split != ALL_SPLITS else folder,
+            f"a text in each file, the {len(content.paths):,} folders are its labels",
+            f"{number:,} files"
+            + (f", {_used(split)}" if split == ALL_SPLITS else f" in {folder.name} = {split}"),
+        )
+
+        def rows() -> Rows:
+            for name, paths in content.paths.items():
+                value = name if label.kind == "label" else [name]
+                for path in paths:
+                    found = read_text(path, self.options)
+                    if isinstance(found, str):
+                        values = ((text, ("the text",), (found,)), (label, ("the folder",), (value,)))
+                        yield str(path), build_row(1, values)
+                    else:
+                        yield str(path), found
+
+        return Part(str(folder), rows)
+
+
+def _named(paths: Sequence[Path]) -> str:
+    return paths[0].name if len(paths) == 1 else f"{len(paths):,} files {paths[0].name} to {paths[-1].name}"
+
+
+def _used(split: str) -> str:
+    return "divided into train, validation and test" if split == ALL_SPLITS else split
+
+
+def _from_files(
+    name: str,
+    parts: Mapping[str, Content],
+    fields: Sequence[Field],
+    reader: _Reader,
+    ignored: Sequence[str] = (),
+) -> Source:
+    made = {split: reader.part(split, parts[split]) for split in (*SPLITS, ALL_SPLITS) if split in parts}
     return Source(
         _identifier(name),
-        parts,
-        lambda: _sha256(files),
-        by_position=file is not None and FORMATS[file.layout.format].shape == "document",
+        made,
+        lambda: _sha256(_roles(parts)),
+        by_position=reader.by_position,
+        several_labels=reader.several_labels,
         key=fields[0].name,
+        layout=reader.layout(),
+        ignored=tuple(ignored),
+        options=astuple(reader.options),
     )
-
-
-def _in_folder(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
-    """Return the file of each split that has one of the suffixes."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem = path.name.split(".")[0].lower()
-        split = SPLIT_ALIASES.get(stem, stem)
-        if not path.is_file() or split not in SPLITS or suffix_of(path) not in suffixes:
-            continue
-        if split in found:
-            raise UserError(f"{folder}: two files for {split}: {found[split].name} and {path.name}; keep one")
-        found[split] = path
-    return found
 
 
 def _folder(
-    folder: Path,
-    fields: Sequence[Field],
-    shapes: Collection[Shape],
-    parallel: Sequence[str],
-    options: Options,
+    folder: Path, fields: Sequence[Field], shapes: Collection[Shape], parallel: Sequence[str], reader: _Reader
 ) -> Source:
-    name = folder.resolve().name
-    found = _in_folder(folder, formats_of(shapes))
-    if "train" in found:
-        return _files(name, {split: (path,) for split, path in found.items()}, fields, shapes, options)
-    sides = {language: _in_folder(folder, [language.lower()]) for language in parallel}
-    if any("train" in side for side in sides.values()):
-        splits = set().union(*sides.values())
-        for split in sorted(splits):
-            for language, side in sides.items():
-                if split not in side:
-                    raise UserError(
-                        f"{folder}: {split}.{language} is missing, the other side of {split}; "
-                        f"there is {_present(folder)}"
-                    )
-        pairs = {split: tuple(side[split] for side in sides.values()) for split in splits}
-        return _files(name, pairs, fields, shapes, options)
-    expected = ", ".join(f"train.{suffix}" for suffix in formats_of(shapes, fields))
-    if parallel:
-        expected += ", or " + " and ".join(f"train.{language}" for language in parallel)
-    raise UserError(
-        f"{folder}: no training file; expected one of {expected} (or .gz); there is {_present(folder)}"
+    found = discover(
+        folder,
+        fields,
+        readable=reader.readable,
+        shapes=shapes,
+        parallel=parallel,
     )
-
-
-def _present(folder: Path) -> str:
-    return ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+    return _from_files(folder.resolve().name, found.parts, fields, reader, found.ignored)
 
 
 def _file(
-    path: Path,
-    fields: Sequence[Field],
-    shapes: Collection[Shape],
-    parallel: Sequence[str],
-    options: Options,
+    path: Path, fields: Sequence[Field], shapes: Collection[Shape], parallel: Sequence[str], reader: _Reader
 ) -> Source:
     name = path.name.split(".")[0]
-    if sniff(path, fields, shapes, options):
-        return _files(name, {ALL_SPLITS: (path,)}, fields, shapes, options)
-    if suffix_of(path) in [side.lower() for side in parallel]:
-        stem = path.name.removesuffix(".gz").rpartition(".")[0]
-        pair = []
-        for side in parallel:
-            others = [path.with_name(f"{stem}.{side}{compressed}") for compressed in ("", ".gz")]
-            found = [path] if side.lower() == suffix_of(path) else [p for p in others if p.is_file()]
-            if not found:
-                raise UserError(
-                    f"{path.with_name(f'{stem}.{side}')}: no such file; it is the other side of {path}"
-                )
-            pair.append(found[0])
-        return _files(name, {ALL_SPLITS: pair}, fields, shapes, options)
+    if reader.sniff(path) is not None:
+        return _from_files(name, {ALL_SPLITS: Files((path,))}, fields, reader)
+    if lists := _other_lists(path, fields, parallel):
+        return _from_files(name, {ALL_SPLITS: lists}, fields, reader)
     expected = ", ".join("." + suffix for suffix in (*formats_of(shapes, fields), *parallel))
     raise UserError(f"{path}: {suffix_of(path) or 'no'} format; expected {expected} (or .gz)")
+
+
+def _other_lists(path: Path, fields: Sequence[Field], parallel: Sequence[str]) -> Lists | None:
+    """Return the line-aligned files to which a file belongs: those with the same name and another ending.
+
+    Raises:
+        UserError: one of them does not exist.
+    """
+    if parallel:
+        sides = {field.name: [side] for field, side in zip(fields, parallel, strict=True)}
+    else:
+        sides = {field.name: list(list_names(field)) for field in fields if not field.optional}
+    stem, _, ending = bare_name(path).rpartition(".")
+    if len(sides) < 2 or not any(ending.lower() in map(str.lower, names) for names in sides.values()):
+        return None
+    beside = {
+        bare_name(other): other for other in sorted(path.parent.iterdir(), reverse=True) if other.is_file()
+    }
+    paths: dict[str, Path] = {}
+    for name, endings in sides.items():
+        if ending.lower() in map(str.lower, endings):
+            paths[name] = path
+            continue
+        found = [beside[f"{stem}.{other}"] for other in endings if f"{stem}.{other}" in beside]
+        if not found:
+            raise UserError(
+                f"{path.with_name(f'{stem}.{endings[0]}')}: no such file; it is the other side of {path}"
+            )
+        paths[name] = found[0]
+    return Lists(paths)
 
 
 def _sample(name: str, fields: Sequence[Field]) -> Source:
@@ -196,19 +350,26 @@ def _sample(name: str, fields: Sequence[Field]) -> Source:
             raise UserError(
                 f"sample:{name} has no {field.name}, only {', '.join(present)}; it is for another task"
             )
-    names = [field.name for field in fields if field.name in present]
+    used = [field for field in fields if field.name in present]
+
+    def value(field: Field, found: Value) -> Value:
+        return (found,) if field.kind == "labels" and isinstance(found, str) else found
 
     def part(split: str) -> Part:
         rows = splits[split]
         return _placed(
             f"sample:{name} {split}",
-            lambda: (Row(line, {key: values[key] for key in names}) for line, values in enumerate(rows, 1)),
+            lambda: (
+                Row(line, {field.name: value(field, values[field.name]) for field in used})
+                for line, values in enumerate(rows, 1)
+            ),
         )
 
     return Source(
         f"sample_{name}",
         {split: part(split) for split in splits},
         lambda: hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest(),
+        several_labels=isinstance(present.get("label"), tuple),
     )
 
 
@@ -231,17 +392,22 @@ def open_source(
     Raises:
         UserError: there is no such data, or its format cannot hold what the task needs.
     """
-    options = options or Options()
     scheme, colon, name = data.partition(":")
     if colon and scheme == "sample":
         return _sample(name, fields)
     if colon and scheme == "tfds":
         return CatalogueName(name)
     path = Path(data)
-    if data and path.is_dir():
-        return _folder(path, fields, shapes, parallel, options)
-    if path.is_file():
-        return _file(path, fields, shapes, parallel, options)
+    reader = _Reader(fields, shapes, options or Options())
+    try:
+        if data and path.is_dir():
+            return _folder(path, fields, shapes, parallel, reader)
+        if path.is_file():
+            return _file(path, fields, shapes, parallel, reader)
+        if path.is_symlink():
+            raise UserError(f"{path}: a broken link to {path.readlink()}; give the path of a file or folder")
+    except OSError as error:
+        raise UserError(f"{data}: cannot be read: {error.strerror}") from None
     samples = ", ".join(f"sample:{name}" for name in SAMPLES)
     raise UserError(
         f"unknown dataset {data!r}: no such file or folder; expected a path, {samples}, or tfds:NAME; "

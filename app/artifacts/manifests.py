@@ -54,6 +54,8 @@ class RunManifest(Manifest):
 
     examples: dict[str, int]
     """Number of examples of each split that training reads."""
+    layout: list[str] = Field(default_factory=list)
+    """Sentences: which files were read as which split, how they are written, and which were not read."""
     complete: bool = False
     """Whether training has finished."""
 

@@ -5,26 +5,59 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from app.artifacts.files import new_directory
+from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
-from app.tasks.base import ExampleBatch, Task
+from app.tasks.base import Task
+from data.batching import Batches
 from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
-from data.errors import UserError
 from data.prepared import Dataset
-from data.scan import Scan
-from data.splits import training_examples
+from data.splits import TRAINING_SPLITS
 
-ENCODING_VERSION = 7
+ENCODING_VERSION = 8
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that training reads."""
+
+    encoded: Encoded
+    longest: bytes
+    """The longest training text."""
+    preprocessing: Preprocessing[Any]
+    batches: dict[str, Batches]
+    """By split: train and validation."""
+
+
+def encode_and_batch(
+    dataset: Dataset, task: Task[Any, Any], config: TaskConfig, directory: Path
+) -> TrainingData:
+    """Return a dataset as training reads it.
+
+    The data check calls it too: what it refuses depends on tokens, and cannot be seen before.
+
+    Args:
+        dataset: prepared.
+        task: tokenizes the examples.
+        config: resolved, except for the number of epochs.
+        directory: caches the encoded dataset.
+
+    Raises:
+        UserError: nothing can be learned from the examples.
+    """
+    encoded, longest = encode_dataset(dataset, task, config, directory)
+    examples = task.examples
+    preprocessing = examples.preprocessing(encoded, dataset, config)
+    batches = {split: examples.batches(encoded, split, preprocessing, config) for split in TRAINING_SPLITS}
+    return TrainingData(encoded, longest, preprocessing, batches)
 
 
 def _key(dataset: Dataset, config: TaskConfig) -> str:
@@ -33,7 +66,6 @@ def _key(dataset: Dataset, config: TaskConfig) -> str:
             ENCODING_VERSION,
             dataset.hash,
             config.text.model_dump(),
-            config.data.validation_fraction,
         ],
         sort_keys=True,
     )
@@ -58,22 +90,16 @@ def encode_dataset(
     longest = b""
     first = task.examples.fields(config)[0].name
 
-    def read() -> Iterator[tuple[str, ExampleBatch]]:
-        return training_examples(dataset, first, config.data.validation_fraction)
-
     def rows() -> Iterator[TokenizedBatch]:
         nonlocal longest
-        for split, batch in read():
-            if split == "train":
-                longest = max([longest, *map(_joined, batch[first])], key=len)
-            yield TokenizedBatch(split, *plan.tokenize(batch))
+        for split in TRAINING_SPLITS:
+            for batch in dataset.batches(split):
+                if split == "train":
+                    longest = max([longest, *map(_joined, batch[first])], key=len)
+                yield TokenizedBatch(split, *plan.tokenize(batch))
 
     if not path.exists():
-        plan = task.examples.plan(
-            dataset,
-            config,
-            lambda: (rows for split, rows in read() if split == "train"),
-        )
+        plan = task.examples.plan(dataset, config, lambda: dataset.batches("train"))
         # If another process was quicker, its encoded dataset is the same.
         with contextlib.suppress(FileExistsError), new_directory(path) as partial:
             encode(
@@ -84,29 +110,9 @@ def encode_dataset(
                 directory=partial,
             )
             (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])
-            found = _scan(load_encoded(partial), dataset)
-            for problem in task.examples.check(found):
-                raise UserError(f"{dataset.name}: {problem.sentence()}")
-            if not found.examples["validation"]:
-                raise UserError(
-                    f"{dataset.name}: no example is left for validation; add examples or a validation "
-                    "split, or increase data.validation_fraction"
-                )
     return load_encoded(path), (path / LONGEST).read_bytes()
 
 
 def _joined(value: Any) -> bytes:
     """Return a text, or tokens joined to one."""
     return value if isinstance(value, bytes) else b" ".join(value)
-
-
-def _scan(encoded: Encoded, dataset: Dataset) -> Scan:
-    """Return the sizes and labels of the splits, which of a catalogue dataset are not known before."""
-    found = Scan()
-    for name, split in encoded.splits.items():
-        found.examples[name] = len(split)
-        if "label" in split.columns and (labels := dataset.names.get("label")):
-            counts = np.bincount(split.columns["label"], minlength=len(labels))
-            own = Counter({labels[i]: int(n) for i, n in enumerate(counts) if n})
-            found.names.setdefault("label", {})[name] = own
-    return found

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from data.names import clean_name, control_character
 
-SEVERAL_LABELS = "read several labels of each example with --set data.label_separator=,"
+SEVERAL_LABELS = "read several labels of each example with --set data.labels=several"
 _JSON_TYPES = {
     dict: "an object",
     list: "a list",

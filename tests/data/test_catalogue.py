@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from data.catalogue import map_columns
@@ -15,6 +16,7 @@ from data.errors import UserError
 from data.formats import CONTINUES, Field
 from data.prepared import prepare
 from data.sources import CatalogueName
+from data.splits import Splitting
 
 features = tfds.features
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
@@ -215,8 +217,23 @@ def test_tags_of_the_catalogue(tmp_path: Path) -> None:
         "1.0.0",
         tfds.builder("conll2003", data_dir=tmp_path).info.features,
     )
-    with tfds.testing.mock_data(num_examples=5, data_dir=str(folder)):
-        dataset = prepare(CatalogueName("conll2003"), (TOKENS, ner), directory=tmp_path / "prepared")
+
+    def aligned(*args: Any, **options: Any) -> Any:
+        rows = [{"tokens": ["a"] * i, "ner": list(range(i))} for i in range(5)]
+        signature = {
+            "tokens": tf.TensorSpec([None], tf.string),
+            "ner": tf.TensorSpec([None], tf.int64),
+        }
+        return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature)
+
+    mocked = tfds.testing.mock_data(num_examples=5, data_dir=str(folder), as_dataset_fn=aligned)
+    with mocked:
+        dataset = prepare(
+            CatalogueName("conll2003"),
+            (TOKENS, ner),
+            directory=tmp_path / "prepared",
+            splitting=Splitting(validation=1e-9),
+        )
         batches = list(dataset.batches("train", 3))
 
     assert dataset.names["tags"][:3] == ("O", "B-PER", "I-PER")

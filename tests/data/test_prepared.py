@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data.errors import UserError
+from data.findings import Finding
 from data.formats import BadRow, Field, Row
 from data.prepared import FORMAT_VERSION, Dataset, prepare
 from data.scan import Scan
@@ -42,7 +44,7 @@ def snapshot(directory: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
 
 
-def unreadable() -> Iterator[Row | BadRow]:
+def unreadable() -> Iterator[tuple[str, Row | BadRow]]:
     raise AssertionError("rows were read")
 
 
@@ -81,7 +83,9 @@ def test_examples_stay_in_order_across_files(
     dataset = prepare(find(folder), FIELDS, directory=directory)
 
     assert len(list(directory.rglob("*train*.tfrecord*"))) > 3
-    assert [row["text"] for row in rows(dataset, "train")] == texts
+    train, validation = ([row["text"] for row in rows(dataset, split)] for split in ("train", "validation"))
+    assert train == [text for text in texts if text not in validation]
+    assert validation == [text for text in texts if text not in train]
 
 
 @pytest.mark.parametrize("text", ["", " a ", "a\nb", "a\r\n\tb", "a\0b", "\N{GRINNING FACE}", "x" * 200_000])
@@ -114,21 +118,29 @@ def test_an_unknown_split_is_refused(folder: Path, directory: Path) -> None:
 
 
 def test_nothing_is_prepared_twice(folder: Path, directory: Path) -> None:
-    """The second time nothing is read, checked or written."""
+    """The second time nothing is read or written; the task checks the same counts."""
     source = find(folder)
-    first = prepare(source, FIELDS, directory=directory)
-    before = snapshot(directory)
-    locked = Source(
-        source.name, {s: Part(p.where, unreadable) for s, p in source.parts.items()}, source.digest
-    )
+    first_scans: list[Scan] = []
 
-    def check(found: Scan) -> None:
-        raise AssertionError("checked again")
+    def first_check(found: Scan) -> Iterator[Finding]:
+        first_scans.append(found)
+        yield from ()
+
+    first = prepare(source, FIELDS, directory=directory, check=first_check)
+    before = snapshot(directory)
+    locked = replace(source, parts={s: Part(p.where, unreadable) for s, p in source.parts.items()})
+
+    scans: list[Scan] = []
+
+    def check(found: Scan) -> Iterator[Finding]:
+        scans.append(found)
+        yield from ()
 
     second = prepare(locked, FIELDS, directory=directory, check=check)
 
     assert before
     assert snapshot(directory) == before
+    assert scans == first_scans[1:] == first_scans[:1]
     assert (second.hash, second.sizes, second.names) == (first.hash, first.sizes, first.names)
     assert rows(second, "train") == rows(first, "train")
 

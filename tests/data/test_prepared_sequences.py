@@ -54,7 +54,7 @@ def test_tokens_and_tags_are_prepared(tmp_path: Path, directory: Path) -> None:
         test=[{"tokens": ["中"], "tags": ["X"]}],
     )
     scans: list[Scan] = []
-    dataset = prepare(source, TAGGING, directory=directory, check=scans.append)
+    dataset = prepare(source, TAGGING, directory=directory, check=lambda found: scans.append(found) or ())
 
     (batch,) = dataset.batches("train")
     assert set(batch) == {"tokens", "tags"}
@@ -131,5 +131,9 @@ def test_a_label_that_some_examples_have_is_refused(tmp_path: Path, directory: P
 
     with pytest.raises(UserError) as caught:
         prepare(source, TAGGING, directory=directory)
-    assert str(caught.value) == "a: 1,200 of 1,203 examples have no label; add it to all examples or to none"
+    first = ", ".join(f"{tmp_path / 'a' / 'test.jsonl'}:{line}" for line in (1, 2, 3))
+    assert str(caught.value) == (
+        f"1,200 of 1,203 examples have no label ({first}, and 1,197 more); "
+        "add it to all examples or to none; 'textrnn datasets check DATA --all' lists all"
+    )
     assert not snapshot(directory)

@@ -8,18 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from data.assignment import LEFT_OUT, Assignment
 from data.errors import UserError
+from data.findings import Finding
 from data.formats import BadRow, Field, Row
 from data.prepared import Dataset, prepare
-from data.scan import ExampleValidator, Scan, Spool
+from data.scan import ExampleValidator, Scan
 from data.sources import Part, Source, open_source
 from data.splits import row_hash, split_of
+from data.spool import Spool
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 LABEL = Field("label", "label", "label", "--set data.label_column=NAME")
 FIELDS = (TEXT, LABEL)
+
+
+TEST = Part("more", lambda: iter([("more", Row(1, {"text": "more", "label": "x"}))]))
 
 
 def find(data: Path, *fields: Field) -> Source:
@@ -49,7 +56,7 @@ def test_each_file_is_read_once(tmp_path: Path, directory: Path, single: bool) -
     passes: Counter[str] = Counter()
 
     def counted(part: Part) -> Part:
-        def rows() -> Iterator[Row | BadRow]:
+        def rows() -> Iterator[tuple[str, Row | BadRow]]:
             passes[part.where] += 1
             yield from part.rows()
 
@@ -67,16 +74,24 @@ def test_each_file_is_read_once(tmp_path: Path, directory: Path, single: bool) -
     "text", ["", "a\nb\r\n\x85\u2028c", '"\\\t\0', "\N{GRINNING FACE}", "\ufeffa"], ids=ascii
 )
 def test_a_spool_returns_the_same_values(tmp_path: Path, text: str) -> None:
-    """Examples are read in the order in which they were added, each split on its own."""
+    """Examples are read in the order in which they were added, with their places and splits."""
+    rows = [
+        Row(3, {"text": text, "continues": True}),
+        Row(5, {"tokens": (text, "b")}),
+        Row(1, {"text": text + text, "continues": False}),
+        Row(2, {"text": "left out"}),
+    ]
     with Spool(tmp_path / "new") as spool:
-        spool.add("train", {"text": text, "continues": True})
-        spool.add("test", {"tokens": (text, "b")})
-        spool.add("train", {"text": text + text, "continues": False})
+        for where, row in zip("aabb", rows, strict=True):
+            spool.add(0, where, row, labels=0, text_hash=0)
+        spool.assign(Assignment(np.array([0, 2, 0, LEFT_OUT], np.uint8)))
 
-        assert list(spool.read("train")) == [
-            {"text": text, "continues": True},
-            {"text": text + text, "continues": False},
+        assert list(spool.rows()) == [
+            ("train", "a", rows[0]),
+            ("test", "a", rows[1]),
+            ("train", "b", rows[2]),
         ]
+        assert list(spool.read("train")) == [rows[0].values, rows[2].values]
         assert list(spool.read("test")) == [{"tokens": [text, "b"]}]
         assert list((tmp_path / "new").iterdir()) == []
 
@@ -88,20 +103,35 @@ def test_a_malformed_row_is_refused(folder: Path, directory: Path) -> None:
     with pytest.raises(UserError) as caught:
         prepare(find(folder), FIELDS, directory=directory)
     assert str(caught.value) == (
-        f"{folder / 'test.jsonl'}:3: 'text' is a number, not a text; "
-        "'textrnn datasets check' lists all such rows"
+        f"1 row cannot be read ({folder / 'test.jsonl'}:3: 'text' is a number, not a text); "
+        "correct or remove it"
     )
     assert not snapshot(directory)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", " \n"])
-def test_a_file_without_examples_is_refused(folder: Path, directory: Path, content: str) -> None:
-    """A file that is empty or has only blank lines is an error; nothing is written."""
+def test_a_file_without_examples_is_left_out(folder: Path, directory: Path, content: str) -> None:
+    """A test file that is empty or has only blank lines is not used, and the notes say so."""
     (folder / "test.jsonl").write_text(content)
+
+    dataset = prepare(find(folder), FIELDS, directory=directory)
+
+    assert "test" not in dataset.sizes
+    assert f"{folder / 'test.jsonl'}: no examples; the test split is left out" in dataset.notes
+    with pytest.raises(
+        UserError, match=r"has no split 'test' \(.*: no examples; the test split is left out\)"
+    ):
+        dataset.size("test")
+
+
+@pytest.mark.parametrize("content", ["text,label\n", "text,label\n\n"])
+def test_a_training_file_without_examples_is_refused(folder: Path, directory: Path, content: str) -> None:
+    """Nothing is written."""
+    (folder / "train.csv").write_text(content)
 
     with pytest.raises(UserError) as caught:
         prepare(find(folder), FIELDS, directory=directory)
-    assert str(caught.value) == f"{folder / 'test.jsonl'}: no examples; expected at least one"
+    assert str(caught.value) == f"{folder / 'train.csv'}: no examples; expected at least one"
     assert not snapshot(directory)
 
 
@@ -146,30 +176,32 @@ def test_a_task_may_reject_the_examples(folder: Path, directory: Path) -> None:
 
 
 class Recording(ExampleValidator):
-    """A validator that records the examples, and rejects the one with a given text, or all at the end."""
+    """A validator that records the examples, and rejects those with a given text."""
 
     def __init__(self, rejected: str) -> None:
         self.rejected = rejected
-        self.seen: list[tuple[str, int, str]] = []
+        self.seen: list[tuple[str, str, int, str]] = []
 
-    def add(self, where: str, row: Row) -> None:
-        self.seen.append((Path(where).name, row.line, row.text()))
-        if row.text() == self.rejected:
-            raise UserError(f"rejected: {row.text()}")
+    def add(self, split: str, where: str, row: Row) -> None:
+        self.seen.append((split, Path(where).name, row.line, row.text()))
 
-    def finish(self) -> None:
-        if self.rejected == "all":
-            raise UserError(f"rejected: all {len(self.seen)}")
+    def problems(self) -> list[Finding]:
+        places = [f"{name}:{line}" for _, name, line, text in self.seen if text == self.rejected]
+        return [Finding("a text is bad", "correct it", places)] if places else []
 
 
-@pytest.mark.parametrize(("rejected", "message"), [("poor", "rejected: poor"), ("all", "rejected: all 3")])
-def test_a_validator_gets_each_example(folder: Path, directory: Path, rejected: str, message: str) -> None:
-    """It gets the place of each, and may reject one, or all at the end, before anything is written."""
-    validator = Recording(rejected)
+def test_a_validator_gets_each_example(folder: Path, directory: Path) -> None:
+    """It gets split and place of each, and its errors are those of the examples; nothing is written."""
+    validator = Recording("poor")
 
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError) as caught:
         prepare(find(folder), FIELDS, directory=directory, validator=validator)
-    assert validator.seen == [("test.jsonl", 1, "ä 中"), ("train.csv", 2, "fine"), ("train.csv", 4, "poor")]
+    assert str(caught.value) == "a text is bad (train.csv:4); correct it"
+    assert validator.seen == [
+        ("train", "train.csv", 2, "fine"),
+        ("train", "train.csv", 4, "poor"),
+        ("test", "test.jsonl", 1, "ä 中"),
+    ]
     assert not snapshot(directory)
 
 
@@ -177,7 +209,11 @@ def test_an_interrupted_preparation_starts_again(directory: Path, monkeypatch: p
     """What an interrupted process has left is not used as a dataset, and does no harm."""
     content = [{"text": f"text {i}", "label": "x"} for i in range(100)]
     examples = [Row(line, {**values}) for line, values in enumerate(content, 1)]
-    source = Source("texts", {"train": Part("texts", lambda: iter(examples))}, lambda: "digest")
+    source = Source(
+        "texts",
+        {"train": Part("texts", lambda: (("texts", row) for row in examples)), "validation": TEST},
+        lambda: "digest",
+    )
 
     def interrupted(spool: Spool, split: str) -> Iterator[dict[str, Any]]:
         yield from content[:60]
@@ -203,7 +239,11 @@ def test_an_interrupted_preparation_starts_again(directory: Path, monkeypatch: p
 def test_two_processes_may_prepare_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one uses the dataset that the first one has written."""
     content = [Row(line, {"text": f"text {line}", "label": "x"}) for line in range(1, 11)]
-    source = Source("texts", {"train": Part("texts", lambda: iter(content))}, lambda: "digest")
+    source = Source(
+        "texts",
+        {"train": Part("texts", lambda: (("texts", row) for row in content)), "validation": TEST},
+        lambda: "digest",
+    )
     first: list[Dataset] = []
     read = Spool.read
 

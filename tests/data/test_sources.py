@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.formats import Field, Row, Shape
+from data.formats import BadRow, Field, Row, Shape, formats_of
 from data.samples import reviews
 from data.sources import CatalogueName, Source, open_source
 from data.splits import row_hash, split_of
@@ -36,6 +36,11 @@ def refusal(data: str | Path) -> str:
     return str(caught.value)
 
 
+def rows(source: Source, split: str) -> list[Row | BadRow]:
+    """Return the rows of a part, without their places."""
+    return [row for _, row in source.parts[split].rows()]
+
+
 def write(folder: Path, **files: str) -> Path:
     """Write a folder of files; `train_csv="..."` is `train.csv`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,6 +49,7 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
+EXPECTED = ", ".join(f"train.{suffix}" for suffix in formats_of(SHAPES, FIELDS))
 CSV = "text,label\na,x\nb,y\n"
 ROWS = [Row(2, {"text": "a", "label": "x"}), Row(3, {"text": "b", "label": "y"})]
 
@@ -114,16 +120,16 @@ def test_a_folder_has_a_part_for_each_split(tmp_path: Path) -> None:
         "validation": str(folder / "validation.tsv"),
         "test": str(folder / "test.jsonl"),
     }
-    assert list(source.parts["train"].rows()) == ROWS
-    assert list(source.parts["validation"].rows()) == [Row(2, {"text": "d", "label": "y"})]
-    assert list(source.parts["test"].rows()) == [Row(1, {"text": "c", "label": "x"})]
+    assert rows(source, "train") == ROWS
+    assert rows(source, "validation") == [Row(2, {"text": "d", "label": "y"})]
+    assert rows(source, "test") == [Row(1, {"text": "c", "label": "x"})]
 
 
 def test_rows_can_be_read_again(tmp_path: Path) -> None:
     """A part can be read several times."""
-    part = find(write(tmp_path / "a", train_csv=CSV)).parts["train"]
+    source = find(write(tmp_path / "a", train_csv=CSV))
 
-    assert list(part.rows()) == list(part.rows()) == ROWS
+    assert rows(source, "train") == rows(source, "train") == ROWS
 
 
 def test_training_examples_are_enough(tmp_path: Path) -> None:
@@ -146,7 +152,7 @@ def test_a_file_is_known_by_how_its_name_begins_and_ends(tmp_path: Path, name: s
     content = gzip.compress(CSV.encode()) if name.endswith("gz") else CSV.encode()
     write(tmp_path / "a").joinpath(name).write_bytes(content)
 
-    assert list(find(tmp_path / "a").parts["train"].rows()) == ROWS
+    assert rows(find(tmp_path / "a"), "train") == ROWS
 
 
 @pytest.mark.parametrize(
@@ -171,14 +177,15 @@ def test_a_folder_without_training_examples_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", test_csv=CSV, train_txt="a\n")
 
     assert refusal(folder) == (
-        f"{folder}: no training file; expected one of train.jsonl, train.csv, train.tsv (or .gz); "
+        f"{folder}: no training file; expected one of {EXPECTED} (or .gz), "
+        "or a folder for each class, such as train/pos/*.txt and train/neg/*.txt; "
         "there is test.csv, train.txt"
     )
     assert refusal(write(tmp_path / "b")).endswith("; there is nothing")
 
 
 def test_a_folder_named_train_is_no_training_file(tmp_path: Path) -> None:
-    """Folders are ignored."""
+    """An empty folder is ignored."""
     (tmp_path / "a" / "train.csv").mkdir(parents=True)
 
     assert "no training file" in refusal(tmp_path / "a")
@@ -192,7 +199,7 @@ def test_a_file_has_one_part(tmp_path: Path) -> None:
 
     assert source.name == "film_reviews"
     assert {split: part.where for split, part in source.parts.items()} == {"all": str(path)}
-    assert list(source.parts["all"].rows()) == ROWS
+    assert rows(source, "all") == ROWS
 
 
 @pytest.mark.parametrize(
@@ -206,12 +213,12 @@ def test_names_are_plain_whatever_the_file_is_called(tmp_path: Path, name: str, 
 def test_sample_reviews() -> None:
     """A sample has the splits and examples that are generated from seed 0."""
     source = find("sample:reviews")
-    rows = [row for row in source.parts["test"].rows() if isinstance(row, Row)]
+    found = [row for row in rows(source, "test") if isinstance(row, Row)]
 
     assert source.name == "sample_reviews"
     assert set(source.parts) == {"train", "validation", "test"}
-    assert [row.values for row in rows] == reviews(0)["test"]
-    assert [row.line for row in rows[:3]] == [1, 2, 3]
+    assert [row.values for row in found] == reviews(0)["test"]
+    assert [row.line for row in found[:3]] == [1, 2, 3]
     assert source.digest() == find("sample:reviews").digest()
 
 
@@ -239,13 +246,14 @@ def test_unknown_sample() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "found"), [("a.txt", "txt"), ("a.parquet.gz", "parquet"), ("a", "no")])
+@pytest.mark.parametrize(("name", "found"), [("a.txt", "txt"), ("a.doc.gz", "doc"), ("a", "no")])
 def test_unknown_format(tmp_path: Path, name: str, found: str) -> None:
     """The message lists the formats of the task."""
     path = tmp_path / name
-    path.write_text(CSV)
+    path.write_text("Some words.\nMore words.\n")
 
-    assert refusal(path) == f"{path}: {found} format; expected .jsonl, .csv, .tsv (or .gz)"
+    expected = ", ".join(f".{suffix}" for suffix in formats_of(SHAPES, FIELDS))
+    assert refusal(path) == f"{path}: {found} format; expected {expected} (or .gz)"
 
 
 @pytest.mark.parametrize("name", ["sample", "tfds"])
@@ -274,7 +282,7 @@ def test_one_byte_makes_another_digest(tmp_path: Path) -> None:
     content = bytearray(CSV.encode() + b"some words,x\n" * 200_000)
     path = write(tmp_path / "a") / "train.csv"
     digests = set()
-    for position in (0, generator.randrange(len(content)), len(content) - 1):
+    for position in (len(CSV), generator.randrange(len(CSV), len(content)), len(content) - 2):
         content[position] ^= 1
         path.write_bytes(content)
         digests.add(find(tmp_path / "a").digest())

@@ -1,9 +1,10 @@
-"""Splits of single files."""
+"""Splits of examples that have none."""
 
 from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 from data.formats import CONTINUES, Field, Row
 from data.prepared import prepare
 from data.sources import Source, open_source
-from data.splits import row_hash, rows_by_split, split_of
+from data.splits import Splitting, row_hash, split_of
 
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME")
 FLAG = Field(CONTINUES, "flag", CONTINUES, "", optional=True)
 DOCUMENT = (TEXT, FLAG)
+HALVES = Splitting(validation=0.05, test=0.05)
+SplitRows = Callable[..., dict[str, list[Row]]]
 LABELLED = (TEXT, Field("label", "label", "label", "--set data.label_column=NAME"))
 
 
@@ -35,21 +38,12 @@ def document(folder: Path, text: str, name: str = "book.txt") -> Source:
     return source
 
 
-def split(source: Source) -> dict[str, list[Row]]:
-    """Return the rows of each split."""
-    found: dict[str, list[Row]] = {}
-    for name, _, row in rows_by_split(source):
-        assert isinstance(row, Row)
-        found.setdefault(name, []).append(row)
-    return found
-
-
-def test_a_file_is_split_by_hash(tmp_path: Path) -> None:
+def test_a_file_is_split_by_hash(tmp_path: Path, split_rows: SplitRows) -> None:
     """Examples are in the split of the hash of their text, in the order of the file."""
     content = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(200)]
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in content))
-    found = split(find(path, *LABELLED))
+    found = split_rows(find(path, *LABELLED), LABELLED)
 
     shares = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
     for name in ("train", "validation", "test"):
@@ -71,24 +65,23 @@ def test_a_file_is_split_by_hash(tmp_path: Path) -> None:
     ],
 )
 def test_the_first_field_alone_decides_the_split(
-    tmp_path: Path, fields: tuple[Field, ...], line: dict[str, Any]
+    tmp_path: Path, split_rows: SplitRows, fields: tuple[Field, ...], line: dict[str, Any]
 ) -> None:
     """Copies of a text with other labels, tags or translations are in one split."""
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(line).replace("{}", f"value {i}") + "\n" for i in range(60)))
 
-    assert len({split for split, _, _ in rows_by_split(find(path, *fields))}) == 1
+    assert len(split_rows(find(path, *fields), fields)) == 1
 
 
-def test_equal_texts_of_a_file_are_in_one_split(tmp_path: Path) -> None:
+def test_equal_texts_of_a_file_are_in_one_split(tmp_path: Path, split_rows: SplitRows) -> None:
     """No example of the test split is known from training."""
     path = tmp_path / "texts.txt"
     path.write_text("".join(f"text {i % 50}\n" for i in range(150)))
     splits: dict[str, set[str]] = {}
-    for split, where, row in rows_by_split(find(path, TEXT)):
-        assert isinstance(row, Row)
-        assert where == str(path)
-        splits.setdefault(row.text(), set()).add(split)
+    for split, rows in split_rows(find(path, TEXT)).items():
+        for row in rows:
+            splits.setdefault(row.text(), set()).add(split)
 
     assert len(splits) == 50
     assert all(len(own) == 1 for own in splits.values())
@@ -98,13 +91,13 @@ def test_equal_texts_of_a_file_are_in_one_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize("length", [1, 2, 9, 10, 19, 20, 21, 99, 100, 101, 1_000, 1_009])
 @pytest.mark.parametrize("piece", [3, 10, 64, 5_000])
 def test_one_text_is_split_by_position(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, piece: int
+    tmp_path: Path, split_rows: SplitRows, monkeypatch: pytest.MonkeyPatch, length: int, piece: int
 ) -> None:
     """The first 90 % of the characters are for training, 5 % each for validation and test."""
     monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", piece)
     text = "".join("é\n 中x"[i * i % 5] for i in range(length))
 
-    found = split(document(tmp_path, text))
+    found = split_rows(document(tmp_path, text), splitting=HALVES)
 
     texts = {name: "".join(row.text() for row in rows) for name, rows in found.items()}
     train, validation, test = (texts.get(name, "") for name in ("train", "validation", "test"))
@@ -116,11 +109,11 @@ def test_one_text_is_split_by_position(
         assert all(row.text() for row in rows)
 
 
-def test_the_exact_shares_of_a_document(tmp_path: Path) -> None:
+def test_the_exact_shares_of_a_document(tmp_path: Path, split_rows: SplitRows) -> None:
     """Of 200 characters 180, 10 and 10 are in the splits, in order."""
     text = "".join(chr(0x4E00 + i) for i in range(200))
 
-    found = split(document(tmp_path, text, "book.txt.gz"))
+    found = split_rows(document(tmp_path, text, "book.txt.gz"), splitting=HALVES)
 
     assert {name: [row.text() for row in rows] for name, rows in found.items()} == {
         "train": [text[:180]],
@@ -129,21 +122,20 @@ def test_the_exact_shares_of_a_document(tmp_path: Path) -> None:
     }
 
 
-def test_documents_in_a_folder_are_not_split(tmp_path: Path) -> None:
+def test_documents_in_a_folder_are_not_split(tmp_path: Path, split_rows: SplitRows) -> None:
     """Each file is a split."""
     for name in ("train", "valid"):
         (tmp_path / f"{name}.txt").write_text(f"The {name} text.\n" * 10)
     source = open_source(str(tmp_path), DOCUMENT, ("document",))
     assert isinstance(source, Source)
 
-    found = split(source)
+    found = split_rows(source)
 
-    assert not source.by_position
     assert {name: len(rows) for name, rows in found.items()} == {"train": 1, "validation": 1}
     assert found["validation"][0].text() == "The valid text.\n" * 10
 
 
-def test_a_prepared_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prepared_document(tmp_path: Path, split_rows: SplitRows, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts and flags are stored unchanged."""
     monkeypatch.setattr("data.formats.documents.PIECE_CHARACTERS", 100)
     text = "A line of some words, é.\r\n" * 100
@@ -154,7 +146,7 @@ def test_a_prepared_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     stored = {name: list(dataset.batches(name, 4)) for name in dataset.sizes}
     texts = b"".join(piece for batches in stored.values() for batch in batches for piece in batch["text"])
     assert texts.decode() == text
-    for name, rows in split(source).items():
+    for name, rows in split_rows(source).items():
         flags = [flag for batch in stored[name] for flag in batch[CONTINUES].tolist()]
         assert flags == [row.values[CONTINUES] for row in rows]
     assert dataset.sizes["train"] > 10

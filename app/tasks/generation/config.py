@@ -17,6 +17,15 @@ class GenerationDataConfig(TextColumn):
     label_column: str = Key(
         "", description="column of the label that the model is conditioned on; empty: no condition"
     )
+    test_fraction: Annotated[float, Key(ge=0, lt=1)] = Key(
+        0.05,
+        description="share of the characters of a single text, or of the examples, that are the test split",
+    )
+    validation_fraction: Annotated[float, Key(gt=0, lt=1)] = Key(
+        0.05,
+        description="share of the characters of a text, or of the examples, that are held out for validation "
+        "if the data has no such split",
+    )
 
 
 class GenerationModelConfig(LanguageModelSettings, ModelConfig):

@@ -28,7 +28,13 @@ def dataset(tmp_path: Path, jsonl: Callable[..., None]) -> Callable[..., tuple[D
         examples = get_task("classification").examples
         fields = examples.fields(config)
         source = open_source(str(tmp_path / "data"), fields, examples.shapes, examples.parallel(config))
-        return prepare(source, fields, directory=tmp_path / "cache", check=examples.check)
+        return prepare(
+            source,
+            fields,
+            directory=tmp_path / "cache",
+            splitting=config.splitting(),
+            check=examples.check,
+        )
 
     return made
 
@@ -68,7 +74,8 @@ def test_encoded_once(dataset: Callable[..., Dataset], configured: Configured, t
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == first
 
     for options in ("text.lowercase=false", "text.max_length=3", "data.validation_fraction=0.5"):
-        encoded_of(prepared, configured(base, options), tmp_path)
+        config = configured(base, options)
+        encoded_of(dataset(config), config, tmp_path)
     assert len(list(folder.iterdir())) == 4
 
 
@@ -77,9 +84,9 @@ def test_nothing_to_validate(dataset: Callable[..., Dataset], configured: Config
     config = configured("data.validation_fraction=0.000001")
 
     with pytest.raises(UserError, match="no example is left for validation; add examples or a validation"):
-        encoded_of(dataset(config), config, tmp_path)
+        dataset(config)
 
-    assert list((tmp_path / "encoded").iterdir()) == []
+    assert not (tmp_path / "encoded").exists()
 
 
 def test_the_longest_text_is_truncated(

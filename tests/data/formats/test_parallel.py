@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from data.errors import UserError
 from data.formats import BadRow, Field, Row
 from data.formats.parallel import read_parallel
 from data.sources import Source, open_source
-from data.splits import rows_by_split
 
 SIDES = (
     Field("source", "text", "en", "--set data.source=NAME"),
@@ -133,15 +133,12 @@ def test_a_folder_without_parallel_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_pair_of_files(tmp_path: Path, side: int) -> None:
+def test_a_pair_of_files(tmp_path: Path, split_rows: Callable[..., dict[str, list[Row]]], side: int) -> None:
     """The name of either is enough; examples are split by the hash of the source."""
     lines = [f"sentence {i % 300}\n" for i in range(600)]
     paths = write_pair(tmp_path, "".join(lines), "".join(lines).replace("sentence", "Satz").encode(), "My.v2")
     source = find_pairs(paths[side])
-    found: dict[str, list[Row]] = {}
-    for name, _, row in rows_by_split(source):
-        assert isinstance(row, Row)
-        found.setdefault(name, []).append(row)
+    found = split_rows(source)
 
     assert source.name == "my"
     assert not source.by_position
