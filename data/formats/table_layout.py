@@ -77,7 +77,7 @@ def is_blank(cells: Sequence[str]) -> bool:
 
 def is_delimiter_line(cells: Sequence[str]) -> bool:
     """Return whether the first row is that in which Excel says the delimiter: `sep=;`."""
-    return list(cells) == ["sep=", ""]
+    return list(cells) == ["sep=", ""] or (len(cells) == 1 and re.fullmatch(r"sep=\W", cells[0]) is not None)
 
 
 def csv_format(delimiter: str, variant: str) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def decide_dialect(head: Head, fields: Sequence[Field], options: Options) -> Par
         return None
     if options.delimiter:
         return _parse_best(head, check_delimiter(options.delimiter))
-    if stated := re.match(r"sep=([^\r\n\w])[\r\n]", head.text):
+    if stated := re.match(r"sep=(\W)[\r\n]", head.text):
         return _parse_best(head, stated[1])
     usual = "\t" if head.suffix == "tsv" else ","
     parsed = {delimiter: _parse_best(head, delimiter) for delimiter in DELIMITERS}

@@ -197,6 +197,14 @@ def test_a_character_at_the_end_of_what_is_examined(tmp_path: Path) -> None:
         assert len(list(file.rows())) == 1
 
 
+def test_a_binary_file_has_no_encoding(tmp_path: Path) -> None:
+    """Also if the user says one."""
+    content = bytes(range(64)) * 10
+
+    for stated in ("", "latin-1", "cp437"):
+        assert refusal(tmp_path, content, stated).startswith("a binary file; ")
+
+
 def test_a_zero_is_no_other_encoding(tmp_path: Path) -> None:
     """A few of them in a text in UTF-8 are characters."""
     rows = list(decide(tmp_path, b"a text\nwith \x00 a zero\n" * 20, name="a.txt").rows())
