@@ -29,6 +29,7 @@ _GUESSED = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256"),
     *("koi8_r", "shift_jis", "gb18030", "big5", "euc_kr", "euc_jp"),
 )
+_NOT_OF_FILES = ("unicode-escape", "raw-unicode-escape", "idna", "punycode")
 _GUESS_BYTES = 1 << 15
 _WIDE_BYTES = 1 << 13
 _LEAST_ZEROS = 0.2
@@ -64,7 +65,7 @@ def check_encoding(name: str) -> str:
         codec.incrementaldecoder().decode(b"", final=True)
     except (LookupError, TypeError, UnicodeError, ValueError):
         codec = None
-    if codec is None or not codec._is_text_encoding:
+    if codec is None or not codec._is_text_encoding or codec.name in _NOT_OF_FILES:
         known = dict.fromkeys((*_USUAL, *encodings.aliases.aliases))
         raise UserError(
             f"data.encoding = {name!r}: no encoding of text is named so; expected a name such as utf-8, "
