@@ -33,7 +33,7 @@ from app.prediction.predictor import Predictor
 from app.tasks import get_task
 from app.terminal.tables import show_evaluation
 from app.train import train
-from data.splits import FILE_SHARES, row_hash, split_of
+from data.splits import ALL_SPLITS, Splitting, row_hash, split_of
 
 Command = Callable[..., Result]
 Configured = Callable[..., TaskConfig]
@@ -204,7 +204,12 @@ def test_a_single_row(command: Command, run: Path, tmp_path: Path, jsonl: Jsonl)
     """A file of one row can be evaluated, whichever split its hash selects."""
     rows = [{"text": f"number {i}", "label": "positive"} for i in range(100)]
     for split in ("train", "validation", "test"):
-        row = next(row for row in rows if split_of(row_hash({"text": row["text"]}), FILE_SHARES) == split)
+        row = next(
+            row
+            for row in rows
+            if split_of(row_hash({"text": row["text"]}), Splitting().shares([ALL_SPLITS])[ALL_SPLITS])
+            == split
+        )
         jsonl(tmp_path / f"{split}.jsonl", [row])
         options = ("--data", tmp_path / f"{split}.jsonl", "--split", "all", "--no-baseline")
         assert evaluated(command, run, *options)["examples"] == 1
