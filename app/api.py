@@ -232,13 +232,23 @@ class Model:
         return predictions.score(self._predictor, texts, targets) if texts else []
 
     def evaluate(
-        self, data: PathName | None = None, *, split: str = "test", baseline: bool = True
+        self,
+        data: PathName | None = None,
+        *,
+        split: str = "test",
+        baseline: bool = True,
+        overrides: Mapping[str, Any] | Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Evaluate the model; see `textrnn.evaluate`."""
         from app.evaluate import evaluate as run_evaluation
 
-        data = None if data is None else str(data)
-        return run_evaluation(self._predictor, data=data, split=split, with_baseline=baseline)
+        return run_evaluation(
+            self._predictor,
+            data=None if data is None else str(data),
+            split=split,
+            with_baseline=baseline,
+            overrides=_assignments(overrides),
+        )
 
     def export(self, output: PathName | None = None, *, version: int | None = None) -> Path:
         """Export the model, which must be a run; see `textrnn.export`."""
@@ -253,16 +263,19 @@ def evaluate(
     baseline: bool = True,
     beam: int | None = None,
     manual_directory: PathName | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on a split of its data, or of other data.
 
     Args:
         path: a run directory, an export, or one version of an export.
-        data: other data than the model was trained on, with the same columns.
+        data: other data than the model was trained on.
         split: `train`, `validation`, `test` or `all`.
         baseline: also train and evaluate a simple model to compare with.
         beam: beam width of a translator; None: the one in its configuration.
         manual_directory: raw files of a `tfds:` dataset.
+        overrides: how the files of `data` are read, if not as in training, e.g.
+            `{"data.label_column": "stars", "data.delimiter": ";"}`, or `KEY=VALUE` strings.
 
     Returns:
         the metrics, as `textrnn evaluate --json` prints them.
@@ -276,6 +289,7 @@ def evaluate(
         with_baseline=baseline,
         beam=beam,
         manual_directory=_path(manual_directory),
+        overrides=_assignments(overrides),
     )
 
 
@@ -345,9 +359,14 @@ def _config(
         if preset is not None or overrides:
             raise UserError("a loaded configuration cannot be combined with preset or overrides")
         return config
+    return load_config(task, file=_path(config), preset=preset, overrides=_assignments(overrides))
+
+
+def _assignments(overrides: Mapping[str, Any] | Sequence[str] | None) -> Sequence[str]:
+    """Return overrides as `KEY=VALUE`."""
     if isinstance(overrides, Mapping):
-        overrides = [f"{key}={_toml(key, value)}" for key, value in overrides.items()]
-    return load_config(task, file=_path(config), preset=preset, overrides=overrides or ())
+        return [f"{key}={_toml(key, value)}" for key, value in overrides.items()]
+    return overrides or ()
 
 
 def _toml(key: str, value: Any) -> str:

@@ -5,7 +5,6 @@ TensorFlow is imported inside the commands, so that help is printed immediately.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -15,9 +14,14 @@ import click
 
 from app.serving.options import Batching, Limits
 from app.tasks import TASKS
+from app.terminal.limits import OUT_OF_MEMORY, exhausted
+from app.terminal.printable import json_line, one_line, printable
 from data.errors import UserError
+from data.formats import formats_of
 
 DIRECTORY = click.Path(path_type=Path)
+PREDICTED_FORMATS = list(formats_of(("records", "sentences", "lines")))
+"""Suffixes of the formats that `predict` reads; txt: a text on each line."""
 INTERRUPTED = 130
 
 
@@ -32,23 +36,54 @@ class OneLineErrors(click.Group):
             click.echo(error.format_message())
             status = error.exit_code
         except click.ClickException as error:
-            click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+            _fail(" ".join(error.format_message().split()))
             status = error.exit_code
         except UserError as error:
-            click.echo(f"Error: {error}", err=True)
+            _fail(str(error))
             status = 1
         except (click.Abort, KeyboardInterrupt):
-            click.echo("Error: interrupted", err=True)
+            _fail("interrupted")
             status = INTERRUPTED
         except BrokenPipeError:  # the reader of a pipe has exited: nobody reads an error message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 1
         except OSError as error:  # e.g. a full disk, or a directory without write permission
-            click.echo(f"Error: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
+            _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
             status = 1
         else:
             status = result if isinstance(result, int) else 0
         sys.exit(status)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; report that the memory or the disk is full as a user error."""
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            if (reason := exhausted(error)) is None:
+                raise
+            advice = SMALLER.get(context.invoked_subcommand or "", "shorten the longest texts")
+            raise UserError(f"{reason}; {advice}" if reason == OUT_OF_MEMORY else reason) from None
+
+
+SMALLER = {
+    "train": "give a smaller --set training.batch_size=N, or shorten the longest texts",
+    "generate": "give a smaller --length, --samples or --beam",
+}
+"""What to do about too little memory, by command."""
+
+
+def _fail(message: str) -> None:
+    _note(f"Error: {message}")
+
+
+def _note(message: str) -> None:
+    """Print a message to stderr, in one line."""
+    click.echo(one_line(message), err=True)
+
+
+def _shown(text: str) -> str:
+    """Return a generated text as stdout gets it: unchanged, or on a terminal with escapes."""
+    return printable(text) if sys.stdout.isatty() else text
 
 
 def _quiet() -> None:
@@ -95,6 +130,14 @@ beam_option = click.option(
     type=click.IntRange(min=1),
     metavar="N",
     help="Beam width of translation; 1: greedy decoding. [default: decoding.beam of the model]",
+)
+reading_option = click.option(
+    "--set",
+    "overrides",
+    metavar="data.KEY=VALUE",
+    multiple=True,
+    help="Name a column or the layout of other files, e.g. data.text_column or data.encoding; may be "
+    "repeated. [default: columns as in training; the layout is detected]",
 )
 task_option = click.option(
     "--task", default="classification", type=click.Choice(list(TASKS)), help="Task that DATA is for."
@@ -185,11 +228,11 @@ def train(
             should_stop=should_stop,
         )
     if not trained.finished:
-        click.echo(f"{trained.path}: interrupted; run the same command with --resume to continue", err=True)
+        _note(f"{trained.path}: interrupted; run the same command with --resume to continue")
         return INTERRUPTED
     metrics = {k: v for k, v in trained.best.items() if k == "epoch" or k.startswith("validation_")}
     shown = ", ".join(f"{k.removeprefix('validation_')} {v:.4g}" for k, v in metrics.items())
-    click.echo(f"{trained.path}: done; best epoch on the validation split: {shown}", err=True)
+    _note(f"{trained.path}: done; best epoch on the validation split: {shown}")
     click.echo(str(trained.path))
     return 0
 
@@ -207,6 +250,7 @@ def train(
     "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
 )
 @beam_option
+@reading_option
 @manual_dir_option
 def evaluate(
     model: Path,
@@ -215,6 +259,7 @@ def evaluate(
     as_json: bool,
     baseline: bool,
     beam: int | None,
+    overrides: tuple[str, ...],
     manual_dir: Path | None,
 ) -> None:
     """Compute metrics of a model on a split of its data, or of other data.
@@ -225,15 +270,22 @@ def evaluate(
     Examples:
       textrnn evaluate runs/reviews
       textrnn evaluate runs/reviews --data newer.csv --split all --json
+      textrnn evaluate runs/reviews --data others.csv --set data.label_column=stars
     """
     _quiet()
     from app import api
 
     result = api.evaluate(
-        model, data=data, split=split, baseline=baseline, beam=beam, manual_directory=manual_dir
+        model,
+        data=data,
+        split=split,
+        baseline=baseline,
+        beam=beam,
+        manual_directory=manual_dir,
+        overrides=overrides,
     )
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False))
+        click.echo(json_line(result))
     else:
         from app.terminal.tables import show_evaluation
 
@@ -249,14 +301,15 @@ def evaluate(
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["jsonl", "csv", "tsv", "txt"]),
-    help="Format of INPUT. [default: by the file name; txt for stdin]",
+    type=click.Choice(PREDICTED_FORMATS),
+    help="Format of INPUT; txt: a text on each line. [default: by name and content of a file; txt for stdin]",
 )
 @click.option(
     "--text-column",
     metavar="NAME",
-    help="Column of the text in INPUT. [default: as in training]",
+    help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
 )
+@reading_option
 @beam_option
 def predict(
     model: Path,
@@ -264,17 +317,23 @@ def predict(
     output: Path | None,
     format_name: str | None,
     text_column: str | None,
+    overrides: tuple[str, ...],
     beam: int | None,
 ) -> int:
-    """Predict for each line of INPUT, or of stdin, and print one JSON object for each, in the same order.
+    """Predict for each example of INPUT, or of stdin, and print one JSON object for each, in the same order.
 
-    MODEL is a run directory or an export. For a line that can't be parsed, {"error", "line"} is printed, and
-    the exit status is 1.
+    MODEL is a run directory or an export. INPUT is a file of a format that the model trains on, a file with a
+    text on each line (.txt), or a folder of .txt files with one text each, whose names are printed as "file".
+    Labels, tags and targets are ignored. For an example that can't be parsed, {"error", "line"} is printed,
+    and the exit status is 1.
 
     \b
     Examples:
       textrnn predict runs/reviews new_reviews.txt
       textrnn predict exports/reviews/1 new.csv --text-column review --output predictions.jsonl
+      textrnn predict runs/reviews old.csv --set data.encoding=latin-1
+      textrnn predict runs/reviews test/
+      textrnn predict runs/tags corpus.conllu
       echo "What a film!" | textrnn predict exports/reviews
     """
     _quiet()
@@ -287,9 +346,11 @@ def predict(
         output=output,
         format_name=format_name,
         text_column=text_column,
+        overrides=overrides,
+        note=_note,
     )
     if failed:
-        click.echo(f"{failed} of the lines could not be parsed; their output is an 'error'", err=True)
+        _note(f"{failed} of the examples could not be parsed; their output is an 'error'")
     return 1 if failed else 0
 
 
@@ -429,7 +490,7 @@ def generate(
         load_predictor(model), prompt or "", options, samples=samples, streams=streams, as_json=as_json
     )
     for piece in pieces:
-        click.echo(piece, nl=False)
+        click.echo(_shown(piece), nl=False, color=True)  # what is not a terminal gets the text unchanged
 
 
 SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
@@ -474,7 +535,7 @@ def inspect(model: Path, text: str, output: Path) -> None:
     from app.inspect import draw
     from app.prediction.loading import load_predictor
 
-    click.echo(draw(load_predictor(model), text, output))
+    click.echo(_shown(draw(load_predictor(model), text, output)))
 
 
 @main.command()
@@ -497,7 +558,7 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
 
     report = run_verification(export, replay=not no_replay)
     if as_json:
-        click.echo(json.dumps(report.as_json(), ensure_ascii=False))
+        click.echo(json_line(report.as_json()))
     else:
         for line in report.lines():
             click.echo(line)
@@ -733,6 +794,7 @@ def list_datasets(match: str) -> None:
 @task_option
 @config_options
 @manual_dir_option
+@click.option("--all", "all_places", is_flag=True, help="List all places of each finding, and all classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_dataset(
     data: str,
@@ -741,15 +803,17 @@ def check_dataset(
     preset: str | None,
     overrides: tuple[str, ...],
     manual_dir: Path | None,
+    all_places: bool,
     as_json: bool,
 ) -> int:
-    """Check DATA for invalid rows, duplicates, leaks between splits, label and length problems.
+    """Check DATA as train does, and for duplicates, leaks between splits and suspicious columns.
 
-    The exit status is 1 if there are errors, and 0 if there are only warnings.
+    Errors are what train refuses; they make the exit status 1. Warnings do not prevent training.
 
     \b
-    Example:
+    Examples:
       textrnn datasets check intents.csv --set data.label_column=intent
+      textrnn datasets check corpus/ --task tagging --all
     """
     _quiet()
     from app.config import load_config
@@ -758,11 +822,11 @@ def check_dataset(
     config = load_config(task, file=config_file, preset=preset, overrides=overrides)
     report = check(data, task, config, manual_dir)
     if as_json:
-        click.echo(json.dumps(report.as_json(), ensure_ascii=False))
+        click.echo(json_line(report.as_json()))
     else:
         from app.terminal.tables import show_check
 
-        show_check(report)
+        show_check(report, all_places=all_places)
     return 1 if report.problems else 0
 
 

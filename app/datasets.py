@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.base import Task
+from app.tasks.opening import open_data
 from data import prepared
-from data.check import examine
+from data.check import StatisticsObserver
 from data.check_report import Report
-from data.formats import BadRow, Field, Row, Value
+from data.errors import UserError
+from data.findings import Finding
+from data.formats import Field
 from data.prepared import Dataset
 from data.samples import SAMPLES
-from data.sources import CatalogueName, open_source
-from data.splits import SPLITS, rows_by_split
+from data.scan import scan
+from data.sources import CatalogueName, Source
+from data.splits import ALL_SPLITS
+from data.spool import Spool
 
 
 def list_all(match: str) -> list[str]:
@@ -34,8 +39,7 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
     A catalogue dataset may have any features.
     """
     task = get_task(task_name)
-    fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config), config.options())
+    source, fields, config = open_data(data, task, config)
     needed = () if isinstance(source, CatalogueName) else fields
     return prepared.prepare(
         source,
@@ -46,53 +50,103 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
     )
 
 
-def _catalogue_rows(dataset: Dataset, fields: Sequence[Field]) -> Iterator[tuple[str, str, Row | BadRow]]:
-    for split in dataset.sizes:
-        line = 0
-        for batch in dataset.batches(split):
-            present = [field for field in fields if field.name in batch]
-            for values in zip(*(batch[field.name] for field in present), strict=True):
-                line += 1
-                row = {f.name: _value(f, v, dataset) for f, v in zip(present, values, strict=True)}
-                yield split, dataset.name, Row(line, row)
-
-
-def _value(field: Field, value: Any, dataset: Dataset) -> Value:
-    """Return a stored value as a reader of files returns it."""
-    if field.kind == "tokens":
-        return tuple(token.decode(errors="replace") for token in value)
-    if field.kind == "tags":
-        return tuple(dataset.names[field.name][i] for i in value)
-    if field.kind == "label":
-        return dataset.names[field.name][value] if value >= 0 else "no label"
-    return bool(value) if field.kind == "flag" else str(value.decode(errors="replace"))
-
-
-def _described(task: Task[Any, Any], row: Row | BadRow) -> Row | BadRow:
-    return Row(row.line, task.examples.described(row.values)) if isinstance(row, Row) else row
-
-
 def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Report:
-    """Return a report of errors and warnings about DATA; only a catalogue dataset is prepared on disk."""
+    """Return what training would refuse in DATA, its warnings, and statistics.
+
+    The examples go the way of training: the same scan, validators and checks. Those that these do not refuse
+    are prepared and encoded, which training then need not do again.
+
+    Raises:
+        UserError: there is no such data.
+    """
+    task = get_task(task_name)
+    examples = task.examples
+    directory = config.data_directory()
+    try:
+        source, fields, config = open_data(data, task, config)
+    except UserError as error:
+        if not Path(data).exists():
+            raise
+        fields = examples.fields(config)
+        empty = _observer(fields, examples.pair, config, ()).statistics()
+        return Report(empty, problems_found=(Finding(str(error), ""),))
+    rows = prepared.readable(source, fields, directory=directory, manual_directory=manual_directory)
+    observer = _observer(fields, examples.pair, config, rows.parts)
+    with Spool(directory) as spool:
+        validators = (examples.validator(config), examples.doctor(config), observer)
+        found = scan(rows, fields, config.splitting(), spool, validators)
+    problems = [*found.problems, *examples.check(found)]
+    if not problems:
+        problems = _refused(task, source, config, manual_directory)
+    statistics = observer.statistics()
+    options = {field.name: field.option for field in fields if field.option.startswith("--set")}
+    return Report(
+        statistics,
+        problems_found=tuple(problems),
+        warnings_found=_with_places(
+            [*found.warnings, *examples.warn(found), *statistics.warnings(options)], statistics.unseen()
+        ),
+        layout=(*rows.layout, *found.notes),
+        ignored=rows.ignored,
+        malformed={"train" if part == ALL_SPLITS else part: rows for part, rows in found.failed.items()},
+    )
+
+
+def _refused(
+    task: Task[Any, Any], source: Source | CatalogueName, config: TaskConfig, manual_directory: Path | None
+) -> list[Finding]:
+    """Return what training refuses when the examples are tokens, which ends at the first error."""
+    from app.training.encode import encode_and_batch
+    from app.training.selection import selecting_metric
+
+    directory = config.data_directory()
+    try:
+        dataset = prepared.prepare(
+            source,
+            task.examples.fields(config),
+            directory=directory,
+            manual_directory=manual_directory,
+            splitting=config.splitting(),
+            check=task.examples.check,
+        )
+        encoded = encode_and_batch(dataset, task, config, directory)
+        selecting_metric(task.training.metrics(encoded.preprocessing), config)
+    except UserError as error:
+        return [Finding(str(error), "")]
+    return []
+
+
+def _with_places(warnings: Sequence[Finding], placed: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return warnings, with the places of those that were also found with places."""
+    by_sentence = {own.what: own for own in placed}
+    return tuple(by_sentence.get(warning.what, warning) for warning in warnings)
+
+
+def _observer(
+    fields: Sequence[Field], pair: tuple[str, str] | None, config: TaskConfig, parts: Iterable[str]
+) -> StatisticsObserver:
+    from models.text.tokens import SPECIAL_TOKENS
+
+    return StatisticsObserver(
+        fields,
+        tokenize=_tokenizer(config),
+        vocabulary_size=config.text.vocabulary_size - len(SPECIAL_TOKENS),
+        min_count=config.text.min_count,
+        max_length=config.tokenizing()["max_length"],
+        lowercase=config.text.lowercase,
+        pair=pair,
+        splits=[split for split in parts if split != ALL_SPLITS],
+    )
+
+
+def _tokenizer(config: TaskConfig) -> Callable[[Sequence[str]], list[list[bytes]]]:
+    """Return a function from texts to their tokens; the data check counts words in place of subwords."""
     import tensorflow as tf
 
     from models.text.tokenize import tokenize
-    from models.text.tokens import SPECIAL_TOKENS
 
-    task = get_task(task_name)
-    fields = task.examples.fields(config)
-    source = open_source(data, fields, task.examples.shapes, task.examples.parallel(config), config.options())
-    if isinstance(source, CatalogueName):
-        dataset = prepared.prepare(
-            source, fields, directory=config.data_directory(), manual_directory=manual_directory
-        )
-        rows, splits = _catalogue_rows(dataset, fields), tuple(dataset.sizes)
-    else:
-        rows = rows_by_split(source)
-        splits = tuple(split for split in source.parts if split in SPLITS)
-    text = config.text
     options = config.tokenizing() | {"max_length": 0}
-    if options["tokens"] == "subword":  # Subwords are learned in training; the check counts words.
+    if options["tokens"] == "subword":  # Subwords are learned in training.
         options["tokens"] = "word"
     graph = tf.function(
         lambda texts: tokenize(texts, **options),
@@ -104,10 +158,4 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
         found: list[list[bytes]] = graph(tf.constant(list(texts), tf.string)).to_list()
         return found
 
-    return examine(
-        ((split, where, _described(task, row)) for split, where, row in rows),
-        tokenize=tokens,
-        vocabulary_size=text.vocabulary_size - len(SPECIAL_TOKENS),
-        min_count=text.min_count,
-        splits=splits,
-    )
+    return tokens

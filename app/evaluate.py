@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from app.artifacts.files import versions, write_text
+from app.config import for_other_data
 from app.prediction.loading import load_predictor, with_beam
 from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import get_task
@@ -21,36 +22,40 @@ from data.sources import open_source
 EXAMPLES_AT_ONCE = 4096
 
 
-def open_dataset(info: ModelInfo, data: str | None, split: str, manual_directory: Path | None) -> Dataset:
-    """Return the dataset that a model was trained on, or another one with the same columns.
+def open_dataset(
+    info: ModelInfo, data: str | None, manual_directory: Path | None, overrides: Sequence[str] = ()
+) -> Dataset:
+    """Return the dataset that a model was trained on, or another one.
 
     Args:
         info: of the model.
         data: other DATA; None: that of the training.
-        split: whose labels the model must know.
         manual_directory: raw files of a catalogue dataset.
+        overrides: `KEY=VALUE` that say how the files of other DATA are read.
 
     Raises:
         UserError: the data is missing, or it has changed since the training.
     """
     if data is None and info.data is None:
         raise UserError(f"{info.where} does not record its data; name the data to evaluate on with --data")
+    if data is None and overrides:
+        raise UserError(
+            f"--set {overrides[0]}: the data of the training is read as in training; name the data that it "
+            "applies to with --data"
+        )
     examples = get_task(info.task).examples
-    fields = examples.fields(info.config)
+    config = info.config if data is None else for_other_data(info.config, overrides)
+    fields = examples.fields(config)
     source = open_source(
-        data or info.data or "",
-        fields,
-        examples.shapes,
-        examples.parallel(info.config),
-        info.config.options(),
+        data or info.data or "", fields, examples.shapes, examples.parallel(config), config.options()
     )
     dataset = prepare(
         source,
         fields,
-        directory=info.config.data_directory(),
+        directory=config.data_directory(),
         manual_directory=manual_directory,
-        splitting=info.config.splitting(),
-        validator=examples.validator(info.config),
+        splitting=config.splitting(),
+        validator=examples.validator(config),
     )
     if data is None and dataset.hash != info.dataset_hash:
         raise UserError(
@@ -98,16 +103,18 @@ def evaluate(
     with_baseline: bool = True,
     beam: int | None = None,
     manual_directory: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a model.
 
     Args:
         model: a run directory, an exported SavedModel, or a predictor of one.
-        data: other DATA than the model was trained on; it must have the same columns.
+        data: other DATA than the model was trained on.
         split: `train`, `validation`, `test` or `all`.
         with_baseline: also train and evaluate the baseline.
         beam: beam width; None: as configured.
         manual_directory: raw files of a catalogue dataset.
+        overrides: `KEY=VALUE` that say how the files of `data` are read, if not as in training.
 
     Returns:
         the JSON object of `evaluate --json`.
@@ -117,7 +124,7 @@ def evaluate(
     """
     predictor = with_beam(model if isinstance(model, Predictor) else load_predictor(model), beam)
     info, task = predictor.info, get_task(predictor.info.task)
-    dataset = open_dataset(info, data, split, manual_directory)
+    dataset = open_dataset(info, data, manual_directory, overrides)
     if not dataset.size(split):
         raise UserError(f"{dataset.name}: the {split} split has no examples")
     result = {
@@ -128,7 +135,7 @@ def evaluate(
     }
     if with_baseline:
         try:
-            own = open_dataset(info, None, split, manual_directory) if data else dataset
+            own = open_dataset(info, None, manual_directory) if data else dataset
             metrics = baseline(predictor, own, dataset, split)
         except UserError as error:  # the metrics of the model do not need the training data
             metrics = {"error": str(error)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from app.prediction.predictor import Predictor
 from app.tasks.generation.sampling import Options, generate, stream
+from app.terminal.printable import json_line
 
 
 def output(
@@ -40,6 +40,6 @@ def output(
     for i, generated in enumerate(generate(predictor, [prompt] * samples, options)):
         if as_json:
             line = {"prompt": begin, "text": generated.text, "score": round(generated.score, 6)}
-            yield json.dumps(line, ensure_ascii=False) + "\n"
+            yield json_line(line) + "\n"
         else:
             yield "\n---\n" * (i > 0) + begin + generated.text + "\n"

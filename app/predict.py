@@ -1,38 +1,30 @@
-"""`textrnn predict`: one prediction for each line of the input, in order, none lost."""
+"""`textrnn predict`: one prediction for each example of the input, in order, none lost."""
 
 from __future__ import annotations
 
 import io
 import itertools
-import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from app.artifacts.files import open_output
+from app.config import for_other_data
+from app.prediction.inputs import Input, Reading, named_format, open_input
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
+from app.terminal.printable import json_line
 from app.terminal.progress import bar
-from data.errors import UserError
-from data.formats import BadRow, Field, Format, Row, Shape, find_format, formats_of, read_rows, sniff_stream
+from data.formats import BadRow, Row
 
-SHAPES: tuple[Shape, ...] = ("records", "lines")
 CHUNK = 4096
-"""Number of records that are read, sorted by length and predicted at once."""
-
-
-def _rows(source: Path | None, format: Format, fields: Sequence[Field]) -> Iterator[Row | BadRow]:
-    if source is None:
-        file = sniff_stream(sys.stdin.buffer, "stdin", fields, SHAPES, format=format)
-        assert file is not None
-        return file.rows()
-    return read_rows(source, fields, format)
+"""Number of examples that are read, sorted by length and predicted at once."""
 
 
 def predictions(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
-    """Yield a JSON object for each record: the prediction, or `error` and `line` if it cannot be read."""
+    """Yield a JSON object for each row: the prediction, or `error` and `line` if it cannot be read."""
     task = get_task(predictor.info.task)
     pending = iter(rows)
     while chunk := list(itertools.islice(pending, CHUNK)):
@@ -42,6 +34,45 @@ def predictions(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[
             yield next(lines) if isinstance(row, Row) else {"error": row.reason, "line": row.line}
 
 
+def _with_files(predictor: Predictor, given: Input) -> Iterator[dict[str, Any]]:
+    """Yield the predictions of an input, each with its `file` if the input is a folder."""
+    files: deque[str] = deque()
+
+    def rows() -> Iterator[Row | BadRow]:
+        for file, row in given.rows:
+            files.append(file)
+            yield row
+
+    for line in predictions(predictor, rows()):
+        file = files.popleft()
+        yield {"file": file, **line} if given.is_folder else line
+
+
+def reading(
+    predictor: Predictor,
+    *,
+    format_name: str | None = None,
+    text_column: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Reading:
+    """Return how a model reads its input.
+
+    Raises:
+        UserError: an override is not one of columns and layout.
+    """
+    task = get_task(predictor.info.task)
+    config = for_other_data(predictor.info.config, overrides)
+    shapes = task.examples.shapes
+    return Reading(
+        task.name,
+        task.predictions.input_fields(config, text_column),
+        shapes,
+        source=next(iter(task.examples.parallel(config)), ""),
+        options=config.options(),
+        format=named_format(format_name, shapes) if format_name else None,
+    )
+
+
 def predict(
     predictor: Predictor,
     source: Path | None,
@@ -49,40 +80,41 @@ def predict(
     output: Path | None = None,
     format_name: str | None = None,
     text_column: str | None = None,
+    overrides: Sequence[str] = (),
+    note: Callable[[str], object] = lambda sentence: None,
 ) -> int:
-    """Predict every record of a file or of stdin.
+    """Predict every example of a file, of a folder or of stdin.
 
     Args:
         predictor: the model.
-        source: a file; None reads stdin.
+        source: a file or a folder; None reads stdin.
         output: where the predictions are written, whole or not at all; None prints them.
-        format_name: format of the input: jsonl, csv, tsv or txt; None: by the name of the file, else txt.
-        text_column: column of the text in jsonl, csv and tsv; None: as in training.
+        format_name: format of the input, by the suffix of its files; `txt` is a text per line; None: by the
+            name and the content of a file, and txt for stdin.
+        text_column: column of the text; None: as in training.
+        overrides: `KEY=VALUE` of columns and layout, if not as in training.
+        note: called with a sentence about what is read otherwise than one may expect, or not at all.
 
     Returns:
-        the number of records that could not be read.
+        the number of examples that could not be read.
 
     Raises:
-        UserError: the input or the output cannot be opened, or the input lacks the column.
+        UserError: the input or the output cannot be opened, the model does not read its format, or the input
+            lacks the column.
     """
-    if source is not None and not source.is_file():
-        raise UserError(f"{source}: no such file")
-    known = formats_of(SHAPES)
-    format = known.get(format_name or "") or (source and find_format(source, SHAPES)) or known["txt"]
-    task = get_task(predictor.info.task)
-    fields = task.predictions.input_fields(predictor.info.config, text_column)
-    if (
-        format.shape == "records" and "tokens" not in format.kinds
-    ):  # a cell holds a text, not a list; a missing column is an error at once
-        fields = tuple(replace(field, optional=False) for field in fields if field.kind == "text")
-    rows = _rows(source, format, fields)
+    given = open_input(
+        source,
+        reading(predictor, format_name=format_name, text_column=text_column, overrides=overrides),
+    )
+    for sentence in given.notes:
+        note(sentence)
 
     def write(stream: TextIO) -> int:
         failed = 0
         with bar("predicting", None) as advance:
-            for line in predictions(predictor, rows):
+            for line in _with_files(predictor, given):
                 failed += "error" in line
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                stream.write(f"{json_line(line)}\n")
                 advance(1)
         stream.flush()
         return failed

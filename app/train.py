@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.files import versions
+from app.artifacts.files import MANIFEST, versions
 from app.artifacts.manifests import RunManifest
 from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import (
@@ -24,11 +24,11 @@ from app.artifacts.run import (
 )
 from app.config import TaskConfig, differences, load_config
 from app.tasks import get_task
+from app.tasks.opening import open_data
 from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
-from data.sources import open_source
 
 if TYPE_CHECKING:
     import keras
@@ -154,6 +154,8 @@ def training_steps(
     """
     task = get_task(task_name)
     if run is not None and run.exists() and not resume:
+        if not (run / MANIFEST).is_file():
+            raise UserError(f"{run} exists and is not a run directory; give another --run")
         raise UserError(f"{run} exists; continue it with --resume, or give another --run")
     if resume and run is None:
         raise UserError("--resume needs --run, the run directory to continue")
@@ -162,8 +164,7 @@ def training_steps(
     if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     examples = task.examples
-    fields = examples.fields(config)
-    source = open_source(data, fields, examples.shapes, examples.parallel(config), config.options())
+    source, fields, config = open_data(data, task, config)
     dataset = prepare(
         source,
         fields,

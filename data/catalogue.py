@@ -19,7 +19,7 @@ def _is(feature: Any, kind: FieldKind) -> bool:
     import tensorflow_datasets as tfds
 
     text, label = tfds.features.Text, tfds.features.ClassLabel
-    if kind in ("tokens", "tags"):
+    if kind in ("tokens", "tags", "labels"):
         inner = getattr(feature, "feature", None) if isinstance(feature, tfds.features.Sequence) else None
         return isinstance(inner, text if kind == "tokens" else label)
     return isinstance(feature, {"text": text, "label": label}.get(kind, ()))

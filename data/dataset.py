@@ -51,7 +51,7 @@ class Dataset:
 
         Yields:
             for each field an array [size]: bytes objects for a text, int64 for a label (-1: no label), bool
-            for a flag. For tokens and tags it is an array of objects, each the array of one example.
+            for a flag. For labels, tokens and tags it is an array of objects, each the array of one example.
         """
         for name in self.sizes if split == ALL_SPLITS else [split]:
             yield from self._batches(name, size)

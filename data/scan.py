@@ -32,6 +32,10 @@ class Scan:
     """Occurrences of each label or tag, by field and split."""
     present: Counter[str] = field(default_factory=Counter)
     """Number of examples that have each field."""
+    several_labels: bool = False
+    """Whether an example has any number of labels."""
+    failed: Counter[str] = field(default_factory=Counter)
+    """Number of rows of each part of the source that cannot be read."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Why a split is not used."""
     moved: int = 0
@@ -42,6 +46,8 @@ class Scan:
     problems: list[Finding] = field(default_factory=list)
     """Errors, without which the examples could be trained on."""
     warnings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was decided about the examples, a sentence each."""
 
     def labels(self, name: str = "label") -> dict[str, Counter[str]]:
         """Return the occurrences of each name of a field, by split; empty if no example has the field."""
@@ -57,7 +63,7 @@ class Scan:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scan:
         """Return what `to_json` has returned."""
-        counted = {name: Counter(values[name]) for name in ("examples", "characters", "present")}
+        counted = {name: Counter(values[name]) for name in ("examples", "characters", "present", "failed")}
         findings = {
             name: [Finding(sentence, "") for sentence in values[name]] for name in ("problems", "warnings")
         }
@@ -82,6 +88,10 @@ class ExampleValidator:
         """Return what is odd about them."""
         return []
 
+    def notes(self) -> list[str]:
+        """Return what was decided about them, a sentence each."""
+        return []
+
 
 def scan(
     source: Source,
@@ -102,9 +112,10 @@ def scan(
     Returns:
         the counts, and all errors and warnings about the rows, those of the validators included.
     """
-    found = Scan()
+    found = Scan(several_labels=any(field.kind == "labels" for field in fields))
     reading = _Reading(source, fields, splitting.key, spool)
     reading.read()
+    found.failed = reading.failed
     _assign(source, splitting, spool, reading, found)
     _count(fields, spool, validators, found)
     found.problems += reading.unreadable.findings("cannot be read", "correct or remove {it}")
@@ -116,6 +127,7 @@ def scan(
     for validator in validators:
         found.problems += validator.problems()
         found.warnings += validator.warnings()
+        found.notes += validator.notes()
     return found
 
 

@@ -19,6 +19,7 @@ from data.formats import (
     Options,
     Row,
     Shape,
+    Value,
     formats_of,
     read_text,
     sniff,
@@ -56,6 +57,8 @@ class Source:
     """Computes the sha256 of the content."""
     by_position: bool = False
     """Whether the examples are pieces of one text, which is divided by position."""
+    several_labels: bool = False
+    """Whether the training examples have sets of labels, such as lists in JSON."""
     key: str = "text"
     """Name of the first field, whose hash decides the split of an example that has none."""
     layout: tuple[str, ...] = ()
@@ -124,7 +127,7 @@ class _Reader:
         self.options = options
         self._sniffed: dict[Path, File | UserError | None] = {}
         self._layout: dict[tuple[Path, str], list[str]] = {}
-        self.by_position = False
+        self.by_position = self.several_labels = False
 
     def layout(self) -> tuple[str, ...]:
         """Return a sentence for the files that are written alike."""
@@ -187,8 +190,9 @@ class _Reader:
                 continue
             assert file is not None
             layouts.setdefault(file.layout.describe(), []).append(path)
-            if training and FORMATS[file.layout.format].shape == "document":
-                self.by_position = True
+            if training:
+                self.by_position |= FORMATS[file.layout.format].shape == "document"
+                self.several_labels |= file.layout.several_labels
         for described, own in layouts.items():
             if split == ALL_SPLITS and len(own) == 1:
                 self._describe(own[0], described, _used(split))
@@ -271,6 +275,7 @@ def _from_files(
         made,
         lambda: _sha256(_roles(parts)),
         by_position=reader.by_position,
+        several_labels=reader.several_labels,
         key=fields[0].name,
         layout=reader.layout(),
         ignored=tuple(ignored),
@@ -345,19 +350,26 @@ def _sample(name: str, fields: Sequence[Field]) -> Source:
             raise UserError(
                 f"sample:{name} has no {field.name}, only {', '.join(present)}; it is for another task"
             )
-    names = [field.name for field in fields if field.name in present]
+    used = [field for field in fields if field.name in present]
+
+    def value(field: Field, found: Value) -> Value:
+        return (found,) if field.kind == "labels" and isinstance(found, str) else found
 
     def part(split: str) -> Part:
         rows = splits[split]
         return _placed(
             f"sample:{name} {split}",
-            lambda: (Row(line, {key: values[key] for key in names}) for line, values in enumerate(rows, 1)),
+            lambda: (
+                Row(line, {field.name: value(field, values[field.name]) for field in used})
+                for line, values in enumerate(rows, 1)
+            ),
         )
 
     return Source(
         f"sample_{name}",
         {split: part(split) for split in splits},
         lambda: hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest(),
+        several_labels=isinstance(present.get("label"), tuple),
     )
 
 

@@ -1,4 +1,4 @@
-"""Many to one: from the tokens of a text to one score for each class."""
+"""Many to one: from the tokens of a text to one score for each class or label."""
 
 from __future__ import annotations
 
@@ -36,23 +36,36 @@ class Classifier(Network):
     """Embedding, dropout, recurrent layers, pooling, dropout, a dense head.
 
     With `layers=0` it is a feed-forward network over pooled embeddings, as a baseline.
+
+    With one label a text, the probabilities of the classes are the softmax of the logits. With several labels
+    the probability of each label is the sigmoid of its logit, and the variable `thresholds` has the
+    probability from which each label is chosen: float32 [classes], not trained, 0.5 at first.
     """
 
     settings_class = ClassifierSettings
     settings: ClassifierSettings
 
     def __init__(
-        self, settings: ClassifierSettings, *, vocabulary_size: int, classes: int, **options: Any
+        self,
+        settings: ClassifierSettings,
+        *,
+        vocabulary_size: int,
+        classes: int,
+        several_labels: bool = False,
+        **options: Any,
     ) -> None:
         """Create the layers.
 
         Args:
             settings: hyper-parameters.
             vocabulary_size: number of token ids, including the special ones.
-            classes: number of classes.
+            classes: number of classes or labels.
+            several_labels: whether a text has any number of labels, rather than one class.
             options: of `keras.Model`.
         """
-        super().__init__(settings, {"vocabulary_size": vocabulary_size, "classes": classes}, **options)
+        arguments = {"vocabulary_size": vocabulary_size, "classes": classes, "several_labels": several_labels}
+        super().__init__(settings, arguments, **options)
+        self.classes, self.several_labels = classes, several_labels
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.embedding_dropout = keras.layers.Dropout(settings.dropout, name="embedding_dropout")
@@ -69,6 +82,14 @@ class Classifier(Network):
         width = self.recurrent.output_size or width
         self.pooling.build((None, None, width))
         self.head.build((None, self.pooling.output_size(width)))
+        if self.several_labels:
+            self.thresholds = self.add_weight(
+                name="thresholds",
+                shape=(self.classes,),
+                initializer=keras.initializers.Constant(0.5),
+                dtype="float32",
+                trainable=False,
+            )
         self.built = True
 
     def call(self, token_ids: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -90,13 +111,32 @@ class Classifier(Network):
             return dense(self.head, pooled)
         return self.head(self.head_dropout(pooled, training=training))
 
+    def log_odds(self, logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Return the logarithm of p / (1 - p) of a class or label for each row.
+
+        Args:
+            logits: float [B, classes].
+            classes: int32 [B].
+        """
+        if self.several_labels:
+            return tf.gather(logits, classes, axis=1, batch_dims=1)
+        return log_odds(logits, classes)
+
+    def margins(self, logits: tf.Tensor) -> tf.Tensor:
+        """Return the log-odds of each label minus those of its threshold: float32 [B, classes].
+
+        A label is chosen if its margin is at least 0.
+        """
+        thresholds = tf.convert_to_tensor(self.thresholds)
+        return tf.cast(logits, tf.float32) - (tf.math.log(thresholds) - tf.math.log1p(-thresholds))
+
     def importances(self, token_ids: tf.Tensor, lengths: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        """Return the importance of each token for a class.
+        """Return the importance of each token for a class or label.
 
         These are integrated gradients (Sundararajan et al. 2017, equation 1). Their sum is the log-odds of
-        the class (see `log_odds`) minus those of a text of as many unknown tokens, the baseline: an unknown
-        token has an importance of 0. The integral along the straight line between the two is computed by
-        Gauss-Legendre quadrature.
+        the class (see the method `log_odds`) minus those of a text of as many unknown tokens, the baseline:
+        an unknown token has an importance of 0. The integral along the straight line between the two is
+        computed by Gauss-Legendre quadrature.
 
         Args:
             token_ids: int32 [B, T], right-padded.
@@ -120,7 +160,7 @@ class Classifier(Network):
                 lengths = tf.fill([INTEGRATION_POINTS], length)
                 sequences, final = self.recurrent(points, lengths, differentiable=True)
                 logits = self.head(self.pooling(sequences, final, lengths))
-                odds = log_odds(tf.cast(logits, tf.float32), tf.fill([INTEGRATION_POINTS], chosen))
+                odds = self.log_odds(tf.cast(logits, tf.float32), tf.fill([INTEGRATION_POINTS], chosen))
             mean = tf.tensordot(weights, tape.gradient(odds, points), axes=1)
             return tf.pad(tf.reduce_sum(mean * difference, axis=1), [[0, tf.shape(token_ids)[0] - length]])
 

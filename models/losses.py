@@ -1,4 +1,4 @@
-"""Cross-entropy of tokens, tags and labels, and the number of correct predictions."""
+"""Cross-entropy of tokens, tags, labels and sets of labels, and the number of correct predictions."""
 
 from __future__ import annotations
 
@@ -26,6 +26,24 @@ def cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float 
         of_target = tf.gather(logits, targets, axis=-1, batch_dims=len(targets.shape))
         nats += label_smoothing * (of_target - tf.reduce_mean(logits, axis=-1))
     return nats
+
+
+def binary_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
+    """Return the cross-entropy of each target, present or not, with the sigmoid of its logit, in nats.
+
+    With label smoothing ε the target probability is 1 - ε/2 of a present target and ε/2 of an absent one: as
+    in `cross_entropy`, ε is spread evenly over the two cases.
+
+    Args:
+        logits: float [...].
+        targets: bool [...].
+        label_smoothing: ε, from 0 to 1.
+
+    Returns:
+        float32 [...]. `binary_cross_entropy([0., 2.], [True, False]) -> [0.69, 2.13]`
+    """
+    wanted = tf.cast(targets, tf.float32) * (1 - label_smoothing) + label_smoothing / 2
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=tf.cast(logits, tf.float32))
 
 
 def token_cross_entropy(

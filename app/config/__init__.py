@@ -6,6 +6,7 @@ from app.config.differences import FREE_ON_RESUME, differences
 from app.config.dump import dump_config
 from app.config.keys import get_config_class
 from app.config.load import config_from, load_config, presets
+from app.config.other_data import for_other_data
 from app.config.sections import (
     DataConfig,
     ModelConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "config_from",
     "differences",
     "dump_config",
+    "for_other_data",
     "get_config_class",
     "load_config",
     "presets",

@@ -49,7 +49,7 @@ def load_config(
         _merge(values, _read_preset(task, preset))
     _merge(values, from_file)
     for override in overrides:
-        path, value = _parse_override(override, task)
+        path, value = parse_override(override, task)
         for key in reversed(path):
             value = {key: value}
         _merge(values, value)
@@ -129,11 +129,16 @@ def _parse_toml(text: bytes, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: not TOML: {error}") from None
 
 
-def _parse_override(assignment: str, task: str) -> tuple[list[str], Any]:
+def parse_override(assignment: str, task: str, example: str = "model.units=64") -> tuple[list[str], Any]:
+    """Return the path of the key and the value of a `KEY=VALUE`.
+
+    Raises:
+        UserError: it has another form.
+    """
     path, equals, text = assignment.partition("=")
     path = path.strip()
     if not equals or not path:
-        raise UserError(f"--set {assignment!r}: expected KEY=VALUE, e.g. --set model.units=64")
+        raise UserError(f"--set {assignment!r}: expected KEY=VALUE, e.g. --set {example}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
+from pydantic import BeforeValidator
 from pydantic import Field as Key
 
 from data.formats.layout import Options
@@ -29,6 +30,11 @@ class Section(Settings):
 # Section data
 
 
+def _name(value: Any) -> Any:
+    """Return a truth value by its name: TOML has `true` in place of "true"."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 class DataConfig(Section):
     """Which examples are used."""
 
@@ -40,7 +46,7 @@ class DataConfig(Section):
     delimiter: str = Key(
         "", description="character between the columns of a table; empty: detect comma, semicolon, tab or |"
     )
-    header: Literal["auto", "true", "false"] = Key(
+    header: Annotated[Literal["auto", "true", "false"], BeforeValidator(_name)] = Key(
         "auto", description="whether the first row of a table names its columns; auto: detect it"
     )
     split: Literal["hash", "random", "stratified"] = Key(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import uuid
 from datetime import UTC, datetime
 from typing import Any, TextIO
+
+from app.terminal.printable import json_line
 
 
 class Log:
@@ -26,7 +27,7 @@ class Log:
     def __call__(self, event: str, **facts: Any) -> None:
         """Write one line: time, event and further values."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": time, "event": event, **facts}, ensure_ascii=False, default=str)
+        line = json_line({"time": time, "event": event, **facts}, default=str)
         with self._lock:
             print(line, file=self._stream or sys.stderr, flush=True)
 

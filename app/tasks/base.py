@@ -21,12 +21,15 @@ from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
 from app.metrics import Metric
 from data.batching import Batches
+from data.blank_texts import BlankTexts
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.findings import Finding
-from data.formats import Field, Row, Shape, Value
+from data.formats import Field, Row, Shape
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
+from data.sources import CatalogueName, Source
+from data.splits import ALL_SPLITS
 
 if TYPE_CHECKING:
     import keras
@@ -82,10 +85,16 @@ class Examples(ABC, Generic[C, F]):
     """Number of tokens in all epochs together, if the number of epochs is not configured."""
     read_sequences: tuple[str, ...] = ("tokens",)
     """Names of the encoded sequences that the network reads."""
+    pair: tuple[str, str] | None = None
+    """Names of the fields of a text and its translation, which the data check compares."""
 
     @abstractmethod
     def fields(self, config: C) -> tuple[Field, ...]:
         """Return the fields of an example; equal values of the first one mark duplicates."""
+
+    def with_data(self, config: C, source: Source | CatalogueName) -> C:
+        """Return the configuration with what the data itself decides, e.g. how many labels an example has."""
+        return config
 
     def parallel(self, config: C) -> tuple[str, ...]:
         """Return the suffixes of line-aligned files that hold one field each."""
@@ -93,11 +102,19 @@ class Examples(ABC, Generic[C, F]):
 
     def validator(self, config: C) -> ExampleValidator:
         """Return a validator that sees each example before anything is written."""
+        return BlankTexts(
+            [own.name for own in self.fields(config) if own.kind == "text" and not own.optional]
+        )
+
+    def doctor(self, config: C) -> ExampleValidator:
+        """Return a validator whose warnings and notes only `datasets check` shows."""
         return ExampleValidator()
 
     def check(self, found: Scan) -> Iterator[Finding]:
         """Yield the errors because of which nothing can be learned from the examples."""
         if not found.examples["train"]:
+            if found.failed["train"] or found.failed[ALL_SPLITS]:
+                return  # which is another error
             yield Finding("the data has no training examples", "give a larger file, or a folder with train.*")
         elif not found.examples["validation"]:
             rare = (
@@ -113,10 +130,6 @@ class Examples(ABC, Generic[C, F]):
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Yield what is odd about the examples, and does not prevent training."""
         yield from ()
-
-    def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the fields that `datasets check` examines: `text`, and `label` if there is one."""
-        return {name: value for name, value in values.items() if name in ("text", "label")}
 
     @abstractmethod
     def plan(self, dataset: Dataset, config: C, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:

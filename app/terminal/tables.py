@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from data.check_report import Report
+from app.terminal.console import make_console
+from app.terminal.printable import one_line
+from data.check_report import SEQUENCES, Report
+from data.findings import PLACES_SHOWN, Finding
 
 MOST_CLASSES = 20
 MOST_CONFUSED = 10
@@ -22,7 +26,7 @@ def _table(*columns: str) -> Table:
 
 def show_evaluation(result: dict[str, Any]) -> None:
     """Print the result of `evaluate`: metrics next to those of the baseline, classes, and confusions."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console()
     console.print(
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} examples\n"
     )
@@ -42,14 +46,19 @@ def show_evaluation(result: dict[str, Any]) -> None:
         for name, value in raw.items():
             scores.add_row(name, f"{value:.4f}")
         console.print(scores)
+    if unseen := result.get("unseen_labels"):
+        shown = ", ".join(f"{label} ({count:,})" for label, count in list(unseen.items())[:MOST_CLASSES])
+        console.print(f"\nlabels that the model does not know: {shown}{_limited(len(unseen), MOST_CLASSES)}")
     for key, heading in (("per_class", "classes"), ("per_type", "span types")):
         if per_class := result.get(key):
             worst = sorted(per_class.items(), key=lambda item: item[1]["f1"])[:MOST_CLASSES]
             console.print(f"\n{heading}, lowest F1 first{_limited(len(per_class), MOST_CLASSES)}")
-            classes = _table("", "precision", "recall", "f1", "support")
+            more = ["threshold"] if any("threshold" in own for _, own in worst) else []
+            classes = _table("", "precision", "recall", "f1", "support", *more)
             for label, own in worst:
                 values = (f"{own[key]:.4f}" for key in ("precision", "recall", "f1"))
-                classes.add_row(label, *values, str(own["support"]))
+                thresholds = (f"{own[name]:.4f}" if name in own else "–" for name in more)
+                classes.add_row(label, *values, str(own["support"]), *thresholds)
             console.print(classes)
     if confusion := result.get("confusion"):
         _show_confused(console, confusion, list(result["per_class"]))
@@ -75,34 +84,89 @@ def _show_confused(console: Console, confusion: list[list[int]], labels: list[st
         console.print(table)
 
 
-def show_check(report: Report) -> None:
-    """Print a report of the data check: a table of the splits, the classes, warnings and errors."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+def show_check(report: Report, *, all_places: bool = False) -> None:
+    """Print a report of the data check: layout, a table of the splits, the classes, warnings and errors.
+
+    Args:
+        report: of the check.
+        all_places: print all classes and all places of each finding, a line each, not only the first ones.
+    """
+    console = make_console()
+    for heading, sentences in (("read", report.layout), ("not read", report.ignored)):
+        if sentences:
+            console.print(heading)
+            for sentence in sentences:
+                console.print(f"  - {one_line(sentence)}")
+            console.print()
+    console.print(_splits(report))
+    _show_classes(console, report, all_places=all_places)
+    for heading, findings in (("warnings", report.warnings_found), ("errors", report.problems_found)):
+        if findings:
+            console.print(f"\n{heading}")
+            for finding in findings:
+                _show_finding(console, finding, all_places=all_places)
+    if not report.problems_found:
+        console.print("\nno errors")
+    findings = (*report.warnings_found, *report.problems_found)
+    if not all_places and any(len(finding.places) > PLACES_SHOWN for finding in findings):
+        console.print("\n--all lists all places")
+
+
+def _splits(report: Report) -> Table:
+    """Return a table with a column for each split, and a row for each statistic that is not 0 everywhere."""
     table = _table("", *report.splits)
     splits = report.splits.values()
-    headings = {"rows": "examples", "malformed": "malformed rows", "empty": "empty texts"}
-    for name in ("rows", "malformed", "empty", "duplicates", "conflicts"):
-        table.add_row(headings.get(name, name), *(f"{getattr(split, name):,}" for split in splits))
-    for name in ("p50", "p90", "p99", "max"):
-        lengths = (f"{getattr(split.lengths, name):,}" if split.lengths else "–" for split in splits)
-        table.add_row(f"tokens {name}", *lengths)
-    shares = (report.unknown_shares.get(name) for name in report.splits)
-    table.add_row("tokens out of vocabulary", *("–" if share is None else f"{share:.1%}" for share in shares))
-    console.print(table)
+
+    def add(heading: str, values: Iterable[int | None], *, always: bool = True) -> None:
+        numbers = list(values)
+        if always or any(numbers):
+            table.add_row(heading, *("–" if number is None else f"{number:,}" for number in numbers))
+
+    add("examples", (split.rows for split in splits))
+    add("malformed rows", (report.malformed.get(name, 0) for name in report.splits))
+    fields = list(dict.fromkeys(name for split in splits for name in split.fields))
+    for name in fields:
+        own = [split.fields[name] for split in splits]
+        of = "" if len(fields) == 1 else f"{SEQUENCES.get(name, name)}: "
+        add(f"{of}empty" if of else "empty texts", (field.empty.total for field in own))
+        for percentile in ("p50", "p90", "p99", "max"):
+            add(
+                f"{of}tokens {percentile}",
+                (getattr(field.lengths, percentile) if field.lengths else None for field in own),
+            )
+        shares = (field.unknown_share for field in own)
+        table.add_row(
+            f"{of}tokens out of vocabulary", *("–" if share is None else f"{share:.1%}" for share in shares)
+        )
+    add("duplicates", (split.duplicates.total for split in splits))
+    add("duplicates in all fields", (split.duplicate_rows for split in splits), always=False)
+    add("conflicts", (split.conflicts.total for split in splits))
+    add("not translated", (split.untranslated.total for split in splits), always=False)
+    add("unusual lengths", (split.odd_lengths.total for split in splits), always=False)
+    return table
+
+
+def _show_classes(console: Console, report: Report, *, all_places: bool) -> None:
+    splits = report.splits.values()
     labels = sorted({label for split in splits for label in split.labels})
-    if labels:
-        train = report.splits["train"].labels
-        labels.sort(key=lambda label: (-train.get(label, 0), label))
-        shown = [*labels[:MOST_CLASSES], *labels[MOST_CLASSES:][-1:]]
-        console.print(f"\nclasses, most frequent first, then the rarest{_limited(len(labels), len(shown))}")
-        classes = _table("", *report.splits)
-        for label in shown:
-            classes.add_row(label, *(f"{split.labels.get(label, 0):,}" for split in splits))
-        console.print(classes)
-    for heading, sentences in (("warnings", report.warnings), ("errors", report.problems)):
-        if sentences:
-            console.print(f"\n{heading}")
-            for sentence in sentences:
-                console.print(f"  - {sentence}")
-    if not report.problems:
-        console.print("\nno errors")
+    if not labels:
+        return
+    train = report.splits["train"].labels
+    labels.sort(key=lambda label: (-train.get(label, 0), label))
+    shown = labels if all_places else [*labels[:MOST_CLASSES], *labels[MOST_CLASSES:][-1:]]
+    console.print(f"\nclasses, most frequent first, then the rarest{_limited(len(labels), len(shown))}")
+    classes = _table("", *report.splits)
+    for label in shown:
+        classes.add_row(one_line(label), *(f"{split.labels.get(label, 0):,}" for split in splits))
+    console.print(classes)
+
+
+def _show_finding(console: Console, finding: Finding, *, all_places: bool) -> None:
+    if not all_places or len(finding.places) <= 1:
+        console.print(f"  - {one_line(finding.sentence())}")
+        return
+    console.print(f"  - {one_line(finding.sentence(0))}")
+    for place in finding.places:
+        console.print(f"      {one_line(place)}")
+    if (more := finding.total - len(finding.places)) > 0:
+        console.print(f"      and {more:,} more")

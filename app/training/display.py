@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from app.metrics import ACCURACY, LOSS, Metric
+from app.terminal.console import make_console
 from app.training.events import Epoch, Event, Message, Step
 
 TITLES = {
@@ -43,7 +43,7 @@ class TrainingDisplay:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         """Prepare the display; None prints to stderr."""
-        self.console = Console(file=stream or sys.stderr, soft_wrap=True, highlight=False, markup=False)
+        self.console = make_console(stream or sys.stderr)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 

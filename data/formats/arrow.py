@@ -183,7 +183,7 @@ def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, Sequence[str]
             for column, feature in features.items()
             if (names := _names_of(feature)) and all(isinstance(name, str) for name in names)
         }
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (LookupError, TypeError, AttributeError, ValueError):
         return {}
 
 

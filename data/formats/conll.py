@@ -1,73 +1,148 @@
-"""Sentences of the CoNLL shared tasks: one token per line, with its tag in the last column."""
+"""Sentences of the CoNLL shared tasks: one token per line, with its tag in another column."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import TextIO
 
+from data.errors import UserError
 from data.formats.base import Format
+from data.formats.conll_columns import POSITION, decide_columns
+from data.formats.conll_lines import blocks, is_document_mark, is_part_of_token, split_line
 from data.formats.fields import BadRow, Field, Row, encoding_problem, make_row
-from data.formats.layout import Layout
+from data.formats.head import Head
+from data.formats.layout import Layout, Options
 
-_DOCUMENT_START = "-DOCSTART-"
-
-
-def blocks(lines: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield the blocks of lines between blank lines, each with the number of its first line."""
-    block: list[str] = []
-    number = 0
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            block.append(line.rstrip("\r\n"))
-        elif block:
-            yield number - len(block), block
-            block = []
-    if block:
-        yield number - len(block) + 1, block
+_BLOCKS_AHEAD = 200
+"""Number of sentences whose tags are known before the first is read."""
+_MOSTLY = 0.9
+"""Share of the lines with the same number of columns by which a file is recognized."""
+_SUFFIXES = ("conll", "conllp", "conllup", "bio", "bio2", "bioes", "bilou", "iob", "iob1", "iob2")
+_SPAN_TAG = re.compile("[BIMELSUW]-.+")
 
 
-def _columns(line: str) -> list[str]:
-    """Split at spaces and tabs only: other white space, such as U+00A0 in `10 000`, is part of a token."""
-    return re.split("[ \t]+", line.strip(" \t"))
+def recognize_conll(head: Head, fields: Sequence[Field], options: Options) -> bool:
+    """Return whether a file has tokens and tags in columns, and blank lines between sentences."""
+    if head.suffix in _SUFFIXES:
+        return True
+    if not any(field.kind == "tokens" and not field.optional for field in fields):
+        return False
+    lines = head.lines()
+    try:
+        layout = decide_columns(lines, fields, options)
+    except UserError:
+        return False
+    sentences = [block for _, block in blocks(lines)]
+    rows = [split_line(line, layout.delimiter) for block in sentences for line in block]
+    fitting = sum(len(row) == len(layout.columns) for row in rows)
+    return len(sentences) > 1 and len(rows) > len(sentences) and fitting > _MOSTLY * len(rows)
+
+
+def sniff_conll(head: Head, fields: Sequence[Field], options: Options) -> Layout:
+    """Decide what separates the columns, and which ones are needed.
+
+    Raises:
+        UserError: no blank line ends a sentence, or the columns are not good.
+    """
+    lines = head.lines()
+    if not head.whole and lines and all(line.strip() for line in lines):
+        raise UserError(f"no blank line in the first {len(lines):,} lines; separate sentences by blank lines")
+    return decide_columns(lines, fields, options)
 
 
 def read_conll(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
-    """Yield a row for each sentence; spaces or tabs separate the columns.
+    """Yield a row for each sentence, and a bad row for each malformed line of it.
 
-    The tag is always the last column: the column of the field of tags is only a name.
+    A line before the tokens of a sentence is a comment if it begins with `#`, and has another number of
+    columns, or a tag that no other line has.
     """
-    tags = next((field.column for field in fields if field.kind == "tags"), "tags")
-    for start, block in blocks(lines):
-        tokens: list[str] = []
-        names: list[str] = []
-        bad: BadRow | None = None
-        width = len(_columns(block[-1]))
+    reader = _Reader(fields, layout)
+    pending = blocks(lines)
+    ahead = list(islice(pending, _BLOCKS_AHEAD))
+    for _, block in ahead:
+        reader.learn(block)
+    for start, block in chain(ahead, pending):
+        yield from reader.sentence(start, block)
+
+
+class _Reader:
+    """Reads the sentences of a file, whose layout is known."""
+
+    def __init__(self, fields: Sequence[Field], layout: Layout) -> None:
+        self._fields = fields
+        self._encoding = layout.encoding
+        self._delimiter = layout.delimiter
+        self._number = len(layout.columns)
+        self._header = bool(layout.header)
+        self._known: set[str] = set()
+        places = {name: layout.columns.index(column) for name, column in layout.chosen.items()}
+        self._position = places.pop(POSITION, None)
+        self._chosen = [(field, places[field.name]) for field in fields if field.name in places]
+        self._tags = next((place for field, place in self._chosen if field.kind == "tags"), None)
+
+    def learn(self, block: Sequence[str]) -> None:
+        """Remember the tags of lines that are certainly no comments."""
+        if self._tags is None:
+            return
+        begun = False
+        for line in block:
+            begun = begun or not line.startswith("#")
+            cells = split_line(line, self._delimiter)
+            if begun and len(cells) == self._number:
+                self._known.add(cells[self._tags])
+
+    def sentence(self, start: int, block: Sequence[str]) -> Iterator[Row | BadRow]:
+        """Yield the row of a sentence, or its bad rows."""
+        columns: list[list[str]] = [[] for _ in self._chosen]
+        bad = []
+        begun = False
         for number, line in enumerate(block, start):
-            cells = _columns(line)
-            # A comment precedes the tokens. It is not a token "#", since its number of columns differs.
-            comment = line.startswith("# ") and not tokens and len(cells) != width
-            if comment or cells[0] == _DOCUMENT_START:
+            cells = split_line(line, self._delimiter)
+            if is_document_mark(line) or (not begun and self._is_comment(line, cells)):
                 continue
-            if problem := encoding_problem(line, encoding=layout.encoding):
-                bad = bad or BadRow(number, problem)
-            elif len(cells) < 2:
-                bad = bad or BadRow(number, f"columns: {len(cells)}; expected a token and its tag")
-            else:
-                tokens.append(cells[0])
-                names.append(cells[-1])
+            if self._header:
+                self._header = False
+                continue
+            begun = True
+            if problem := encoding_problem(line, encoding=self._encoding) or self._problem(cells):
+                bad.append(BadRow(number, problem))
+            elif self._position is None or not is_part_of_token(cells[self._position]):
+                for cells_of_column, (_, place) in zip(columns, self._chosen, strict=True):
+                    cells_of_column.append(cells[place])
         if bad:
-            yield bad
-        elif tokens:
-            yield make_row(start, {"tokens": tokens, tags: names}, fields, encoding=layout.encoding)
+            yield from bad
+        elif columns and columns[0]:
+            values = {field.column: own for (field, _), own in zip(self._chosen, columns, strict=True)}
+            self._known.update(*(values[field.column] for field, _ in self._chosen if field.kind == "tags"))
+            yield make_row(start, values, self._fields, encoding=self._encoding)
+
+    def _is_comment(self, line: str, cells: Sequence[str]) -> bool:
+        if not line.startswith("#"):
+            return False
+        if len(cells) != self._number:
+            return True
+        tag = None if self._tags is None else cells[self._tags]
+        return not (tag is None or tag == "#" or tag in self._known or _SPAN_TAG.fullmatch(tag))
+
+    def _problem(self, cells: Sequence[str]) -> str | None:
+        if len(cells) != self._number:
+            return f"columns: {len(cells)}; the other lines have {self._number}"
+        for field, place in self._chosen:
+            if not cells[place]:
+                return f"column {place + 1} of {field.name} is empty"
+        return None
 
 
 FORMAT = Format(
     "conll",
     read_conll,
-    ("conll", "bio", "iob2"),
+    _SUFFIXES,
     "sentences",
     frozenset(("tokens", "tags")),
     title="CoNLL",
     named=False,
+    recognize=recognize_conll,
+    sniff=sniff_conll,
 )

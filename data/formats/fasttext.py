@@ -25,6 +25,7 @@ def read_fasttext(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Ite
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        line = line.removeprefix("\ufeff")  # of a file that was joined from several
         labels: list[object] = [label for label in _LABEL.findall(line) if label]
         text = _LABEL.sub("", line).strip()
         yield _row(number, text, labels, fields, layout)

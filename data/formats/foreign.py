@@ -43,7 +43,7 @@ FOREIGN: tuple[tuple[bytes, str, str], ...] = (
     ),
 )
 """Patterns of the first bytes, what such a file is, and what to do. ORC also begins text: it needs a zero."""
-_TEXT_CONTROLS = frozenset(b"\t\n\x0b\x0c\r\x1b\x1c\x1d\x1e\x1f\x1a\x08")
+_TEXT_CONTROLS = frozenset(b"\x01\t\n\x0b\x0c\r\x1b\x1c\x1d\x1e\x1f\x1a\x08")
 _MOST_CONTROLS = 0.1
 
 

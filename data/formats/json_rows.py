@@ -35,6 +35,8 @@ _TITLES = {
     ARRAY: "JSON array",
     COLUMNS: "JSON object of lists",
 }
+MARK = "\ufeff"
+"""A byte order mark, which is also inside a file that was joined from several."""
 COLUMNS_CHARACTERS = 1 << 28
 """Maximum size of an object of lists, which is read as a whole."""
 _SNIFFED_ROWS = 100
@@ -70,7 +72,7 @@ def _of_lines(lines: TextIO, encoding: str) -> Iterator[tuple[int, Any]]:
             yield number, BadRow(number, problem)
             continue
         try:
-            yield number, json.loads(line)
+            yield number, json.loads(line.removeprefix(MARK))
         except (ValueError, RecursionError) as error:
             yield number, BadRow(number, f"not JSON: {error}")
 

@@ -26,7 +26,6 @@ class JsonStream:
         self._decoder = json.JSONDecoder()
         self._text = ""
         self._position = 0
-        self._ended = False
         self._line = 1
 
     def line(self) -> int:
@@ -90,8 +89,8 @@ class JsonStream:
                 continue
             except (ValueError, RecursionError) as error:
                 self.fail(str(error))
-            # A number may go on in what was not read yet.
-            if end == len(self._text) and self._read(size):
+            # A number may go on in what was not read yet: `1` and `1.` begin `1.5`, `1e+` begins `1e+5`.
+            if isinstance(value, int | float) and end + 2 >= len(self._text) and self._read(size):
                 continue
             self._line += self._text.count("\n", self._position, end)
             self._position = end
@@ -103,10 +102,8 @@ class JsonStream:
 
     def _read(self, size: int) -> bool:
         """Read more, and forget what was used; return whether there was more."""
-        if self._ended:
-            return False
         more = self._lines.read(size)
-        self._ended = not more
-        self._text = self._text[self._position :] + more
-        self._position = 0
+        if more:
+            self._text = self._text[self._position :] + more
+            self._position = 0
         return bool(more)

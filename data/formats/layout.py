@@ -33,8 +33,8 @@ class Layout:
     title: str = ""
     """Name of the format for people, such as `JSON Lines`."""
     variant: str = ""
-    """Which kind of the format: `lines`, `array`, `columns` or the key of an array of JSON; `quoted` or
-    `unquoted` tables; `tabs` or `spaces` of CoNLL."""
+    """Which kind of the format: `lines`, `array`, `columns` or the key of an array of JSON; `quoted`,
+    `unquoted` or `escaped` tables; `tabs` or `spaces` of CoNLL."""
     compression: str = ""
     encoding: str = ""
     line_end: str = ""

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.formats.fields import Field, find_columns
+from data.formats.fields import Field
 from data.formats.layout import Options
+from data.formats.table_layout import names_columns
 from data.names import clean_name
 
 _NAME_CHARACTERS = 60
@@ -25,9 +26,9 @@ def has_header(rows: Sequence[Sequence[str]], fields: Sequence[Field], options: 
     """
     if options.header != "auto":
         return options.header == "true"
-    first = [clean_name(cell) for cell in rows[0]]
-    if any(find_columns(field, first) is not None for field in fields):
+    if names_columns(rows[0], fields):
         return True
+    first = [clean_name(cell) for cell in rows[0]]
     if any(_NUMBER.fullmatch(cell) or not _is_short(cell) for cell in first):
         return False
     named = [cell for cell in first if cell]

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from data.errors import UserError
 from data.formats.fields import Field, find_columns
@@ -22,10 +22,16 @@ from data.names import clean_name
 
 ROWS = 200
 """Number of rows from which a layout is decided."""
+_MOST_ROWS = 0.9
 DELIMITERS = (",", ";", "\t", "|")
 _NAMED_DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 _QUOTED_CELL = r'"[^"]*(?:""[^"]*)*"'
 _CELL = rf'(?:{_QUOTED_CELL}|[^"\t\r\n]*)'
+
+
+Variant = Literal["quoted", "unquoted", "escaped"]
+"""What quotation marks do: they enclose cells, and are doubled in them; they are characters like others; they
+enclose cells, and follow a backslash in them."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,7 @@ class Parsed:
     """The first rows of a table, as one delimiter separates their cells."""
 
     delimiter: str
-    quoted: bool
-    """Whether quotation marks enclose cells; else they are characters like others."""
+    variant: Variant
     rows: list[list[str]]
     """Rows that are not blank."""
     errors: int = 0
@@ -69,19 +74,31 @@ def is_blank(cells: Sequence[str]) -> bool:
     return not any(cell and not cell.isspace() for cell in cells)
 
 
-def parse(text: str, delimiter: str, *, quoted: bool, whole: bool) -> Parsed:
+def is_delimiter_line(cells: Sequence[str]) -> bool:
+    """Return whether the first row is that in which Excel says the delimiter: `sep=;`."""
+    return list(cells) == ["sep=", ""]
+
+
+def csv_format(delimiter: str, variant: str) -> dict[str, Any]:
+    """Return the arguments of `csv.reader` that read a table."""
+    if variant == "escaped":
+        return {"delimiter": delimiter, "doublequote": False, "escapechar": "\\"}
+    quoting = csv.QUOTE_NONE if variant == "unquoted" else csv.QUOTE_MINIMAL
+    return {"delimiter": delimiter, "quoting": quoting}
+
+
+def parse(text: str, delimiter: str, variant: Variant, *, whole: bool) -> Parsed:
     """Return the first rows of a table.
 
     Args:
         text: the beginning of the file.
         delimiter: between cells.
-        quoted: whether quotation marks enclose cells.
+        variant: what quotation marks mean.
         whole: whether the text is the whole file; else its last row may be incomplete.
     """
     csv.field_size_limit(sys.maxsize)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    reader = csv.reader(lines, strict=True, **csv_format(delimiter, variant))
     rows: list[list[str]] = []
     errors: list[str] = []
     begins_with_error = False
@@ -97,13 +114,13 @@ def parse(text: str, delimiter: str, *, quoted: bool, whole: bool) -> Parsed:
             begins_with_error |= not rows
             errors.append(str(error))
         else:
-            if not is_blank(row):
+            if not is_blank(row) and (rows or not is_delimiter_line(row)):
                 rows.append(row)
     else:
         complete = True
     if not complete and len(rows) > 1:
         rows.pop()
-    return Parsed(delimiter, quoted, rows, len(errors), errors[0] if errors else "", begins_with_error)
+    return Parsed(delimiter, variant, rows, len(errors), errors[0] if errors else "", begins_with_error)
 
 
 def decide_dialect(head: Head, fields: Sequence[Field], options: Options) -> Parsed | None:
@@ -121,16 +138,19 @@ def decide_dialect(head: Head, fields: Sequence[Field], options: Options) -> Par
         return None
     if options.delimiter:
         return _parse_best(head, check_delimiter(options.delimiter))
+    if stated := re.match(r"sep=([^\r\n\w])[\r\n]", head.text):
+        return _parse_best(head, stated[1])
     usual = "\t" if head.suffix == "tsv" else ","
     parsed = {delimiter: _parse_best(head, delimiter) for delimiter in DELIMITERS}
 
-    def fit(delimiter: str) -> tuple[bool, bool, bool, bool, float]:
+    def fit(delimiter: str) -> tuple[float, ...]:
         own = parsed[delimiter]
         consistent = own.share() == 1
         return (
-            own.share() > 0 and _names_columns(own.rows[0], fields),
+            own.share() > 0 and names_columns(own.rows[0], fields),
             consistent,
             consistent and delimiter == "\t",  # tabs are rare in texts
+            own.share() >= _MOST_ROWS,
             own.share() > 0 and delimiter == usual,
             own.share(),
         )
@@ -139,21 +159,27 @@ def decide_dialect(head: Head, fields: Sequence[Field], options: Options) -> Par
     return parsed[best] if any(fit(best)) else parsed[usual]
 
 
-def _names_columns(first: Sequence[str], fields: Sequence[Field]) -> bool:
+def names_columns(first: Sequence[str], fields: Sequence[Field]) -> bool:
+    """Return whether a row has the name of a column that is needed; a number is no name here."""
     names = [clean_name(cell) for cell in first]
-    return any(find_columns(field, names) is not None for field in fields)
+    return any(
+        find_columns(field, names) is not None and not all(part.isdecimal() for part in field.parts())
+        for field in fields
+    )
 
 
 def _parse_best(head: Head, delimiter: str) -> Parsed:
     if delimiter == "\t":
-        quoted = _is_consistently_quoted(head)
-        return parse(head.text, delimiter, quoted=quoted, whole=head.whole)
-    parsed = parse(head.text, delimiter, quoted=True, whole=head.whole)
-    if parsed.errors and delimiter != ",":
-        plain = parse(head.text, delimiter, quoted=False, whole=head.whole)
-        if plain.share() == 1:
-            return plain
-    return parsed
+        variant: Variant = "quoted" if _is_consistently_quoted(head) else "unquoted"
+        return parse(head.text, delimiter, variant, whole=head.whole)
+    parsed = parse(head.text, delimiter, "quoted", whole=head.whole)
+    if not parsed.errors:
+        return parsed
+    others: list[Variant] = ["escaped"] if '\\"' in head.text else []
+    if delimiter != ",":
+        others.append("unquoted")
+    tried = (parse(head.text, delimiter, other, whole=head.whole) for other in others)
+    return next((other for other in tried if not other.errors and other.share() == 1), parsed)
 
 
 def _is_consistently_quoted(head: Head) -> bool:
@@ -167,7 +193,7 @@ def _is_consistently_quoted(head: Head) -> bool:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
     if '"' not in text or not re.fullmatch(rf"(?:{_CELL}[\t\r\n])*+{_CELL}", text):
         return False
-    plain = parse(text, "\t", quoted=False, whole=True)
+    plain = parse(text, "\t", "unquoted", whole=True)
     need = '""' if plain.share() == 1 else '""|[\t\r\n]'
     if any(re.search(need, cell[1:-1]) for cell in re.findall(_QUOTED_CELL, text)):
         return True

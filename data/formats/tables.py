@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from data.errors import UserError
 from data.formats.base import Format
@@ -22,28 +23,28 @@ from data.formats.fields import (
 from data.formats.head import Head
 from data.formats.layout import Layout, Options
 from data.formats.table_columns import guess_columns, has_header, name_by_number
-from data.formats.table_layout import Parsed, decide_dialect, is_blank
+from data.formats.table_layout import Parsed, csv_format, decide_dialect, is_blank, is_delimiter_line
 from data.names import clean_name
 
-QUOTED, UNQUOTED = "quoted", "unquoted"
+_OTHER_DELIMITER = re.compile(r"[^\w\s.'\"()\[\]/#-]")
+"""A sign in the name of a single column that may separate columns."""
 HEADER_HINT = "; if the first row is no header, pass --set data.header=false"
 
 
 def read_table(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
     """Yield a row for each row of cells. Blank lines are skipped, also of separators only."""
     csv.field_size_limit(sys.maxsize)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.variant == QUOTED else csv.QUOTE_NONE
-    rows = csv.reader(lines, delimiter=layout.delimiter or ",", quoting=quoting, strict=True)
+    rows = csv.reader(lines, strict=True, **csv_format(layout.delimiter or ",", layout.variant))
     columns = _chosen_columns(fields, layout)
-    header: list[str] | None = None
+    started = False
     for line, cells in _numbered(rows):
         if isinstance(cells, csv.Error):
             yield BadRow(line, f"not CSV: {cells}")
-        elif is_blank(cells):
+        elif is_blank(cells) or (line == 1 and is_delimiter_line(cells)):
             continue
-        elif header is None and layout.header:
-            header = cells
-        elif cells == header:
+        elif not started and layout.header:
+            started = True
+        elif layout.header and [clean_name(cell) for cell in cells] == list(layout.columns):
             yield BadRow(line, "repeats the header", harmless=True)
         elif len(cells) != len(layout.columns):
             where = "in the header" if layout.header else "in the first row"
@@ -102,7 +103,7 @@ def sniff_table(head: Head, fields: Sequence[Field], options: Options) -> Layout
     layout = Layout(
         "table",
         title="TSV" if parsed.delimiter == "\t" else "CSV",
-        variant=QUOTED if parsed.quoted else UNQUOTED,
+        variant=parsed.variant,
         delimiter=parsed.delimiter,
         header=header,
         columns=columns,
@@ -126,8 +127,13 @@ def _choose(fields: Sequence[Field], layout: Layout, parsed: Parsed, options: Op
     if not missing:
         return chosen
     if layout.header:
-        hint = HEADER_HINT if options.header == "auto" and not chosen else ""
-        raise MissingColumn(missing_column(missing[0], layout.columns, numbered=True) + hint, missing[0])
+        message = missing_column(missing[0], layout.columns, numbered=True)
+        sign = _OTHER_DELIMITER.search(layout.columns[0])
+        if len(layout.columns) == 1 and sign:
+            message += f"; if {sign[0]!r} separates columns, pass --set 'data.delimiter={sign[0]}'"
+        elif options.header == "auto" and not chosen:
+            message += HEADER_HINT
+        raise MissingColumn(message, missing[0])
     guessed = guess_columns(parsed.rows, fields) if len(missing) == len(fields) - len(chosen) else None
     if guessed is None:
         raise MissingColumn(name_by_number(parsed.rows, missing, fields), missing[0])

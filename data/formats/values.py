@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from data.names import clean_name, control_character
 
-SEVERAL_LABELS = "read several labels of each example with --set data.label_separator=,"
+SEVERAL_LABELS = "read several labels of each example with --set data.labels=several"
 _JSON_TYPES = {
     dict: "an object",
     list: "a list",
@@ -105,13 +105,13 @@ def check_labels(
     if value is None:
         return None
     if not isinstance(value, list):
-        whole = check_name(repr(column), value, from_json=from_json, encoding=encoding)
-        value = whole.split(separator) if separator else [whole]
-        return tuple(dict.fromkeys(label for item in value if (label := clean_name(item))))
-    labels = [
-        check_name(f"{column}[{i}]", item, from_json=from_json, encoding=encoding)
-        for i, item in enumerate(value)
-    ]
+        parts = value.split(separator) if separator and isinstance(value, str) else [value]
+        labels = [check_name(repr(column), part, from_json=from_json, encoding=encoding) for part in parts]
+    else:
+        labels = [
+            check_name(f"{column}[{i}]", item, from_json=from_json, encoding=encoding)
+            for i, item in enumerate(value)
+        ]
     return tuple(dict.fromkeys(label for label in labels if label))
 
 

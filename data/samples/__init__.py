@@ -13,11 +13,13 @@ from data.samples.pairs import pairs
 from data.samples.reviews import reviews
 from data.samples.tags import tags
 from data.samples.text import text
+from data.samples.topics import topics
 
-__all__ = ["SAMPLES", "Example", "pairs", "reviews", "tags", "text"]
+__all__ = ["SAMPLES", "Example", "pairs", "reviews", "tags", "text", "topics"]
 
 SAMPLES: dict[str, Callable[[int], dict[str, list[Example]]]] = {
     "reviews": reviews,
+    "topics": topics,
     "tags": tags,
     "text": text,
     "pairs": pairs,

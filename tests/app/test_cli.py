@@ -230,7 +230,7 @@ MISTAKES = [
     (f"{TRAIN} good --set data.text_column=txt", 1, ["train.jsonl:1", "'txt'", "did you mean 'text'"]),
     (f"{TRAIN} empty.csv", 1, ["empty.csv", "no examples"]),
     (f"{TRAIN} header.csv", 1, ["header.csv", "no examples"]),
-    (f"{TRAIN} one_class.jsonl", 1, ["'positive'", "at least two"]),
+    (f"{TRAIN} one_class.jsonl", 1, ["only one class, 'positive'"]),
     (f"{TRAIN} unseen", 1, ["'neutral'", "test"]),
     (f"{TRAIN} latin1.jsonl", 1, ["latin1.jsonl:2", "not UTF-8", "0xe9"]),
     (f"{TRAIN} broken.jsonl", 1, ["broken.jsonl:2", "not JSON"]),

@@ -25,12 +25,13 @@ from sklearn.metrics import (
 from trained import export_quickly
 
 import app.evaluate
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
 from app.evaluate import evaluate
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
+from app.tasks.classification.facts import ClassificationFacts
 from app.terminal.tables import show_evaluation
 from app.train import train
 from data.splits import ALL_SPLITS, Splitting, row_hash, split_of
@@ -107,7 +108,7 @@ def test_metrics_are_those_of_the_predictions(
 
 def metrics_of(probabilities: np.ndarray, targets: list[int], labels: list[str]) -> dict[str, Any]:
     """Evaluate given predictions for texts that are their own numbers, in batches of two."""
-    preprocessing = Preprocessing({"labels": [label.encode() for label in labels]}, Facts())
+    preprocessing = Preprocessing({"labels": [label.encode() for label in labels]}, ClassificationFacts())
     info: Any = SimpleNamespace(preprocessing=preprocessing)
     dataset: Any = SimpleNamespace(name="numbers", names={"label": tuple(labels)})
 

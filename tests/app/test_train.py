@@ -167,8 +167,8 @@ def test_word_vectors_start_the_embedding(configured: Configured, reviews: Path,
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("plot 1 2 3\nacting 1 2 3\n", "model.embedding_size is 4; set model.embedding_size=3"),
-        ("2 300\nplot 1 2 3\n", "model.embedding_size is 4; set model.embedding_size=300"),
+        ("plot 1 2 3\nacting 1 2 3\n", "model.embedding_size is 4; give --set model.embedding_size=3"),
+        ("2 4\nplot 1 2 3 nan\n", "glove.txt:2: the vector has the value nan"),
         ("xyzzy 1 2 3 4\n", "none of its words is in the vocabulary"),
         ("plot 1 2 three 4\n", "glove.txt:1: not a word vector"),
     ],

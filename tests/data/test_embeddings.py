@@ -77,23 +77,93 @@ def test_zipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "where", "found"),
+    ("content", "found"),
     [
-        ("good 1 2\nbad 1 2\n", "vectors.txt:1", 2),
-        ("good 1 2 3 4\nbad 1 2 3 4\n", "vectors.txt", 4),
-        ("2 300\ngood 1 2 3\n", "vectors.txt", 300),
-        ("the 1 2 3\ngood 1 2\n", "vectors.txt:2", 2),
+        ("good 1 2\nbad 1 2\n", 2),
+        ("good 1 2 3 4\nbad 1 2 3 4\n", 4),
+        ("2 2\ngood 1 2\nbad 1 2\n", 2),
+        ("good\t1\t2\nbad\t1\t2\n", 2),
+        (". . . 1 2\nat 5 1 2\ngood 1 2\nbad 1 2\n", 2),
     ],
 )
-def test_other_sizes(tmp_path: Path, content: str, where: str, found: int) -> None:
+def test_other_sizes(tmp_path: Path, content: str, found: int) -> None:
     """Vectors of another size are an error; the message has the size that fits."""
     with pytest.raises(UserError) as raised:
         read(tmp_path, content)
 
     assert str(raised.value) == (
-        f"{tmp_path / where}: the vectors have size {found}, but model.embedding_size is 3; "
-        f"set model.embedding_size={found}"
+        f"{tmp_path / 'vectors.txt'}: the vectors have size {found}, but model.embedding_size is 3; "
+        f"give --set model.embedding_size={found}"
     )
+    assert read(tmp_path, content, size=found)[2] == [1, 2, 3, 4][:found]
+
+
+@pytest.mark.parametrize(
+    "content", ["the 1 2 3\ngood 1 2\n", "the 1 2 3\nbad 4 5 6\ngood 1", "2 3\nthe 1 2 3\ngoo"]
+)
+def test_a_last_line_that_is_cut_off(tmp_path: Path, content: str) -> None:
+    """A last line with too few numbers is named as cut off; without it the file is read."""
+    with pytest.raises(UserError, match=r"vectors\.txt:\d: \d numbers; .* the last line is cut off; "):
+        read(tmp_path, content)
+
+    lines = content.splitlines()[content.startswith("2 3") : -1]
+    assert read(tmp_path, "\n".join(lines)) == ({4: [4, 5, 6]} if "bad" in content else {})
+
+
+def test_a_line_that_is_too_short(tmp_path: Path) -> None:
+    """A line with too few numbers within the file is named, and not called the last one."""
+    with pytest.raises(
+        UserError, match=r"vectors\.txt:2: 1 numbers; the other vectors have 3; correct or delete"
+    ):
+        read(tmp_path, "the 1 2 3\ngood 1\nbad 1 2 3\n")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e400"])
+def test_vectors_that_are_not_finite(tmp_path: Path, value: str) -> None:
+    """A value that is not a finite number is refused with its line, and not blamed on the training."""
+    with pytest.raises(
+        UserError, match=rf"vectors\.txt:2: the vector has the value {value}; expected finite"
+    ):
+        read(tmp_path, f"the 1 2 3\ngood 1 {value} 3\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("2 300\ngood 1 2 3\n", "1: the header says that the vectors have size 300, but they have size 3; "),
+        (
+            "3 3\ngood 1 2 3\n",
+            " the header says that there are 3 vectors, but there are 1; the file is cut off",
+        ),
+    ],
+)
+def test_a_header_that_is_wrong(tmp_path: Path, content: str, message: str) -> None:
+    """A header that does not fit the vectors is named; without it the file is read."""
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, content)
+
+    assert read(tmp_path, content.split("\n", 1)[1]) == {2: [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"2 3\ngood \x00\x00\x80?\x00\x00\x00@\x00\x00@@\n",
+        "good 1 2 3\n".encode("utf-16"),
+        b"PK\x03\x04\x14\x00glove.txt",
+        b"\x93NUMPY\x01\x00v\x00",
+    ],
+)
+def test_binary_files(tmp_path: Path, content: bytes) -> None:
+    """A binary file is refused as such."""
+    with pytest.raises(UserError, match=r"vectors\.txt: .*(binary|archive|UTF-16)"):
+        read(tmp_path, content)
+
+
+def test_a_file_of_words_only(tmp_path: Path) -> None:
+    """A file without numbers is refused."""
+    with pytest.raises(UserError, match=r"vectors\.txt:1: not a word vector"):
+        read(tmp_path, "good\nbad\n")
 
 
 def test_no_vector(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ const explanationOf = ({ explains }) =>
 /** The view of a prediction, chosen by its keys; JSON if none fits. */
 function show(prediction, asked) {
   if (prediction.probabilities && prediction.label !== undefined) showClasses(prediction);
+  else if (prediction.probabilities && prediction.labels) showLabels(prediction);
   else if (prediction.tokens && prediction.spans) showTags(prediction, asked);
   else if (typeof prediction.text === "string") showTranslation(prediction);
   else result.replaceChildren(json(prediction));
@@ -262,35 +263,46 @@ async function explain() {
 // Classification
 
 function showClasses({ label, score, probabilities }) {
-  const ranked = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
-  const list = make("ul", { class: "bars", "aria-label": "Probability of each class" });
-  const fill = (shown) =>
-    list.replaceChildren(
-      ...shown.map(([name, share], place) => {
-        const bar = styled(make("span", { class: "bar", "aria-hidden": "true" }), "--share", `${100 * share}%`);
-        return make(
-          "li",
-          place ? {} : { class: "best" },
-          make("span", { class: "name", dir: "auto" }, name),
-          bar,
-          make("span", { class: "share" }, percent(share)),
-        );
-      }),
-    );
-  fill(ranked.slice(0, MOST_CLASSES));
   const verdict = make("p", { class: "verdict" }, make("span", { dir: "auto" }, label), " ");
   verdict.append(make("span", { class: "share" }, percent(score)));
-  result.replaceChildren(verdict, list);
-  if (ranked.length > MOST_CLASSES) {
-    const all = make("button", { type: "button", id: "all-classes" }, `Show all ${ranked.length} classes`);
-    all.addEventListener("click", () => {
-      fill(ranked);
-      list.tabIndex = -1;
-      list.focus();
-      all.remove();
-    });
-    result.append(all);
-  }
+  result.replaceChildren(verdict, ...bars(probabilities, [label], { each: "class", all: "classes" }));
+}
+
+/** Any number of labels: the chosen ones come first. */
+function showLabels({ labels, probabilities }) {
+  const verdict = make("p", { class: "verdict" });
+  labels.forEach((label, place) => verdict.append(place ? " · " : "", make("span", { dir: "auto" }, label)));
+  if (!labels.length) verdict.append(make("span", { class: "share" }, "No label"));
+  result.replaceChildren(verdict, ...bars(probabilities, labels, { each: "label", all: "labels" }, "✓"));
+}
+
+/** A bar for each probability, highest first; those of the chosen names stand out, with a mark if there is one. */
+function bars(probabilities, chosen, { each, all }, mark = "") {
+  const isChosen = new Set(chosen);
+  const ranked = Object.entries(probabilities).sort(
+    ([first, a], [second, b]) => isChosen.has(second) - isChosen.has(first) || b - a,
+  );
+  const list = make("ul", { class: "bars", "aria-label": `Probability of each ${each}` });
+  const fill = (shown) =>
+    list.replaceChildren(
+      ...shown.map(([name, share]) => {
+        const bar = styled(make("span", { class: "bar", "aria-hidden": "true" }), "--share", `${100 * share}%`);
+        const best = isChosen.has(name);
+        const written = make("span", { class: "name" }, make("span", { dir: "auto" }, name));
+        if (best && mark) written.append(" ", make("span", { role: "img", "aria-label": "chosen" }, mark));
+        return make("li", best ? { class: "best" } : {}, written, bar, make("span", { class: "share" }, percent(share)));
+      }),
+    );
+  fill(ranked.slice(0, Math.max(MOST_CLASSES, chosen.length)));
+  if (ranked.length <= Math.max(MOST_CLASSES, chosen.length)) return [list];
+  const button = make("button", { type: "button", id: "all-classes" }, `Show all ${ranked.length} ${all}`);
+  button.addEventListener("click", () => {
+    fill(ranked);
+    list.tabIndex = -1;
+    list.focus();
+    button.remove();
+  });
+  return [list, button];
 }
 
 /** Adds up tokens of the same characters, such as the bytes of a letter. */

@@ -6,75 +6,141 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
+from app.metrics import ACCURACY, MICRO_F1
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.classification.config import ClassificationConfig
-from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
+from app.tasks.classification.facts import ClassificationFacts
+from app.tasks.classification.label_set_examples import EVERY_LABEL, label_sequences, label_set_batches
+from app.tasks.labels import (
+    COLUMN,
+    SEQUENCE,
+    check_labels,
+    encoded_label_ids,
+    trained_labels,
+    warn_of_labels,
+)
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
+from data.errors import UserError
 from data.findings import Finding
 from data.formats import Field
 from data.prepared import Dataset
 from data.scan import Scan
+from data.sources import CatalogueName, Source
 
 
-class ClassificationExamples(Examples[ClassificationConfig, Facts]):
-    """Texts with one label each."""
+class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]):
+    """Texts with one label each, or with any number of labels."""
 
     shapes = ("records",)
 
     def fields(self, config: ClassificationConfig) -> tuple[Field, ...]:
-        """Return the text and its label."""
+        """Return the text and its label, or its labels."""
+        data = config.data
         return (
-            Field("text", "text", config.data.text_column, "--set data.text_column=NAME"),
-            Field("label", "label", config.data.label_column, "--set data.label_column=NAME"),
+            Field("text", "text", data.text_column, "--set data.text_column=NAME"),
+            Field(
+                "label",
+                "labels" if data.several_labels else "label",
+                data.label_column,
+                "--set data.label_column=NAME",
+                separator=data.label_separator,
+                one_hot=tuple(name.strip() for name in data.label_columns.split(",") if name.strip()),
+            ),
+        )
+
+    def with_data(self, config: ClassificationConfig, source: Source | CatalogueName) -> ClassificationConfig:
+        """Return the configuration with `data.labels = "several"` if examples have any number of labels.
+
+        The metric that selects the best epoch is then one of sets of labels: `accuracy`, the default, becomes
+        `micro_f1`.
+
+        Raises:
+            UserError: the data has lists of labels, and `data.labels` is `one`.
+        """
+        data, training = config.data, config.training
+        has_lists = isinstance(source, Source) and source.several_labels
+        if has_lists and data.labels == "one":
+            raise UserError(
+                "data.labels = 'one', but the examples have lists of labels; use 'several', or leave it out"
+            )
+        if not (data.several_labels or (data.labels == "auto" and has_lists)):
+            return config
+        metric = training.early_stopping_metric
+        metric = MICRO_F1.name if metric == ACCURACY.name else metric
+        return config.model_copy(
+            update={
+                "data": data.model_copy(update={"labels": "several"}),
+                "training": training.model_copy(update={"early_stopping_metric": metric}),
+            }
         )
 
     def check(self, found: Scan) -> Iterator[Finding]:
-        """Require training examples of at least two classes."""
+        """Require training examples of at least two classes, or of two sets of labels."""
         yield from super().check(found)
         yield from check_labels(found)
 
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Warn of labels that no training example has."""
-        yield from warn_of_labels(found)
+        yield from warn_of_labels(found, separable=True)
 
     def plan(
         self, dataset: Dataset, config: ClassificationConfig, training: Callable[[], Iterator[ExampleBatch]]
     ) -> Plan:
-        """Return one sequence, `tokens`, and the column `label`."""
+        """Return the sequence `tokens`, and the column `label` or the sequence `labels`."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
 
         tokenizer = text_tokenizer(config, lambda: (batch["text"] for batch in training()))
-        labels = label_names(dataset)
+        several = config.data.several_labels
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
-            return {"tokens": tokenizer.tokenize(batch["text"])}, {"label": label_ids(batch, dataset, labels)}
+            tokens = tokenizer.tokenize(batch["text"])
+            if several:
+                return {"tokens": tokens, SEQUENCE: label_sequences(batch, dataset)}, {}
+            return {"tokens": tokens}, {COLUMN: batch["label"].astype(np.int32)}
 
-        facts = {"subwords": tokenizer.subwords}
-        return Plan(tokenize, {"tokens": VOCABULARY}, {VOCABULARY: tokenizer.rule}, facts)
+        vocabulary_of, rules = {"tokens": VOCABULARY}, {VOCABULARY: tokenizer.rule}
+        if several:
+            vocabulary_of[SEQUENCE] = SEQUENCE
+            rules[SEQUENCE] = EVERY_LABEL
+        facts = {"subwords": tokenizer.subwords, "several_labels": several}
+        return Plan(tokenize, vocabulary_of, rules, facts)
 
     def preprocessing(
         self, encoded: Encoded, dataset: Dataset, config: ClassificationConfig
-    ) -> Preprocessing[Facts]:
-        """Return the tokens and the labels."""
-        vocabularies = {**encoded.vocabularies, "labels": label_names(dataset)}
-        return Preprocessing(vocabularies, Facts.model_validate(encoded.facts))
+    ) -> Preprocessing[ClassificationFacts]:
+        """Return the tokens, and the labels that occur in the training examples."""
+        vocabularies = {**encoded.vocabularies, "labels": trained_labels(encoded, dataset)}
+        return Preprocessing(vocabularies, ClassificationFacts.model_validate(encoded.facts))
 
     def batches(
-        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: ClassificationConfig
+        self,
+        encoded: Encoded,
+        split: str,
+        preprocessing: Preprocessing[ClassificationFacts],
+        config: ClassificationConfig,
     ) -> Batches:
-        """Return texts of similar length, each with its label and its weight in the loss."""
-        rows = encoded.splits[split]
-        tokens, labels = rows.sequences["tokens"], rows.columns["label"]
+        """Return texts of similar length, each with its labels and their weights in the loss.
+
+        Examples without a label are left out if each example must have one.
+        """
+        balanced = config.training.class_weights == "balanced"
+        size = config.training.batch_size
+        if preprocessing.facts.several_labels:
+            return label_set_batches(encoded, split, preprocessing.labels, balanced=balanced, batch_size=size)
+        tokens = encoded.splits[split].sequences["tokens"]
+        labels = encoded_label_ids(encoded, split)
+        kept = np.flatnonzero(labels >= 0)
+        labels = labels[kept]
         weights = np.ones(len(labels), np.float32)
-        if config.training.class_weights == "balanced":
+        if balanced:
             counts = np.bincount(labels)
             weights = np.asarray(len(labels) / (np.count_nonzero(counts) * counts[labels]), np.float32)
 
         def make(indices: np.ndarray) -> Batch:
-            ids, lengths = tokens.batch(indices)
+            ids, lengths = tokens.batch(kept[indices])
             arrays = {"ids": ids, "lengths": lengths, "targets": labels[indices], "weights": weights[indices]}
             return Batch(arrays, len(indices), int(lengths.sum()))
 
-        return ExampleBatches(tokens.lengths, make, batch_size=config.training.batch_size)
+        return ExampleBatches(tokens.lengths[kept], make, batch_size=size)

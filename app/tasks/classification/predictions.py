@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions, Split
 from app.tasks.classification.config import ClassificationConfig
+from app.tasks.classification.facts import ClassificationFacts
+from app.tasks.classification.label_set_baseline import label_set_baseline
+from app.tasks.classification.label_set_predictions import evaluate_label_sets, label_sets_to_json
 from app.tasks.classification.scores import confusion, per_class, scores
-from app.tasks.labels import label_ids
+from app.tasks.labels import label_ids, with_unseen
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ def _importances(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class ClassificationPredictions(Predictions[ClassificationConfig, Facts]):
+class ClassificationPredictions(Predictions[ClassificationConfig, ClassificationFacts]):
     """Predictions of a classifier."""
 
     baseline_name = "linear baseline"
@@ -53,7 +57,7 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Facts]):
         self,
         module: tf.Module,
         model: keras.Model,
-        preprocessing: Preprocessing[Facts],
+        preprocessing: Preprocessing[ClassificationFacts],
         config: ClassificationConfig,
     ) -> dict[str, Signature]:
         """Return `serving_default` and `explain`."""
@@ -62,7 +66,9 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Facts]):
         return signatures(module, model, preprocessing, config)
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
-        """Return `label`, `score`, and `probabilities` by label."""
+        """Return `label`, `score` and `probabilities`, or `labels` and `probabilities`, of each text."""
+        if "chosen" in outputs:
+            return label_sets_to_json(outputs)
         columns = (outputs[name] for name in ("label", "score", "probabilities", "classes"))
         return [
             {
@@ -78,36 +84,58 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Facts]):
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
     ) -> dict[str, Any]:
-        """Return loss (nats per example), metrics, metrics of each class, and the confusion matrix."""
+        """Return loss (nats per example), metrics, metrics of each class, and the confusion matrix.
+
+        Examples of an unseen class count as wrong; the loss is the mean over the others. There is no
+        confusion matrix of several labels.
+        """
         labels = predictor.info.preprocessing.labels
+        if has_several_labels(predictor):
+            return evaluate_label_sets(predictor, self.signature, dataset, examples)
+        every = with_unseen(labels, dataset)
         parts = [
             (
                 predictor.run_texts(self.signature, batch["text"])["probabilities"],
-                label_ids(batch, dataset, labels),
+                label_ids(batch, dataset, every),
             )
             for batch in examples
         ]
         probabilities = np.concatenate([part for part, _ in parts]).astype(np.float64)
         targets = np.concatenate([part for _, part in parts])
         predicted = probabilities.argmax(axis=-1)
-        of_target = probabilities[np.arange(len(targets)), targets]
-        return {
-            "examples": len(targets),
-            "loss": float(-np.log(np.maximum(of_target, np.finfo(np.float32).tiny)).mean()),
-            **scores(predicted, targets, len(labels)),
-            "per_class": per_class(predicted, targets, [label.decode() for label in labels]),
-            "confusion": confusion(predicted, targets, len(labels)),
-        }
+        known = np.flatnonzero(targets < len(labels))
+        unseen = Counter(every[i].decode() for i in targets[targets >= len(labels)])
+        names = [*(label.decode() for label in labels), *sorted(unseen)]
+        targets = _renumbered(targets, every, names)
+        result: dict[str, Any] = {"examples": len(targets)}
+        if len(known):
+            of_target = probabilities[known, targets[known]]
+            result["loss"] = float(-np.log(np.maximum(of_target, np.finfo(np.float32).tiny)).mean())
+        result |= scores(predicted, targets, len(names))
+        if unseen:
+            result["unseen_labels"] = dict(sorted(unseen.items()))
+        result["per_class"] = per_class(predicted, targets, names)
+        result["confusion"] = confusion(predicted, targets, len(names))
+        return result
 
     def baseline(self, train: Split, test: Split, predictor: Predictor) -> dict[str, Any] | None:
-        """Evaluate multinomial logistic regression on TF-IDF of word uni- and bigrams."""
+        """Evaluate multinomial logistic regression on TF-IDF of word uni- and bigrams.
+
+        With several labels it is one logistic regression for each label.
+        """
+        if has_several_labels(predictor):
+            return label_set_baseline(train, test, predictor, most=MOST_BASELINE_EXAMPLES)
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
 
         labels = predictor.info.preprocessing.labels
+        every = with_unseen(labels, test[0])
         texts, targets = _texts(train, labels, MOST_BASELINE_EXAMPLES)
-        test_texts, test_targets = _texts(test, labels, None)
+        test_texts, test_targets = _texts(test, every, None)
+        names = [label.decode() for label in every]
+        names = [*names[: len(labels)], *(names[i] for i in np.unique(test_targets) if i >= len(labels))]
+        test_targets = _renumbered(test_targets, every, names)
         model = make_pipeline(
             TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, decode_error="replace", dtype=np.float32),
             LogisticRegression(C=10.0, max_iter=1000, random_state=predictor.info.config.seed),
@@ -116,7 +144,21 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Facts]):
             model.fit(texts, targets)
         except ValueError as error:  # of scikit-learn, if there are no words at all
             return {"error": str(error)}
-        return {**scores(model.predict(test_texts), test_targets, len(labels)), "rows": len(texts)}
+        return {**scores(model.predict(test_texts), test_targets, len(names)), "rows": len(texts)}
+
+
+def has_several_labels(predictor: Predictor) -> bool:
+    """Return whether the texts of a classifier have any number of labels."""
+    facts = predictor.info.preprocessing.facts
+    assert isinstance(facts, ClassificationFacts)
+    return facts.several_labels
+
+
+def _renumbered(targets: np.ndarray, every: Sequence[bytes], names: Sequence[str]) -> np.ndarray:
+    """Return ids into `every` as ids into `names`, which has all that occur."""
+    places = {name.encode(): place for place, name in enumerate(names)}
+    found: np.ndarray = np.array([places.get(name, -1) for name in every], np.int64)[targets]
+    return found
 
 
 def _texts(split: Split, labels: Sequence[bytes], most: int | None) -> tuple[list[bytes], np.ndarray]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.tasks.classification.config import ClassificationConfig
+from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.signature import Signature, signature
 from app.tasks.tokenizing import tokenizer_options
 from models.text.positions import positions
@@ -15,19 +16,26 @@ from models.text.tokenize import tokenize
 
 
 def signatures(
-    module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: ClassificationConfig
+    module: tf.Module,
+    model: keras.Model,
+    preprocessing: Preprocessing[ClassificationFacts],
+    config: ClassificationConfig,
 ) -> dict[str, Signature]:
     """Return `serving_default` and `explain`.
 
     `serving_default`: `text` string [B] → `label` string [B], `score` float [B], `probabilities` float
-    [B, C], `classes` string [B, C].
+    [B, C], `classes` string [B, C]. With several labels a text: `text` string [B] → `probabilities` float
+    [B, C], `thresholds` float [B, C], `chosen` bool [B, C] (probabilities of at least their thresholds),
+    `classes` string [B, C].
 
     `explain`: `text` string [B] → `tokens` string [B, T], `start`, `end` int32 [B, T] in characters,
-    `importance` float [B, T], `length` int32 [B], `label` string [B].
+    `importance` float [B, T], `length` int32 [B], `label` string [B]. With several labels a text, it explains
+    the one whose log-odds are highest above those of its threshold: a chosen one, if any is chosen.
     """
     options = tokenizer_options(config, preprocessing.facts)
     preprocessor = module.preprocessor = Preprocessor(preprocessing.vocabulary, **options)
     labels = list(preprocessing.labels)
+    several = preprocessing.facts.several_labels
 
     def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
         names = tf.constant(labels)  # inside the graph: a captured tensor would be an argument of each call
@@ -39,10 +47,23 @@ def signatures(
             "classes": tf.tile([labels], [tf.size(text), 1]),
         }
 
+    def chosen_labels(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = tf.sigmoid(tf.cast(model(*preprocessor(text), training=False), tf.float32))
+        thresholds = tf.convert_to_tensor(model.thresholds)
+        rows = [tf.size(text), 1]
+        return {
+            "probabilities": probabilities,
+            "thresholds": tf.tile(thresholds[tf.newaxis], rows),
+            "chosen": probabilities >= thresholds,
+            "classes": tf.tile([labels], rows),
+        }
+
     def explain(text: tf.Tensor) -> dict[str, tf.Tensor]:
         pieces = tokenize(text, **preprocessor.options)
         token_ids, lengths = preprocessor.look_up(pieces)
-        best = tf.argmax(model(token_ids, lengths, training=False), axis=-1, output_type=tf.int32)
+        logits = model(token_ids, lengths, training=False)
+        merits = model.margins(logits) if several else logits
+        best = tf.argmax(merits, axis=-1, output_type=tf.int32)
         importance = model.importances(token_ids, lengths, best)
         length = tf.cast(pieces.row_lengths(), tf.int32)
         shape = tf.stack([-1, tf.shape(token_ids)[1]])
@@ -58,6 +79,6 @@ def signatures(
 
     text = tf.TensorSpec([None], tf.string, "text")
     return {
-        "serving_default": signature(serving_default, text, batched=True),
+        "serving_default": signature(chosen_labels if several else serving_default, text, batched=True),
         "explain": signature(explain, text, batched=True),
     }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from app.artifacts.preprocessing import Facts
 from app.tasks.base import Task
 from app.tasks.classification.examples import ClassificationExamples
+from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.predictions import ClassificationPredictions
 from app.tasks.classification.training import ClassificationTraining
 
 TASK = Task(
     name="classification",
-    facts=Facts,
+    facts=ClassificationFacts,
     examples=ClassificationExamples(),
     training=ClassificationTraining(),
     predictions=ClassificationPredictions(),

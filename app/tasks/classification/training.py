@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.metrics import Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.classification import label_set_scores
 from app.tasks.classification.config import ClassificationConfig
+from app.tasks.classification.facts import ClassificationFacts
+from app.tasks.classification.label_set_training import label_set_evaluator, label_set_losses
 from app.tasks.classification.scores import metrics, scores
 from data.batching import Batches
 
@@ -20,15 +23,18 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-class ClassificationTraining(Training[ClassificationConfig, Facts]):
+class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]):
     """Training of a `models.classifier.Classifier`."""
 
-    def metrics(self, preprocessing: Preprocessing[Facts]) -> tuple[Metric, ...]:
-        """Return the loss (nats per example) and all metrics of `scores`."""
-        return metrics()
+    def metrics(self, preprocessing: Preprocessing[ClassificationFacts]) -> tuple[Metric, ...]:
+        """Return the loss (nats per example) and all metrics of classes, or of sets of labels."""
+        return label_set_scores.metrics() if preprocessing.facts.several_labels else metrics()
 
     def build_model(
-        self, config: ClassificationConfig, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
+        self,
+        config: ClassificationConfig,
+        preprocessing: Preprocessing[ClassificationFacts],
+        token_counts: np.ndarray,
     ) -> keras.Model:
         """Return a `models.classifier.Classifier`."""
         from models.classifier import Classifier
@@ -38,6 +44,7 @@ class ClassificationTraining(Training[ClassificationConfig, Facts]):
             config.model,
             vocabulary_size=len(preprocessing.vocabulary),
             classes=len(preprocessing.labels),
+            several_labels=preprocessing.facts.several_labels,
         )
         classifier.build()
         classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
@@ -55,11 +62,13 @@ class ClassificationTraining(Training[ClassificationConfig, Facts]):
         *,
         label_smoothing: float,
     ) -> Losses:
-        """Compute the mean cross-entropy of a batch, weighted by class."""
+        """Compute the mean cross-entropy of a batch, weighted by class, or by label."""
         import tensorflow as tf
 
         from models.losses import cross_entropy, number_correct
 
+        if model.several_labels:
+            return label_set_losses(model, batch, label_smoothing=label_smoothing)
         logits = model(batch["ids"], batch["lengths"], training=True)
         losses = cross_entropy(logits, batch["targets"], label_smoothing)
         return Losses(
@@ -72,20 +81,30 @@ class ClassificationTraining(Training[ClassificationConfig, Facts]):
         self,
         model: keras.Model,
         batches: Batches,
-        preprocessing: Preprocessing[Facts],
+        preprocessing: Preprocessing[ClassificationFacts],
         config: ClassificationConfig,
     ) -> Callable[[], dict[str, float]]:
-        """Return a function that computes the metrics of a split."""
+        """Return a function that computes the metrics of a split.
+
+        Examples of an unseen class count as wrong; the loss is the mean over the others.
+        """
+        if model.several_labels:
+            return label_set_evaluator(model, batches)
+        import tensorflow as tf
+
         from models.losses import cross_entropy
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             logits = model(batch["ids"], batch["lengths"], training=False)
-            return {"logits": logits, "loss": cross_entropy(logits, batch["targets"])}
+            known = tf.minimum(batch["targets"], model.classes - 1)
+            return {"logits": logits, "loss": cross_entropy(logits, known)}
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             logits = np.concatenate([output["logits"] for output in outputs])
             targets = np.concatenate([batch["targets"] for batch in arrays])
-            loss = float(np.concatenate([output["loss"] for output in outputs]).mean())
-            return {"loss": loss, **scores(logits.argmax(axis=-1), targets, logits.shape[-1])}
+            losses = np.concatenate([output["loss"] for output in outputs])
+            loss = float(losses[targets < model.classes].mean())
+            classes = max(model.classes, int(targets.max()) + 1)
+            return {"loss": loss, **scores(logits.argmax(axis=-1), targets, classes)}
 
         return evaluated(step, batches, of_split)

@@ -10,7 +10,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
-from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
+from app.tasks.labels import COLUMN, check_labels, encoded_label_ids, trained_labels, warn_of_labels
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
 from data.findings import Finding
@@ -57,7 +57,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         tokenizer = text_tokenizer(
             config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
         )
-        labels = label_names(dataset)
+        has_labels = "label" in dataset.names
         documents_end = CONTINUES not in dataset.columns
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
@@ -67,8 +67,8 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
                 places = np.insert(places, np.cumsum(lengths), len(tokens) - 1)
                 lengths = lengths + 1
             columns = {CONTINUES: batch.get(CONTINUES, np.zeros(len(lengths), bool))}
-            if labels:
-                columns["label"] = label_ids(batch, dataset, labels)
+            if has_labels:
+                columns[COLUMN] = batch["label"].astype(np.int32)
             return {"tokens": (tokens, places, lengths)}, columns
 
         facts = {"subwords": tokenizer.subwords, "documents_end": documents_end}
@@ -87,7 +87,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
                 raise UserError(f"the {name} split has no tokens, only white space; give more text")
         found = dict(encoded.vocabularies)
         if "label" in dataset.names:
-            found["labels"] = label_names(dataset)
+            found["labels"] = trained_labels(encoded, dataset)
         return Preprocessing(found, GenerationFacts.model_validate(encoded.facts))
 
     def batches(
@@ -103,9 +103,12 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         rows = encoded.splits[split]
         tokens, continues = rows.sequences["tokens"], rows.columns[CONTINUES]
         bounds = documents(tokens.counts, continues)
-        labels = rows.columns.get("label")
-        if labels is not None:  # a document has the label of its first piece
+        labels = None
+        if COLUMN in rows.columns:  # a document has the label of its first piece
             first = np.flatnonzero(~continues)
+            none = len(preprocessing.labels)  # which an unseen label counts as
+            labels = encoded_label_ids(encoded, split)
+            labels = np.where(labels < 0, none, np.minimum(labels, none))
             labels = labels[first if len(first) == len(bounds) - 1 else [0, *first]].astype(np.int32)
         return StreamBatches(
             tokens,

@@ -108,7 +108,7 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
             inputs: dict[str, Any] = {"text": list(texts), "ends": np.full(len(texts), ends)}
             if labels:
                 ids = label_ids(batch, dataset, labels)
-                inputs["label"] = [labels[i] for i in ids]
+                inputs["label"] = [labels[i] if i >= 0 else b"" for i in ids]
             count += len(texts)
             characters += sum(len(text.decode(errors="replace")) for text in texts)
             if in_pieces:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
-from app.tasks.labels import check_labels, label_ids, label_names, warn_of_labels
+from app.tasks.labels import COLUMN, check_labels, encoded_label_ids, trained_labels, warn_of_labels
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
+from app.tasks.tagging.tag_check import TagValidator
+from app.tasks.tagging.tokenization import TokenizationValidator
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
 from data.findings import Finding
-from data.formats import Field, Row, Value
+from data.formats import Field
+from data.label_warnings import warn_of_tags
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
-from data.tags import Scheme, SchemeDetector, SchemeError, convert
+from data.tags import Scheme, SchemeDetector, convert
 from data.vocabulary import most_frequent
 
 if TYPE_CHECKING:
@@ -30,30 +33,6 @@ DESCRIBED_AT_ONCE = 50_000
 """Word types whose ids are looked up in one call."""
 UNLIMITED = 1 << 31
 NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
-
-
-class _SchemeValidator(ExampleValidator):
-    """Rejects tags that contradict the scheme of the others, with file and line."""
-
-    def __init__(self) -> None:
-        self._detector = SchemeDetector()
-        self._lines: list[int] = []
-        self._files: list[tuple[int, str]] = []
-
-    def add(self, split: str, where: str, row: Row) -> None:
-        if not self._files or self._files[-1][1] != where:
-            self._files.append((len(self._lines), where))
-        self._lines.append(row.line)
-        self._detector.add(row.tokens("tags"))
-
-    def problems(self) -> list[Finding]:
-        try:
-            self._detector.scheme()
-        except SchemeError as error:
-            where = next(w for first, w in reversed(self._files) if first <= error.sentence)
-            line = self._lines[error.sentence]
-            return [Finding(f"{where}:{line}: token {error.token + 1}: {error.reason}", "")]
-        return []
 
 
 class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
@@ -67,9 +46,10 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """Return tokens and tags, and the optional text and label."""
         data = config.data
         column = data.tag_column
+        # Another column is used only if the user does not choose one.
         others = ("tags",) if column == type(data).model_fields["tag_column"].default else ()
         return (
-            Field("tokens", "tokens", "tokens", "a column 'tokens'"),
+            tokens_field(config),
             Field("tags", "tags", column, "--set data.tag_column=NAME", others),
             Field("text", "text", data.text_column, "--set data.text_column=NAME", optional=True),
             Field("label", "label", data.label_column, "--set data.label_column=NAME", optional=True),
@@ -77,13 +57,11 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
     def validator(self, config: TaggingConfig) -> ExampleValidator:
         """Return a validator of the tag scheme."""
-        return _SchemeValidator()
+        return TagValidator()
 
-    def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the tokens as one text."""
-        tokens = values["tokens"]
-        assert isinstance(tokens, tuple)
-        return {**super().described(values), "text": " ".join(tokens)}
+    def doctor(self, config: TaggingConfig) -> ExampleValidator:
+        """Return a comparison of the tokens with those of the tokenizer."""
+        return TokenizationValidator()
 
     def check(self, found: Scan) -> Iterator[Finding]:
         """Require at least two tags, and at least two labels if there are any."""
@@ -102,8 +80,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             yield from check_labels(found)
 
     def warn(self, found: Scan) -> Iterator[Finding]:
-        """Warn of labels that no training example has."""
+        """Warn of labels that no training example has, and of tags that are nearly the same."""
         yield from warn_of_labels(found)
+        yield from warn_of_tags(found.labels("tags"))
 
     def plan(
         self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[ExampleBatch]]
@@ -113,15 +92,16 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         for batch in training():
             for row in tag_names(batch, dataset):
                 detector.add(row)
-        try:
-            scheme = detector.scheme()
-        except SchemeError as error:
-            raise UserError(f"{dataset.name}: training {error}") from None
-        labels = label_names(dataset)
+        found = detector.detect()
+        if found.unreadable.total:
+            sentence, token, reason = found.unreadable.first[0]
+            raise UserError(f"{dataset.name}: training example {sentence + 1}, token {token + 1}: {reason}")
+        scheme = found.scheme
+        has_labels = "label" in dataset.names
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tags = [[tag.encode() for tag in learned(row, scheme)] for row in tag_names(batch, dataset)]
-            columns = {"label": label_ids(batch, dataset, labels)} if labels else {}
+            columns = {COLUMN: batch["label"].astype(np.int32)} if has_labels else {}
             return {"word_types": _unique(batch["tokens"]), "tags": _unique(tags)}, columns
 
         rules = {
@@ -162,7 +142,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             "tags": encoded.vocabularies["tags"],
         }
         if "label" in dataset.names:
-            found["labels"] = label_names(dataset)
+            found["labels"] = trained_labels(encoded, dataset)
         return Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
 
     def batches(
@@ -173,7 +153,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
         rows = encoded.splits[split]
         word_types, tags = rows.sequences["word_types"], rows.sequences["tags"]
-        labels = rows.columns.get("label")
+        labels = encoded_label_ids(encoded, split) if COLUMN in rows.columns else None
         spelled = encoded.vocabularies["word_types"]
         encoder = word_encoder(preprocessing, config)
         parts = [
@@ -217,9 +197,24 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         return counts.astype(np.int64)
 
 
+def tokens_field(config: TaggingConfig, *, optional: bool = False) -> Field:
+    """Return the field of the tokens; without a chosen column it may be called `words`, too."""
+    column = config.data.token_column
+    others = () if column else ("words",)
+    option = "--set data.token_column=NAME"
+    return Field("tokens", "tokens", column or "tokens", option, others, optional=optional)
+
+
 def learned(tags: Sequence[str], scheme: Scheme) -> list[str]:
-    """Return tags as the model learns them: in BIO if they encode spans."""
-    return list(tags) if scheme == "plain" else convert(tags, LEARNED_SCHEME)
+    """Return tags as the model learns them: in BIO if they encode spans.
+
+    Raises:
+        UserError: a tag is none of a span, though others are.
+    """
+    try:
+        return list(tags) if scheme == "plain" else convert(tags, LEARNED_SCHEME)
+    except ValueError as error:
+        raise UserError(f"{error}, though other tags encode spans; correct the tag") from None
 
 
 def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:

@@ -13,8 +13,9 @@ from app.tasks.base import ExampleBatch, OutputArrays, Predictions, Split
 from app.tasks.labels import label_ids
 from app.tasks.tagging.baseline import most_frequent_tags
 from app.tasks.tagging.config import TaggingConfig
-from app.tasks.tagging.examples import learned, tag_names
+from app.tasks.tagging.examples import learned, tag_names, tokens_field
 from app.tasks.tagging.facts import TaggingFacts
+from app.tasks.tagging.known_tags import require_comparable_tags
 from app.tasks.tagging.scores import RawScore, TagScore
 from data.formats import Field, Row
 from data.prepared import Dataset
@@ -64,7 +65,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         (text,) = super().input_fields(config, text_column)
         return (
             Field("text", "text", text.column, text.option, optional=True),
-            Field("tokens", "tokens", "tokens", "a column 'tokens'", optional=True),
+            tokens_field(config, optional=True),
         )
 
     def predict(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -107,13 +108,14 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         """Return metrics on the given tokens, and under `raw_text` those on raw texts, if there are any."""
         facts, labels = predictor.info.preprocessing.facts, predictor.info.preprocessing.labels
         assert isinstance(facts, TaggingFacts)
+        require_comparable_tags(dataset, predictor.info.preprocessing.vocabularies["tags"], facts)
         given, raw = TagScore(has_spans=facts.has_spans), RawScore(has_spans=facts.has_spans)
         for batch in examples:
             outputs = _tag(predictor, batch["tokens"])
             gold = [learned(row, facts.tag_scheme) for row in tag_names(batch, dataset)]
             truth = None
             if labels and "label" in batch:
-                truth = [labels[i] for i in label_ids(batch, dataset, labels)]
+                truth = [labels[i] if i >= 0 else None for i in label_ids(batch, dataset, labels)]
             given.add_loss(*_loss(predictor, batch["tokens"], gold))
             for i, tags in enumerate(gold):
                 correct = None if truth is None else outputs["label"][i] == truth[i]

@@ -84,7 +84,7 @@ class RawScore:
 
     def add(self, text: str, tokens: Sequence[str], tags: Sequence[str], line: Mapping[str, Any]) -> None:
         """Add an example: its text, its tokens and tags, and the prediction for its text as JSON."""
-        places = _places(text, tokens)
+        places = token_places(text, tokens)
         gold = {place: tag for place, tag in zip(places, tags, strict=True) if place}
         predicted = {(t["start"], t["end"]): t["tag"] for t in line["tokens"]}
         self.examples += 1
@@ -111,7 +111,7 @@ class RawScore:
         return found
 
 
-def _places(text: str, tokens: Sequence[str]) -> list[tuple[int, int] | None]:
+def token_places(text: str, tokens: Sequence[str]) -> list[tuple[int, int] | None]:
     """Return the positions of consecutive tokens in a text; None for one that is not written as it is."""
     places: list[tuple[int, int] | None] = []
     position = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from app.tasks.translation.vocabularies import target_name
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
 from data.errors import UserError
-from data.formats import Field, Value
+from data.formats import Field
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
     shapes = ("records",)
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
+    pair = ("source", "target")
 
     def fields(self, config: TranslationConfig) -> tuple[Field, ...]:
         """Return the texts of both languages."""
@@ -39,10 +40,6 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
     def parallel(self, config: TranslationConfig) -> tuple[str, ...]:
         """Return the suffixes of the files of both languages."""
         return (config.data.source, config.data.target)
-
-    def described(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the source."""
-        return {"text": values["source"]}
 
     def plan(
         self, dataset: Dataset, config: TranslationConfig, training: Callable[[], Iterator[ExampleBatch]]

@@ -363,6 +363,42 @@ def test_a_classifier(tiny: Repository, seen: Seen) -> None:
 
 
 @in_browser
+@pytest.mark.parametrize(
+    ("labels", "verdict", "first"),
+    [
+        (["sport", "rare"], "sport · rare", ["sport ✓", "rare ✓", "food"]),
+        (["<b>"], "<b>", ["<b> ✓", "sport", "food"]),
+        ([], "No label", ["sport", "food", "<b>"]),
+    ],
+)
+def test_several_labels(seen: Seen, labels: list[str], verdict: str, first: list[str]) -> None:
+    """The chosen labels are named and marked, also one of a low probability; there may be none."""
+    page = seen.open("classification")
+    probabilities = {"rare": 0.1, "food": 0.4, "sport": 0.9, "<b>": 0.2}
+    seen.instead({"labels": labels, "probabilities": probabilities})
+    seen.run("a")
+
+    assert page.inner_text(".verdict") == verdict
+    assert [name.inner_text() for name in page.query_selector_all(".bars .name")][:3] == first
+    assert len(page.query_selector_all(".bars .best")) == len(labels)
+    shares = [share.inner_text() for share in page.query_selector_all(".bars .share")]
+    assert sorted(shares) == ["10.0 %", "20.0 %", "40.0 %", "90.0 %"]
+
+
+@in_browser
+def test_all_chosen_labels_are_shown(seen: Seen) -> None:
+    """Of many labels all chosen ones are shown, more than there would be otherwise, and all on request."""
+    page = seen.open("classification")
+    probabilities = {f"l{i}": 0.5 - i / 100 for i in range(12)}
+    seen.instead({"labels": list(probabilities)[:8], "probabilities": probabilities})
+    seen.run("a")
+
+    assert len(page.query_selector_all(".bars li")) == 8
+    page.click("#all-classes")
+    assert len(page.query_selector_all(".bars li")) == 12
+
+
+@in_browser
 def test_words_that_mattered(seen: Seen) -> None:
     """On request the words that mattered are shaded in the text as it was typed, be it HTML, and listed."""
     page = seen.open("classification")

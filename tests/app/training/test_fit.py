@@ -12,10 +12,11 @@ import tensorflow as tf
 from click.testing import Result
 from trained import PLAIN, Weights, metrics, overrides, weights
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import open_run
 from app.config import TaskConfig
 from app.tasks import get_task
+from app.tasks.classification.facts import ClassificationFacts
 from app.train import train
 from data.encoding import Encoded, EncodedSplit, Sequences
 from data.errors import UserError
@@ -44,7 +45,7 @@ def first_step(config: TaskConfig, initial: Weights, run: Path) -> tuple[list[np
     """
     table, kernel, bias = (value.astype(np.float64) for value in initial)
     opened = open_run(run)
-    preprocessing = opened.preprocessing(Facts)
+    preprocessing = opened.preprocessing(ClassificationFacts)
     ids, lengths = (
         t.numpy()
         for t in Preprocessor(preprocessing.vocabulary, **opened.config.tokenizing())(
@@ -148,7 +149,7 @@ def row_weights(folder: Path, targets: list[int], config: TaskConfig) -> np.ndar
     tokens = Sequences(path, np.dtype(np.uint16), np.ones(len(targets), np.int64))
     rows = EncodedSplit({"tokens": tokens}, {"label": np.array(targets, np.int32)})
     encoded = Encoded({}, {}, {"train": rows}, {})
-    preprocessing = Preprocessing({}, Facts())
+    preprocessing = Preprocessing({}, ClassificationFacts())
     feed = get_task("classification").examples.batches(encoded, "train", preprocessing, config)
     return feed.batch(np.arange(len(targets))).arrays["weights"]
 

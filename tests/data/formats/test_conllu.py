@@ -8,19 +8,30 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.formats import EMPTY_LINE, FORMATS, BadRow, Field, Row, read_rows
+from data.formats import BadRow, Field, File, Row, sniff
 
-TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME")
+TOKENS = Field("tokens", "tokens", "tokens", "--set data.token_column=NAME", ("words",))
 TAGS = Field("tags", "tags", "upos", "--set data.tag_column=NAME", ("tags",))
 TEXT = Field("text", "text", "text", "--set data.text_column=NAME", optional=True)
 FIELDS = (TOKENS, TAGS)
 
 
-def read(folder: Path, content: str | bytes, fields: tuple[Field, ...] = FIELDS) -> list[Row | BadRow]:
+def opened(path: Path, fields: tuple[Field, ...] = FIELDS) -> File:
+    """Return a file whose layout is decided."""
+    file = sniff(path, fields, ("sentences", "records"))
+    assert file is not None
+    return file
+
+
+def read(
+    folder: Path,
+    content: str | bytes,
+    fields: tuple[Field, ...] = FIELDS,
+) -> list[Row | BadRow]:
     """Write a file, and return its rows."""
-    path = folder / "rows"
+    path = folder / "rows.conllu"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path, fields, FORMATS["conllu"]))
+    return list(opened(path, fields).rows())
 
 
 def row(line: int, tokens: str, tags: str, **more: str) -> Row:
@@ -89,7 +100,7 @@ def test_compressed_conllu(tmp_path: Path) -> None:
     path = tmp_path / "rows.conllu.gz"
     path.write_bytes(gzip.compress(SPANISH.encode()))
 
-    assert list(read_rows(path, FIELDS, FORMATS["conllu"])) == SPANISH_ROWS
+    assert list(opened(path).rows()) == SPANISH_ROWS
 
 
 def test_the_raw_text_of_conllu(tmp_path: Path) -> None:
@@ -128,8 +139,9 @@ def test_an_unknown_column_of_conllu(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(tmp_path, SPANISH, fields)
     assert str(caught.value) == (
-        f"{tmp_path / 'rows'}: no column 'uppos'; there is 'id', 'form', 'lemma', 'upos', 'xpos', 'feats', "
-        "'head', 'deprel', 'deps', 'misc'; name it with --set data.tag_column=NAME; did you mean 'upos'?"
+        f"{tmp_path / 'rows.conllu'}: no column 'uppos'; there is 'id', 'form', 'lemma', 'upos', 'xpos', "
+        "'feats', 'head', 'deprel', 'deps', 'misc'; name it with "
+        "--set data.tag_column=NAME; did you mean 'upos'?"
     )
 
 
@@ -153,12 +165,11 @@ def test_a_malformed_line_of_conllu(tmp_path: Path, line: str, reason: str) -> N
 
 def test_bytes_that_are_not_utf8_in_conllu(tmp_path: Path) -> None:
     """The message has their line."""
-    content = tabs("1 a a X", "2 é é X", "", "1 b b Y", "2 äöü äöü Y").encode()
-    content = content.replace("é".encode(), b"\xe9")
+    content = tabs("1 a a X", "2 @ @ X", "", "1 é é Y").encode().replace(b"@", b"\xe9")
 
-    assert read(tmp_path, content) == [
+    assert read(tmp_path, content.replace(b"\xe9\t\xe9", b"\xe9\te")) == [
         BadRow(2, "not UTF-8: byte 0xe9 at character 3"),
-        row(4, "b äöü", "Y Y"),
+        row(4, "é", "Y"),
     ]
 
 
@@ -166,16 +177,78 @@ def test_an_empty_tag_of_conllu(tmp_path: Path) -> None:
     """An empty column is malformed; `_` is a tag like any other."""
     content = tabs("1 a a _") + "\n" + tabs("1 b b X", "2 c c @").replace("@", "")
 
-    assert read(tmp_path, content) == [row(1, "a", "_"), BadRow(3, "upos[1] is empty")]
+    assert read(tmp_path, content) == [row(1, "a", "_"), BadRow(4, "column 4 of tags is empty")]
 
 
 def test_comments_without_a_sentence(tmp_path: Path) -> None:
     """They are the same as blank lines."""
     content = tabs("# newdoc", "", "1 a a X")
 
-    assert read(tmp_path, content) == [BadRow(1, EMPTY_LINE), row(3, "a", "X")]
+    assert read(tmp_path, content) == [row(3, "a", "X")]
 
 
 def test_an_empty_file_of_conllu(tmp_path: Path) -> None:
     """A file that is empty or has only blank lines has no sentences."""
     assert read(tmp_path, "") == read(tmp_path, "\n\n") == []
+
+
+@pytest.mark.parametrize(("column", "tags"), [("4", "VERB"), ("5", "V"), ("2", "Go"), ("UPOS", "VERB")])
+def test_columns_of_conllu_by_number(tmp_path: Path, column: str, tags: str) -> None:
+    """The first column has the number 1, and case does not matter in names."""
+    fields = (TOKENS, Field("tags", "tags", column, "--set data.tag_column=NAME"))
+
+    assert read(tmp_path, tabs("1 Go go VERB V"), fields) == [row(1, "Go", tags)]
+
+
+def test_another_column_of_tokens(tmp_path: Path) -> None:
+    """`data.token_column` chooses it, e.g. the lemmas."""
+    fields = (Field("tokens", "tokens", "lemma", "--set data.token_column=NAME"), TAGS)
+
+    assert read(tmp_path, tabs("1 Went go VERB"), fields) == [row(1, "go", "VERB")]
+
+
+@pytest.mark.parametrize(
+    ("ids", "bad"),
+    [
+        ("1 3", [BadRow(2, "the id is 3; expected 2, and a blank line between sentences")]),
+        ("1 2 1 2", [BadRow(3, "the id is 1; expected 3, and a blank line between sentences")]),
+        ("2 3", [BadRow(1, "the id is 2; expected 1, and a blank line between sentences")]),
+        ("0 1", [BadRow(1, "the id is 0; expected 1, and a blank line between sentences")]),
+        (
+            "1 x 3 y",
+            [
+                BadRow(2, "the id is 'x'; expected a number such as 1, 1-2 or 1.1"),
+                BadRow(3, "the id is 3; expected 2, and a blank line between sentences"),
+                BadRow(4, "the id is 'y'; expected a number such as 1, 1-2 or 1.1"),
+            ],
+        ),
+    ],
+)
+def test_ids_that_do_not_count(tmp_path: Path, ids: str, bad: list[BadRow]) -> None:
+    """Each wrong line of a sentence is listed."""
+    content = tabs(*(f"{own} a a X" for own in ids.split()))
+
+    assert read(tmp_path, content + "\n" + tabs("1 b b Y"))[:-1] == bad
+
+
+def test_a_file_that_is_no_conllu(tmp_path: Path) -> None:
+    """Where no line has ten columns, the message says how to read it, and this works."""
+    content = "Oslo B-LOC\nis O\n"
+
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, content)
+    assert "no line has the 10 columns of CoNLL-U, separated by tabs" in str(caught.value)
+    assert "let the name end in .conll" in str(caught.value)
+    path = tmp_path / "rows.conll"
+    path.write_text(content)
+    assert list(opened(path).rows()) == [row(1, "Oslo is", "B-LOC O")]
+
+
+def test_the_layout_of_conllu(tmp_path: Path) -> None:
+    """It has the columns of tokens and tags."""
+    path = tmp_path / "rows.conllu"
+    path.write_text(SPANISH)
+    layout = opened(path).layout
+
+    assert layout.format == "conllu"
+    assert layout.chosen == {"tokens": "form", "tags": "upos"}

@@ -60,7 +60,7 @@ def test_labels_are_names(tmp_path: Path, label: str, expected: str) -> None:
         (
             '["x"]',
             "'label' is a list, not one label; read several labels of each example with "
-            "--set data.label_separator=,",
+            "--set data.labels=several",
         ),
         ('{"x": 1}', "'label' is an object, not a text"),
         ('"x\\ny"', "'label' has a line break: 'x\\ny'"),

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import open_run
 from app.config import TaskConfig
 from app.prediction.loading import load_keras_model, load_predictor
 from app.prediction.predictor import Predictor
+from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.task import TASK
 from models.classifier import log_odds
 from models.text.normalize import normalize
@@ -179,7 +180,7 @@ def test_kinds_of_tokens(configured: Configured, kind: str) -> None:
     words = [piece.encode() for piece in dict.fromkeys([*pieces, "plot", "good"])]
     preprocessing = Preprocessing(
         {"vocabulary": [*SPECIAL_TOKENS, *words], "labels": [b"no", b"yes"]},
-        Facts(subwords={"vocabulary": [(piece, -1.0) for piece in dict.fromkeys(pieces)]}),
+        ClassificationFacts(subwords={"vocabulary": [(piece, -1.0) for piece in dict.fromkeys(pieces)]}),
     )
     config = configured(*KINDS[kind])
     model = TASK.training.build_model(config, preprocessing, np.ones(len(words) + 2, np.int64))

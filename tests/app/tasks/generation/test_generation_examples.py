@@ -88,7 +88,7 @@ def test_texts_that_cannot_be_learned_from(
     ("option", "content", "message"),
     [
         ("model.layers=0", "One. Two. " * 20, "model.layers = 0: expected greater than or equal to 1"),
-        ("text.tokens=word", "   \t " * 50, "the train split has no tokens, only white space"),
+        ("text.tokens=word", "   \t " * 50, "each text of the train split is empty or white space"),
     ],
 )
 def test_what_cannot_be_trained(

@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.task import TASK as CLASSIFICATION
-from app.tasks.labels import check_labels, check_labels_known, label_ids, label_names
+from app.tasks.labels import COLUMN, check_labels, encoded_label_ids, trained_labels, warn_of_labels
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
+from data.findings import Finding
 from data.formats import Field
 from data.prepared import Dataset
 from data.scan import Scan
 
 
-class PairExamples(Examples[Any, Facts]):
+class PairExamples(Examples[Any, ClassificationFacts]):
     """Two texts and a label."""
 
     shapes = CLASSIFICATION.examples.shapes
@@ -33,14 +35,14 @@ class PairExamples(Examples[Any, Facts]):
             Field("label", "label", data.label_column, "--set data.label_column=NAME"),
         )
 
-    def check(self, found: Scan) -> None:
+    def check(self, found: Scan) -> Iterator[Finding]:
         """Require training examples of at least two classes."""
-        super().check(found)
-        check_labels(found)
+        yield from super().check(found)
+        yield from check_labels(found)
 
-    def check_known(self, found: Scan, split: str, preprocessing: Preprocessing[Facts]) -> None:
-        """Require labels that the model knows."""
-        check_labels_known(found, split, preprocessing.labels)
+    def warn(self, found: Scan) -> Iterator[Finding]:
+        """Warn of labels that no training example has."""
+        yield from warn_of_labels(found)
 
     def plan(self, dataset: Dataset, config: Any, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
         """Return two sequences of one vocabulary, and the column `label`."""
@@ -52,11 +54,10 @@ class PairExamples(Examples[Any, Facts]):
                 yield from (batch["first"], batch["second"])
 
         tokenizer = text_tokenizer(config, texts, special=SEQUENCE_TOKENS)
-        labels = label_names(dataset)
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tokens = {name: tokenizer.tokenize(batch[name]) for name in ("first", "second")}
-            return tokens, {"label": label_ids(batch, dataset, labels)}
+            return tokens, {COLUMN: batch["label"].astype(np.int32)}
 
         return Plan(
             tokenize,
@@ -65,20 +66,22 @@ class PairExamples(Examples[Any, Facts]):
             {"subwords": tokenizer.subwords},
         )
 
-    def preprocessing(self, encoded: Encoded, dataset: Dataset, config: Any) -> Preprocessing[Facts]:
+    def preprocessing(
+        self, encoded: Encoded, dataset: Dataset, config: Any
+    ) -> Preprocessing[ClassificationFacts]:
         """Return the tokens and the labels."""
-        vocabularies = {**encoded.vocabularies, "labels": label_names(dataset)}
-        return Preprocessing(vocabularies, Facts.model_validate(encoded.facts))
+        vocabularies = {**encoded.vocabularies, "labels": trained_labels(encoded, dataset)}
+        return Preprocessing(vocabularies, ClassificationFacts.model_validate(encoded.facts))
 
     def batches(
-        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: Any
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[ClassificationFacts], config: Any
     ) -> Batches:
         """Return pairs of similar length: the first text, a separator, and the second text."""
         from models.text.tokens import END_ID
 
         rows = encoded.splits[split]
         first, second = rows.sequences["first"], rows.sequences["second"]
-        labels = rows.columns["label"]
+        labels = encoded_label_ids(encoded, split)
 
         def make(indices: np.ndarray) -> Batch:
             joined = [[*first.row(int(i)), END_ID, *second.row(int(i))] for i in indices]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, OutputArrays, Predictions
+from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.classification.task import TASK as CLASSIFICATION
 from app.tasks.labels import label_ids
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     from app.tasks.signature import Signature
 
 
-class PairPredictions(Predictions[Any, Facts]):
+class PairPredictions(Predictions[Any, ClassificationFacts]):
     """Predictions of a classifier of sentence pairs."""
 
     def signatures(
-        self, module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: Any
+        self,
+        module: tf.Module,
+        model: keras.Model,
+        preprocessing: Preprocessing[ClassificationFacts],
+        config: Any,
     ) -> dict[str, Signature]:
         """Return `serving_default`."""
         from pairs.signatures import signatures

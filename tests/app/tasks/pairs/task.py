@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from app.artifacts.preprocessing import Facts
 from app.tasks.base import Task
+from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.training import ClassificationTraining
 from pairs.examples import PairExamples
 from pairs.predictions import PairPredictions
 
 TASK = Task(
     name="pairs",
-    facts=Facts,
+    facts=ClassificationFacts,
     examples=PairExamples(),
     training=ClassificationTraining(),
     predictions=PairPredictions(),

@@ -138,6 +138,27 @@ def test_every_scheme_is_learned_as_bio(schemes: Path, tmp_path: Path, scheme: s
     assert encoded.facts["tag_scheme"] == "BIO"
 
 
+def test_few_contradictions_are_repaired(tmp_path: Path) -> None:
+    """An I- without its B- begins a span, and a letter of another scheme is read as what it means."""
+    sentence = "Ann B-PER\nLee I-PER\nmet O\n\n"
+    folder = tmp_path / "strays"
+    folder.mkdir()
+    (folder / "validation.conll").write_text(sentence)
+    (folder / "train.conll").write_text(f"{sentence * 150}Bo I-PER\nmet O\nAnn S-PER\nLee I-LOC\n")
+    config = load_config("tagging", overrides=TINY)
+    task = get_task("tagging")
+    fields = task.examples.fields(config)
+    source = open_source(str(folder), fields, task.examples.shapes)
+    dataset = prepare(source, fields, directory=tmp_path, validator=task.examples.validator(config))
+    encoded, _ = encode_dataset(dataset, task, config, tmp_path)
+
+    names = encoded.vocabularies["tags"]
+    rows = encoded.splits["train"].sequences["tags"]
+    found = {tuple(names[i].decode() for i in rows.row(row)) for row in range(len(rows))}
+    assert encoded.facts["tag_scheme"] == "BIO"
+    assert found == {("B-PER", "I-PER", "O"), ("B-PER", "O", "B-PER", "B-LOC")}
+
+
 def test_every_scheme_has_the_same_metrics(command: Command, schemes: Path, tmp_path: Path) -> None:
     """A model that was trained on one scheme has the same metrics on data in every other."""
     run = trained(schemes / "IOB1", tmp_path / "run", *PLAIN, "training.epochs=6", "training.batch_size=1")

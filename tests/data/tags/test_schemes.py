@@ -1,3 +1,5 @@
+"""Spans, schemes that encode them, and their scores."""
+
 from __future__ import annotations
 
 from itertools import pairwise, product
@@ -7,115 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import UserError
-from data.tags import Scheme, SchemeDetector, SchemeError, SpanScores, convert, spans, transitions
+from data.tags import Scheme, SpanScores, convert, spans, transitions
+from data.tags.schemes import fault
 
 LETTERS: dict[Scheme, str] = {
     **{"BIO": "BI", "IOB1": "BI"},
     **{"BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "BMEWO": "BMEW"},
 }
-
-
-def detector(*sentences: str, scheme: Scheme | None = None) -> SchemeDetector:
-    """Return a detector with sentences of tags, which are separated by spaces."""
-    made = SchemeDetector(scheme)
-    for sentence in sentences:
-        made.add(sentence.split())
-    return made
-
-
-def detect(*sentences: str, scheme: Scheme | None = None) -> Scheme:
-    return detector(*sentences, scheme=scheme).scheme()
-
-
-def refused(*sentences: str, scheme: Scheme | None = None) -> SchemeError:
-    with pytest.raises(SchemeError) as caught:
-        detect(*sentences, scheme=scheme)
-    return caught.value
-
-
-@pytest.mark.parametrize(
-    ("sentences", "scheme"),
-    [
-        (["DET NOUN VERB PUNCT", "X"], "plain"),
-        (["I V S", "S V O"], "plain"),  # letters of schemes, but no B and no type
-        (["B V", "I O"], "plain"),
-        (["NN -LRB- O-B B-", "I-"], "plain"),
-        (["B-x NN I-y"], "plain"),  # without an O, signs of another kind make them all plain
-        (["O O", "O"], "plain"),
-        ([], "plain"),
-        ([""], "plain"),
-        (["B-PER I-PER O B-LOC", "O O"], "BIO"),
-        (["B-PER B-PER", "B-fromloc.city_name I-fromloc.city_name O"], "BIO"),
-        (["B I O B B"], "BIO"),
-        (["B-x-y I-x-y", "B-y"], "BIO"),
-        (["I-PER O", "I-PER B-PER I-PER I-LOC"], "IOB1"),
-        (["I-PER I-PER O"], "IOB1"),
-        (["B-PER E-PER O S-PER S-PER B-LOC I-LOC I-LOC E-LOC"], "BIOES"),
-        (["S-PER O"], "BIOES"),
-        (["B E S S B I E"], "BIOES"),
-        (["B-PER L-PER O U-PER B-LOC I-LOC L-LOC"], "BILOU"),
-        (["B E S B M E"], "BMES"),
-        (["B-PER M-PER E-PER W-LOC"], "BMEWO"),
-    ],
-)
-def test_scheme(sentences: list[str], scheme: str) -> None:
-    """The scheme is detected from the tags alone."""
-    assert detect(*sentences) == scheme
-
-
-@pytest.mark.parametrize(
-    ("sentences", "place", "reason"),
-    [
-        # Two spans begin with B-, one does not: BIO with one fault.
-        (["B-PER O B-LOC", "O I-LOC"], (1, 1), "'I-LOC' after 'O': in BIO, a span begins with 'B-LOC'"),
-        (["B-PER O B-LOC", "I-LOC"], (1, 0), "'I-LOC' at the start of a sentence: in BIO"),
-        (["B-PER O B-LOC I-PER"], (0, 3), "'I-PER' after 'B-LOC': in BIO, a span begins with 'B-PER'"),
-        # Two spans begin with I-, and one B- parts nothing: IOB1 with one fault.
-        (["I-PER O I-LOC", "I-PER B-LOC"], (1, 1), "'B-LOC' after 'I-PER': in IOB1, B- only begins a span"),
-        (["I-PER O I-LOC", "O B-LOC"], (1, 1), "'B-LOC' after 'O': in IOB1"),
-        (["B-PER I-PER O", "O I O"], (1, 1), "'I' has no type, but others have one, as 'B-PER'"),
-        (["B-PER O", "O Bper O"], (1, 1), "'Bper' is neither O nor a letter and a type"),
-        (["S-PER O", "B-PER I-PER O"], (1, 1), "'I-PER' before 'O': in BIOES, it is followed by 'I-PER' or"),
-        (["S-PER O", "B-PER"], (1, 0), "'B-PER' before the end of the sentence: in BIOES"),
-        (["S-PER O", "B-PER I-LOC E-LOC"], (1, 1), "'I-LOC' after 'B-PER': in BIOES, a span begins with"),
-        (["S-PER O", "B-PER E-PER E-PER"], (1, 2), "'E-PER' after 'E-PER': in BIOES"),
-        (
-            ["U-PER O", "B-PER U-PER"],
-            (1, 0),
-            "'B-PER' before 'U-PER': in BILOU, it is followed by 'I-PER' or",
-        ),
-        (["B-PER E-PER", "U-PER"], (1, 0), "BIOES has no tag 'U-PER'"),
-    ],
-)
-def test_contradiction(sentences: list[str], place: tuple[int, int], reason: str) -> None:
-    """A tag that contradicts the best scheme is a user error with its place."""
-    error = refused(*sentences)
-
-    assert isinstance(error, UserError)
-    assert (error.sentence, error.token) == place
-    assert error.reason.startswith(reason)
-    assert str(error) == f"sentence {place[0] + 1}, token {place[1] + 1}: {error.reason}"
-
-
-def test_the_first_place_is_named() -> None:
-    """The message has the first place of a fault."""
-    error = refused("B-PER", "O I-PER", "B-PER", "O I-PER", "B-PER")
-
-    assert (error.sentence, error.token) == (1, 1)
-
-
-def test_given_scheme_is_checked() -> None:
-    """A given scheme is not detected, and tags that contradict it are an error."""
-    assert detect("B-PER I-PER", scheme="plain") == "plain"
-    assert detect("B-PER I-PER", scheme="BIO") == "BIO"
-    assert refused("O B-PER I-PER", scheme="IOB1").token == 1
-    assert (
-        refused("O B-PER E-PER", scheme="BIO").reason == "BIO has no tag 'E-PER'; its letters are B, I and O"
-    )
-    assert (
-        refused("O NOUN", scheme="BIO").reason == "'NOUN' is not a tag of BIO; allowed are O, B-TYPE, I-TYPE"
-    )
 
 
 @pytest.mark.parametrize(
@@ -181,23 +81,11 @@ bio = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), max_size=9).m
 @given(st.lists(bio, max_size=4), st.sampled_from(list(LETTERS)))
 def test_no_scheme_loses_anything(sentences: list[list[str]], scheme: Scheme) -> None:
     """Conversion from BIO to any scheme and back changes nothing, and follows the rules of the scheme."""
-    written = [convert(tags, scheme) for tags in sentences]
-    made = SchemeDetector(scheme)
-    for tags, before in zip(written, sentences, strict=True):
-        made.add(tags)
-        assert convert(tags, "BIO") == before
-        assert spans(tags) == spans(before)
-
-    assert made.scheme() == scheme
-    assert made.tags() == sorted({tag for tags in sentences for tag in tags})
-
-
-def test_tags_to_learn() -> None:
-    """The tags of a model are those of the data in BIO, or the plain ones."""
-    assert detector("VERB NOUN", "ADJ").tags() == ["ADJ", "NOUN", "VERB"]
-    assert detector("I-X O I-Y I-Y", "I-X B-X").tags() == ["B-X", "B-Y", "I-Y", "O"]
-    assert detector("S-X B-Y E-Y").tags() == ["B-X", "B-Y", "I-Y"]
-    assert detector("B I O").tags() == ["B", "I", "O"]
+    for before in sentences:
+        written = convert(before, scheme)
+        assert convert(written, "BIO") == before
+        assert spans(written) == spans(before)
+        assert not any(fault(scheme, *pair) for pair in pairwise((None, *written, None)))
 
 
 @pytest.mark.parametrize("scheme", LETTERS)

@@ -1,0 +1,82 @@
+"""The linear model that classifiers of several labels are compared with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.tasks.base import Split
+from app.tasks.classification.label_set_scores import predicted, scores
+from app.tasks.classification.thresholds import choose_thresholds
+from app.tasks.labels import label_sets, with_unseen
+
+if TYPE_CHECKING:
+    from app.prediction.predictor import Predictor
+
+HELD_OUT = 10
+"""Every so many-th training example chooses thresholds, and the model is not fitted on it."""
+
+
+def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most: int) -> dict[str, Any]:
+    """Evaluate a logistic regression for each label on TF-IDF of word uni- and bigrams.
+
+    Its thresholds are chosen as those of a `Classifier`, on a tenth of the training examples.
+
+    Args:
+        train: the examples to learn from.
+        test: the examples to evaluate on.
+        predictor: gives labels and configuration.
+        most: training examples that are used.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+
+    labels = predictor.info.preprocessing.labels
+    texts, targets = _texts(train, labels, most)
+    test_texts, test_targets = _texts(test, with_unseen(labels, test[0]), None)
+    held_out = np.arange(len(texts)) % HELD_OUT == HELD_OUT - 1
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, decode_error="replace", dtype=np.float32),
+        OneVsRestClassifier(
+            LogisticRegression(C=10.0, max_iter=1000, random_state=predictor.info.config.seed)
+        ),
+    )
+
+    def probabilities(texts: Sequence[bytes]) -> np.ndarray:
+        found = model.predict_proba(texts)
+        return np.asarray(found[:, -len(labels) :], np.float32)  # of one label it has two columns
+
+    with warnings.catch_warnings():
+        # A label that no example has, or each, needs no regression.
+        warnings.filterwarnings("ignore", "Label .* is present in all training examples")
+        warnings.filterwarnings("ignore", "Label not .* is present in all training examples")
+        try:
+            model.fit([texts[i] for i in np.flatnonzero(~held_out)], targets[~held_out])
+        except ValueError as error:  # of scikit-learn, if there are no words at all
+            return {"error": str(error)}
+    chosen_on = [texts[i] for i in np.flatnonzero(held_out)]
+    thresholds = np.full(len(labels), 0.5, np.float32)
+    if chosen_on:
+        thresholds = choose_thresholds(probabilities(chosen_on), targets[held_out])
+    found = probabilities(test_texts)
+    known = np.arange(test_targets.shape[1]) < len(labels)
+    test_targets = test_targets[:, known | test_targets.any(axis=0)]
+    return {**scores(predicted(found >= thresholds, found, test_targets)), "rows": len(texts)}
+
+
+def _texts(split: Split, labels: Sequence[bytes], most: int | None) -> tuple[list[bytes], np.ndarray]:
+    """Return the texts and label sets bool [N, labels] of the first `most` examples."""
+    dataset, examples = split
+    texts: list[bytes] = []
+    targets: list[np.ndarray] = []
+    for batch in examples:
+        texts.extend(batch["text"])
+        targets.append(label_sets(batch, dataset, labels))
+        if most is not None and len(texts) >= most:
+            break
+    return texts[:most], np.concatenate(targets)[:most]

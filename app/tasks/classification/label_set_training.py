@@ -1,0 +1,65 @@
+"""Loss and validation metrics of a classifier whose texts have any number of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.tasks.base import Arrays, Losses, evaluated
+from app.tasks.classification.label_set_scores import predicted, scores
+from app.tasks.classification.thresholds import choose_thresholds
+from data.batching import Batches
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+def label_set_losses(model: keras.Model, batch: Mapping[str, tf.Tensor], *, label_smoothing: float) -> Losses:
+    """Compute the mean over the texts of a batch of the summed binary cross-entropies of all labels.
+
+    A sum over the labels, in nats per text, as with one label: a mean over thousands of labels would make
+    gradients thousands of times smaller. A text is correct if the labels with a probability of at least 0.5
+    are its labels.
+    """
+    import tensorflow as tf
+
+    from models.losses import binary_cross_entropy
+
+    logits = model(batch["ids"], batch["lengths"], training=True)
+    nats = binary_cross_entropy(logits, batch["targets"], label_smoothing) * batch["weights"]
+    correct = tf.reduce_all((logits >= 0) == batch["targets"], axis=1)
+    return Losses(
+        tf.reduce_mean(tf.reduce_sum(nats, axis=1)),
+        tf.reduce_sum(tf.cast(correct, tf.float32)),
+        tf.cast(tf.shape(logits)[0], tf.float32),
+    )
+
+
+def label_set_evaluator(model: keras.Model, batches: Batches) -> Callable[[], dict[str, float]]:
+    """Return a function that chooses the thresholds of a model on a split, and computes its metrics.
+
+    The loss is that of the labels of the model. Unseen labels count as missed in all other metrics.
+    """
+
+    def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        from models.losses import binary_cross_entropy
+
+        logits = model(batch["ids"], batch["lengths"], training=False)
+        nats = binary_cross_entropy(logits, batch["targets"][:, : model.classes])
+        probabilities = tf.sigmoid(tf.cast(logits, tf.float32))
+        return {"probabilities": probabilities, "loss": tf.reduce_sum(nats, axis=1)}
+
+    def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
+        targets = np.concatenate([batch["targets"] for batch in arrays])
+        probabilities = np.concatenate([output["probabilities"] for output in outputs])
+        loss = float(np.concatenate([output["loss"] for output in outputs]).mean())
+        thresholds = choose_thresholds(probabilities, targets[:, : model.classes])
+        model.thresholds.assign(thresholds)
+        return {"loss": loss, **scores(predicted(probabilities >= thresholds, probabilities, targets))}
+
+    return evaluated(step, batches, of_split)
