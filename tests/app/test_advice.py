@@ -146,10 +146,18 @@ MISTAKES = {
         {"t.csv": table()},
     ),
     "unknown format": Mistake(
-        f"{T} t.md", r"expected .*\.(csv)", f"{T} t.{{1}}", {"t.md": "Notes of a meeting\n" * 20}, {"t.csv": table()}
+        f"{T} t.md",
+        r"expected .*\.(csv)",
+        f"{T} t.{{1}}",
+        {"t.md": "Notes of a meeting\n" * 20},
+        {"t.csv": table()},
     ),
     "folder without training file": Mistake(
-        f"{T} data", r"(train\.csv)", f"{T} data", {"data/a.csv": table(), "data/b.csv": table()}, {"data/train.csv": table()}
+        f"{T} data",
+        r"(train\.csv)",
+        f"{T} data",
+        {"data/a.csv": table(), "data/b.csv": table()},
+        {"data/train.csv": table()},
     ),
     "one class": Mistake(
         f"{T} t.csv",

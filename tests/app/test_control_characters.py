@@ -70,10 +70,7 @@ def test_json_is_equal(text: str) -> None:
 def odd_run(tmp_path_factory: pytest.TempPathFactory, configured: Configured) -> Path:
     """Return a run on texts with control characters, and its data."""
     folder = tmp_path_factory.mktemp("odd")
-    rows = [
-        {"text": f"film {i} {ODD[i % len(ODD)]}", "label": ("a", "b")[i % 2]}
-        for i in range(60)
-    ]
+    rows = [{"text": f"film {i} {ODD[i % len(ODD)]}", "label": ("a", "b")[i % 2]} for i in range(60)]
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     train("classification", str(folder / "data.jsonl"), configured(*PLAIN), run=folder / "run")
     return folder
