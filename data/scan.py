@@ -206,7 +206,8 @@ class _Reading:
             where,
             row,
             labels=self.label_sets.number(labels),
-            text_hash=row_hash({key: value}, self._key),
+            # Only these parts are ever divided.
+            text_hash=row_hash({key: value}, self._key) if name in self._training else 0,
         )
 
     def unlabelled(self, name: str) -> bool:
