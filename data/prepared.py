@@ -74,8 +74,8 @@ def prepare(
     warnings = [warning.sentence() for warning in (*found.warnings, *warn(found))]
     used = [part for part in source.parts if part not in found.left_out]
     divided = splitting.describe(used, by_position=source.by_position)
-    layout = (*source.layout, *([divided] if divided else []), *source.ignored)
-    return replace(dataset, left_out=found.left_out, layout=layout, notes=(*layout, *found.notes, *warnings))
+    layout = (*source.layout, *([divided] if divided else []), *found.notes, *source.ignored)
+    return replace(dataset, left_out=found.left_out, layout=layout, notes=(*layout, *warnings))
 
 
 def readable(

@@ -206,7 +206,8 @@ class _Reading:
             where,
             row,
             labels=self.label_sets.number(labels),
-            text_hash=row_hash({key: value}, self._key),
+            # Only these parts are ever divided.
+            text_hash=row_hash({key: value}, self._key) if name in self._training else 0,
         )
 
     def unlabelled(self, name: str) -> bool:
@@ -295,18 +296,26 @@ def _count(
     """Count the examples in their splits, and show them to the validators."""
     named = [field.name for field in fields if field.kind in _NAMED]
     required = [field.name for field in fields if field.kind in _LABELS and not field.optional]
+    present: Counter[tuple[str, ...]] = Counter()
     for split, where, row in spool.rows():
-        if any(name not in row.values for name in required):
+        values = row.values
+        if any(name not in values for name in required):
             continue
         for validator in validators:
             validator.add(split, where, row)
         found.examples[split] += 1
-        found.characters[split] += sum(map(_size, row.values.values()))
-        found.present.update(row.values.keys())
+        found.characters[split] += sum(map(_size, values.values()))
+        present[tuple(values)] += 1
         for name in named:
-            if (value := row.values.get(name)) is not None:
+            if (value := values.get(name)) is not None:
                 counts = found.names.setdefault(name, {}).setdefault(split, Counter())
-                counts.update(value if isinstance(value, tuple) else (str(value),))
+                if isinstance(value, tuple):
+                    counts.update(value)
+                else:
+                    counts[str(value)] += 1
+    for names, number in present.items():
+        for name in names:
+            found.present[name] += number
 
 
 def _size(value: Value) -> int:

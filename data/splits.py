@@ -30,6 +30,7 @@ SPLIT_ALIASES = {
 ALL_SPLITS = "all"
 """Name of the only part of examples without splits, which the program divides."""
 TRAINING_SPLITS = ("train", "validation")
+_HASHED = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 Mode = Literal["hash", "random", "stratified"]
 Shares = Sequence[tuple[str, float]]
 """Splits and their shares, which sum to 1."""
@@ -108,6 +109,6 @@ def split_of(row_hash: int, shares: Shares) -> str:
 
 def row_hash(values: Mapping[str, Value], key: int | None = None) -> int:
     """Return 64 bits of a row's content, the same on every machine; another key gives other bits."""
-    content = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
+    content = _HASHED.encode(values).encode()
     secret = b"" if key is None else str(key).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=secret).digest(), "big")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import marshal
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -16,6 +17,15 @@ from data.formats import CONTINUES, Row, Value
 from data.splits import SPLITS, Shares
 
 _BLOCK_EXAMPLES = 1 << 16
+"""Number of examples whose part, labels and hash are written at once."""
+_BLOCK_ROWS = 256
+_BLOCK_CHARACTERS = 1 << 20
+"""Numbers of rows and characters that are written at once."""
+_LENGTH = struct.Struct("<Q")
+
+
+_Stored = tuple[int, dict[str, Value]]
+"""Line and values of an example."""
 
 
 class _Divided(NamedTuple):
@@ -43,6 +53,8 @@ class Spool:
         self._directory = directory
         self._stack = ExitStack()
         self._waiting: list[tuple[int, int, int]] = []
+        self._block: list[_Stored] = []
+        self._characters = 0
         self._starts: list[tuple[int, str]] = []
         self._count = 0
         self._codes = np.zeros(0, np.uint8)
@@ -78,11 +90,19 @@ class Spool:
         """
         if not self._starts or self._starts[-1][1] != where:
             self._starts.append((self._count, where))
-        self._rows.write(json.dumps([row.line, row.values], ensure_ascii=False).encode() + b"\n")
+        self._block.append((row.line, row.values))
+        self._characters += sum(map(_size, row.values.values()))
+        if len(self._block) == _BLOCK_ROWS or self._characters >= _BLOCK_CHARACTERS:
+            self._write_rows()
         self._waiting.append((part, labels, text_hash))
         self._count += 1
         if len(self._waiting) == _BLOCK_EXAMPLES:
             self._write_index()
+
+    def _write_rows(self) -> None:
+        content = marshal.dumps(self._block)
+        self._rows.write(_LENGTH.pack(len(content)) + content)
+        self._block, self._characters = [], 0
 
     def _write_index(self) -> None:
         self._index.write(np.array(self._waiting, INDEXED).tobytes())
@@ -135,24 +155,41 @@ class Spool:
             while position >= end:
                 where = following
                 end, following = next(starts)
-            line, fields = values
-            yield SPLITS[code], where, Row(line, {name: _value(value) for name, value in fields.items()})
+            yield SPLITS[code], where, Row(*values)
 
-    def read(self, split: str) -> Iterator[dict[str, Any]]:
-        """Yield the values of the examples of a split in order, with lists in place of tuples."""
+    def read(self, split: str) -> Iterator[dict[str, Value]]:
+        """Yield the values of the examples of a split in order."""
         own = SPLITS.index(split)
         if self._divided:
             return (values[1] for _, code, values in self._pieces() if code == own)
         return (values[1] for _, _, values in self._decoded(own))
 
-    def _decoded(self, split: int | None = None) -> Iterator[tuple[int, int, Any]]:
+    def _decoded(self, split: int | None = None) -> Iterator[tuple[int, int, _Stored]]:
         """Yield position, code and content of the examples of a split; None: of all splits."""
-        self._rows.seek(0)
-        for position, (code, line) in enumerate(zip(self._codes.tobytes(), self._rows, strict=True)):
-            if code == split or (split is None and code != LEFT_OUT):
-                yield position, code, json.loads(line)
+        codes = memoryview(self._codes.tobytes())
+        first = 0
+        for block in self._blocks():
+            for position, (code, row) in enumerate(
+                zip(codes[first : first + len(block)], block, strict=True), first
+            ):
+                if code == split or (split is None and code != LEFT_OUT):
+                    yield position, code, row
+            first += len(block)
 
-    def _pieces(self) -> Iterator[tuple[int, int, Any]]:
+    def _blocks(self) -> Iterator[list[_Stored]]:
+        if self._block:
+            self._write_rows()
+        position = 0
+        while True:
+            self._rows.seek(position)
+            length = self._rows.read(_LENGTH.size)
+            if not length:
+                return
+            (size,) = _LENGTH.unpack(length)
+            yield marshal.loads(self._rows.read(size))  # noqa: S302 - this process has written it
+            position += _LENGTH.size + size
+
+    def _pieces(self) -> Iterator[tuple[int, int, _Stored]]:
         """Yield as `_decoded`, with the texts of the divided part in the splits of their positions.
 
         Each split begins a new text.
@@ -165,20 +202,18 @@ class Spool:
             if parts[position] != divided.part:
                 yield position, code, (line, values)
                 continue
-            text = values[divided.field]
+            text = str(values[divided.field])
             while text:
                 split, end = divided.ends[place]
                 own, text = text[: end - done], text[end - done :]
                 done += len(own)
                 if own:
-                    continues = begun == split and values.get(CONTINUES, False)
+                    continues = begun == split and bool(values.get(CONTINUES))
                     begun = split
                     yield position, split, (line, {**values, divided.field: own, CONTINUES: continues})
                 if text:
                     place += 1
 
 
-def _value(value: Any) -> Value:
-    """Return a decoded value as a reader of files returns it."""
-    plain: Value = tuple(value) if isinstance(value, list) else value
-    return plain
+def _size(value: Value) -> int:
+    return 1 if isinstance(value, bool) else len(value)

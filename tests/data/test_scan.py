@@ -92,7 +92,7 @@ def test_a_spool_returns_the_same_values(tmp_path: Path, text: str) -> None:
             ("train", "b", rows[2]),
         ]
         assert list(spool.read("train")) == [rows[0].values, rows[2].values]
-        assert list(spool.read("test")) == [{"tokens": [text, "b"]}]
+        assert list(spool.read("test")) == [{"tokens": (text, "b")}]
         assert list((tmp_path / "new").iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.errors import UserError
 from data.formats import BadRow, Field, Row, Shape, formats_of
-from data.samples import reviews
+from data.samples import SAMPLES, reviews
 from data.sources import CatalogueName, Source, open_source
 from data.splits import row_hash, split_of
 
@@ -242,7 +242,7 @@ def test_unknown_sample() -> None:
     """The message lists the samples and the most similar one."""
     assert (
         refusal("sample:reveiws")
-        == "unknown sample 'reveiws'; there is reviews, tags, text, pairs; did you mean 'reviews'?"
+        == f"unknown sample 'reveiws'; there is {', '.join(SAMPLES)}; did you mean 'reviews'?"
     )
 
 
