@@ -84,7 +84,7 @@ def read_arrow(stream: BinaryIO, fields: Sequence[Field], layout: Layout) -> Ite
     line = 0
     for batch in batches(needed):
         columns = {
-            place: [_decoded(value, named[place]) for value in _values(array)]
+            place: [_decoded(value, named[place]) for value in array.to_pylist()]
             for place, array in zip(needed, batch, strict=True)
         }
         for index in range(len(batch[0])):
@@ -106,8 +106,8 @@ def _readable(kind: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"cannot be read as {kind}: it is incomplete or damaged ({reason}); copy or download it again"
         ) from None
@@ -130,6 +130,7 @@ def _open(stream: BinaryIO, kind: str) -> tuple[Any, Batches]:
         else:
             file = pa.ipc.open_stream(stream)
             schema = file.schema
+        str(schema.names)  # decodes the names, which may be damaged too
 
     def all_batches(needed: Sequence[int]) -> Iterator[Any]:
         if kind == "Parquet":
@@ -144,7 +145,7 @@ def _open(stream: BinaryIO, kind: str) -> tuple[Any, Batches]:
             for batch in all_batches(needed):
                 for start in range(0, batch.num_rows, BATCH_ROWS):
                     part = batch.slice(start, BATCH_ROWS)
-                    yield [part.column(schema.names[place]) for place in needed]
+                    yield [_validated(part.column(schema.names[place])) for place in needed]
 
     return schema, batches
 
@@ -157,21 +158,18 @@ def _is_list(type_: Any) -> bool:
     )
 
 
-def _values(array: Any) -> list[Any]:
-    try:
-        return list(array.to_pylist())
-    except UnicodeDecodeError:
-        return [_scalar(value) for value in array]
+def _validated(array: Any) -> Any:
+    """Return an array whose buffers were checked: reading a damaged one would end the process.
 
+    Strings become bytes, so that one that is not UTF-8 makes a bad row, not an error of the file.
+    """
+    import pyarrow as pa
 
-def _scalar(value: Any) -> object:
-    """Return the value of a scalar; bytes that are not UTF-8 become surrogates."""
-    try:
-        return value.as_py()
-    except UnicodeDecodeError:
-        if hasattr(value, "as_buffer"):
-            return value.as_buffer().to_pybytes().decode("utf-8", ON_ERROR)
-        return [_scalar(item) for item in value.values]
+    as_bytes = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    array.validate()
+    checked = array.view(as_bytes[array.type]) if array.type in as_bytes else array
+    checked.validate(full=True)
+    return checked
 
 
 def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, Sequence[str]]:
