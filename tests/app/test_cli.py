@@ -193,7 +193,7 @@ MISTAKES = [
     ),
     (f"{TRAIN} imbd", 1, ["'imbd'", "sample:reviews", "tfds:NAME"]),
     (f"{TRAIN} sample:review", 1, ["'review'", "did you mean 'reviews'"]),
-    (f"{TRAIN} notes.md", 1, ["notes.md", "md format", ".jsonl, .csv, .tsv"]),
+    (f"{TRAIN} notes.md", 1, ["notes.md", "md format", ".jsonl", ".csv, .tsv"]),
     (f"{TRAIN} no_training", 1, ["no_training", "train.jsonl", "there is test.jsonl"]),
     (f"{TRAIN} good --set model.unitz=4", 1, ["'model.unitz'", "did you mean 'model.units'"]),
     (f"{TRAIN} good --set unit=4", 1, ["'unit'", "did you mean 'model.units'"]),
@@ -224,11 +224,11 @@ MISTAKES = [
         1,
         ["stars.csv", "'label'", "did you mean 'labels'", "--set data.label_column=NAME"],
     ),
-    (f"{TRAIN} good --set data.text_column=txt", 1, ["train.jsonl:1", "'txt'", "did you mean 'text'"]),
+    (f"{TRAIN} good --set data.text_column=txt", 1, ["train.jsonl", "'txt'", "did you mean 'text'"]),
     (f"{TRAIN} empty.csv", 1, ["empty.csv", "no examples"]),
     (f"{TRAIN} header.csv", 1, ["header.csv", "no examples"]),
     (f"{TRAIN} one_class.jsonl", 1, ["only one class, 'positive'"]),
-    (f"{TRAIN} latin1.jsonl", 1, ["latin1.jsonl:2", "not UTF-8", "0xe9"]),
+    (f"{TRAIN} latin1.jsonl", 1, ["latin1.jsonl", "not UTF-8", "0xe9 in line 2"]),
     (f"{TRAIN} broken.jsonl", 1, ["broken.jsonl:2", "not JSON"]),
     (f"{TRAIN} good --run run", 1, ["run exists", "--resume", "another --run"]),
     (f"{TRAIN} good --run no_run", 1, ["no_run exists"]),
@@ -302,7 +302,7 @@ def test_too_few_rows_to_validate_with(
     result = command(*shlex.split(f"{TRAIN} few --run few_run"))
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: few: no example is left for validation")
+    assert result.stderr.startswith("Error: no example is left for validation")
     assert result.stderr.count("\n") == 1
     assert not Path("few_run").exists()
 
