@@ -153,7 +153,7 @@ class Model:
         return [label.decode() for label in self._predictor.info.preprocessing.labels]
 
     def predict(self, texts: Sequence[str], *, beam: int | None = None) -> list[dict[str, Any]]:
-        """Predict the label, the tags, the translation or (of a language model) the loss of each text.
+        """Predict the labels, the tags, the translation or (of a language model) the loss of each text.
 
         Args:
             texts: any number of strings.

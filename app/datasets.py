@@ -47,6 +47,7 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
         directory=config.data_directory(),
         manual_directory=manual_directory,
         splitting=config.splitting(),
+        validator=task.examples.validator(config),
     )
 
 
@@ -108,6 +109,7 @@ def _refused(
             manual_directory=manual_directory,
             splitting=config.splitting(),
             check=task.examples.check,
+            validator=task.examples.validator(config),
         )
         encoded = encode_and_batch(dataset, task, config, directory)
         selecting_metric(task.training.metrics(encoded.preprocessing), config)

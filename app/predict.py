@@ -66,6 +66,7 @@ def reading(
     return Reading(
         task.name,
         task.predictions.input_fields(config, text_column),
+        task.examples.fields(config),
         shapes,
         source=next(iter(task.examples.parallel(config)), ""),
         options=config.options(),

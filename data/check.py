@@ -99,15 +99,17 @@ class StatisticsObserver(ExampleValidator):
         if self._answers and not self._pair:
             tally.answers.append(_hash({name: row.values.get(name, "") for name in self._answers}))
         for name in self._texts:
-            value = row.values.get(name, "")
+            if name not in row.values:  # it is optional
+                continue
+            value = row.values[name]
             own = tally.fields.setdefault(name, _FieldTally())
+            own.rows.append(len(tally.lines) - 1)
             own.hashes.append(_hash(value))
             if isinstance(value, tuple):
                 own.count([[self._token(token) for token in value]])
                 self._columns[name].add_tokens(value, row.values.get("tags"))
                 continue
-            if name in row.values:
-                self._columns[name].add(str(value), labels)
+            self._columns[name].add(str(value), labels)
             own.wait(str(value))
             if len(own.waiting) == _BATCH_TEXTS or own.waiting_characters >= _BATCH_CHARACTERS:
                 own.count_waiting(self._tokenize)
@@ -155,13 +157,13 @@ class StatisticsObserver(ExampleValidator):
         repeated = _repeated(hashes)
         conflicts = self._conflicts(tally)
         fields = {}
-        for name in self._texts:
-            lengths = tally.lengths(name)
+        for name in self._present():
+            lengths, rows = tally.lengths(name), tally.rows_of(name)
             fields[name] = FieldReport(
-                empty=self._places(tally, np.flatnonzero(lengths == 0)),
+                empty=self._places(tally, rows[lengths == 0]),
                 lengths=_percentiles(lengths),
                 tokens=int(lengths.sum()),
-                long=self._places(tally, self._long(lengths)),
+                long=self._places(tally, rows[self._is_long(lengths)]),
                 unknown_share=unknown[name],
             )
         return SplitReport(
@@ -181,10 +183,16 @@ class StatisticsObserver(ExampleValidator):
             odd_lengths=self._odd_lengths(tally),
         )
 
-    def _long(self, lengths: np.ndarray) -> np.ndarray:
+    def _present(self) -> list[str]:
+        """Return the names of the texts that an example has."""
+        found = {name for tally in self._tallies.values() for name in tally.fields}
+        return [name for name in self._texts if name in found or name in self._inputs]
+
+    def _is_long(self, lengths: np.ndarray) -> np.ndarray:
         # A pair with a side of exactly the maximum length is not used: the side may have been truncated.
         most = (self._max_length or np.iinfo(np.int64).max) - (self._pair is not None)
-        return np.flatnonzero(lengths > most)
+        long: np.ndarray = lengths > most
+        return long
 
     def _place(self, tally: _Tally, index: int) -> str:
         return f"{self._where[tally.files[index]]}:{tally.lines[index]}"
@@ -276,8 +284,10 @@ class StatisticsObserver(ExampleValidator):
 
 @dataclass
 class _FieldTally:
-    """Counts of one field of the examples of a split."""
+    """Counts of one field of the examples of a split that have it."""
 
+    rows: array[int] = field(default_factory=lambda: array("I"))
+    """Positions of the examples that have the field."""
     hashes: array[int] = field(default_factory=lambda: array("Q"))
     lengths: array[int] = field(default_factory=lambda: array("I"))
     """Number of tokens of each value."""
@@ -325,6 +335,10 @@ class _Tally:
     def lengths(self, name: str) -> np.ndarray:
         """Return the numbers of tokens of a field: int64 [examples]."""
         return np.asarray(self.fields[name].lengths if name in self.fields else [], np.int64)
+
+    def rows_of(self, name: str) -> np.ndarray:
+        """Return the positions of the examples that have a field: int64 [examples with the field]."""
+        return np.asarray(self.fields[name].rows if name in self.fields else [], np.int64)
 
     def label_counts(self) -> dict[str, int]:
         """Return the number of examples of each label, by name."""

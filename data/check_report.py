@@ -210,7 +210,8 @@ def _warn_of_split(name: str, split: SplitReport) -> Iterator[Finding]:
             split.duplicates.total,
         )
     if split.conflicts.total:
-        answers = "label" if split.labels else "sequence of tags"
+        tags = "sequence of tags" if name_of_first == "tokens" else ""
+        answers = " or ".join(filter(None, ["label" if split.labels else "", tags]))
         yield Finding(
             f"{name} has {_count(split.conflicts.total, 'text')} with more than one {answers}",
             "keep the correct one",

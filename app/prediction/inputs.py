@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -56,6 +57,9 @@ class Reading:
 
     task: str
     fields: tuple[Field, ...]
+    """What an example needs to be predicted."""
+    trained: tuple[Field, ...]
+    """What an example of the training has."""
     shapes: tuple[Shape, ...]
     """Those that the task trains on."""
     source: str = ""
@@ -140,16 +144,22 @@ def _open(path: Path, reading: Reading) -> File | None:
     shapes, options, format = (*reading.records(), LINES.shape), reading.options, reading.format
     if format is None and reading.source and suffix_of(path) == reading.source.lower():
         format = LINES
-    if (
-        format is None and "document" not in reading.shapes
-    ):  # as in training, where a .txt file may be a table
-        file = sniff(path, reading.fields, reading.records(), options)
-        format = FORMATS[file.layout.format] if file is not None else None
+    if format is None and "document" not in reading.shapes:
+        format = _recognized(path, reading)
     if format is None and suffix_of(path) == TXT:
         format = LINES
     if format is not None:
         return sniff(path, _required(format, reading.fields), shapes, options, format=format)
     return sniff(path, reading.fields, shapes, options)
+
+
+def _recognized(path: Path, reading: Reading) -> Format | None:
+    """Return the format of a file by its suffix or content, as in training: a .txt file may be a table."""
+    file = sniff(path, reading.fields, reading.records(), reading.options)
+    if file is None:  # perhaps the labels or tags show what it is
+        with contextlib.suppress(UserError):
+            file = sniff(path, reading.trained, reading.records(), reading.options)
+    return FORMATS[file.layout.format] if file is not None else None
 
 
 def _required(format: Format, fields: tuple[Field, ...]) -> tuple[Field, ...]:

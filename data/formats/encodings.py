@@ -29,10 +29,12 @@ _GUESSED = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256"),
     *("koi8_r", "shift_jis", "gb18030", "big5", "euc_kr", "euc_jp"),
 )
+_NOT_OF_FILES = ("unicode-escape", "raw-unicode-escape", "idna", "punycode")
 _GUESS_BYTES = 1 << 15
 _WIDE_BYTES = 1 << 13
 _LEAST_ZEROS = 0.2
 _MOST_ODD = 0.01
+BINARY = "a binary file; give a file of text, such as .csv or .jsonl in UTF-8"
 _CODEC = {"utf-8": "utf-8-sig"}
 """The codec that skips the mark of an encoding."""
 
@@ -63,7 +65,7 @@ def check_encoding(name: str) -> str:
         codec.incrementaldecoder().decode(b"", final=True)
     except (LookupError, TypeError, UnicodeError, ValueError):
         codec = None
-    if codec is None or not codec._is_text_encoding:
+    if codec is None or not codec._is_text_encoding or codec.name in _NOT_OF_FILES:
         known = dict.fromkeys((*_USUAL, *encodings.aliases.aliases))
         raise UserError(
             f"data.encoding = {name!r}: no encoding of text is named so; expected a name such as utf-8, "
@@ -96,7 +98,7 @@ def decide_encoding(data: bytes, *, whole: bool, stated: str = "") -> str:
         raise UserError(f"{encoding_title(wide)} without a byte order mark; pass --set data.encoding={wide}")
     position = _undecodable(data, "utf-8", whole)
     if is_binary(data) or (position is not None and b"\0" in data):
-        raise UserError("a binary file; give a file of text, such as .csv or .jsonl in UTF-8")
+        raise UserError(BINARY)
     if position is not None and not _is_mostly_utf8(data):
         guess = _guess(data, position)
         looks = f"it looks like {guess}; " if guess else ""
@@ -121,6 +123,8 @@ def _check_stated(data: bytes, encoding: str, whole: bool) -> None:
             f"not {encoding_title(encoding)}, which data.encoding says: it is UTF-8; "
             "leave data.encoding out, or pass --set data.encoding=utf-8"
         )
+    if not is_wide and is_binary(data):
+        raise UserError(BINARY)
     if position is not None and (encoding != "utf-8" or not _is_mostly_utf8(data)):
         is_utf8 = _undecodable(data, "utf-8", whole) is None
         better = "utf-8" if is_utf8 else _guess(data, position) or "windows-1252"

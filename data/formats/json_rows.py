@@ -128,6 +128,7 @@ def _of_columns(lines: TextIO, fields: Sequence[Field]) -> Iterator[tuple[int, A
     del text
     names = list(values)
     cleaned = [clean_name(name) for name in names]
+    _check_columns(fields, cleaned)
     places = dict.fromkeys(place for field in fields for place in find_columns(field, cleaned) or ())
     lists = {cleaned[place]: _as_list(values[names[place]], names[place]) for place in places}
     lengths = {name: len(items) for name, items in lists.items()}
@@ -136,6 +137,12 @@ def _of_columns(lines: TextIO, fields: Sequence[Field]) -> Iterator[tuple[int, A
         raise UserError(f"lists of unequal length: {shown}; expected a value of each in every row")
     for number, row in enumerate(zip(*lists.values(), strict=True), 1):
         yield number, dict(zip(lists, row, strict=True))
+
+
+def _check_columns(fields: Sequence[Field], keys: Sequence[str]) -> None:
+    for field in fields:
+        if not field.optional and find_columns(field, keys) is None:
+            raise MissingColumn(missing_column(field, keys), field)
 
 
 def _as_list(value: object, name: str) -> list[Any]:
@@ -164,9 +171,7 @@ def sniff_json(head: Head, fields: Sequence[Field], options: Options) -> Layout:
     rows = _first_rows(head, variant)
     keys = list(dict.fromkeys(clean_name(key) for row in rows for key in row))
     if rows:
-        for field in fields:
-            if not field.optional and find_columns(field, keys) is None:
-                raise MissingColumn(missing_column(field, keys), field)
+        _check_columns(fields, keys)
     title = _TITLES.get(variant) or f"JSON object with an array {variant.removeprefix(KEY)!r}"
     chosen = {}
     for field in fields:

@@ -83,7 +83,8 @@ def sniff_stream(
 ) -> File | None:
     """Decide the layout of a stream, such as standard input; None: its format is not known.
 
-    The stream is read only once, by the `rows` of the result.
+    A stream that is not clear has a text in each line, if that is one of the shapes. It is read only once, by
+    the `rows` of the result.
 
     Args:
         stream: need not be seekable; whoever opened it closes it.
@@ -108,6 +109,8 @@ def sniff_stream(
             copy = data + content.read()
             head = replace(head, open=lambda: io.BytesIO(copy))
         decided = _decide(head, fields, shapes, options, format)
+        if decided is None and "lines" in shapes:
+            decided = _decide(head, fields, shapes, options, all_formats()["lines"])
     if decided is None:
         return None
     format, layout = decided

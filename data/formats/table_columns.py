@@ -102,7 +102,7 @@ def name_by_number(rows: Sequence[Sequence[str]], missing: Sequence[Field], fiel
     free = {column.number for column in columns}
     advice = []
     for field in fields:
-        if field not in missing or not field.option.endswith("=NAME"):
+        if field not in missing or not field.option.endswith("NAME"):
             continue
         order = by_length if field.kind == "text" else by_distinct
         number = next((column.number for column in order if column.number in free), columns[0].number)

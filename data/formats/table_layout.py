@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +21,8 @@ from data.names import clean_name
 
 ROWS = 200
 """Number of rows from which a layout is decided."""
+CELL_CHARACTERS = 1 << 24
+"""Maximum size of a cell. One that is not closed would otherwise have the rest of the file."""
 _MOST_ROWS = 0.9
 DELIMITERS = (",", ";", "\t", "|")
 _NAMED_DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
@@ -76,7 +77,7 @@ def is_blank(cells: Sequence[str]) -> bool:
 
 def is_delimiter_line(cells: Sequence[str]) -> bool:
     """Return whether the first row is that in which Excel says the delimiter: `sep=;`."""
-    return list(cells) == ["sep=", ""]
+    return list(cells) == ["sep=", ""] or (len(cells) == 1 and re.fullmatch(r"sep=\W", cells[0]) is not None)
 
 
 def csv_format(delimiter: str, variant: str) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def parse(text: str, delimiter: str, variant: Variant, *, whole: bool) -> Parsed
         variant: what quotation marks mean.
         whole: whether the text is the whole file; else its last row may be incomplete.
     """
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(CELL_CHARACTERS)
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, strict=True, **csv_format(delimiter, variant))
     rows: list[list[str]] = []
@@ -138,7 +139,7 @@ def decide_dialect(head: Head, fields: Sequence[Field], options: Options) -> Par
         return None
     if options.delimiter:
         return _parse_best(head, check_delimiter(options.delimiter))
-    if stated := re.match(r"sep=([^\r\n\w])[\r\n]", head.text):
+    if stated := re.match(r"sep=(\W)[\r\n]", head.text):
         return _parse_best(head, stated[1])
     usual = "\t" if head.suffix == "tsv" else ","
     parsed = {delimiter: _parse_best(head, delimiter) for delimiter in DELIMITERS}

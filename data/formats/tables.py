@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
@@ -23,7 +22,14 @@ from data.formats.fields import (
 from data.formats.head import Head
 from data.formats.layout import Layout, Options
 from data.formats.table_columns import guess_columns, has_header, name_by_number
-from data.formats.table_layout import Parsed, csv_format, decide_dialect, is_blank, is_delimiter_line
+from data.formats.table_layout import (
+    CELL_CHARACTERS,
+    Parsed,
+    csv_format,
+    decide_dialect,
+    is_blank,
+    is_delimiter_line,
+)
 from data.names import clean_name
 
 _OTHER_DELIMITER = re.compile(r"[^\w\s.'\"()\[\]/#-]")
@@ -33,13 +39,15 @@ HEADER_HINT = "; if the first row is no header, pass --set data.header=false"
 
 def read_table(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterator[Row | BadRow]:
     """Yield a row for each row of cells. Blank lines are skipped, also of separators only."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(CELL_CHARACTERS)
     rows = csv.reader(lines, strict=True, **csv_format(layout.delimiter or ",", layout.variant))
     columns = _chosen_columns(fields, layout)
     started = False
     for line, cells in _numbered(rows):
         if isinstance(cells, csv.Error):
-            yield BadRow(line, f"not CSV: {cells}")
+            too_long = "field limit" in str(cells)
+            unclosed = "; perhaps a quotation mark is not closed" if too_long else ""
+            yield BadRow(line, f"not CSV: {cells}{unclosed}")
         elif is_blank(cells) or (line == 1 and is_delimiter_line(cells)):
             continue
         elif not started and layout.header:
@@ -84,7 +92,7 @@ def recognize_table(head: Head, fields: Sequence[Field], options: Options) -> bo
     """Return whether the first row names the columns of all fields, and the next ones have as many cells."""
     required = [field for field in fields if not field.optional]
     parsed = decide_dialect(head, fields, options)
-    if not required or parsed is None or len(parsed.rows[0]) < 2 or parsed.share() < 1:
+    if not required or parsed is None or not parsed.rows or len(parsed.rows[0]) < 2 or parsed.share() < 1:
         return False
     names = [clean_name(cell) for cell in parsed.rows[0]]
     return all(find_columns(field, names) is not None for field in required)
@@ -93,10 +101,10 @@ def recognize_table(head: Head, fields: Sequence[Field], options: Options) -> bo
 def sniff_table(head: Head, fields: Sequence[Field], options: Options) -> Layout:
     """Decide delimiter, quotation marks, header and columns from the first rows."""
     parsed = decide_dialect(head, fields, options)
-    if parsed is None:
-        return Layout("table", title="TSV" if head.suffix == "tsv" else "CSV")
-    if not parsed.rows or parsed.begins_with_error:
+    if parsed is not None and parsed.begins_with_error:
         raise UserError(f"the header is not CSV: {parsed.error}")
+    if parsed is None or not parsed.rows:
+        return Layout("table", title="TSV" if head.suffix == "tsv" else "CSV")
     first = [clean_name(cell) for cell in parsed.rows[0]]
     header = has_header(parsed.rows, fields, options)
     columns = tuple(first) if header else tuple(str(number) for number in range(1, len(first) + 1))
@@ -134,7 +142,7 @@ def _choose(fields: Sequence[Field], layout: Layout, parsed: Parsed, options: Op
         elif options.header == "auto" and not chosen:
             message += HEADER_HINT
         raise MissingColumn(message, missing[0])
-    guessed = guess_columns(parsed.rows, fields) if len(missing) == len(fields) - len(chosen) else None
+    guessed = None if chosen else guess_columns(parsed.rows, fields)
     if guessed is None:
         raise MissingColumn(name_by_number(parsed.rows, missing, fields), missing[0])
     return guessed

@@ -58,7 +58,9 @@ class Mistake:
     """The command that follows the advice."""
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     mended: Mapping[str, str | bytes] = field(default_factory=dict)
-    """Files that the advice says to write; an empty one is deleted."""
+    """Files that the advice says to write."""
+    shows: str = ""
+    """Regular expression of what the command that follows the advice prints; empty: it succeeds."""
 
 
 T = "train classification"
@@ -197,6 +199,62 @@ MISTAKES = {
         r"a larger value, or (0) for no limit",
         "train translation t.jsonl --set text.max_length={1}",
         {"t.jsonl": lines(source=text, target=text)},
+    ),
+    # layouts
+    "rows that cannot be read": Mistake(
+        "datasets prepare t.csv",
+        r"'textrnn (datasets check) DATA (--all)' lists all",
+        "{1} t.csv {2}",
+        {"t.csv": table() + "".join(f"bad {i}\n" for i in range(5))},
+        shows=r"t\.csv:42.*t\.csv:43.*t\.csv:44.*t\.csv:45.*t\.csv:46",
+    ),
+    "an encoding that is not UTF-8": Mistake(
+        "datasets prepare t.csv",
+        r"(--set data\.encoding=\S+)",
+        "datasets prepare t.csv {1}",
+        {"t.csv": table().replace("film", "très").encode("windows-1252")},
+    ),
+    "UTF-16 without a mark": Mistake(
+        "datasets prepare t.csv",
+        r"(--set data\.encoding=\S+)",
+        "datasets prepare t.csv {1}",
+        {"t.csv": table().encode("utf-16-le")},
+    ),
+    "an unknown encoding": Mistake(
+        "datasets prepare t.csv --set data.encoding=latin1252",
+        r"such as (utf-8)",
+        "datasets prepare t.csv --set data.encoding={1}",
+        TABLE,
+    ),
+    "another encoding than the stated one": Mistake(
+        "datasets prepare t.csv --set data.encoding=ascii",
+        r"perhaps (--set data\.encoding=\S+)",
+        "datasets prepare t.csv {1}",
+        {"t.csv": table().replace("film", "très")},
+    ),
+    "a delimiter of two characters": Mistake(
+        "datasets prepare t.csv --set data.delimiter=ab",
+        r"one of (comma)",
+        "datasets prepare t.csv --set data.delimiter={1}",
+        TABLE,
+    ),
+    "columns without names": Mistake(
+        "datasets prepare t.csv",
+        r"by number, e\.g\. (--set [\w.]+=\d --set [\w.]+=\d)",
+        "datasets prepare t.csv {1}",
+        {"t.csv": "".join(f"{i},{text(i)},{label(i)}\n" for i in range(40))},
+    ),
+    "predict: columns without names": Mistake(
+        "predict run t.csv",
+        r"by number, e\.g\. (--text-column \d)",
+        "predict run t.csv {1}",
+        {"t.csv": "".join(f"{i},{text(i)},{label(i)}\n" for i in range(40))},
+    ),
+    "predict: another encoding": Mistake(
+        "predict run t.txt",
+        r"(--set data\.encoding=\S+)",
+        "predict run t.txt {1}",
+        {"t.txt": "Très bon\n".encode("latin-1")},
     ),
     # vectors
     "vectors of another size": Mistake(
@@ -419,4 +477,7 @@ def test_the_advice_works(command: Command, mistake: Mistake) -> None:
     write(mistake.mended)
     after = run_command(command, mistake.then.format(found[0], *found.groups()))
 
-    assert after.exit_code == 0 or BEGINS in after.stderr, after.output
+    if mistake.shows:
+        assert re.search(mistake.shows, after.output, re.DOTALL), after.output
+    else:
+        assert after.exit_code == 0 or BEGINS in after.stderr, after.output

@@ -50,6 +50,37 @@ def test_evaluation(model: textrnn.Model, exported: Path, command: Any, run: Pat
     assert textrnn.load(exported).evaluate(reviews, baseline=False)["accuracy"] == printed["accuracy"]
 
 
+def test_evaluation_of_other_columns(model: textrnn.Model, run: Path, tmp_path: Path) -> None:
+    """`overrides` say how other data is read, as `--set` does, as a mapping or as strings."""
+    path = tmp_path / "in.csv"
+    path.write_bytes(
+        "1§Très bon\n2§bad\n".replace("1", "positive").replace("2", "negative").encode("latin-1")
+    )
+    options = {
+        "data.encoding": "latin-1",
+        "data.delimiter": "§",
+        "data.header": False,
+        "data.text_column": 2,
+        "data.label_column": "1",
+    }
+
+    found = model.evaluate(path, split="all", baseline=False, overrides=options)
+    again = textrnn.evaluate(
+        run,
+        data=path,
+        split="all",
+        baseline=False,
+        overrides=[f"{k}={str(v).lower()}" for k, v in options.items()],
+    )
+
+    assert found == again
+    assert found["examples"] == 2
+    with pytest.raises(textrnn.UserError, match="how files are read: data"):
+        model.evaluate(path, overrides={"model.units": 3})
+    with pytest.raises(textrnn.UserError, match="--data"):
+        model.evaluate(overrides=options)
+
+
 def test_an_export(model: textrnn.Model, tmp_path: Path) -> None:
     """`export` returns the directory of the new version."""
     assert model.export(tmp_path / "out") == tmp_path / "out/1"

@@ -40,6 +40,7 @@ Command = Callable[..., Result]
 Configured = Callable[..., TaskConfig]
 Jsonl = Callable[..., None]
 
+SHARES = Splitting().shares([ALL_SPLITS])[ALL_SPLITS]
 PLAIN = ("model.layers=0", "model.dropout=0", "model.word_dropout=0")
 
 
@@ -205,12 +206,7 @@ def test_a_single_row(command: Command, run: Path, tmp_path: Path, jsonl: Jsonl)
     """A file of one row can be evaluated, whichever split its hash selects."""
     rows = [{"text": f"number {i}", "label": "positive"} for i in range(100)]
     for split in ("train", "validation", "test"):
-        row = next(
-            row
-            for row in rows
-            if split_of(row_hash({"text": row["text"]}), Splitting().shares([ALL_SPLITS])[ALL_SPLITS])
-            == split
-        )
+        row = next(row for row in rows if split_of(row_hash({"text": row["text"]}), SHARES) == split)
         jsonl(tmp_path / f"{split}.jsonl", [row])
         options = ("--data", tmp_path / f"{split}.jsonl", "--split", "all", "--no-baseline")
         assert evaluated(command, run, *options)["examples"] == 1

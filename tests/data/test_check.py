@@ -200,6 +200,22 @@ def test_empty_lists_of_tokens() -> None:
     assert warnings(found) == ["train has 1 sentence without tokens (train.csv:2); fill or remove them"]
 
 
+@pytest.mark.parametrize("present", [[], [1], [0, 2]])
+def test_texts_that_an_example_may_lack(present: list[int]) -> None:
+    """A field that is missing is not empty; one that no example has is not in the report."""
+    fields = (TOKENS, TAGS, Field("text", "text", "text", "", optional=True))
+    rows = [Row(i + 1, {"tokens": ("a", str(i)), "tags": ("X", "Y")}) for i in range(3)]
+    for i in present:
+        rows[i].values["text"] = "" if i == 2 else f"a {i}"
+    found = check((("train", "train.jsonl", row) for row in rows), fields=fields)
+
+    assert list(found.splits["train"].fields) == (["tokens", "text"] if present else ["tokens"])
+    expected = (
+        ["train has 1 text without tokens (train.jsonl:3); fill or remove them"] if 2 in present else []
+    )
+    assert warnings(found) == expected
+
+
 def test_pairs_that_are_not_translated() -> None:
     """A target that is its source is a warning, unless it has no letters."""
     pairs = [

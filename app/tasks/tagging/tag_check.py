@@ -66,9 +66,7 @@ class TagValidator(ExampleValidator):
                 f"{_count(total, 'tag contradicts', 'tags contradict')} {found.scheme}, the scheme of the "
                 f"other {found.tags - total:,}"
             )
-            advice = (
-                "a span begins where no other one can continue, as in conlleval; correct them if it does not"
-            )
+            advice = "they are read as by conlleval, where an I- without its B- begins a span; correct them"
             warnings.append(self._finding(what, found.exceptions, advice))
         if found.scheme == "plain":
             warnings += self._perhaps_spans(found)

@@ -128,6 +128,8 @@ def test_every_format_names_another_encoding(tmp_path: Path, name: str) -> None:
         ("rot13", ""),
         ("zlib", ""),
         ("undefined", ""),
+        ("unicode_escape", ""),
+        ("punycode", ""),
         ("utf 17", ""),
     ],
 )
@@ -176,14 +178,14 @@ def test_an_encoding_that_the_file_has_not(tmp_path: Path, content: bytes, state
 def test_bytes_that_cannot_be_decoded_late_in_a_file(tmp_path: Path, codec: str, bad: bytes) -> None:
     """They make one bad row, in every encoding, and the next row is read."""
     row = "some text that is long,pos\n".encode(codec)
-    content = "text,label\n".encode(codec) + row * 20_000
+    content = "text,label\n".encode(codec) + row * 12_000
     end = "x,".encode(codec) + "pos\n".encode(codec) + row
     rows = list(decide(tmp_path, content + bad + end, codec).rows())
 
-    assert len(rows) == 20_002
+    assert len(rows) == 12_002
     assert [type(row) for row in rows[-3:]] == [Row, BadRow, Row]
     assert isinstance(rows[-2], BadRow)
-    assert rows[-2].line == 20_002
+    assert rows[-2].line == 12_002
     title = codec.upper() if codec.startswith("utf") else codec
     assert f"is not {title}: byte 0x{bad[0]:02x} at character 1" in rows[-2].reason
 
@@ -195,6 +197,14 @@ def test_a_character_at_the_end_of_what_is_examined(tmp_path: Path) -> None:
         file = decide(tmp_path, content.encode())
         assert file.layout.encoding == "utf-8"
         assert len(list(file.rows())) == 1
+
+
+def test_a_binary_file_has_no_encoding(tmp_path: Path) -> None:
+    """Also if the user says one."""
+    content = bytes(range(64)) * 10
+
+    for stated in ("", "latin-1", "cp437"):
+        assert refusal(tmp_path, content, stated).startswith("a binary file; ")
 
 
 def test_a_zero_is_no_other_encoding(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_several_labels(tmp_path: Path) -> None:
     file = decide(tmp_path / "a.ft", content)
     assert file.layout.several_labels
     assert next(file.rows()) == BadRow(
-        1, "several labels: 'a', 'b'; read several labels of each example with --set data.label_separator=,"
+        1, "several labels: 'a', 'b'; read several labels of each example with --set data.labels=several"
     )
 
 

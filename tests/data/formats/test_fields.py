@@ -104,6 +104,7 @@ def test_a_text_must_be_a_text(tmp_path: Path, text: str, kind: str) -> None:
         ({"tokens": ["a", "b"], "upos": ["X", None]}, "upos[1] is null, not a text"),
         ({"tokens": ["a", "b"], "upos": [" ", "X"]}, "upos[0] is empty"),
         ({"tokens": ["a"], "upos": ["X\nY"]}, "upos[0] has a line break"),
+        ({"tokens": ["a"], "upos": ["X\x1bY"]}, "upos[0] has a control character"),
         ({"tokens": ["a\ud800"], "upos": ["X"]}, "tokens[0] is not valid Unicode: a lone surrogate \\ud800"),
     ],
 )
@@ -115,6 +116,17 @@ def test_malformed_sequences(tmp_path: Path, values: dict[str, object], reason: 
     assert isinstance(first, BadRow)
     assert (first.line, first.reason[: len(reason)]) == (1, reason)
     assert second == row(2, "a", "X")
+
+
+@pytest.mark.parametrize(
+    ("written", "tag"),
+    [("\ufeffB-PER", "B-PER"), (" B-PER\u200b", "B-PER"), ("Cafe\u0301", "Café"), ("\u2060O", "O")],
+)
+def test_tags_are_names(tmp_path: Path, written: str, tag: str) -> None:
+    """They are cleaned as labels are; a token is not changed."""
+    line = json.dumps({"tokens": ["\ufeffa\u200b"], "tags": [written]})
+
+    assert read(tmp_path, line, TAGGED) == [Row(1, {"tokens": ("\ufeffa\u200b",), "tags": (tag,)})]
 
 
 def test_sequences(tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ def arrays() -> bytes:
     return stream.getvalue()
 
 
+def array() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array(["a", "b"]))
+    return stream.getvalue()
+
+
 def database(path: Path) -> bytes:
     connection = sqlite3.connect(path)
     connection.execute("create table rows (text)")
@@ -57,6 +63,7 @@ FILES = {
     "a Word file; save its text": zipped("[Content_Types].xml", "_rels/.rels", "word/document.xml"),
     "an OpenDocument file; save its text": zipped("mimetype", "content.xml"),
     "a NumPy archive; save its rows as JSON Lines": arrays(),
+    "a NumPy array; save its rows as JSON Lines": array(),
     "a tar archive; unpack it": tarred(),
     "a PDF file; save its text": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
     "a PNG image": b"\x89PNG\r\n\x1a\n" + bytes(50),

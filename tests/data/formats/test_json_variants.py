@@ -161,6 +161,14 @@ def test_no_rows(tmp_path: Path, content: str) -> None:
     assert list(decide(tmp_path / "a.json", content).rows()) == []
 
 
+def test_a_missing_list_of_a_long_file(tmp_path: Path) -> None:
+    """It is found when the whole is read."""
+    content = json.dumps({"text": [f"text {i}" for i in range(30_000)], "labels": ["x"] * 30_000})
+
+    with pytest.raises(MissingColumn, match="no column 'label'; there is 'text', 'labels'"):
+        list(decide(tmp_path / "a.json", content).rows())
+
+
 def test_lists_that_do_not_match(tmp_path: Path) -> None:
     """It is an error of the file."""
     with pytest.raises(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from app.config import load_config
+from app.tasks import get_task
 from data.errors import UserError
 from data.formats import BadRow, Field, MissingColumn, Row, sniff
 
@@ -195,13 +197,14 @@ def test_spellings_of_a_label(tmp_path: Path, name: str, labels_of_rows: list[st
 
 
 def test_the_advice_for_lists_works(tmp_path: Path) -> None:
-    """A task asks for sets where `data.label_separator` is set, and these are read."""
+    """Classification asks for sets where `data.labels` is `several`, and these are read."""
     content = '{"text": "t", "label": ["x", "y"]}\n'
     (reason,) = labels(tmp_path / "a.jsonl", content, LABEL)
 
     assert isinstance(reason, str)
-    assert reason.endswith("read several labels of each example with --set data.label_separator=,")
-    assert labels(tmp_path / "a.jsonl", content, separated(reason[-1])) == [("x", "y")]
+    option = reason.rpartition("--set ")[2]
+    _, field = get_task("classification").examples.fields(load_config("classification", overrides=[option]))
+    assert labels(tmp_path / "a.jsonl", content, field) == [("x", "y")]
 
 
 def test_fields_that_a_format_has_not(tmp_path: Path) -> None:

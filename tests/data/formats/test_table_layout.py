@@ -364,7 +364,7 @@ def test_a_missing_column_is_known_by_its_field(tmp_path: Path) -> None:
     assert caught.value.field == LABEL
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", "  \n\t\n", "\ufeff"])
+@pytest.mark.parametrize("content", ["", "\n\n", "  \n\t\n", "\ufeff", ",,\n,,\n", "sep=;\n"])
 def test_a_table_without_rows(tmp_path: Path, content: str) -> None:
     """It has no columns, and is no error here."""
     assert values(decide(tmp_path / "a.csv", content)) == []

@@ -57,6 +57,19 @@ def test_an_unclosed_quotation_mark(tmp_path: Path) -> None:
     assert rows == [row(2, "a", "x"), BadRow(3, "not CSV: unexpected end of data")]
 
 
+def test_an_unclosed_quotation_mark_of_a_long_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell has a maximum size, so that memory does not fill; what follows is read."""
+    for module in ("tables", "table_layout"):
+        monkeypatch.setattr(f"data.formats.{module}.CELL_CHARACTERS", 1000)
+    rows = read(tmp_path / "rows.csv", "text,label\na,x\n" + '"b,y\n' + "c,x\n" * 1000)
+
+    assert rows[0] == row(2, "a", "x")
+    assert rows[1] == BadRow(
+        3, "not CSV: field larger than field limit (1000); perhaps a quotation mark is not closed"
+    )
+    assert rows[-1] == row(1003, "c", "x")
+
+
 def test_quotation_marks_in_tsv(tmp_path: Path) -> None:
     """A quotation mark is a character like any other."""
     assert read(tmp_path / "rows.tsv", 'text\tlabel\n"a\tx\nb"\ty\n') == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tagging_data import Command, settings
+from tagging_data import PLAIN, TINY, Command, settings
 
 from app.config import load_config
 from app.datasets import prepare
@@ -121,3 +121,46 @@ def test_the_advice_about_a_column_works(command: Command, tmp_path: Path) -> No
     assert refused.stderr.count("\n") == 1
     assert advice == "data.tag_column=4"
     assert accepted.exit_code == 0
+
+
+@pytest.mark.parametrize("first", [None, "check", "prepare"])
+def test_the_scheme_is_said_whatever_was_done_before(
+    command: Command, tmp_path: Path, first: str | None
+) -> None:
+    """`train` says the layout, the scheme, and what contradicts it, also of a prepared dataset."""
+    path = tmp_path / "rows.conll"
+    path.write_text("".join(f"{i} a{i} B-X\n{i + 1} b O\n\n" for i in range(1, 201)) + "1 c O\n2 d I-X\n")
+    own = settings(f"data.directory={tmp_path / 'cache'}", *PLAIN, *TINY)
+    if first:
+        assert command("datasets", first, path, "--task", "tagging", *own[:2]).exit_code == 0
+
+    result = command("train", "tagging", path, "--run", tmp_path / "run", *own)
+
+    assert result.exit_code == 0, result.stderr
+    assert (
+        "CoNLL, columns separated by ' ': position = column 1, tokens = column 2, tags = column 3"
+        in result.stderr
+    )
+    assert "tags: BIO (1 exception)" in result.stderr
+    assert (
+        f"({path.name}:601: token 2: 'I-X' after 'O': in BIO, a span begins with 'B-X')"
+        in result.stderr.replace(f"{tmp_path}/", "")
+    )
+
+
+@pytest.mark.parametrize("first", [None, "check", "prepare"])
+def test_contradictions_are_refused_whatever_was_done_before(
+    command: Command, tmp_path: Path, first: str | None
+) -> None:
+    """`check` lists them, and neither `prepare` nor `train` accepts them."""
+    path = tmp_path / "rows.conll"
+    path.write_text("a B-X\nb O\n\nc O\nd I-X\n\n" * 20)
+    own = settings(f"data.directory={tmp_path / 'cache'}")
+    if first:
+        assert command("datasets", first, path, "--task", "tagging", *own).exit_code == 1
+
+    result = command("train", "tagging", path, "--run", tmp_path / "run", *own)
+
+    assert result.exit_code == 1
+    assert "20 tags contradict" in result.stderr
+    assert result.stderr.count("\n") == 1
