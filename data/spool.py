@@ -166,7 +166,7 @@ class Spool:
 
     def _decoded(self, split: int | None = None) -> Iterator[tuple[int, int, _Stored]]:
         """Yield position, code and content of the examples of a split; None: of all splits."""
-        codes = memoryview(self._codes.tobytes())
+        codes = memoryview(self._codes.data)
         first = 0
         for block in self._blocks():
             for position, (code, row) in enumerate(
