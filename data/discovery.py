@@ -209,7 +209,7 @@ class _Search:
         expected = ", ".join(f"train.{suffix}" for suffix in self._able)
         if self._parallel:
             expected += ", or " + " and ".join(f"train.{side}" for side in self._parallel)
-        expected += " (or .gz)"
+        expected += " (also compressed)"
         if self._classes:
             expected += ", or a folder for each class, such as train/pos/*.txt and train/neg/*.txt"
         return expected

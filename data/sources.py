@@ -305,7 +305,7 @@ def _file(
     if lists := _other_lists(path, fields, parallel):
         return _from_files(name, {ALL_SPLITS: lists}, fields, reader)
     expected = ", ".join("." + suffix for suffix in (*formats_of(shapes, fields), *parallel))
-    raise UserError(f"{path}: {suffix_of(path) or 'no'} format; expected {expected} (or .gz)")
+    raise UserError(f"{path}: {suffix_of(path) or 'no'} format; expected {expected} (also compressed)")
 
 
 def _other_lists(path: Path, fields: Sequence[Field], parallel: Sequence[str]) -> Lists | None:

@@ -117,15 +117,13 @@ class Examples(ABC, Generic[C, F]):
                 return  # which is another error
             yield Finding("the data has no training examples", "give a larger file, or a folder with train.*")
         elif not found.examples["validation"]:
-            rare = (
-                f": {found.moved:,} are in train because it would have no other example of their label"
-                if found.moved
-                else ""
-            )
-            larger = "" if found.moved else ", or increase data.validation_fraction"
-            yield Finding(
-                f"no example is left for validation{rare}", f"add examples or a validation split{larger}"
-            )
+            if found.moved:
+                rare = f": {found.moved:,} are in train because it would have no other example of their label"
+                why = next((warning.sentence() for warning in self.warn(found)), "")
+                advice = why or "add examples or a validation split"
+            else:
+                rare, advice = "", "add examples or a validation split, or increase data.validation_fraction"
+            yield Finding(f"no example is left for validation{rare}", advice)
 
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Yield what is odd about the examples, and does not prevent training."""

@@ -177,7 +177,7 @@ def test_a_folder_without_training_examples_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", test_csv=CSV, train_txt="a\n")
 
     assert refusal(folder) == (
-        f"{folder}: no training file; expected one of {EXPECTED} (or .gz), "
+        f"{folder}: no training file; expected one of {EXPECTED} (also compressed), "
         "or a folder for each class, such as train/pos/*.txt and train/neg/*.txt; "
         "there is test.csv, train.txt"
     )
@@ -253,7 +253,7 @@ def test_unknown_format(tmp_path: Path, name: str, found: str) -> None:
     path.write_text("Some words.\nMore words.\n")
 
     expected = ", ".join(f".{suffix}" for suffix in formats_of(SHAPES, FIELDS))
-    assert refusal(path) == f"{path}: {found} format; expected {expected} (or .gz)"
+    assert refusal(path) == f"{path}: {found} format; expected {expected} (also compressed)"
 
 
 @pytest.mark.parametrize("name", ["sample", "tfds"])

@@ -127,7 +127,7 @@ def test_a_folder_without_parallel_files(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path}: no training file; expected one of "
         "train.jsonl, train.json, train.ndjson, train.csv, train.tsv, train.parquet, train.arrow, "
-        "train.feather, or train.en and train.de (or .gz); "
+        "train.feather, or train.en and train.de (also compressed); "
         "there is nothing"
     )
 
