@@ -17,9 +17,9 @@ from click.testing import Result
 from tensorflow.python.framework.config import is_op_determinism_enabled
 from trained import PLAIN, overrides, same, weights
 
-from app.artifacts.preprocessing import Facts
 from app.artifacts.run import open_run
 from app.config import TaskConfig
+from app.tasks.classification.facts import ClassificationFacts
 from app.train import (
     FEWEST_EPOCHS,
     MOST_EPOCHS,
@@ -42,7 +42,7 @@ def test_vocabulary_and_labels(run: Path, reviews: Path) -> None:
     """The vocabulary is that of the training rows, the most frequent words first; the labels are sorted."""
     rows = [json.loads(line) for line in (reviews / "train.jsonl").read_text().splitlines()]
     lines = (run / "vocabulary.txt").read_text().splitlines()
-    pieces = Preprocessor(open_run(run).preprocessing(Facts).vocabulary)(
+    pieces = Preprocessor(open_run(run).preprocessing(ClassificationFacts).vocabulary)(
         tf.constant([row["text"] for row in rows])
     )[0].numpy()
     counts = Counter(pieces[pieces > 1].tolist())
@@ -157,7 +157,7 @@ def test_word_vectors_start_the_embedding(configured: Configured, reviews: Path,
         config = configured(*still, f"model.embeddings={file}")
         run = train("classification", str(reviews), config, run=tmp_path / name).path
         tables[name] = weights(run)[0]
-    vocabulary = list(open_run(tmp_path / "with").preprocessing(Facts).vocabulary)
+    vocabulary = list(open_run(tmp_path / "with").preprocessing(ClassificationFacts).vocabulary)
     given = {vocabulary.index(b"plot"): [1, 2, 3, 4], vocabulary.index(b"acting"): [-1, -2, -3, -4.5]}
 
     for index in range(len(vocabulary)):

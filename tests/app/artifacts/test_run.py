@@ -12,9 +12,9 @@ import tensorflow as tf
 from click.testing import Result
 
 from app.artifacts.files import PARTIAL
-from app.artifacts.preprocessing import Facts
 from app.artifacts.run import complete_run, open_run
 from app.config import TaskConfig
+from app.tasks.classification.facts import ClassificationFacts
 from data.errors import UserError
 
 Command = Callable[..., Result]
@@ -105,7 +105,7 @@ def test_files_of_the_user(copy: Path) -> None:
     assert (copy / ".notes").read_text() == "mine"
     assert not (copy / f"{PARTIAL}0a1b2c3d-model.keras").exists()
     opened = open_run(copy)
-    assert opened.preprocessing(Facts).vocabularies.keys() == {"vocabulary", "labels"}
+    assert opened.preprocessing(ClassificationFacts).vocabularies.keys() == {"vocabulary", "labels"}
     assert not {".notes", "predictions.txt"} & opened.manifest.files.keys()
 
 

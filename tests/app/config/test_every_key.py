@@ -17,12 +17,13 @@ from app.config import TaskConfig, get_config_class, load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
 from app.tasks import TASKS, get_task
+from app.tasks.opening import open_data
 from app.train import new_model, resolve_epochs, train
 from app.training.encode import encode_dataset
 from app.training.optimizer import build_optimizer, clip
 from data.encoding import Encoded
+from data.errors import UserError
 from data.prepared import Dataset, prepare
-from data.sources import open_source
 from models.text.tokens import END_ID
 
 Write = Callable[[Path, list[dict[str, object]]], None]
@@ -89,19 +90,25 @@ class Pipeline:
             task, overrides=[*SMALL[task], f"data.directory={folder / 'cache'}", *overrides]
         )
 
-    def dataset(self) -> Dataset:
-        """Return the prepared dataset."""
-        fields = self.task.examples.fields(self.config)
-        source = open_source(
-            str(self.folder / "data"),
-            fields,
-            self.task.examples.shapes,
-            self.task.examples.parallel(self.config),
-        )
-        directory = self.config.data_directory()
+    def dataset(self, data: str = "data") -> Dataset:
+        """Return the prepared dataset of a folder or a file."""
+        source, fields, config = open_data(str(self.folder / data), self.task, self.config)
         return prepare(
-            source, fields, directory=directory, validator=self.task.examples.validator(self.config)
+            source,
+            fields,
+            directory=config.data_directory(),
+            splitting=config.splitting(),
+            validator=self.task.examples.validator(config),
         )
+
+    def file(self) -> str:
+        """Return all that is read of a single file, or why it is not read."""
+        try:
+            dataset = self.dataset("file.conll" if self.name == "tagging" else "file.csv")
+        except UserError as error:
+            return str(error)
+        batches = [[v.tolist() for v in batch.values()] for batch in dataset.batches("all")]
+        return repr((batches, dataset.names, dataset.sizes))
 
     def examples(self) -> str:
         """Return all that is read of the training examples."""
@@ -185,8 +192,26 @@ class Pipeline:
         return repr([{name: value.numpy().tolist() for name, value in o.items()} for o in outputs])
 
 
+def table(task: str) -> str:
+    """Return the examples of a task as sentences, or as a table."""
+    if task == "tagging":
+        rows = [
+            "\n".join(map("\t".join, zip(row["tokens"], row["upos"], strict=True))) for row in examples(task)
+        ]
+        return "\n\n".join(rows) + "\n"
+    columns = ["text", "label", "source", "target"]
+    lines = [",".join(columns), *(",".join(str(row[c]) for c in columns) for row in examples(task))]
+    return "\n".join(lines) + "\n"
+
+
 CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
     "all": {
+        Pipeline.file: {
+            "data.encoding": "latin-1",
+            "data.delimiter": ";",
+            "data.split": "random",
+            "data.test_fraction": "0.4",
+        },
         Pipeline.batches: {
             "data.validation_fraction": "0.5",
             "text.vocabulary_size": "5",
@@ -217,6 +242,12 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
     },
     "classification": {
         Pipeline.examples: {"data.text_column": "text_column", "data.label_column": "label_column"},
+        Pipeline.file: {
+            "data.header": "false",
+            "data.labels": "several",
+            "data.label_separator": "h",
+            "data.label_columns": "label",
+        },
         Pipeline.batches: {
             "text.tokens": "char",
             "text.lowercase": "false",
@@ -237,6 +268,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "data.label_column": "label_column",
             "data.tag_column": "tag_column",
         },
+        Pipeline.file: {"data.token_column": "2", "data.header": "true"},
         Pipeline.batches: {"text.lowercase": "false"},
         Pipeline.loss: {
             "model.bidirectional": "false",
@@ -250,6 +282,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
     },
     "generation": {
         Pipeline.examples: {"data.text_column": "text_column", "data.label_column": "label_column"},
+        Pipeline.file: {"data.header": "false"},
         Pipeline.batches: {
             "text.tokens": "word",
             "text.lowercase": "true",
@@ -259,6 +292,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
     },
     "translation": {
         Pipeline.examples: {"data.source": "data.source", "data.target": "data.target"},
+        Pipeline.file: {"data.header": "false"},
         Pipeline.batches: {
             "text.tokens": "char",
             "text.lowercase": "true",
@@ -294,7 +328,7 @@ CASES = {
     (task, path): (observe, value)
     for task in TASKS
     for group in ("all", task)
-    for observe, changes in CHANGES[group].items()
+    for observe, changes in CHANGES.get(group, {}).items()
     for path, value in changes.items()
 }
 
@@ -307,6 +341,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory, jsonl: Write) -> dict[str,
     folders = {task: tmp_path_factory.mktemp(task) for task in TASKS}
     for task, folder in folders.items():
         jsonl(folder / "data" / "train.jsonl", examples(task))
+        name = "file.conll" if task == "tagging" else "file.csv"
+        (folder / name).write_text(table(task), encoding="utf-8")
     return folders
 
 

@@ -22,6 +22,8 @@ from data.errors import UserError
 
 KEYS = {task: keys_of(get_config_class(task)) for task in TASKS}
 SETTABLE = [(task, path) for task in TASKS for path in KEYS[task] if path not in ("task", "format")]
+EXCLUSIVE = {"data.label_separator", "data.label_columns"}
+"""Keys that contradict the other value of `data.labels`, and each other."""
 OTHERS = {path for keys in KEYS.values() for path in keys}
 FOREIGN = [(task, path) for task in TASKS for path in sorted(OTHERS - set(KEYS[task]))]
 
@@ -43,7 +45,8 @@ def another(key: Key) -> tuple[str, Any]:
 def test_the_keys_of_the_contract() -> None:
     """Each task has the keys that scripts rely on."""
     common = {
-        *("task", "format", "seed", "data.directory", "data.validation_fraction"),
+        *("task", "format", "seed", "data.directory", "data.validation_fraction", "data.test_fraction"),
+        *("data.split", "data.encoding", "data.delimiter", "data.header"),
         *("text.lowercase", "text.vocabulary_size", "text.min_count"),
         *("model.cell", "model.units", "model.layers", "model.activation", "model.dropout"),
         *("model.recurrent_dropout", "model.embedding_size", "model.embeddings", "model.word_dropout"),
@@ -60,9 +63,17 @@ def test_the_keys_of_the_contract() -> None:
         "classification": {
             *(*common, *directions, *labelled, *length),
             *("model.pooling", "model.rare_word_dropout", "training.class_weights"),
+            *("data.labels", "data.label_separator", "data.label_columns"),
         },
         "tagging": {
-            *(*common, *directions, *labelled, "data.tag_column", "model.rare_word_dropout"),
+            *(
+                *common,
+                *directions,
+                *labelled,
+                "data.tag_column",
+                "data.token_column",
+                "model.rare_word_dropout",
+            ),
             *("model.character_features", "model.character_embedding_size", "model.character_units"),
             "model.crf",
         },
@@ -78,7 +89,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 56
+    assert len(OTHERS - {"task", "format"}) == 65
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
@@ -174,13 +185,28 @@ def test_defaults_survive_the_file(task: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_changed_values_survive_the_file(task: str, tmp_path: Path) -> None:
     """A configuration in which every key was changed is read back equal."""
-    changes = [f"{path}={another(KEYS[of][path])[0]}" for of, path in SETTABLE if of == task]
+    changes = [
+        f"{path}={another(KEYS[of][path])[0]}"
+        for of, path in SETTABLE
+        if of == task and path not in EXCLUSIVE
+    ]
     config = load_config(task, overrides=changes)
 
     (tmp_path / "config.toml").write_text(dump_config(config), encoding="utf-8")
 
     assert load_config(task, file=tmp_path / "config.toml") == config
     assert len(differences(load_config(task), config)) == len(changes) - len(FREE_ON_RESUME)
+
+
+@pytest.mark.parametrize("path", sorted(EXCLUSIVE))
+def test_exclusive_keys_survive_the_file(path: str, tmp_path: Path) -> None:
+    """A key that excludes others is read back equal."""
+    config = load_config(overrides=[f"{path}=a,b"])
+
+    (tmp_path / "config.toml").write_text(dump_config(config), encoding="utf-8")
+
+    assert load_config(file=tmp_path / "config.toml") == config
+    assert value_of(config, path) == "a,b"
 
 
 @pytest.mark.parametrize("name", ['a "quoted" name', "back\\slash", "# no comment", "Größe", "1", "true", ""])

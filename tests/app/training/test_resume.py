@@ -148,7 +148,9 @@ def test_stderr_of_a_resumed_training(resumed: tuple[Path, str, str]) -> None:
     """The libraries' chatter does not reach stderr."""
     _, _, messages = resumed
 
-    assert messages.splitlines()[0].startswith("run: resuming at epoch 2, step ")
+    layout, resuming, *_ = messages.splitlines()
+    assert layout.endswith("; JSON Lines")
+    assert resuming.startswith("run: resuming at epoch 2, step ")
 
 
 def test_resumed_in_the_same_process(
@@ -285,7 +287,7 @@ def test_a_damaged_state(stopped: Stopped, configured: Configured, tmp_path: Pat
         "classification", str(data), config, run=tmp_path / "run", resume=True, watcher=events.append
     )
 
-    first, second, *_ = events
+    _, first, second, *_ = events  # the first event is the layout of the data
     assert first.text.startswith(f"{state}: cannot be read (")
     assert first.text.endswith("; resuming from the state before it")
     assert second.text == f"{tmp_path / 'run'}: resuming at epoch 1, step 5"
