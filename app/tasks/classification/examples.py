@@ -78,8 +78,8 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
 
     def check(self, found: Scan) -> Iterator[Finding]:
         """Require training examples of at least two classes, or of two sets of labels."""
-        yield from super().check(found)
         yield from check_labels(found)
+        yield from super().check(found)
 
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Warn of labels that no training example has."""

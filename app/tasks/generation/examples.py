@@ -39,9 +39,9 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
 
     def check(self, found: Scan) -> Iterator[Finding]:
         """Require text, and at least two labels if there are any."""
-        yield from super().check(found)
         if found.labels():
             yield from check_labels(found)
+        yield from super().check(found)
 
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Warn of labels that no training example has."""

@@ -65,7 +65,6 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
     def check(self, found: Scan) -> Iterator[Finding]:
         """Require at least two tags, and at least two labels if there are any."""
-        yield from super().check(found)
         tags = found.labels("tags")
         for split in ("train", "validation"):
             if tags and found.examples[split] and not tags.get(split):
@@ -78,6 +77,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             )
         if found.labels():
             yield from check_labels(found)
+        yield from super().check(found)
 
     def warn(self, found: Scan) -> Iterator[Finding]:
         """Warn of labels that no training example has, and of tags that are nearly the same."""

@@ -73,7 +73,7 @@ def test_evaluate_documents(word: Model) -> None:
     examples = get_task("generation").examples
     fields = examples.fields(run.config)
     source = open_source(str(word.data), fields, examples.shapes)
-    dataset = prepare(source, fields, directory=run.config.data_directory())
+    dataset = prepare(source, fields, directory=run.config.data_directory(), splitting=run.config.splitting())
     (rows,) = dataset.batches("test")
     nats, correct = [], []
     for text, label in zip(rows["text"], rows["label"], strict=True):
@@ -82,7 +82,7 @@ def test_evaluate_documents(word: Model) -> None:
         correct.append(word.logits(ids, int(label)).argmax(axis=1) == ids)
     found = evaluate(word.path)
 
-    assert found["examples"] == len(rows["text"]) > 5
+    assert found["examples"] == len(rows["text"]) > 2
     assert found["tokens"] == sum(map(len, nats))
     assert found["characters"] == sum(len(text) for text in rows["text"])
     assert found["loss"] == pytest.approx(np.concatenate(nats).mean(), rel=1e-4)

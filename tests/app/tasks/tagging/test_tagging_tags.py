@@ -221,5 +221,5 @@ def test_the_catalogue(catalogue: Path, command: Command, tmp_path: Path) -> Non
     assert "no tags feature 'upos'" in unnamed.stderr
     assert "ner (Sequence of ClassLabel)" in unnamed.stderr
     assert "--set data.tag_column=NAME" in unnamed.stderr
-    assert random_examples.stderr.startswith("Error: conll2003: misaligned: an example has ")
+    assert "rows cannot be read (tfds:conll2003 train:1: misaligned: " in random_examples.stderr
     assert random_examples.stderr.count("\n") == 1

@@ -7,14 +7,12 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pytest
 from translators import Command, Pair, eagerly, pairs_of, refused, settings, tiny, trained
 
 from app.config import TaskConfig
 from app.datasets import prepare
 from app.tasks.translation.task import TASK
 from app.training.encode import encode_dataset
-from data.errors import UserError
 from data.prepared import Dataset
 from data.scan import Scan
 from models.text.tokens import END_ID
@@ -130,8 +128,9 @@ def test_truncated_pairs_are_left_out(tmp_path: Path, jsonl: Callable[..., None]
 
 def test_training_needs_examples() -> None:
     """Data without training examples is refused."""
-    with pytest.raises(UserError, match="no training examples"):
-        TASK.examples.check(Scan())
+    (problem,) = TASK.examples.check(Scan())
+
+    assert problem.what == "the data has no training examples"
 
 
 def test_files_of_unequal_length(command: Command, pairs: Path, tmp_path: Path) -> None:
