@@ -14,6 +14,9 @@ from data.errors import UserError, did_you_mean
 from data.formats import Field, FieldKind
 
 
+_SETS = ", and if it has several labels for each example, give --set data.labels=several"
+
+
 def _is(feature: Any, kind: FieldKind) -> bool:
     """Return whether a feature holds values of a kind."""
     import tensorflow_datasets as tfds
@@ -62,9 +65,10 @@ def map_columns(
         elif field.column == field.name and len(alike) == len(supervised) and set(supervised) <= set(right):
             columns[field.name] = supervised[alike.index(field.name)]
         else:
+            sets = field.kind == "label" and any(_is(feature, "labels") for feature in features.values())
             raise UserError(
                 f"tfds:{name}: no {field.kind} feature {field.column!r}; it has {_describe(features)}; "
-                f"name one with {field.option}"
+                f"name one with {field.option}{_SETS if sets else ''}"
             )
     return columns
 

@@ -86,6 +86,20 @@ def test_sequences_and_single_values_differ() -> None:
     assert map_columns("some/data", mixed, (TEXT, LABEL)) == {"text": "a", "label": "label"}
 
 
+def test_sets_of_labels() -> None:
+    """Where only sets of labels are there, the error says how to read them, and so they are read."""
+    topics = features.FeaturesDict(
+        {"text": features.Text(), "topics": features.Sequence(features.ClassLabel(names=["a", "b"]))}
+    )
+    several = Field("label", "labels", "label", "--set data.label_column=NAME")
+
+    assert refusal(topics, (TEXT, LABEL)).endswith(
+        "name one with --set data.label_column=NAME, and if it has several labels for each example, give "
+        "--set data.labels=several"
+    )
+    assert map_columns("some/data", topics, (TEXT, several)) == {"text": "text", "label": "topics"}
+
+
 def test_one_kind_of_tags() -> None:
     """Tokens and the only tags are found; optional features are found by name only."""
     assert map_columns("some/data", tagged("ner", id=features.Text()), TAGGING) == {
