@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from data.errors import UserError, did_you_mean
 from data.formats import Field, FieldKind
 
-
 _SETS = ", and if it has several labels for each example, give --set data.labels=several"
 
 
