@@ -111,14 +111,14 @@ def test_a_small_network_on_sst2_is_better_than_chance(run: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sizes", "classes", "setting"),
     [
-        ("banking77", {"train": 10003, "test": 3080}, 77, "data.label_column=category"),
-        ("imdb", {"train": 25000, "test": 25000}, 2, "seed=0"),
+        ("banking77", {"train": 8959, "validation": 1044, "test": 3080}, 77, "data.label_column=category"),
+        ("imdb", {"train": 22594, "validation": 2406, "test": 25000}, 2, "seed=0"),
     ],
 )
 def test_all_examples_of_a_folder_are_prepared(
     name: str, sizes: dict[str, int], classes: int, setting: str, folder: Path
 ) -> None:
-    """CSV with CRLF and line breaks inside fields, and gzipped JSON lines, lose no example."""
+    """CSV with CRLF and line breaks inside fields, and gzipped JSON lines, lose no example; some are for validation."""
     config = load_config(overrides=own(folder, setting))
 
     dataset: Dataset = prepare(str(DATA / name), "classification", config, None)

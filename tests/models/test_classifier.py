@@ -154,6 +154,7 @@ def test_config() -> None:
     settings: dict[str, Any] = {
         "vocabulary_size": 20,
         "classes": 3,
+        "several_labels": False,
         "embedding_size": 4,
         "cell": "gru",
         "units": 3,
