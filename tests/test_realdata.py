@@ -118,7 +118,7 @@ def test_a_small_network_on_sst2_is_better_than_chance(run: Path) -> None:
 def test_all_examples_of_a_folder_are_prepared(
     name: str, sizes: dict[str, int], classes: int, setting: str, folder: Path
 ) -> None:
-    """CSV with CRLF and line breaks inside fields, and gzipped JSON lines, lose no example; some are for validation."""
+    """CSV with CRLF and line breaks inside fields, and gzipped JSON lines, lose no example."""
     config = load_config(overrides=own(folder, setting))
 
     dataset: Dataset = prepare(str(DATA / name), "classification", config, None)
