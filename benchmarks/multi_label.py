@@ -64,7 +64,7 @@ def most_probable(probabilities: np.ndarray, words: Sequence[str], labels: Seque
 
 
 def score(run: Path, examples: Examples) -> None:
-    """Print how often the label that a set stands for is the right one."""
+    """Print how often the label that corresponds to a set is correct."""
     from sklearn.metrics import accuracy_score, f1_score
 
     from app.prediction.loading import load_predictor

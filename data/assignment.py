@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data.splits import SPLITS, Shares, Splitting
+from data.splits import SPLITS, Shares, Splitting, split_codes
 
 INDEXED = np.dtype([("part", "u1"), ("labels", "u4"), ("hash", "u8")])
 """What decides the split of an example: the number of its part, that of its labels, and its text's hash."""
@@ -83,17 +83,9 @@ def _joined(blocks: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def by_hash(index: Index, divided: np.ndarray, shares: Shares, labels: LabelSets) -> Iterator[np.ndarray]:
-    """Yield the codes of the examples of the divided part, block by block, as `split_of` decides."""
+    """Yield the codes of the examples of the divided part, block by block."""
     for block in index():
-        position = block["hash"][divided[block["part"]]].astype(np.float64) / 2.0**64
-        codes = np.full(len(position), SPLITS.index(shares[-1][0]), np.uint8)
-        waiting = np.ones(len(position), bool)
-        for name, share in shares:
-            own = waiting & (position < share)
-            codes[own] = SPLITS.index(name)
-            waiting &= ~own
-            position -= share
-        yield codes
+        yield split_codes(block["hash"][divided[block["part"]]], shares)
 
 
 def by_label(index: Index, divided: np.ndarray, shares: Shares, labels: LabelSets) -> Iterator[np.ndarray]:

@@ -31,6 +31,10 @@ class Places:
     total: int = 0
     """Number of all places."""
 
+    def finding(self, what: str, advice: str) -> Finding:
+        """Return an error or a warning about these places."""
+        return Finding(what, advice, self.first, self.total)
+
 
 @dataclass(frozen=True)
 class Lengths:
@@ -146,11 +150,9 @@ class Statistics:
                 yield from self._warn_of_tokens(name, field_name, own)
         for overlap in self.overlaps:
             if overlap.texts.total:
-                yield Finding(
+                yield overlap.texts.finding(
                     f"{overlap.first} and {overlap.second} share {_count(overlap.texts.total, 'text')}",
                     f"remove them from {overlap.first}, or scores on {overlap.second} will be too good",
-                    overlap.texts.first,
-                    overlap.texts.total,
                 )
         yield from warn_of_columns(self.columns, dict(options))
 
@@ -158,14 +160,12 @@ class Statistics:
         rows = self.splits[split].rows
         if own.long.total > MANY_LONG * rows:
             limit = "at least" if self.pairs else "more than"
-            yield Finding(
+            yield own.long.finding(
                 f"{split}: {own.long.total:,} of {rows:,} examples have a {name} of {limit} "
                 f"text.max_length = {self.max_length} tokens",
                 "such pairs are not used in training; give a larger value, or 0 for no limit"
                 if self.pairs
                 else "the other tokens are ignored; give a larger value, or 0 for no limit",
-                own.long.first,
-                own.long.total,
             )
         if own.unknown_share is not None and own.unknown_share > MANY_UNKNOWN and own.tokens >= FEWEST_TOKENS:
             yield Finding(
@@ -190,11 +190,9 @@ def _warn_of_split(name: str, split: SplitReport) -> Iterator[Finding]:
     for field_name, own in split.fields.items():
         if own.empty.total:
             noun = "text" if field_name == "text" else SEQUENCES.get(field_name, f"{field_name} text")
-            yield Finding(
+            yield own.empty.finding(
                 f"{name} has {_count(own.empty.total, noun)} without tokens",
                 "fill or remove them",
-                own.empty.first,
-                own.empty.total,
             )
     if split.duplicates.total:
         whole = (
@@ -202,35 +200,27 @@ def _warn_of_split(name: str, split: SplitReport) -> Iterator[Finding]:
             if len(split.fields) > 1 or split.labels
             else ""
         )
-        yield Finding(
+        yield split.duplicates.finding(
             f"{name} has {_count(split.duplicates.total, 'example')} whose {first} occurs in an earlier "
             f"example{whole}",
             "remove them, or the same text counts more than once",
-            split.duplicates.first,
-            split.duplicates.total,
         )
     if split.conflicts.total:
         tags = "sequence of tags" if name_of_first == "tokens" else ""
         answers = " or ".join(filter(None, ["label" if split.labels else "", tags]))
-        yield Finding(
+        yield split.conflicts.finding(
             f"{name} has {_count(split.conflicts.total, 'text')} with more than one {answers}",
             "keep the correct one",
-            split.conflicts.first,
-            split.conflicts.total,
         )
     if split.untranslated.total:
-        yield Finding(
+        yield split.untranslated.finding(
             f"{name} has {_count(split.untranslated.total, 'pair')} whose target is the same as the source",
             "translate or remove them, or the model learns to copy",
-            split.untranslated.first,
-            split.untranslated.total,
         )
     if split.odd_lengths.total:
-        yield Finding(
+        yield split.odd_lengths.finding(
             f"{name} has {_count(split.odd_lengths.total, 'pair')} one side of which is unusually long",
             "compare both sides, which may belong to different pairs, and remove such pairs",
-            split.odd_lengths.first,
-            split.odd_lengths.total,
         )
 
 

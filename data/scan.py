@@ -211,7 +211,7 @@ class _Reading:
         )
 
     def unlabelled(self, name: str) -> bool:
-        """Return whether no example of a part has a label, or only one that stands for none."""
+        """Return whether no example of a part has a label, or only the one that means no label."""
         if self.label is None or self.label.optional:
             return False
         trained = {labels for part in self._training for labels in self.labels[part] if labels is not None}

@@ -16,6 +16,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from data.errors import UserError
 from data.formats import Value
 
@@ -92,19 +94,30 @@ class Splitting:
         return ""
 
 
-def split_of(row_hash: int, shares: Shares) -> str:
-    """Return the split of a row, by its hash alone, so that rows of equal hash stay together.
+def split_codes(hashes: np.ndarray, shares: Shares) -> np.ndarray:
+    """Return the splits of rows, by their hashes alone, so that rows of equal hash stay together.
 
     Args:
-        row_hash: 64 bits, from `row_hash`.
+        hashes: uint64 [rows], from `row_hash`.
         shares: splits and their shares, which sum to 1.
+
+    Returns:
+        positions in `SPLITS`: uint8 [rows].
     """
-    position = row_hash / 2**64
+    position = hashes.astype(np.float64) / 2.0**64
+    codes = np.full(len(position), SPLITS.index(shares[-1][0]), np.uint8)
+    waiting = np.ones(len(position), bool)
     for name, share in shares:
-        if position < share:
-            return name
+        own = waiting & (position < share)
+        codes[own] = SPLITS.index(name)
+        waiting &= ~own
         position -= share
-    return shares[-1][0]
+    return codes
+
+
+def split_of(row_hash: int, shares: Shares) -> str:
+    """Return the split of one row by its hash, as `split_codes` does."""
+    return SPLITS[split_codes(np.array([row_hash], np.uint64), shares)[0]]
 
 
 def row_hash(values: Mapping[str, Value], key: int | None = None) -> int:

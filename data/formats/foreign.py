@@ -1,4 +1,4 @@
-"""Files that are no examples: binary files and stand-ins, each with a way to get examples from it."""
+"""Files that are no examples: binary files and placeholders, each with a way to get examples from it."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Split
+from app.tasks.classification.baseline import logistic_regression, texts_and_targets, tfidf
 from app.tasks.classification.label_set_scores import predicted, scores
 from app.tasks.classification.thresholds import choose_thresholds
 from app.tasks.labels import label_sets, with_unseen
@@ -31,20 +32,17 @@ def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most:
         predictor: gives labels and configuration.
         most: training examples that are used.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
 
     labels = predictor.info.preprocessing.labels
-    texts, targets = _texts(train, labels, most)
-    test_texts, test_targets = _texts(test, with_unseen(labels, test[0]), None)
+    every = with_unseen(labels, test[0])
+    texts, targets = texts_and_targets(train, lambda batch: label_sets(batch, train[0], labels), most)
+    test_texts, test_targets = texts_and_targets(test, lambda batch: label_sets(batch, test[0], every), None)
     held_out = np.arange(len(texts)) % HELD_OUT == HELD_OUT - 1
     model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, decode_error="replace", dtype=np.float32),
-        OneVsRestClassifier(
-            LogisticRegression(C=10.0, max_iter=1000, random_state=predictor.info.config.seed)
-        ),
+        tfidf(),
+        OneVsRestClassifier(logistic_regression(predictor)),
     )
 
     def probabilities(texts: Sequence[bytes]) -> np.ndarray:
@@ -67,16 +65,3 @@ def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most:
     known = np.arange(test_targets.shape[1]) < len(labels)
     test_targets = test_targets[:, known | test_targets.any(axis=0)]
     return {**scores(predicted(found >= thresholds, found, test_targets)), "rows": len(texts)}
-
-
-def _texts(split: Split, labels: Sequence[bytes], most: int | None) -> tuple[list[bytes], np.ndarray]:
-    """Return the texts and label sets bool [N, labels] of the first `most` examples."""
-    dataset, examples = split
-    texts: list[bytes] = []
-    targets: list[np.ndarray] = []
-    for batch in examples:
-        texts.extend(batch["text"])
-        targets.append(label_sets(batch, dataset, labels))
-        if most is not None and len(texts) >= most:
-            break
-    return texts[:most], np.concatenate(targets)[:most]

@@ -116,7 +116,7 @@ def mean_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """Compute the mean over the examples of the summed binary cross-entropies of all labels, in nats.
 
     Args:
-        probabilities: float32 [N, labels]; 1 stands for all numbers that float32 rounds to 1.
+        probabilities: float32 [N, labels]; 1 represents all numbers that float32 rounds to 1.
         targets: bool [N, labels].
     """
     positive = np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)

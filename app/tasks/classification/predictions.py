@@ -10,6 +10,7 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions, Split
+from app.tasks.classification.baseline import logistic_regression, texts_and_targets, tfidf
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_baseline import label_set_baseline
@@ -125,21 +126,20 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
         """
         if has_several_labels(predictor):
             return label_set_baseline(train, test, predictor, most=MOST_BASELINE_EXAMPLES)
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
 
         labels = predictor.info.preprocessing.labels
         every = with_unseen(labels, test[0])
-        texts, targets = _texts(train, labels, MOST_BASELINE_EXAMPLES)
-        test_texts, test_targets = _texts(test, every, None)
+        texts, targets = texts_and_targets(
+            train, lambda batch: label_ids(batch, train[0], labels), MOST_BASELINE_EXAMPLES
+        )
+        test_texts, test_targets = texts_and_targets(
+            test, lambda batch: label_ids(batch, test[0], every), None
+        )
         names = [label.decode() for label in every]
         names = [*names[: len(labels)], *(names[i] for i in np.unique(test_targets) if i >= len(labels))]
         test_targets = _renumbered(test_targets, every, names)
-        model = make_pipeline(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, decode_error="replace", dtype=np.float32),
-            LogisticRegression(C=10.0, max_iter=1000, random_state=predictor.info.config.seed),
-        )
+        model = make_pipeline(tfidf(), logistic_regression(predictor))
         try:
             model.fit(texts, targets)
         except ValueError as error:  # of scikit-learn, if there are no words at all
@@ -159,16 +159,3 @@ def _renumbered(targets: np.ndarray, every: Sequence[bytes], names: Sequence[str
     places = {name.encode(): place for place, name in enumerate(names)}
     found: np.ndarray = np.array([places.get(name, -1) for name in every], np.int64)[targets]
     return found
-
-
-def _texts(split: Split, labels: Sequence[bytes], most: int | None) -> tuple[list[bytes], np.ndarray]:
-    """Return the texts and label ids int32 [N] of the first `most` examples."""
-    dataset, examples = split
-    texts: list[bytes] = []
-    targets: list[np.ndarray] = []
-    for batch in examples:
-        texts.extend(batch["text"])
-        targets.append(label_ids(batch, dataset, labels))
-        if most is not None and len(texts) >= most:
-            break
-    return texts[:most], np.concatenate(targets)[:most]
