@@ -58,7 +58,7 @@ def test_what_was_decided_is_said_and_kept(trained: Callable[..., list[str]], tm
     for name in ("first", "second"):
         messages = trained(data, tmp_path / name)
         assert messages[:3] == layout
-        assert messages[3].startswith("1 test examples have a label that does not occur in train: 'new'")
+        assert messages[3].startswith("1 test example has a label that does not occur in train: 'new'")
         assert read_run_manifest(tmp_path / name).layout == layout
 
     (data / "eval.csv").rename(data / "validation.csv")
@@ -79,7 +79,9 @@ def test_held_out_examples_can_be_evaluated(trained: Callable[..., list[str]], t
 
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert found["examples"] == read_run_manifest(tmp_path / "run").examples["validation"] > 0
-    assert found["accuracy"] == pytest.approx(max(line["accuracy"] for line in lines), abs=1e-6)
+    best = next(line for line in reversed(lines) if line.get("best"))
+    assert found["accuracy"] == pytest.approx(best["validation_accuracy"], abs=1e-6)
+    assert found["macro_f1"] == pytest.approx(best["validation_macro_f1"], abs=1e-6)
     with pytest.raises(
         UserError, match=r"no split 'test' \(.*test\.csv: no example has a label; the test split"
     ):
@@ -112,21 +114,36 @@ def test_the_advice_for_data_without_validation_examples(
     trained(given, tmp_path / "more")
 
 
-def test_rare_labels_leave_no_validation_example(trained: Callable[..., list[str]], tmp_path: Path) -> None:
-    """Then only more examples help, and the message says why."""
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (
+            30,
+            "labels look like identifiers: 30 different ones in 30 examples, such as 'label 0', 'label 1', "
+            "'label 2'; nothing can be learned about a class from one example; name the column of the "
+            "classes with --set data.label_column=NAME",
+        ),
+        (
+            7,
+            "7 classes have fewer than 5 training examples ('label 0': 1, 'label 1': 1, 'label 2': 1, and 4 "
+            "more); little can be learned about them; add examples, or merge them with other classes",
+        ),
+    ],
+)
+def test_rare_labels_leave_no_validation_example(
+    trained: Callable[..., list[str]], tmp_path: Path, number: int, advice: str
+) -> None:
+    """The message says why, and what is odd about the labels; with more examples the training runs."""
     file = tmp_path / "data.csv"
-    file.write_text("text,label\n" + "".join(f"words {i},label {i}\n" for i in range(30)))
+    file.write_text("text,label\n" + "".join(f"words {i},label {i}\n" for i in range(number)))
 
     with pytest.raises(UserError) as caught:
-        trained(file, tmp_path / "run")
+        trained(file, tmp_path / "run", "data.validation_fraction=0.5")
     message = str(caught.value)
     assert message.startswith("no example is left for validation: ")
-    assert message.endswith(
-        " are in train because it would have no other example of their label; "
-        "add examples or a validation split"
-    )
+    assert message.endswith(f" are in train because it would have no other example of their label; {advice}")
 
-    file.write_text(file.read_text() + "".join(f"more words {i},label {i % 30}\n" for i in range(120)))
+    file.write_text(file.read_text() + "".join(f"more words {i},label {i % number}\n" for i in range(120)))
     assert any("validation" in text for text in trained(file, tmp_path / "run"))
 
 

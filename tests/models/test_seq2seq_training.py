@@ -18,6 +18,9 @@ from models.losses import token_cross_entropy
 from models.seq2seq import Seq2Seq
 from models.text.tokens import END_ID, UNKNOWN_ID
 
+STEPS_AT_ONCE, MOST_STEPS = 20, 400
+"""Steps between two checks of a toy training, and at most: most cells need 20 to 60 of them."""
+
 # Digits to reverse; 0 and 1 are special ids and 2 is the end token.
 TOY = ["34567", "76543", "5", "354", "4536", "77"]
 
@@ -87,7 +90,11 @@ def greedy(model: Seq2Seq, source: tf.Tensor, lengths: tf.Tensor, most: int = 10
     ],
 )
 def test_learns_to_reverse(cell: str, attention: str, input_feeding: bool) -> None:
-    """The model learns to reverse six rows of digits."""
+    """The model learns to reverse six rows of digits.
+
+    It is not right after every number of steps: at this learning rate it is wrong again now and then, at a
+    step that depends on how the machine rounds.
+    """
     keras.utils.set_random_seed(0)
     model = model_of(
         source_vocabulary_size=8,
@@ -118,10 +125,13 @@ def test_learns_to_reverse(cell: str, attention: str, input_feeding: bool) -> No
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
     optimizer.build(model.trainable_variables)
-    for _ in range(120):
-        step()
-
-    assert greedy(model, source, lengths) == [text[::-1] for text in TOY]
+    for _ in range(MOST_STEPS // STEPS_AT_ONCE):
+        for _ in range(STEPS_AT_ONCE):
+            step()
+        written = greedy(model, source, lengths)
+        if written == [text[::-1] for text in TOY]:
+            return
+    pytest.fail(f"after {MOST_STEPS} steps the model writes {written}")
 
 
 def test_inference_drops_nothing() -> None:
