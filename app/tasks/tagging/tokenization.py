@@ -6,7 +6,7 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from app.tasks.tagging.scores import token_places
+from app.tasks.tagging.token_places import token_places
 from data.findings import Finding
 from data.formats import Row
 from data.scan import ExampleValidator
