@@ -13,7 +13,7 @@ from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.labels import COLUMN, check_labels, encoded_label_ids, trained_labels, warn_of_labels
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, MultiwordTokens, TaggingFacts
-from app.tasks.tagging.tag_check import TagValidator
+from app.tasks.tagging.token_check import TaggingValidator
 from app.tasks.tagging.tokenization import TokenizationValidator
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -21,7 +21,7 @@ from data.errors import UserError
 from data.findings import Finding
 from data.formats import Field
 from data.label_warnings import warn_of_tags
-from data.multiword import Word, unpack
+from data.multiword import JOINT, Word, unpack
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
 from data.tags import Scheme, SchemeDetector, convert
@@ -35,6 +35,8 @@ DESCRIBED_AT_ONCE = 50_000
 UNLIMITED = 1 << 31
 WORDS = "token_words"
 """The field of the words of each token."""
+NO_TAG = "_"
+"""What CoNLL-U has in place of a tag."""
 NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
 
 
@@ -60,8 +62,8 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         )
 
     def validator(self, config: TaggingConfig) -> ExampleValidator:
-        """Return a validator of the tag scheme."""
-        return TagValidator()
+        """Return a validator of the tag scheme, and of the tokens."""
+        return TaggingValidator(WORDS)
 
     def doctor(self, config: TaggingConfig) -> ExampleValidator:
         """Return a comparison of the tokens with those of the tokenizer."""
@@ -73,8 +75,10 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         for split in ("train", "validation"):
             if tags and found.examples[split] and not tags.get(split):
                 yield Finding(NO_TOKENS.format(split=split), "")
-        if tags and len(tags.get("train", ())) == 1:
-            only = next(iter(tags["train"]))
+        # `_+_` is the tag of two words without a tag.
+        known = {tag: set(tag.split(JOINT)) for tag in tags.get("train", ())}
+        if known and (len(known) == 1 or set().union(*known.values()) == {NO_TAG}):
+            only = min(known, key=len)
             yield Finding(
                 f"the training examples have only one tag, {only!r}",
                 "add examples of another tag, or name the right column with --set data.tag_column=NAME",
