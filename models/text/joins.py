@@ -179,6 +179,17 @@ def read_joins(
     return tf.gather(words, tf.gather(own, right)), space
 
 
+def spaces_by_rule(pieces: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Return whether the rule has a space before each token: string [B, (tokens)] → bool [B, (tokens)].
+
+    There is none before the first token of a row.
+    """
+    _, space = read_joins(pieces, marked=False)
+    starts = tf.cast(pieces.row_starts(), tf.int32)
+    is_first = tf.equal(tf.range(tf.size(space)), tf.gather(starts, pieces.value_rowids()))
+    return pieces.with_flat_values(space & ~is_first)
+
+
 def prefers_space(words: tf.Tensor) -> tf.Tensor:
     """Return whether the rule has a space between each of these tokens and a word after it."""
     return ~_kinds(words).opens
