@@ -74,7 +74,8 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         """Return tokens with their tags, and spans, and the words of multiword tokens.
 
         Given tokens have the places that they have in the given text. Without a text, or if one of them is
-        not in it, they are joined by single spaces.
+        not in it, they are joined as words usually are: with spaces, except at punctuation, and between
+        letters of scripts without spaces.
         """
         lines: dict[int, dict[str, Any]] = {
             i: {"error": NOTHING_TO_TAG, "line": row.line} for i, row in enumerate(rows) if not row.values
@@ -89,8 +90,9 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         if given:
             tokens = [rows[i].tokens() for i in given]
             outputs = _tag(predictor, [[token.encode() for token in row] for row in tokens])
+            spaces = _spaces(tokens)
             for place, row in enumerate(tokens):
-                text, starts, ends = _places(row, rows[given[place]])
+                text, starts, ends = _places(row, spaces[place], rows[given[place]])
                 tags = [tag.decode() for tag in outputs["tags"][place][: len(row)]]
                 own = {name: values[place] for name, values in outputs.items()}
                 lines[given[place]] = _line(row, starts, ends, tags, own)
@@ -169,14 +171,27 @@ def _cover(line: Mapping[str, Any], text: str) -> None:
         span["text"] = text[span["start"] : span["end"]]
 
 
-def _places(tokens: Sequence[str], row: Row) -> tuple[str, list[int], list[int]]:
-    """Return the given text, or the tokens joined by single spaces, and the starts and the ends of tokens."""
+def _spaces(tokens: Sequence[Sequence[str]]) -> list[list[bool]]:
+    """Return whether a space precedes each token of texts that are only known as tokens."""
+    import tensorflow as tf
+
+    from models.text.joins import spaces_by_rule
+
+    flat = tf.constant([token.encode(errors="replace") for row in tokens for token in row], tf.string)
+    lengths = tf.constant([len(row) for row in tokens], tf.int64)
+    found: list[list[bool]] = spaces_by_rule(tf.RaggedTensor.from_row_lengths(flat, lengths)).to_list()
+    return found
+
+
+def _places(tokens: Sequence[str], spaces: Sequence[bool], row: Row) -> tuple[str, list[int], list[int]]:
+    """Return the given text, or the joined tokens, and the starts and the ends of tokens."""
     places = token_places(row.text(), tokens) if "text" in row.values else [None]
     found = [place for place in places if place]
     if len(found) == len(places):
         return row.text(), [start for start, _ in found], [end for _, end in found]
-    ends = list(itertools.accumulate((len(token) + 1 for token in tokens), initial=-1))[1:]
-    return " ".join(tokens), [end - len(token) for end, token in zip(ends, tokens, strict=True)], ends
+    parts = [" " * space + token for space, token in zip(spaces, tokens, strict=True)]
+    ends = list(itertools.accumulate(len(part) for part in parts))
+    return "".join(parts), [end - len(token) for end, token in zip(ends, tokens, strict=True)], ends
 
 
 def _add_words(lines: Iterable[dict[str, Any]], facts: TaggingFacts) -> None:

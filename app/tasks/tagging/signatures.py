@@ -54,7 +54,7 @@ def signatures(
         return found
 
     def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        located = locate(text)
+        located = locate(text, rules=preprocessing.facts.word_rules)
         found = tagged(located.tokens)
         width = tf.cast(tf.shape(found["tags"])[1], tf.int64)
         shape = tf.stack([tf.cast(tf.shape(text)[0], tf.int64), width])
