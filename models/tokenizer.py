@@ -12,13 +12,21 @@ from models.layers.embedding import Embedding
 from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
 from models.settings import BidirectionalSettings
-from models.text.boundaries import Visible, located_tokens, read_characters, token_edges, windows
+from models.text.boundaries import (
+    STRIDE,
+    TRAINING_STRIDE,
+    Visible,
+    located_tokens,
+    read_characters,
+    token_edges,
+    windows,
+)
 from models.text.code_points import CLASSES, class_table, id_table
 from models.text.locate import Located
 from models.text.tokens import PADDING_ID, UNKNOWN_ID
 
 _FIRST_ID = max(PADDING_ID, UNKNOWN_ID) + 1
-_EMBEDDING, _CLASS_EMBEDDING, _FILTERS, _WIDTH, _UNITS = 32, 8, 64, 5, 48
+_EMBEDDING, _CLASS_EMBEDDING, _FILTERS, _WIDTH, _UNITS = 32, 8, 48, 5, 48
 _DROPOUT, _UNKNOWN = 0.2, 0.01
 
 
@@ -77,7 +85,7 @@ class CharacterTokenizer(keras.layers.Layer):
 
     def call(self, visible: Visible, training: bool = False) -> tf.Tensor:
         """Return the logit that a token ends after a character, or that a space separates: float32 [N]."""
-        cut = windows(visible.lengths)
+        cut = windows(visible.lengths, TRAINING_STRIDE if training else STRIDE)
         ids = self.unknown(self._ids(visible.code_points), training=training)
         ids, classes = (
             tf.gather(tf.concat([values, [0]], 0), cut.places) for values in (ids, visible.classes)

@@ -25,9 +25,11 @@ from models.text.locate import Located
 from models.text.normalize import normalize
 
 SPACE = ord(" ")
-STRIDE = 48
-"""Number of characters that a window decides on."""
-CONTEXT = 16
+STRIDE = 136
+"""Number of characters that a window decides on. Most sentences are one window then."""
+TRAINING_STRIDE = 56
+"""The same in training, where a step of a recurrent layer takes longer than its rows."""
+CONTEXT = 12
 """Number of characters that a window also sees at either side."""
 
 
@@ -55,19 +57,20 @@ class Windows(NamedTuple):
     """int32 [N, 2], the window and the position in it that decide on a character."""
 
 
-def windows(lengths: tf.Tensor) -> Windows:
+def windows(lengths: tf.Tensor, stride: int = STRIDE) -> Windows:
     """Cut texts into windows, at least one for each text.
 
     A window is a function of its own text only.
 
     Args:
         lengths: int32 [B], characters of each text.
+        stride: characters that a window decides on.
     """
-    count = tf.maximum((lengths - CONTEXT + STRIDE - 1) // STRIDE, 1)
+    count = tf.maximum((lengths - CONTEXT + stride - 1) // stride, 1)
     row = tf.repeat(tf.range(tf.size(lengths)), count)
     number = tf.range(tf.size(row)) - tf.gather(tf.cumsum(count, exclusive=True), row)
-    begin = tf.maximum(number * STRIDE - CONTEXT, 0)
-    end = tf.minimum((number + 1) * STRIDE + CONTEXT, tf.gather(lengths, row))
+    begin = tf.maximum(number * stride - CONTEXT, 0)
+    end = tf.minimum((number + 1) * stride + CONTEXT, tf.gather(lengths, row))
     width = end - begin
     total = tf.reduce_sum(lengths)
     starts = tf.cumsum(lengths, exclusive=True)
@@ -76,7 +79,7 @@ def windows(lengths: tf.Tensor) -> Windows:
     places = tf.where(steps < width[:, tf.newaxis], places, total)
     text = tf.repeat(tf.range(tf.size(lengths)), lengths)
     position = tf.range(total) - tf.gather(starts, text)
-    own = tf.minimum(position // STRIDE, tf.gather(count, text) - 1)
+    own = tf.minimum(position // stride, tf.gather(count, text) - 1)
     window = tf.gather(tf.cumsum(count, exclusive=True), text) + own
     return Windows(
         places, tf.maximum(width, 1), tf.stack([window, position - tf.gather(begin, window)], axis=1)
