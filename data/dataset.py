@@ -14,6 +14,7 @@ from data.formats import BadRow, Field, Row, Value
 from data.splits import ALL_SPLITS, SPLIT_ALIASES, SPLITS
 
 _ALIGNED = ("tokens", "tags")
+"""The kinds of fields that have a value for each token; words may be missing in all of an example."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Dataset:
 
         Yields:
             for each field an array [size]: bytes objects for a text, int64 for a label (-1: no label), bool
-            for a flag. For labels, tokens and tags it is an array of objects, each the array of one example.
+            for a flag. For labels, tokens, tags and words it is an array of objects, each the array of one
+            example.
         """
         for name in self.sizes if split == ALL_SPLITS else [split]:
             yield from self._batches(name, size)
@@ -170,7 +172,7 @@ def rows_of(dataset: Dataset, fields: Sequence[Field], split: str) -> Iterator[R
 
 def _plain(field: Field, value: Any, dataset: Dataset) -> Value | None:
     """Return a stored value as a reader of files returns it; None: there is no value."""
-    if field.kind == "tokens":
+    if field.kind in ("tokens", "words"):
         return tuple(token.decode(errors="replace") for token in value)
     if field.kind in ("tags", "labels"):
         return tuple(dataset.names[field.name][i] for i in value)

@@ -18,7 +18,7 @@ from data.spool import Spool
 SHARD_CHARACTERS = 8 << 20
 """Approximate size of a file."""
 
-_ABSENT: dict[str, Value] = {"text": "", "flag": False}
+_ABSENT: dict[str, Value] = {"text": "", "flag": False, "words": ()}
 """The stored value of an optional field that an example lacks."""
 
 
@@ -77,7 +77,7 @@ def _features(stored: Sequence[Field], found: Scan) -> Any:
         if field.kind in ("label", "labels", "tags"):
             names = tfds.features.ClassLabel(names=sorted(set().union(*found.names[field.name].values())))
             return names if field.kind == "label" else tfds.features.Sequence(names)
-        if field.kind == "tokens":
+        if field.kind in ("tokens", "words"):
             return tfds.features.Sequence(tfds.features.Text())
         return tfds.features.Scalar(np.bool_) if field.kind == "flag" else tfds.features.Text()
 

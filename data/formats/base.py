@@ -15,7 +15,7 @@ Shape = Literal["records", "sentences", "document", "lines"]
 Reader = Callable[[Any, Sequence[Field], Layout], Iterator[Row | BadRow]]
 """Yields the rows of an open, decompressed file: a TextIO, or a seekable BinaryIO if the format is `binary`.
 It imports libraries that only its format needs."""
-ANY: frozenset[FieldKind] = frozenset(("text", "label", "labels", "tokens", "tags", "flag"))
+ANY: frozenset[FieldKind] = frozenset(("text", "label", "labels", "tokens", "tags", "words", "flag"))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,17 @@ from typing import TextIO
 from data.errors import UserError
 from data.formats.base import Format
 from data.formats.conll_columns import POSITION, decide_columns
-from data.formats.conll_lines import blocks, is_document_mark, is_part_of_token, split_line
+from data.formats.conll_lines import (
+    blocks,
+    is_document_mark,
+    is_part_of_token,
+    range_of_words,
+    split_line,
+)
 from data.formats.fields import BadRow, Field, Row, encoding_problem, make_row
 from data.formats.head import Head
 from data.formats.layout import Layout, Options
+from data.multiword import TokenColumns
 
 _BLOCKS_AHEAD = 200
 """Number of sentences whose tags are known before the first is read."""
@@ -56,7 +63,8 @@ def read_conll(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterat
     """Yield a row for each sentence, and a bad row for each malformed line of it.
 
     A line before the tokens of a sentence is a comment if it begins with `#`, and has another number of
-    columns, or a tag that no other line has.
+    columns, or a tag that no other line has. If a column counts the tokens, a range in it such as `1-2` is
+    one token of several words, as in `data.multiword`.
     """
     reader = _Reader(fields, layout)
     pending = blocks(lines)
@@ -80,7 +88,9 @@ class _Reader:
         places = {name: layout.columns.index(column) for name, column in layout.chosen.items()}
         self._position = places.pop(POSITION, None)
         self._chosen = [(field, places[field.name]) for field in fields if field.name in places]
+        self._named = {field.name for field, _ in self._chosen}
         self._tags = next((place for field, place in self._chosen if field.kind == "tags"), None)
+        self._tokens = next((place for field, place in self._chosen if field.kind == "tokens"), 0)
 
     def learn(self, block: Sequence[str]) -> None:
         """Remember the tags of lines that are certainly no comments."""
@@ -95,7 +105,7 @@ class _Reader:
 
     def sentence(self, start: int, block: Sequence[str]) -> Iterator[Row | BadRow]:
         """Yield the row of a sentence, or its bad rows."""
-        columns: list[list[str]] = [[] for _ in self._chosen]
+        columns = TokenColumns(self._tokens, self._tags)
         bad = []
         begun = False
         for number, line in enumerate(block, start):
@@ -106,17 +116,34 @@ class _Reader:
                 self._header = False
                 continue
             begun = True
-            if problem := encoding_problem(line, encoding=self._encoding) or self._problem(cells):
+            if problem := (
+                encoding_problem(line, encoding=self._encoding)
+                or self._problem(cells)
+                or self._add(columns, number, cells)
+            ):
                 bad.append(BadRow(number, problem))
-            elif self._position is None or not is_part_of_token(cells[self._position]):
-                for cells_of_column, (_, place) in zip(columns, self._chosen, strict=True):
-                    cells_of_column.append(cells[place])
+        if (left := columns.unfinished()) and not bad:
+            bad.append(BadRow(left.line, f"the range {left.first}-{left.last} has too few words"))
         if bad:
             yield from bad
-        elif columns and columns[0]:
-            values = {field.column: own for (field, _), own in zip(self._chosen, columns, strict=True)}
-            self._known.update(*(values[field.column] for field, _ in self._chosen if field.kind == "tags"))
+        elif columns.tokens:
+            values = {
+                field.column: columns.of_kind[field.kind]
+                for field in self._fields
+                if field.kind in columns.of_kind and (field.kind == "words" or field.name in self._named)
+            }
+            if self._tags is not None:
+                self._known.update(columns.tags)
             yield make_row(start, values, self._fields, encoding=self._encoding)
+
+    def _add(self, columns: TokenColumns, number: int, cells: Sequence[str]) -> str | None:
+        """Add a line; return what is wrong about it, or None."""
+        position = "" if self._position is None else cells[self._position]
+        if found := range_of_words(position):
+            return columns.begin(number, *found, cells)
+        if not is_part_of_token(position):
+            columns.add(cells)
+        return None
 
     def _is_comment(self, line: str, cells: Sequence[str]) -> bool:
         if not line.startswith("#"):
@@ -140,7 +167,7 @@ FORMAT = Format(
     read_conll,
     _SUFFIXES,
     "sentences",
-    frozenset(("tokens", "tags")),
+    frozenset(("tokens", "tags", "words")),
     title="CoNLL",
     named=False,
     recognize=recognize_conll,

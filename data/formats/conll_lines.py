@@ -12,6 +12,7 @@ _GLOBAL_COLUMNS = "# global.columns ="
 _SPACES = re.compile("[ \t]+")
 _DOCUMENT = re.compile(r"-DOCSTART-([ \t]|$)|#(begin|end) document\b", re.IGNORECASE)
 _PART_OF_TOKEN = re.compile(r"\d+[-.]\d+")
+_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 
 
 def split_line(line: str, delimiter: str) -> list[str]:
@@ -32,6 +33,12 @@ def is_document_mark(line: str) -> bool:
 def is_part_of_token(position: str) -> bool:
     """Return whether a line is no token, by its position: `1-2` is several words, `1.1` is not written."""
     return _PART_OF_TOKEN.fullmatch(position) is not None
+
+
+def range_of_words(position: str) -> tuple[int, int] | None:
+    """Return the first and the last word of a token by its position: `3-4 -> (3, 4)`; or None."""
+    match = _RANGE.fullmatch(position)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def blocks(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from data.errors import UserError, did_you_mean
+from data.formats.token_objects import located
 from data.formats.values import (
     check_flag,
     check_label,
@@ -18,6 +19,7 @@ from data.formats.values import (
     check_list,
     check_one_hot,
     check_text,
+    check_words,
     encoding_problem,
     json_type,
 )
@@ -41,9 +43,9 @@ __all__ = [
     "missing_column",
 ]
 
-FieldKind = Literal["text", "label", "labels", "tokens", "tags", "flag"]
-"""A text; one of a fixed set of names; a set of such names; a list of tokens; a name for each token; true or
-false."""
+FieldKind = Literal["text", "label", "labels", "tokens", "tags", "words", "flag"]
+"""A text; one of a fixed set of names; a set of such names; a list of tokens; a name for each token; the
+words of each token, as in `data.multiword`; true or false."""
 Value = str | tuple[str, ...] | bool
 
 EMPTY_LINE = "the line is empty"
@@ -211,10 +213,13 @@ def build_row(
         encoding: of the file, for messages.
     """
     values: dict[str, Value] = {}
+    found = list(found)
     try:
         for field, columns, raw in found:
             if field.optional and len(raw) == 1 and raw[0] is None:
                 continue
+            if field.kind == "tokens" and isinstance(raw[0], list):
+                raw = [located(columns[0], raw[0], _only_text(found))]
             value = _value(field, columns, raw, from_json=from_json, encoding=encoding)
             if value is not None:
                 values[field.name] = value
@@ -222,6 +227,11 @@ def build_row(
     except ValueError as error:
         return BadRow(line, str(error))
     return Row(line, values)
+
+
+def _only_text(found: Sequence[tuple[Field, Sequence[str], Sequence[object]]]) -> object:
+    """Return the value of the column of the text, which tokens may be offsets of; None: there is none."""
+    return next((raw[0] for field, _, raw in found if field.kind == "text" and len(raw) == 1), None)
 
 
 def _value(
@@ -244,6 +254,9 @@ def _value(
             return check_labels(column, value, field.separator, from_json=from_json, encoding=encoding)
         case "flag":
             return check_flag(repr(column), value)
+        case "words":
+            words = check_words(column, value, from_json=from_json, encoding=encoding)
+            return words if any(words) else None
         case _:
             names = field.kind == "tags"
             return check_list(column, value, names=names, from_json=from_json, encoding=encoding)
@@ -253,7 +266,7 @@ def _check_aligned(values: Mapping[str, Value], fields: Sequence[Field]) -> None
     lengths = {
         field.name: len(value)
         for field in fields
-        if field.kind in ("tokens", "tags") and isinstance(value := values.get(field.name), tuple)
+        if field.kind in ("tokens", "tags", "words") and isinstance(value := values.get(field.name), tuple)
     }
     if len(set(lengths.values())) > 1:
         raise ValueError("misaligned: " + ", ".join(f"{n} {name}" for name, n in lengths.items()))

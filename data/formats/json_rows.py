@@ -26,6 +26,7 @@ from data.formats.fields import (
 from data.formats.head import Head
 from data.formats.json_stream import JsonStream
 from data.formats.layout import Layout, Options
+from data.formats.token_objects import flattened
 from data.names import clean_name
 
 LINES, OBJECTS, ARRAY, COLUMNS, KEY = "lines", "objects", "array", "columns", "key:"
@@ -41,6 +42,7 @@ COLUMNS_CHARACTERS = 1 << 28
 """Maximum size of an object of lists, which is read as a whole."""
 _SNIFFED_ROWS = 100
 _VALUE_START = 64
+_OFFSETS = re.compile(r"\[\s*\[\s*[0-9]")
 _EXAMPLE = 'not an object such as {"text": …}'
 
 
@@ -58,6 +60,11 @@ def read_json(lines: TextIO, fields: Sequence[Field], layout: Layout) -> Iterato
         elif isinstance(value, dict):
             # In an array it is not known whether a surrogate was written as an escape.
             from_json = layout.variant == LINES
+            try:
+                value = flattened(value, fields)
+            except ValueError as error:
+                yield BadRow(number, str(error))
+                continue
             yield make_row(number, value, fields, from_json=from_json, encoding=layout.encoding)
         else:
             yield BadRow(number, f"{json_type(value)}, {_EXAMPLE}")
@@ -168,7 +175,7 @@ def recognize_json(head: Head, fields: Sequence[Field], options: Options) -> boo
 def sniff_json(head: Head, fields: Sequence[Field], options: Options) -> Layout:
     """Decide whether the file has lines, an array or columns, and look for the columns of the fields."""
     variant = _variant(head, fields)
-    rows = _first_rows(head, variant)
+    rows = [_flattened(row, fields) for row in _first_rows(head, variant)]
     keys = list(dict.fromkeys(clean_name(key) for row in rows for key in row))
     if rows:
         _check_columns(fields, keys)
@@ -186,6 +193,13 @@ def sniff_json(head: Head, fields: Sequence[Field], options: Options) -> Layout:
     return Layout(
         "json", title=title, variant=variant, columns=tuple(keys), chosen=chosen, several_labels=several
     )
+
+
+def _flattened(row: Mapping[str, Any], fields: Sequence[Field]) -> Mapping[str, Any]:
+    try:
+        return flattened(row, fields)
+    except ValueError:  # which reading reports
+        return row
 
 
 def _variant(head: Head, fields: Sequence[Field]) -> str:
@@ -246,9 +260,11 @@ def _variant_of_unfinished(text: str, fields: Sequence[Field]) -> str:
     except UserError:
         pass
     inner = start[1:].lstrip()
-    if start.startswith("[") and inner.startswith("{"):
-        return KEY + key
     kinds = {field.kind for field in fields if find_columns(field, [clean_name(key)]) is not None}
+    if start.startswith("[") and inner.startswith("{") and "tokens" not in kinds:
+        return KEY + key
+    if "tokens" in kinds and _OFFSETS.match(start):
+        return LINES
     if start[:1] in ("[", "{") and ("text" in kinds or (inner[:1] == "[" and kinds & {"tokens", "tags"})):
         return COLUMNS
     return LINES

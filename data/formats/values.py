@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 
+from data.multiword import packed_words
 from data.names import clean_name, control_character
 
 SEVERAL_LABELS = "read several labels of each example with --set data.labels=several"
@@ -159,3 +160,27 @@ def check_list(
     if "" in items:
         raise ValueError(f"{column}[{items.index('')}] is empty")
     return items
+
+
+def check_words(
+    column: str, value: object, *, from_json: bool = False, encoding: str = "utf-8"
+) -> tuple[str, ...]:
+    """Return the words of each token as `data.multiword.pack` does; a reader may have packed them already."""
+    if not isinstance(value, list):
+        raise ValueError(f"{column!r} is {json_type(value)}, not a list")
+    found = []
+    for i, item in enumerate(value):
+        own = f"{column}[{i}]"
+
+        def checked(key: str, cell: object, own: str = own) -> str:
+            check = check_text if key == "text" else check_name
+            return check(f"{key} of {own}", cell, from_json=from_json, encoding=encoding)
+
+        if isinstance(item, str) and not from_json:
+            found.append(check_text(own, item, encoding=encoding))
+            continue
+        try:
+            found.append(packed_words(item, checked))
+        except ValueError as error:
+            raise ValueError(f"{own}: {error}") from None
+    return tuple(found)

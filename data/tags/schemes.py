@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 Scheme = Literal["plain", "BIO", "IOB1", "BIOES", "BILOU", "BMES", "BMEWO"]
@@ -114,6 +115,27 @@ def convert(tags: Sequence[str], scheme: Scheme) -> list[str]:
         converted[start:end] = [_format(letter, label) for letter in written]
         previous = span
     return converted
+
+
+def merge_tags(tags: Sequence[str]) -> str | None:
+    """Return the tag of a token whose parts have tags of spans; None: the tags are not of spans.
+
+    The token belongs to the first span of its parts, and begins or ends it if one of them does.
+    `merge_tags(["O", "B-LOC"]) -> "B-LOC"`, `merge_tags(["B-LOC", "E-LOC"]) -> "S-LOC"`
+    """
+    parsed = [parse_tag(tag) for tag in tags]
+    found = [own for own in parsed if own is not None]
+    if len(found) < len(parsed) or any(not label and letter not in "BIO" for letter, label in found):
+        return None
+    inside = [own for own in found if own[0] != OUTSIDE]
+    if not inside:
+        return OUTSIDE
+    label = inside[0][1]
+    letters = [letter for letter, _ in takewhile(lambda own: own[1] == label, inside)]
+    first, last = letters[0], letters[-1]
+    if len(letters) > 1 and first in _BEGIN and last in _END:
+        return _format("U" if last in "LU" else "S", label)
+    return _format(first if first in _BEGIN else last, label)
 
 
 class Fault(NamedTuple):

@@ -126,7 +126,7 @@ def test_other_white_space_is_part_of_a_token(tmp_path: Path, space: str) -> Non
         ("1-1\t0-2\tOh\tX\n1-2\t3-4\ta\tY\n\n2-1\t5-6\tb\tX\n", [row(1, "Oh a", "X Y"), row(4, "b", "X")]),
         ("0 2 Oh X\n3 4 a Y\n5 6 b X\n", [row(1, "Oh a b", "X Y X")]),
         ("7 a X\n7 b Y\n\n8 c X\n", [row(1, "a b", "X Y"), row(4, "c", "X")]),
-        ("1-2 am _\n1 a X\n2 m Y\n2.1 e Z\n3 b X\n", [row(1, "a m b", "X Y X")]),
+        ("1-2 am _\n1 a X\n2 m Y\n2.1 e Z\n3 b X\n", [row(1, "am b", "X+Y X")]),
         (
             "#begin document (n/1); part 000\nn/1 0 0 In IN O\nn/1 0 1 the DT O\nn/1 0 2 end NN B-X\n\n"
             "n/1 0 0 So RB O\nn/1 0 1 it PR O\nn/1 0 2 is VB O\n\n#end document\n",

@@ -45,7 +45,7 @@ def tabs(*lines: str) -> str:
     return "".join("\t".join(c + ["_"] * (10 - len(c)) * (len(c) > 1)) + "\n" for c in cells)
 
 
-# "del" is one word of two tokens; 3.1 is an empty node.
+# "del" is one token of two words; 3.1 is an empty node.
 SPANISH = tabs(
     "# sent_id = es-1",
     "# text = Viene del mar #1.",
@@ -63,13 +63,13 @@ SPANISH = tabs(
     "",
 )
 SPANISH_ROWS = [
-    row(1, "Viene de el mar # 1 .", "VERB ADP DET NOUN SYM NUM PUNCT"),
+    row(1, "Viene del mar # 1 .", "VERB ADP+DET NOUN SYM NUM PUNCT"),
     row(13, "Sí", "INTJ"),
 ]
 
 
 def test_conllu(tmp_path: Path) -> None:
-    """Ranges and empty nodes are not tokens, and a row has the first line of its sentence."""
+    """A range is one token, an empty node is none, and a row has the first line of its sentence."""
     assert read(tmp_path, SPANISH) == SPANISH_ROWS
 
 
