@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -28,6 +28,8 @@ class Facts(BaseModel):
 
     subwords: dict[str, list[tuple[str, float]]] = {}
     """Pieces with their log-probabilities, by the name of their vocabulary; empty for other tokens."""
+    word_rules: Literal[1, 2] = 1
+    """Version of the rules of word tokens that the model was trained with, see `models.text.patterns`."""
 
 
 _Facts = TypeVar("_Facts", bound=Facts, covariant=True)

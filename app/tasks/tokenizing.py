@@ -34,22 +34,32 @@ class TextTokenizer:
 
 
 def tokenizer_options(
-    config: TaskConfig, facts: Facts, *, vocabulary: str = VOCABULARY, collapse: bool = False
+    config: TaskConfig,
+    facts: Facts,
+    *,
+    vocabulary: str = VOCABULARY,
+    collapse: bool = False,
+    joins: bool = False,
 ) -> dict[str, Any]:
     """Return the options of `models.text.tokenize.tokenize` for a configuration.
 
     Args:
         config: resolved.
-        facts: hold the subword pieces, where tokens are subwords.
+        facts: hold the subword pieces, where tokens are subwords, and the version of the rules of words.
         vocabulary: the name of the vocabulary of the tokens.
         collapse: whether subwords treat runs of white space as one space.
+        joins: whether words keep how they join; the first version of the rules does not know it.
     """
-    return _options(config, facts.subwords, vocabulary, collapse)
+    return {
+        **_options(config, facts.subwords, vocabulary, collapse),
+        "joins": joins and facts.word_rules > 1,
+        "rules": facts.word_rules,
+    }
 
 
 def _options(config: TaskConfig, subwords: Subwords, vocabulary: str, collapse: bool) -> dict[str, Any]:
     options = config.tokenizing()
-    if config.tokenizing()["tokens"] == "subword":
+    if options["tokens"] == "subword":
         pieces = [piece.encode() for piece, _ in subwords[vocabulary]]
         scores = [score for _, score in subwords[vocabulary]]
         options["subwords"] = SubwordTokenizer(pieces, scores, collapse=collapse)
@@ -64,8 +74,9 @@ def text_tokenizer(
     vocabulary: str = VOCABULARY,
     collapse: bool = False,
     lines: bool = False,
+    joins: bool = False,
 ) -> TextTokenizer:
-    """Return the tokenizer of a dataset.
+    """Return the tokenizer of a dataset, of the latest rules of words.
 
     Args:
         config: resolved.
@@ -74,6 +85,7 @@ def text_tokenizer(
         vocabulary: its name.
         collapse: as in `tokenizer_options`.
         lines: as in `models.text.tokenize.tokenize`.
+        joins: as in `models.text.tokenize.tokenize`.
     """
     subwords: Subwords = {}
     size = config.text.vocabulary_size
@@ -83,7 +95,7 @@ def text_tokenizer(
             vocabulary_size=size - len(special),
         )
         subwords[vocabulary] = [(piece.decode(), score) for piece, score in pieces]
-    options = _options(config, subwords, vocabulary, collapse) | {"lines": lines}
+    options = _options(config, subwords, vocabulary, collapse) | {"lines": lines, "joins": joins}
     graph = tf.function(
         lambda texts: unique_tokens(texts, **options),
         input_signature=[tf.TensorSpec([None], tf.string)],

@@ -19,7 +19,7 @@ from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
 from data.prepared import Dataset
 from data.splits import TRAINING_SPLITS
 
-ENCODING_VERSION = 9
+ENCODING_VERSION = 10
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
@@ -86,6 +86,8 @@ def encode_dataset(
     Raises:
         UserError: nothing can be learned from the examples.
     """
+    from models.text.patterns import WORD_RULES
+
     path = directory / "encoded" / f"{task.name}-{_key(dataset, config)}"
     longest = b""
     first = task.examples.fields(config)[0].name
@@ -106,7 +108,7 @@ def encode_dataset(
                 rows(),
                 vocabulary_of=plan.vocabulary_of,
                 rules=plan.rules,
-                facts=plan.facts,
+                facts={**plan.facts, "word_rules": WORD_RULES},
                 directory=partial,
             )
             (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])

@@ -1,18 +1,19 @@
 """Texts as visible characters, and tokens from a decision at each of these characters.
 
-A *visible* character is any but a format character or a variation selector: these never make or split a
-token. White space and control characters are visible spaces.
+A *visible* character is any but those of `models.text.invisible`: these never make or split a token.
+Spaces, and control characters as line breaks, are visible.
 
 The decision of a character is whether a token ends after it; of a space, whether it separates tokens.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from models.text.code_points import (
+    BREAK_CLASS,
     INVISIBLE_CLASS,
     JOINER_CLASS,
     MARK_CLASSES,
@@ -21,10 +22,11 @@ from models.text.code_points import (
     SPACE_CLASS,
     CodePointTable,
 )
+from models.text.invisible import ATTACHED, TAGS, ranges
 from models.text.locate import Located
 from models.text.normalize import normalize
 
-SPACE = ord(" ")
+SPACE, BREAK = ord(" "), ord("\n")
 STRIDE = 136
 """Number of characters that a window decides on. Most sentences are one window then."""
 TRAINING_STRIDE = 56
@@ -37,7 +39,7 @@ class Visible(NamedTuple):
     """The visible characters of texts, one text after the other: [N]."""
 
     code_points: tf.Tensor
-    """int32; a space for every kind of space."""
+    """int32; `SPACE` for every kind of space, `BREAK` for line breaks and other control characters."""
     classes: tf.Tensor
     """int32"""
     lengths: tf.Tensor
@@ -66,6 +68,7 @@ def windows(lengths: tf.Tensor, stride: int = STRIDE) -> Windows:
         lengths: int32 [B], characters of each text.
         stride: characters that a window decides on.
     """
+    lengths = tf.pad(lengths, [[0, tf.cast(tf.equal(tf.size(lengths), 0), tf.int32)]])  # for no text at all
     count = tf.maximum((lengths - CONTEXT + stride - 1) // stride, 1)
     row = tf.repeat(tf.range(tf.size(lengths)), count)
     number = tf.range(tf.size(row)) - tf.gather(tf.cumsum(count, exclusive=True), row)
@@ -99,21 +102,31 @@ def token_edges(visible: Visible, decisions: tf.Tensor) -> tuple[tf.Tensor, tf.T
     Returns:
         bool [N] twice, with equally many true values: the n-th token is between the n-th ones.
     """
-    is_space = tf.equal(visible.code_points, SPACE)
-    true = tf.constant([True])
+    is_break = tf.equal(visible.classes, BREAK_CLASS)
+    is_space = is_break | tf.equal(visible.classes, SPACE_CLASS)
     total = tf.size(is_space)
     ends = tf.cumsum(visible.lengths)
     last = _marked(ends - 1, visible.lengths, total)
     first = _marked(ends - visible.lengths, visible.lengths, total)
-    space_before = tf.concat([true, is_space[:-1]], 0) | first
-    space_after = tf.concat([is_space[1:], true], 0) | last
-    separates = is_space & (decisions | space_before | space_after)
-    separates_before = tf.concat([true, separates[:-1]], 0) | first
-    separates_after = tf.concat([separates[1:], true], 0) | last
+    space_before = _previous(is_space, True) | first
+    space_after = _next(is_space, True) | last
+    separates = is_space & (is_break | decisions | space_before | space_after)
+    separates_before = _previous(separates, True) | first
+    separates_after = _next(separates, True) | last
     inner = decisions & ~is_space & ~space_after & ~visible.joined & ~_is_extended(visible.classes)
     end = ~separates & (separates_after | inner)
-    begin = ~separates & (separates_before | tf.concat([true, end[:-1]], 0))
+    begin = ~separates & (separates_before | _previous(end, True))
     return begin, end
+
+
+def _next(values: tf.Tensor, last: Any) -> tf.Tensor:
+    """Return the value after each one; `last` after the last one."""
+    return tf.concat([values, [last]], 0)[1:]
+
+
+def _previous(values: tf.Tensor, first: Any) -> tf.Tensor:
+    """Return the value before each one; `first` before the first one."""
+    return tf.concat([[first], values], 0)[:-1]
 
 
 def _marked(places: tf.Tensor, lengths: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
@@ -124,7 +137,7 @@ def _marked(places: tf.Tensor, lengths: tf.Tensor, total: tf.Tensor) -> tf.Tenso
 
 def _is_extended(classes: tf.Tensor) -> tf.Tensor:
     """Return whether the next character belongs to each character: bool [N]."""
-    following = tf.concat([classes[1:], [SPACE_CLASS]], 0)
+    following = _next(classes, SPACE_CLASS)
     extended = tf.equal(following, MODIFIER_CLASS)
     for mark in MARK_CLASSES:
         extended |= tf.equal(following, mark)
@@ -163,18 +176,20 @@ def read_characters(texts: tf.Tensor, class_of: CodePointTable) -> Characters:
     seen = tf.where(~(is_joiner | tf.equal(classes, INVISIBLE_CLASS)))[:, 0]
     classes = tf.gather(classes, seen)
     own = tf.where(tf.equal(classes, SPACE_CLASS), SPACE, tf.gather(flat, seen))
+    own = tf.where(tf.equal(classes, BREAK_CLASS), BREAK, own)
     row = tf.cast(tf.gather(rows, seen), tf.int32)
     lengths = tf.math.bincount(row, minlength=tf.shape(texts)[0], maxlength=tf.shape(texts)[0])
     # A joiner may follow a variation selector.
     joiners = tf.cumsum(tf.cast(is_joiner, tf.int32))
-    until = tf.concat([tf.gather(joiners, seen[1:]), [0]], 0)
-    return Characters(points, seen, Visible(own, classes, lengths, until > tf.gather(joiners, seen)))
+    before = tf.gather(joiners, seen)
+    return Characters(points, seen, Visible(own, classes, lengths, _next(before, 0) > before))
 
 
 def located_tokens(characters: Characters, begin: tf.Tensor, end: tf.Tensor) -> Located:
     """Return tokens and their positions.
 
-    Invisible characters belong to the token before them, unless a space or the start of the text is between.
+    Invisible characters inside a token are kept, and so are variation selectors and tags after one, which
+    belong to its last character. Others between tokens belong to none.
 
     Args:
         characters: of texts.
@@ -182,13 +197,16 @@ def located_tokens(characters: Characters, begin: tf.Tensor, end: tf.Tensor) -> 
         end: bool [N]
     """
     flat, rows = characters.all.flat_values, characters.all.value_rowids()
-    row_starts, row_limits = characters.all.row_starts(), characters.all.row_limits()
-    following = tf.concat([characters.seen[1:], tf.shape(flat, tf.int64)], 0)
-    starts = tf.boolean_mask(characters.seen, begin)
+    starts, lasts = (tf.boolean_mask(characters.seen, edge) for edge in (begin, end))
     row = tf.gather(rows, starts)
-    ends = tf.minimum(tf.boolean_mask(following, end), tf.gather(row_limits, row))
+    is_own = tf.ones_like(flat, tf.bool)
+    for first, last in ranges(ATTACHED + TAGS):
+        is_own &= (flat < first) | (flat > last)
+    own = tf.concat([tf.where(is_own)[:, 0], tf.shape(flat, tf.int64)], 0)
+    ends = tf.gather(own, tf.gather(tf.cumsum(tf.cast(is_own, tf.int32)), lasts))
+    ends = tf.minimum(ends, tf.gather(characters.all.row_limits(), row))
     pieces = tf.gather(flat, tf.ragged.range(starts, ends))
-    before = tf.gather(row_starts, row)
+    before = tf.gather(characters.all.row_starts(), row)
     splits = tf.RaggedTensor.from_value_rowids(starts, row, nrows=characters.all.nrows(), validate=False)
     return Located(
         splits.with_flat_values(tf.strings.unicode_encode(pieces, "UTF-8")),

@@ -9,35 +9,38 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
+from models.text.invisible import INVISIBLE, ranges
+
 CODE_POINTS = 0x110000
 _PAGE = 256
 _CATEGORIES = (
     *("Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf"),
-    *("Po", "Sm", "Sc", "Sk", "So", "Cs", "Co", "Cn"),
+    *("Po", "Sm", "Sc", "Sk", "So", "Cs", "Co", "Cn", "Cf"),
 )
 PADDING_CLASS = 0
 SPACE_CLASS = 1
-"""Separators and control characters."""
+"""Spaces of any width."""
 INVISIBLE_CLASS = 2
-"""Format characters and variation selectors."""
+"""Characters without an appearance of their own, see `models.text.invisible`."""
 JOINER_CLASS = 3
 """The zero-width joiner, which is invisible, too, and keeps the characters at its sides together."""
 MODIFIER_CLASS = 4
 """Skin tones, which belong to the emoji before them."""
 REGIONAL_CLASS = 5
 """Regional indicators, of which two are a flag."""
+BREAK_CLASS = 6
+"""Line breaks and other control characters: white space that is never inside a token."""
+_FIRST_CATEGORY = 7
 _OF_CATEGORY = {
-    **{name: 6 + i for i, name in enumerate(_CATEGORIES)},
-    **dict.fromkeys(("Zs", "Zl", "Zp", "Cc"), SPACE_CLASS),
-    "Cf": INVISIBLE_CLASS,
+    **{name: _FIRST_CATEGORY + i for i, name in enumerate(_CATEGORIES)},
+    "Zs": SPACE_CLASS,
+    **dict.fromkeys(("Zl", "Zp", "Cc"), BREAK_CLASS),
 }
 MARK_CLASSES = tuple(_OF_CATEGORY[name] for name in ("Mn", "Mc", "Me"))
 """Combining marks, which belong to the character before them."""
-CLASSES = 6 + len(_CATEGORIES)
+CLASSES = _FIRST_CATEGORY + len(_CATEGORIES)
 _RANGES = (
-    (0x180B, 0x180F, INVISIBLE_CLASS),
-    (0xFE00, 0xFE0F, INVISIBLE_CLASS),
-    (0xE0100, 0xE01EF, INVISIBLE_CLASS),
+    *((first, last, INVISIBLE_CLASS) for first, last in ranges(INVISIBLE)),
     (0x200D, 0x200D, JOINER_CLASS),
     (0x1F3FB, 0x1F3FF, MODIFIER_CLASS),
     (0x1F1E6, 0x1F1FF, REGIONAL_CLASS),

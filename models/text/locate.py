@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from models.text.invisible import INVISIBLE
 from models.text.normalize import normalize
-from models.text.tokenize import separate_tokens
+from models.text.patterns import WORD_RULES, WordRules, separate_tokens
 
 _BOUNDARY = "\x02"  # follows each token: tokenizing treats it as a separator
 
@@ -23,21 +24,24 @@ class Located(NamedTuple):
     """int32, in characters; exclusive."""
 
 
-def locate(texts: tf.Tensor) -> Located:
+def locate(texts: tf.Tensor, *, rules: WordRules = WORD_RULES) -> Located:
     """Split texts into words as `tokenize` does, but unchanged: `text[start:end]` is the token.
 
     Case is kept, markup is text, a typographic apostrophe is kept, and invalid UTF-8 is replaced as by
-    `normalize`.
+    `normalize`. Invisible characters inside a token are kept, those between tokens belong to none.
 
     Args:
         texts: string [B].
+        rules: as in `tokenize`.
 
     `locate(["I don't"]) -> [["I", "do", "n't"]], [[0, 2, 4]], [[1, 4, 7]]`
     """
     texts = normalize(texts, lowercase=False)
-    blank = tf.strings.regex_replace(texts, r"[\p{Z}\p{Cc}\x{FEFF}]", " ")  # each one, so that positions stay
-    pieces = tf.strings.split(separate_tokens(blank, _BOUNDARY), _BOUNDARY)
-    tokens = tf.strings.regex_replace(pieces.flat_values, "^ +", "")
+    between = INVISIBLE if rules > 1 else ""
+    also = r"\x{FEFF}" if rules == 1 else ""
+    blank = tf.strings.regex_replace(texts, rf"[\p{{Z}}\p{{Cc}}{also}]", " ")  # each one: positions stay
+    pieces = tf.strings.split(separate_tokens(blank, _BOUNDARY, rules=rules), _BOUNDARY)
+    tokens = tf.strings.regex_replace(pieces.flat_values, rf"^[ {between}]+", "")
     widths = pieces.with_flat_values(tf.strings.length(pieces.flat_values, unit="UTF8_CHAR"))
     ends = tf.cumsum(widths.flat_values)
     before = tf.gather(tf.concat([[0], ends], 0), pieces.row_starts())

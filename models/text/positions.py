@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from models.text.locate import locate
 from models.text.normalize import lower, normalize
+from models.text.patterns import MARKUP, WORD_RULES, WordRules
 from models.text.subwords import SPACE, SubwordTokenizer
-from models.text.tokenize import MARKUP
 from models.text.tokens import TokenKind, Truncation
 
 _MARK = "\x02"  # at both ends of markup
@@ -32,6 +32,8 @@ def positions(
     truncate: Truncation = "end",
     subwords: SubwordTokenizer | None = None,
     lines: bool = False,
+    joins: bool = False,
+    rules: WordRules = WORD_RULES,
 ) -> Positions:
     """Return the positions of the tokens of `tokenize`, called with the same arguments.
 
@@ -47,13 +49,16 @@ def positions(
         truncate: as in `tokenize`.
         subwords: as in `tokenize`; must not collapse white space.
         lines: must be False: line breaks as tokens have no positions.
+        joins: must be False.
+        rules: as in `tokenize`.
 
     `positions(["I <b>don't</b>"]) -> [[0, 5, 7]], [[1, 7, 10]]`
     """
-    if lines or (subwords is not None and subwords.collapse):
-        raise ValueError(f"positions needs texts as they are, got lines={lines}, subwords={subwords}")
+    if lines or joins or (subwords is not None and subwords.collapse):
+        got = f"lines={lines}, joins={joins}, subwords={subwords}"
+        raise ValueError(f"positions needs texts as they are, got {got}")
     if tokens == "word":
-        found = _words(texts, lowercase)
+        found = _words(texts, lowercase, rules)
     elif tokens == "byte":
         places = _bytes(texts)
         found = Positions(places, places + 1)
@@ -77,7 +82,7 @@ def positions(
     return Positions(*(tf.gather(each, chosen, batch_dims=1) for each in found))
 
 
-def _words(texts: tf.Tensor, lowercase: bool) -> Positions:
+def _words(texts: tf.Tensor, lowercase: bool, rules: WordRules) -> Positions:
     """Return the positions of words: the texts between markup are tokenized separately."""
     texts = normalize(texts, lowercase=False)
     if lowercase:
@@ -86,7 +91,7 @@ def _words(texts: tf.Tensor, lowercase: bool) -> Positions:
     parts = tf.strings.split(tf.strings.regex_replace(texts, MARKUP, rf"{_MARK}\0{_MARK}"), _MARK)
     before = _before(parts.with_values(tf.strings.length(parts.values, unit="UTF8_CHAR")))
     place = tf.range(tf.size(before, tf.int64)) - tf.gather(parts.row_starts(), parts.value_rowids())
-    _, starts, ends = locate(parts.values)
+    _, starts, ends = locate(parts.values, rules=rules)
     part = starts.value_rowids()
     is_text = starts.with_values(tf.gather(place % 2 == 0, part))
     shift = tf.gather(before, part)

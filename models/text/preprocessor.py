@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.text.patterns import WORD_RULES, WordRules
 from models.text.subwords import SubwordTokenizer
 from models.text.tokenize import tokenize
 from models.text.tokens import PADDING_ID, SPECIAL_TOKENS, UNKNOWN_ID, TokenKind, Truncation
@@ -25,6 +26,8 @@ class Preprocessor(tf.Module):
         truncate: Truncation = "end",
         subwords: SubwordTokenizer | None = None,
         lines: bool = False,
+        joins: bool = False,
+        rules: WordRules = WORD_RULES,
     ) -> None:
         """Build the lookup table.
 
@@ -36,6 +39,8 @@ class Preprocessor(tf.Module):
             truncate: as in `tokenize`.
             subwords: as in `tokenize`.
             lines: as in `tokenize`.
+            joins: as in `tokenize`.
+            rules: as in `tokenize`.
         """
         super().__init__(name="preprocessor")
         if tuple(vocabulary[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
@@ -47,6 +52,8 @@ class Preprocessor(tf.Module):
             "truncate": truncate,
             "subwords": subwords,
             "lines": lines,
+            "joins": joins,
+            "rules": rules,
         }
         first = UNKNOWN_ID  # has an entry, so that the table is never empty, which TensorFlow refuses
         known = list(vocabulary[first:])

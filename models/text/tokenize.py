@@ -9,34 +9,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.text.normalize import normalize
+from models.text.invisible import INVISIBLE, without_invisible
+from models.text.joins import SPACED, escape, mark_joins
+from models.text.normalize import lower, normalize
+from models.text.patterns import MARKUP, WHITE_SPACE, WORD_RULES, WordRules, separate_tokens
 from models.text.subwords import SubwordTokenizer
 from models.text.tokens import NEWLINE, TokenKind, Truncation
 
-_APOSTROPHE = "['’]"
-# Scripts without spaces between words: each letter is a token.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-# A letter of a spaced script: "not (not a letter, or of an unspaced script)".
-_LETTER = rf"[^\P{{L}}{_UNSPACED}]"
-# Zero-width (non-)joiners belong into words of Persian and of Indic scripts.
-_WORD = rf"(?:{_LETTER}|[\p{{M}}\p{{N}}_\x{{200C}}\x{{200D}}])+"
-_TOKEN = "|".join(
-    (
-        r"\p{N}+(?:[.,:/]\p{N}+)+",  # 3.14  1,000  10:30  7/10
-        rf"{_WORD}(?:{_APOSTROPHE}{_WORD})*",
-        rf"[{_UNSPACED}]\p{{M}}*",
-        r"[\x{1F1E6}-\x{1F1FF}]{2}",  # a flag is a pair of regional indicators
-        r"\p{So}[\p{Sk}\p{M}]*(?:\x{200D}\p{So}[\p{Sk}\p{M}]*)*",  # emoji, skin tones, joined families
-        r"\.\.+",
-        r"--+",
-        r"\S",  # any other character is a separate token: nothing is lost
-    )
-)
-MARKUP = (
-    r"(?i)</?(?:a|b|br|blockquote|code|div|em|h[1-6]|hr|i|li|ol|p|pre|span|strong|table|td|th|tr|u|ul)"
-    r"(?:\s+[a-z-]+\s*=[^<>]*)?\s*/?>"
-)
-_SEPARATOR = rf"{MARKUP}|[\p{{Z}}\p{{Cc}}\x{{FEFF}}]+"
+_BOUNDARY = "\n"  # after each token: other white space than spaces is gone then
 
 
 def tokenize(
@@ -48,12 +28,16 @@ def tokenize(
     truncate: Truncation = "end",
     subwords: SubwordTokenizer | None = None,
     lines: bool = False,
+    joins: bool = False,
+    rules: WordRules = WORD_RULES,
 ) -> tf.RaggedTensor:
     """Split texts into tokens.
 
     `word`: words, numbers and signs as a person would count them; English contractions apart
     (`don't` → `do` `n't`), a typographic apostrophe replaced by a plain one, markup such as `<br />`
-    is a separator, in scripts without spaces each letter is a token. `char`: Unicode code points.
+    is a separator, in scripts without spaces each letter is a token. Invisible characters are dropped,
+    except where they carry meaning. With `joins` nothing is dropped or replaced but white space, and
+    tokens have the marks of `models.text.joins`. `char`: Unicode code points.
     `byte`: the bytes, unchanged. `subword`: pieces of words, as learned from a training text.
 
     Invalid UTF-8 is replaced by U+FFFD, except with `byte`.
@@ -67,16 +51,23 @@ def tokenize(
             review is often at its end).
         subwords: the tokenizer of `subword` tokens.
         lines: whether a line break is a token, `NEWLINE`, of `word` tokens too.
+        joins: whether `word` tokens keep how they join, so that `detokenize` returns the text.
+        rules: version of the rules of `word` tokens.
 
     Returns:
         string [B, (tokens)]; an empty text has no tokens.
     """
+    if joins and rules == 1:
+        raise ValueError("joins need rules 2, got rules 1")
+    if tokens == "word" and joins:
+        words, rows, lengths = _joined_words(texts, lowercase, lines)
+        position = tf.range(tf.size(rows, tf.int64)) - tf.gather(tf.cumsum(lengths, exclusive=True), rows)
+        return _truncated(words, rows, position, lengths, max_length, truncate)
     if tokens == "word":
         # What `tf.strings.split` does, but for a row's length, for which it takes ten operations.
-        split = tf.raw_ops.StringSplitV2(input=_words(texts, lowercase, lines), sep="")
+        split = tf.raw_ops.StringSplitV2(input=_words(texts, lowercase, lines, rules), sep="")
         rows, position = tf.unstack(split.indices, axis=1)
-        none = tf.zeros([0], tf.int64)
-        lengths = tf.raw_ops.DenseBincount(input=rows, size=split.shape[0], weights=none)
+        lengths = _row_lengths(rows, split.shape[0])
         return _truncated(split.values, rows, position, lengths, max_length, truncate)
     pieces = _cut(texts, tokens, lowercase, subwords)
     if not max_length:
@@ -100,18 +91,6 @@ def unique_tokens(texts: tf.Tensor, **options: Any) -> tuple[tf.Tensor, tf.Tenso
     pieces = tokenize(texts, **options)
     distinct, positions = tf.unique(pieces.flat_values)
     return distinct, positions, pieces.row_lengths()
-
-
-def separate_tokens(texts: tf.Tensor, mark: str) -> tf.Tensor:
-    """Put `mark` after every token; the parts of a contraction become separate tokens."""
-    # \\0, not a group: RE2 is then 8 times faster.
-    texts = tf.strings.regex_replace(texts, _TOKEN, rf"\0{mark}")
-    # Both match words that already end with a mark, since RE2's \b knows ASCII letters only. A single mark
-    # means that the two were adjacent.
-    suffix, t = r"(?:s|m|d|ll|re|ve)", _APOSTROPHE
-    texts = tf.strings.regex_replace(texts, rf"(?i)({t}){mark}({suffix}){mark}", rf"\1\2{mark}")
-    contraction = rf"(?i)([\p{{L}}\p{{M}}])(n{t}t|{t}{suffix})({t}{suffix})?{mark}"
-    return tf.strings.regex_replace(texts, contraction, rf"\1{mark}\2{mark}\3{mark}")
 
 
 def _truncated(
@@ -148,11 +127,37 @@ def _cut(
     return subwords.tokenize(texts)
 
 
-def _words(texts: tf.Tensor, lowercase: bool, lines: bool) -> tf.Tensor:
+def _words(texts: tf.Tensor, lowercase: bool, lines: bool, rules: WordRules) -> tf.Tensor:
     """Return texts with a space between any two tokens: string [B] → string [B]."""
     texts = normalize(texts, lowercase)
     if lines:
         texts = tf.strings.regex_replace(texts, "\n", f" {NEWLINE.decode()} ")
-    texts = tf.strings.regex_replace(texts, _SEPARATOR, " ")
-    texts = tf.strings.regex_replace(texts, "’", "'")
-    return separate_tokens(texts, " ")
+    also = r"\x{FEFF}" if rules == 1 else ""
+    texts = tf.strings.regex_replace(texts, rf"{MARKUP}|[\p{{Z}}\p{{Cc}}{also}]+", " ")
+    texts = separate_tokens(tf.strings.regex_replace(texts, "’", "'"), " ", rules=rules)
+    return texts if rules == 1 else without_invisible(texts)
+
+
+def _joined_words(texts: tf.Tensor, lowercase: bool, lines: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return all words of texts, each with its joins, their rows, and their numbers in each row."""
+    texts = escape(normalize(texts, lowercase=False))
+    if lowercase:
+        texts = lower(texts)
+    if lines:
+        texts = tf.strings.regex_replace(texts, "\n", f" {NEWLINE.decode()} ")
+    texts = tf.strings.regex_replace(texts, rf"[{WHITE_SPACE}]+", " ")
+    texts = separate_tokens(texts, _BOUNDARY, whole=True)
+    # Invisible characters at the end of a text, which no token follows, belong to the last one.
+    texts = tf.strings.regex_replace(texts, rf"{_BOUNDARY}+((?: ?[{INVISIBLE}])+ ?)$", rf"\1{_BOUNDARY}")
+    split = tf.raw_ops.StringSplitV2(input=texts, sep=_BOUNDARY)
+    distinct, place = tf.unique(split.values)
+    words = tf.strings.regex_replace(tf.strings.strip(distinct), " ", SPACED)
+    real = tf.gather(~tf.strings.regex_full_match(words, rf"[{INVISIBLE}{SPACED}]*"), place)
+    spaced = tf.gather(tf.strings.substr(distinct, 0, 1) == " ", place)
+    rows, place, spaced = (tf.boolean_mask(each, real) for each in (split.indices[:, 0], place, spaced))
+    words = mark_joins(words, place, rows, spaced)
+    return words, rows, _row_lengths(rows, split.shape[0])
+
+
+def _row_lengths(rows: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.DenseBincount(input=rows, size=number, weights=tf.zeros([0], tf.int64))

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from models.text.invisible import without_invisible
 from models.text.normalize import normalize
+from models.text.patterns import WORD_RULES, WordRules
 from models.text.preprocessor import Preprocessor
 from models.text.tokens import PADDING
 
@@ -18,7 +20,12 @@ class WordEncoder(tf.Module):
     """Encoder of words for a tagger: the id of each word, and those of its characters."""
 
     def __init__(
-        self, vocabulary: Sequence[bytes], characters: Sequence[bytes], *, lowercase: bool = True
+        self,
+        vocabulary: Sequence[bytes],
+        characters: Sequence[bytes],
+        *,
+        lowercase: bool = True,
+        rules: WordRules = WORD_RULES,
     ) -> None:
         """Build the lookup tables.
 
@@ -26,9 +33,10 @@ class WordEncoder(tf.Module):
             vocabulary: known words; starts with `SPECIAL_TOKENS`.
             characters: known characters; starts with `SPECIAL_TOKENS`.
             lowercase: whether words are looked up in lower case; characters keep their case.
+            rules: as in `tokenize`.
         """
         super().__init__(name="word_encoder")
-        self.lowercase = lowercase
+        self.lowercase, self.rules = lowercase, rules
         self.words = Preprocessor(vocabulary)
         self.characters = Preprocessor(
             characters, tokens="char", lowercase=False, max_length=MOST_CHARACTERS, truncate="middle"
@@ -40,6 +48,7 @@ class WordEncoder(tf.Module):
         Returns:
             word ids int32 [U]; character ids int32 [U, C]; their numbers int32 [U], at least 1.
         """
+        word_types = visible(word_types, self.rules)
         words = tf.cast(self.words.table.lookup(lookup_key(word_types, self.lowercase)), tf.int32)
         return words, *self.characters(word_types)
 
@@ -67,6 +76,13 @@ class WordEncoder(tf.Module):
             "characters": characters,
             "character_lengths": character_lengths,
         }
+
+
+def visible(word_types: tf.Tensor, rules: WordRules = WORD_RULES) -> tf.Tensor:
+    """Return words as a tagger sees them, without invisible characters: string [U] → string [U]."""
+    if rules == 1:
+        return word_types
+    return without_invisible(normalize(word_types, lowercase=False))
 
 
 def lookup_key(word_types: tf.Tensor, lowercase: bool) -> tf.Tensor:

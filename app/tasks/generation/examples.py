@@ -55,7 +55,11 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         from models.text.tokens import END, SEQUENCE_TOKENS
 
         tokenizer = text_tokenizer(
-            config, lambda: (batch["text"] for batch in training()), special=SEQUENCE_TOKENS, lines=True
+            config,
+            lambda: (batch["text"] for batch in training()),
+            special=SEQUENCE_TOKENS,
+            lines=True,
+            joins=True,
         )
         has_labels = "label" in dataset.names
         documents_end = CONTINUES not in dataset.columns

@@ -16,8 +16,8 @@ from app.tasks.tokenizing import tokenizer_options
 from models.decoding.beam import beam_search
 from models.decoding.sampling import sample
 from models.decoding.truncate import truncate_at
-from models.text.detokenize import detokenize
 from models.text.preprocessor import Preprocessor
+from models.text.prompt import continuation, read_prompt
 from models.text.tokenize import tokenize
 from models.text.tokens import END_ID, PADDING_ID, UNKNOWN_ID
 
@@ -41,8 +41,7 @@ class GenerationSignatures(tf.Module):
         super().__init__(name="generation")
         # A SavedModel holds the variables of the model, not the Keras model itself.
         self._model: Callable[[], keras.Model] = lambda: model
-        self._kind = config.text.tokens
-        self._options = tokenizer_options(config, preprocessing.facts) | {"lines": True}
+        self._options = tokenizer_options(config, preprocessing.facts, joins=True) | {"lines": True}
         self.preprocessor = Preprocessor(preprocessing.vocabulary, **self._options)
         self._tokens = list(preprocessing.vocabulary)
         self._forbidden = [PADDING_ID, UNKNOWN_ID]
@@ -219,7 +218,7 @@ class GenerationSignatures(tf.Module):
 
     def _read_prompt(self, prompt: tf.Tensor, label: tf.Tensor | None) -> tuple[Any, tf.Tensor, Any]:
         """Return the state and the logits after each prompt, and the ids of the labels."""
-        pieces = tokenize(prompt, **self._options)
+        pieces = read_prompt(prompt, self.preprocessor).pieces
         dense = tf.pad(
             self.preprocessor.ids(pieces).to_tensor(PADDING_ID), [[0, 0], [1, 0]], constant_values=END_ID
         )
@@ -232,18 +231,10 @@ class GenerationSignatures(tf.Module):
         return state, logits, labels
 
     def _text(self, ids: tf.Tensor, lengths: tf.Tensor, prompt: tf.Tensor) -> tf.Tensor:
-        """Return token ids as text that continues a prompt: int32 [B, T] → string [B].
-
-        A space comes before each word, except at the start of a text and after a space of the prompt.
-        """
+        """Return token ids as text that continues a prompt: int32 [B, T] → string [B]."""
         tokens = tf.gather(tf.constant(self._tokens, tf.string), ids)
         pieces = tf.RaggedTensor.from_tensor(tokens, lengths=tf.cast(lengths, tf.int64))
-        text = detokenize(pieces, self._kind)
-        if self._kind in ("char", "byte"):
-            return text
-        spaced = r"(?:\C*\s)?" if self._kind == "word" else ""
-        bare = tf.strings.regex_full_match(prompt, spaced)
-        return tf.where(bare, tf.strings.regex_replace(text, "^ ", ""), text)
+        return continuation(pieces, read_prompt(prompt, self.preprocessor), self.preprocessor)
 
 
 def _numbered(state: Any) -> dict[str, tf.Tensor]:

@@ -57,11 +57,17 @@ def text_boundaries(text: str, tokens: Sequence[str]) -> tuple[np.ndarray, np.nd
         tokens: in their order.
 
     Returns:
-        code points int64 [N], a space for every kind of space; boundaries int8 [N], one of `UNSCORED`,
+        code points int64 [N], as of `models.text.boundaries.Visible`; boundaries int8 [N], one of `UNSCORED`,
         `NO_BOUNDARY`, `BOUNDARY`.
     """
-    from models.text.boundaries import SPACE
-    from models.text.code_points import INVISIBLE_CLASS, JOINER_CLASS, SPACE_CLASS, code_point_classes
+    from models.text.boundaries import BREAK, SPACE
+    from models.text.code_points import (
+        BREAK_CLASS,
+        INVISIBLE_CLASS,
+        JOINER_CLASS,
+        SPACE_CLASS,
+        code_point_classes,
+    )
 
     places = token_places(text, tokens)
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int64)
@@ -72,8 +78,10 @@ def text_boundaries(text: str, tokens: Sequence[str]) -> tuple[np.ndarray, np.nd
     classes = code_point_classes()[points]
     visible = (classes != INVISIBLE_CLASS) & (classes != JOINER_CLASS)
     points, owner = points[visible], owner[visible]
-    is_space = classes[visible] == SPACE_CLASS
-    points[is_space] = SPACE
+    classes = classes[visible]
+    points[classes == SPACE_CLASS] = SPACE
+    points[classes == BREAK_CLASS] = BREAK
+    is_space = (classes == SPACE_CLASS) | (classes == BREAK_CLASS)
     found = np.full(len(points), UNSCORED, np.int8)
     if None in places or (owner[~is_space] < 0).any():
         return points, found
@@ -81,7 +89,7 @@ def text_boundaries(text: str, tokens: Sequence[str]) -> tuple[np.ndarray, np.nd
     space_after = np.append(is_space[1:], True)
     inner = ~is_space & ~space_after
     found[inner] = (owner != np.append(owner[1:], -1))[inner]
-    single = is_space & ~space_before & ~space_after
+    single = (classes == SPACE_CLASS) & ~space_before & ~space_after
     found[single] = (owner < 0)[single]
     return points, found
 

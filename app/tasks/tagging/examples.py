@@ -138,7 +138,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """
         import tensorflow as tf
 
-        from models.text.words import lookup_key
+        from models.text.words import lookup_key, visible
 
         for split, rows in encoded.splits.items():
             if not rows.sequences["word_types"].counts.sum():
@@ -147,10 +147,11 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         words: Counter[bytes] = Counter()
         characters: Counter[bytes] = Counter()
         seen = np.flatnonzero(counts)
-        for word, count in zip((word_types[i] for i in seen), counts[seen], strict=True):
+        shown = visible(tf.constant([word_types[i] for i in seen], tf.string))
+        for word, count in zip(shown.numpy(), counts[seen], strict=True):
             for character in word.decode(errors="replace"):
                 characters[character.encode()] += int(count)
-        looked_up = lookup_key(tf.constant([word_types[i] for i in seen], tf.string), config.text.lowercase)
+        looked_up = lookup_key(shown, config.text.lowercase)
         for word, count in zip(looked_up.numpy(), counts[seen], strict=True):
             words[word] += int(count)
         found = {
@@ -263,7 +264,12 @@ def word_encoder(preprocessing: Preprocessing[TaggingFacts], config: TaggingConf
     from models.text.words import WordEncoder
 
     characters = preprocessing.vocabularies["characters"]
-    return WordEncoder(preprocessing.vocabulary, characters, lowercase=config.text.lowercase)
+    return WordEncoder(
+        preprocessing.vocabulary,
+        characters,
+        lowercase=config.text.lowercase,
+        rules=preprocessing.facts.word_rules,
+    )
 
 
 def _vocabulary(tokens: Counter[bytes], size: int, min_count: int) -> list[bytes]:

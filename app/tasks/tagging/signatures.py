@@ -55,7 +55,10 @@ def signatures(
         return found
 
     def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        located = model.tokenizer.locate(text) if is_learned else locate(text)
+        if is_learned:
+            located = model.tokenizer.locate(text)
+        else:
+            located = locate(text, rules=preprocessing.facts.word_rules)
         found = tagged(located.tokens)
         width = tf.cast(tf.shape(found["tags"])[1], tf.int64)
         shape = tf.stack([tf.cast(tf.shape(text)[0], tf.int64), width])

@@ -48,20 +48,21 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
         from models.text.tokens import SEQUENCE_TOKENS
 
-        def tokenizer(names: Sequence[str], vocabulary: str) -> TextTokenizer:
+        def tokenizer(names: Sequence[str], vocabulary: str, *, joins: bool) -> TextTokenizer:
             def texts() -> Iterator[np.ndarray]:
                 for batch in training():
                     yield from (batch[name] for name in names)
 
             return text_tokenizer(
-                config, texts, special=SEQUENCE_TOKENS, vocabulary=vocabulary, collapse=True
+                config, texts, special=SEQUENCE_TOKENS, vocabulary=vocabulary, collapse=True, joins=joins
             )
 
         target_vocabulary = target_name(config)
         if config.text.shared:
-            source = target = tokenizer(["source", "target"], VOCABULARY)
+            source = target = tokenizer(["source", "target"], VOCABULARY, joins=True)
         else:
-            source, target = tokenizer(["source"], VOCABULARY), tokenizer(["target"], target_vocabulary)
+            source = tokenizer(["source"], VOCABULARY, joins=False)
+            target = tokenizer(["target"], target_vocabulary, joins=True)
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             pair = {"source": source.tokenize(batch["source"]), "target": target.tokenize(batch["target"])}

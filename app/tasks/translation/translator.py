@@ -40,10 +40,9 @@ class Translator(tf.Module):
         self._kind = config.text.tokens
         self._target = list(target_vocabulary(preprocessing, config))
         facts = preprocessing.facts
-        self.source = Preprocessor(
-            preprocessing.vocabulary, **tokenizer_options(config, facts, collapse=True)
-        )
-        options = tokenizer_options(config, facts, vocabulary=target_name(config), collapse=True)
+        options = tokenizer_options(config, facts, collapse=True, joins=config.text.shared)
+        self.source = Preprocessor(preprocessing.vocabulary, **options)
+        options = tokenizer_options(config, facts, vocabulary=target_name(config), collapse=True, joins=True)
         self.target = Preprocessor(self._target, **(options | {"max_length": 0}))
         self._attends = config.model.attention != "none"
 
@@ -192,7 +191,7 @@ class Translator(tf.Module):
         """Return the texts of token ids: int32 [B, T], lengths int32 [B] → string [B], valid UTF-8."""
         tokens = tf.gather(tf.constant(self._target, tf.string), ids)
         pieces = tf.RaggedTensor.from_tensor(tokens, lengths=tf.cast(lengths, tf.int64))
-        texts = detokenize(pieces, self._kind)
+        texts = detokenize(pieces, self._kind, joins=self.target.options["joins"])
         if self._kind == "byte":  # a model of bytes may predict any sequence
             texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         return tf.strings.regex_replace(texts, "^ ", "")

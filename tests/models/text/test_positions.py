@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from models.text.invisible import without_invisible
 from models.text.normalize import lower
 from models.text.positions import positions
 from models.text.subwords import SubwordTokenizer
@@ -156,6 +157,8 @@ def test_any_text(kind: TokenKind, lowercase: bool, parts: list[str]) -> None:
     assert all(0 <= start <= end <= len(text) for start, end in zip(starts, ends, strict=True))
     if kind in ("word", "subword"):
         written = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+        if kind == "word":
+            written = [token.decode() for token in without_invisible(tf.constant(written, tf.string)).numpy()]
         pairs = [
             (folded(token, lowercase), folded(own, lowercase))
             for token, own in zip(found, written, strict=True)
@@ -170,6 +173,8 @@ def test_what_it_does_not_do() -> None:
     """Options that change the text before it is tokenized are refused."""
     with pytest.raises(ValueError, match="lines=True"):
         positions(tf.constant(["a"]), lines=True)
+    with pytest.raises(ValueError, match="joins=True"):
+        positions(tf.constant(["a"]), joins=True)
     with pytest.raises(ValueError, match="subword tokens need a SubwordTokenizer"):
         positions(tf.constant(["a"]), tokens="subword")
     collapsing = SubwordTokenizer([b"a"], [-1.0], collapse=True)
