@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from data.findings import Finding
 from data.label_kinds import unlike_classes, unlike_tags
+from data.multiword import JOINT
 from data.near_names import misspellings, near_duplicates, shown
 
 FEW = 5
@@ -43,8 +44,11 @@ def warn_of_classes(counts: Counts, *, separable: bool = False, several: bool = 
 
 
 def warn_of_tags(counts: Counts) -> Iterator[Finding]:
-    """Yield warnings of tags that are numbers or words, or nearly the same."""
-    tags = _total(counts)
+    """Yield warnings of tags that are numbers or words, or nearly the same.
+
+    The tag of a multiword token counts as those of its words.
+    """
+    tags = _of_words(_total(counts))
     unlike = unlike_tags(tags)
     if unlike is not None:
         yield unlike
@@ -62,6 +66,16 @@ def _total(counts: Counts) -> Counter[str]:
     for own in counts.values():
         total.update(own)
     return total
+
+
+def _of_words(counts: Counter[str]) -> Counter[str]:
+    """Return the counts with joined tags split, if each of their parts is a tag, too."""
+    found: Counter[str] = Counter()
+    for tag, number in counts.items():
+        parts = tag.split(JOINT)
+        for part in parts if all(part in counts for part in parts) else [tag]:
+            found[part] += number
+    return found
 
 
 def _near(counts: Mapping[str, int], noun: str) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ def most_frequent_tags(train: Split, test: Split, facts: TaggingFacts) -> dict[s
             rare.update(of_word)
     best = {word: max(sorted(of_word), key=of_word.__getitem__) for word, of_word in counts.items()}
     unseen = max(sorted(rare), key=rare.__getitem__) if rare else next(iter(best.values()))
-    score = TagScore(has_spans=facts.has_spans)
+    score = TagScore(facts)
     for batch in test[1]:
         for tokens, tags in zip(batch["tokens"], tag_names(batch, test[0]), strict=True):
             found = [best.get(token.decode(errors="replace").lower(), unseen) for token in tokens]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.tasks.base import Arrays
-from app.tasks.tagging.scores import token_places
+from app.tasks.tagging.token_places import token_places
 from data.encoding import Encoded, Texts, UniqueTokens
 
 CHARACTERS = "text_characters"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from app.tasks.tagging.boundaries import (
     missing_boundaries,
 )
 from app.tasks.tagging.config import TaggingConfig
-from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
-from app.tasks.tagging.tag_check import TagValidator
+from app.tasks.tagging.facts import LEARNED_SCHEME, MultiwordTokens, TaggingFacts
+from app.tasks.tagging.token_check import TaggingValidator
 from app.tasks.tagging.tokenization import TokenizationValidator
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -29,6 +29,7 @@ from data.errors import UserError
 from data.findings import Finding
 from data.formats import Field
 from data.label_warnings import warn_of_tags
+from data.multiword import JOINT, Word, unpack
 from data.prepared import Dataset
 from data.scan import ExampleValidator, Scan
 from data.tags import Scheme, SchemeDetector, convert
@@ -44,6 +45,10 @@ NO_RAW_TEXT = (
     "text.tokenizer = 'learned': no example of the {split} split has a raw text in which its tokens are "
     "found; give data with a text for each example, or set text.tokenizer=rules"
 )
+WORDS = "token_words"
+"""The field of the words of each token."""
+NO_TAG = "_"
+"""What CoNLL-U has in place of a tag."""
 NO_TOKENS = "the {split} split has no tokens, only empty examples; give examples with tokens and tags"
 
 
@@ -64,12 +69,13 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             tokens_field(config),
             Field("tags", "tags", column, "--set data.tag_column=NAME", others),
             Field("text", "text", data.text_column, "--set data.text_column=NAME", optional=True),
+            Field(WORDS, "words", WORDS, "", optional=True),
             Field("label", "label", data.label_column, "--set data.label_column=NAME", optional=True),
         )
 
     def validator(self, config: TaggingConfig) -> ExampleValidator:
-        """Return a validator of the tag scheme."""
-        return TagValidator()
+        """Return a validator of the tag scheme, and of the tokens."""
+        return TaggingValidator(WORDS)
 
     def doctor(self, config: TaggingConfig) -> ExampleValidator:
         """Return a comparison of the tokens with those of the tokenizer."""
@@ -81,8 +87,10 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         for split in ("train", "validation"):
             if tags and found.examples[split] and not tags.get(split):
                 yield Finding(NO_TOKENS.format(split=split), "")
-        if tags and len(tags.get("train", ())) == 1:
-            only = next(iter(tags["train"]))
+        # `_+_` is the tag of two words without a tag.
+        known = {tag: set(tag.split(JOINT)) for tag in tags.get("train", ())}
+        if known and (len(known) == 1 or set().union(*known.values()) == {NO_TAG}):
+            only = min(known, key=len)
             yield Finding(
                 f"the training examples have only one tag, {only!r}",
                 "add examples of another tag, or name the right column with --set data.tag_column=NAME",
@@ -103,10 +111,13 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
         If a tokenizer may be learned, there are also those of `encode_boundaries`.
         """
-        detector = SchemeDetector()
+        detector, several = SchemeDetector(), MultiwordTokens()
         for batch in training():
-            for row in tag_names(batch, dataset):
-                detector.add(row)
+            for tokens, tags, words in zip(
+                batch["tokens"], tag_names(batch, dataset), words_of(batch), strict=True
+            ):
+                detector.add(tags)
+                several.add((token.decode(errors="replace") for token in tokens), tags, words)
         found = detector.detect()
         if found.unreadable.total:
             sentence, token, reason = found.unreadable.first[0]
@@ -125,7 +136,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
         names = ["word_types", "tags", *((CHARACTERS, BOUNDARIES) if has_text else ())]
         rules = {name: VocabularyRule((), 0, UNLIMITED, training_only=False) for name in names}
-        facts = {"tag_scheme": "plain" if scheme == "plain" else LEARNED_SCHEME}
+        facts: dict[str, Any] = {"tag_scheme": LEARNED_SCHEME}
+        if scheme == "plain":
+            facts = {"tag_scheme": "plain", **several.facts()}
         return Plan(tokenize, {name: name for name in names}, rules, facts)
 
     def preprocessing(
@@ -225,9 +238,9 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
 
 
 def tokens_field(config: TaggingConfig, *, optional: bool = False) -> Field:
-    """Return the field of the tokens; without a chosen column it may be called `words`, too."""
+    """Return the field of the tokens; without a chosen column it may be called `words` or `offsets`, too."""
     column = config.data.token_column
-    others = () if column else ("words",)
+    others = () if column else ("words", "offsets")
     option = "--set data.token_column=NAME"
     return Field("tokens", "tokens", column or "tokens", option, others, optional=optional)
 
@@ -257,6 +270,13 @@ def tag_names(batch: ExampleBatch, dataset: Dataset) -> Iterator[list[str]]:
                 f"{dataset.name}: misaligned: an example has {len(tokens)} tokens, {len(row)} tags"
             )
         yield [names[i] for i in row]
+
+
+def words_of(batch: ExampleBatch) -> Iterator[list[tuple[Word, ...]]]:
+    """Yield the words of each token of each example; none for a token that is one word."""
+    for i, tokens in enumerate(batch["tokens"]):
+        packed = batch[WORDS][i] if WORDS in batch else ()
+        yield [unpack(own.decode()) for own in packed] if len(packed) else [()] * len(tokens)
 
 
 def word_encoder(preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> WordEncoder:

@@ -13,10 +13,12 @@ from app.tasks.base import ExampleBatch, OutputArrays, Predictions, Split
 from app.tasks.labels import label_ids
 from app.tasks.tagging.baseline import most_frequent_tags
 from app.tasks.tagging.config import TaggingConfig
-from app.tasks.tagging.examples import learned, tag_names, tokens_field
+from app.tasks.tagging.examples import learned, tag_names, tokens_field, words_of
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.known_tags import require_comparable_tags
-from app.tasks.tagging.scores import RawScore, TagScore
+from app.tasks.tagging.raw_scores import RawScore
+from app.tasks.tagging.scores import TagScore
+from app.tasks.tagging.token_places import token_places
 from data.formats import Field, Row
 from data.prepared import Dataset
 from data.tags import spans
@@ -77,7 +79,11 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         )
 
     def predict(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return tokens with their tags, and spans; given tokens are joined by single spaces."""
+        """Return tokens with their tags, and spans, and the words of multiword tokens.
+
+        Given tokens have the places that they have in the given text. Without a text, or if one of them is
+        not in it, they are joined by single spaces.
+        """
         lines: dict[int, dict[str, Any]] = {
             i: {"error": NOTHING_TO_TAG, "line": row.line} for i, row in enumerate(rows) if not row.values
         }
@@ -86,18 +92,18 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         if texts:
             outputs = predictor.run_texts(self.signature, [rows[i].text().encode() for i in texts])
             for i, line in zip(texts, self.to_json(outputs), strict=True):
-                for span in line["spans"]:  # with the white space of the text
-                    span["text"] = rows[i].text()[span["start"] : span["end"]]
+                _cover(line, rows[i].text())
                 lines[i] = line
         if given:
             tokens = [rows[i].tokens() for i in given]
             outputs = _tag(predictor, [[token.encode() for token in row] for row in tokens])
             for place, row in enumerate(tokens):
-                ends = list(itertools.accumulate((len(token) + 1 for token in row), initial=-1))[1:]
-                starts = [end - len(token) for end, token in zip(ends, row, strict=True)]
+                text, starts, ends = _places(row, rows[given[place]])
                 tags = [tag.decode() for tag in outputs["tags"][place][: len(row)]]
                 own = {name: values[place] for name, values in outputs.items()}
                 lines[given[place]] = _line(row, starts, ends, tags, own)
+                _cover(lines[given[place]], text)
+        _add_words(lines.values(), _facts(predictor))
         return [lines[i] for i in range(len(rows))]
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
@@ -114,10 +120,9 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
     ) -> dict[str, Any]:
         """Return metrics on the given tokens, and under `raw_text` those on raw texts, if there are any."""
-        facts, labels = predictor.info.preprocessing.facts, predictor.info.preprocessing.labels
-        assert isinstance(facts, TaggingFacts)
+        facts, labels = _facts(predictor), predictor.info.preprocessing.labels
         require_comparable_tags(dataset, predictor.info.preprocessing.vocabularies["tags"], facts)
-        given, raw = TagScore(has_spans=facts.has_spans), RawScore(has_spans=facts.has_spans)
+        given, raw = TagScore(facts), RawScore(facts)
         for batch in examples:
             outputs = _tag(predictor, batch["tokens"])
             gold = [learned(row, facts.tag_scheme) for row in tag_names(batch, dataset)]
@@ -130,7 +135,13 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
                 given.add(tags, [tag.decode() for tag in outputs["tags"][i][: len(tags)]], correct)
             if "text" in batch:
                 self._add_raw(predictor, batch, gold, raw)
-        result: dict[str, Any] = {"examples": given.examples, "tokens": given.tokens, **given.metrics()}
+        words = {"words": given.words} if given.words > given.tokens else {}
+        result: dict[str, Any] = {
+            "examples": given.examples,
+            "tokens": given.tokens,
+            **words,
+            **given.metrics(),
+        }
         if raw.examples:
             result["raw_text"] = raw.metrics() | {"tokenizer": _tokenizer(predictor)}
             name, raw_name = ("span_f1", "span_f1") if facts.has_spans else ("accuracy", "tag_f1")
@@ -144,15 +155,44 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         if not len(own):
             return
         found = self.to_json(predictor.run_texts(self.signature, batch["text"][own]))
+        words = list(words_of(batch))
         for i, line in zip(own.tolist(), found, strict=True):
             tokens = [token.decode(errors="replace") for token in batch["tokens"][i]]
-            raw.add(batch["text"][i].decode(errors="replace"), tokens, gold[i], line)
+            raw.add(batch["text"][i].decode(errors="replace"), tokens, gold[i], words[i], line)
 
     def baseline(self, train: Split, test: Split, predictor: Predictor) -> dict[str, Any] | None:
         """Evaluate the most frequent tag of each word."""
-        facts = predictor.info.preprocessing.facts
-        assert isinstance(facts, TaggingFacts)
-        return most_frequent_tags(train, test, facts)
+        return most_frequent_tags(train, test, _facts(predictor))
+
+
+def _facts(predictor: Predictor) -> TaggingFacts:
+    facts = predictor.info.preprocessing.facts
+    assert isinstance(facts, TaggingFacts)
+    return facts
+
+
+def _cover(line: Mapping[str, Any], text: str) -> None:
+    """Give the spans of a prediction their texts, with the white space of the text."""
+    for span in line["spans"]:
+        span["text"] = text[span["start"] : span["end"]]
+
+
+def _places(tokens: Sequence[str], row: Row) -> tuple[str, list[int], list[int]]:
+    """Return the given text, or the tokens joined by single spaces, and the starts and the ends of tokens."""
+    places = token_places(row.text(), tokens) if "text" in row.values else [None]
+    found = [place for place in places if place]
+    if len(found) == len(places):
+        return row.text(), [start for start, _ in found], [end for _, end in found]
+    ends = list(itertools.accumulate((len(token) + 1 for token in tokens), initial=-1))[1:]
+    return " ".join(tokens), [end - len(token) for end, token in zip(ends, tokens, strict=True)], ends
+
+
+def _add_words(lines: Iterable[dict[str, Any]], facts: TaggingFacts) -> None:
+    """Give each token of several words its words."""
+    for line in lines:
+        for token in line.get("tokens", ()):
+            if words := facts.words(token["text"], token["tag"]):
+                token["words"] = [word._asdict() for word in words]
 
 
 def _tokenizer(predictor: Predictor) -> str:

@@ -1,4 +1,4 @@
-"""How the tokens of a corpus compare with those of the tokenizer, which a model gets of raw text."""
+"""How the tokens of a corpus compare with those of the rules of the tokenizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from app.tasks.tagging.scores import token_places
+from app.tasks.tagging.token_places import token_places
 from data.findings import Finding
 from data.formats import Row
 from data.scan import ExampleValidator
@@ -18,6 +18,10 @@ MOST_EXAMPLES = 20_000
 """Number of examples that are compared."""
 FEW = 0.01
 """Share of other tokens up to which there is no warning."""
+LEARN = "learn the tokens of the corpus with text.tokenizer=learned, or give tokens to predict"
+GIVE_TEXT = (
+    "give the texts, too, from which text.tokenizer=learned learns the tokens; or give tokens to predict"
+)
 _EXAMPLES_AT_ONCE = 512
 _CHARACTERS_AT_ONCE = 1 << 18
 
@@ -52,7 +56,7 @@ class TokenizationValidator(ExampleValidator):
             return []
         joined = "" if self._with_text else ", joined by spaces, as there is no text"
         share = f"{self.same / self.tokens:.1%}"
-        return [f"tokenizer: {share} of {self.tokens:,} tokens of the corpus are the same{joined}"]
+        return [f"tokenizer: the rules give {share} of {self.tokens:,} tokens of the corpus{joined}"]
 
     def warnings(self) -> list[Finding]:
         """Return the most frequent differences if there are more than a few."""
@@ -65,8 +69,9 @@ class TokenizationValidator(ExampleValidator):
         ]
         return [
             Finding(
-                f"{1 - self.same / self.tokens:.1%} of the tokens of the corpus are others in raw text",
-                "predictions for raw text are worse by this; give tokens, or let the corpus have such tokens",
+                f"{1 - self.same / self.tokens:.1%} of the tokens of the corpus are others in raw text by the"
+                " rules of the tokenizer",
+                LEARN if self._with_text else GIVE_TEXT,
                 places,
                 len(places),
             )

@@ -148,7 +148,7 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             }
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
-            score = TagScore(has_spans=preprocessing.facts.has_spans)
+            score = TagScore(preprocessing.facts)
             for batch, output in zip(arrays, outputs, strict=True):
                 score.add_loss(float(output["loss"].sum()), int(batch["lengths"].sum()))
                 for i, length in enumerate(batch["lengths"]):

@@ -164,7 +164,7 @@ def test_tokens_of_a_corpus_that_are_those_of_the_tokenizer() -> None:
     """All are found by their place in the text."""
     found = compared(("I don't know.", "I do n't know ."), ("", ""), ("Oslo (2)", "Oslo ( 2 )"))
 
-    assert found.notes() == ["tokenizer: 100.0% of 9 tokens of the corpus are the same"]
+    assert found.notes() == ["tokenizer: the rules give 100.0% of 9 tokens of the corpus"]
     assert found.warnings() == []
 
 
@@ -174,9 +174,12 @@ def test_tokens_of_a_corpus_that_are_others() -> None:
         ("Mr. Ö can't", "Mr. Ö can't"), ("dunno, Mr. Ö", "do n't know , Mr. Ö"), ("well-known", "well-known")
     )
 
-    assert found.notes() == ["tokenizer: 30.0% of 10 tokens of the corpus are the same"]
+    assert found.notes() == ["tokenizer: the rules give 30.0% of 10 tokens of the corpus"]
     (warning,) = found.warnings()
-    assert warning.what == "70.0% of the tokens of the corpus are others in raw text"
+    assert warning.what == (
+        "70.0% of the tokens of the corpus are others in raw text by the rules of the tokenizer"
+    )
+    assert warning.advice.startswith("learn the tokens of the corpus with text.tokenizer=learned")
     assert warning.places[0] == "'Mr.' is 'Mr' '.' (2)"
     assert set(warning.places[1:]) == {
         "\"can't\" is 'ca' \"n't\" (1)",
@@ -191,9 +194,64 @@ def test_tokens_without_a_text() -> None:
     """They are joined by spaces, and this is said."""
     found = compared((None, "Rock'n'roll is n't AT&T ."), (None, "ok"))
 
-    assert found.notes()[0].endswith(
-        "tokens of the corpus are the same, joined by spaces, as there is no text"
-    )
+    assert found.notes()[0].endswith("tokens of the corpus, joined by spaces, as there is no text")
     assert "'AT&T' is 'AT' '&' 'T' (1)" in found.warnings()[0].places
     assert compared().notes() == []
     assert compared().warnings() == []
+
+
+def findings(*examples: Row) -> ExampleValidator:
+    """Return the checks of tags and tokens after examples of a file."""
+    validator = EXAMPLES.validator(CONFIG)
+    for example in examples:
+        validator.add("train", "train.jsonl", example)
+    return validator
+
+
+def with_text(line: int, text: str, tokens: str, words: tuple[str, ...] = ()) -> Row:
+    """Return an example with a text."""
+    own = tuple(tokens.split(" "))
+    values = {"text": text, "tokens": own, "tags": tuple(f"T{i % 2}" for i in range(len(own)))}
+    return Row(line, {**values, **({"token_words": words} if words else {})})
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "lost"),
+    [
+        ("dunno why", "do n't know why", ["token 1: 'do'", 'token 2: "n\'t"', "token 3: 'know'"]),
+        ('"Go"', "`` Go ''", ["token 1: '``'", "token 3: \"''\""]),
+        ("Go on", "on Go", ["token 1: 'on'"]),
+        ("Go", "Go on", ["token 2: 'on'"]),
+        ("Go away now", "Go now", ["token 2: 'now'"]),
+    ],
+)
+def test_tokens_that_are_not_in_the_text(text: str, tokens: str, lost: list[str]) -> None:
+    """They are a warning with file, line and token, which training gives, too."""
+    found = findings(with_text(7, "All right", "All right"), with_text(8, text, tokens))
+
+    assert found.problems() == []
+    (warning,) = found.warnings()
+    assert list(warning.places) == [f"train.jsonl:8: {own}" for own in lost]
+    number = "1 token is" if len(lost) == 1 else f"{len(lost)} tokens are"
+    assert warning.what == f"{number} not in the text of the example, of {len(tokens.split()) + 2}"
+
+
+def test_tokens_that_are_in_the_text() -> None:
+    """White space within and between tokens may be any; without a text there is nothing to compare."""
+    tokens = Row(2, {"tokens": ("10 000", "Euro"), "tags": ("A", "B"), "text": "10\u00a0000  Euro "})
+    found = findings(
+        tokens, Row(3, {"tokens": ("x", "y"), "tags": ("A", "B")}), Row(4, {**tokens.values, "text": ""})
+    )
+
+    assert found.warnings() == []
+
+
+def test_multiword_tokens_are_counted() -> None:
+    """A note says how many there are; without any there is none."""
+    words = ("de\tADP\tle\tDET", "")
+    found = findings(with_text(1, "du vin", "du vin", words), with_text(2, "du vin", "du vin"))
+
+    assert found.notes()[1:] == [
+        "multiword tokens: 1 of 4 tokens are several words, whose tags are joined by '+'"
+    ]
+    assert len(findings(with_text(1, "du vin", "du vin")).notes()) == 1
