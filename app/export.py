@@ -99,7 +99,8 @@ def signature_manifests(
             ],
             limited=list(signatures[name].limited),
             follows=signatures[name].follows,
-            cudnn_layers=cudnn_layers if signatures[name].reads_sequences else 0,
+            cudnn_layers=(cudnn_layers if signatures[name].reads_sequences else 0)
+            + signatures[name].own_cudnn_layers,
         )
         for name, tensors in described.items()
     }
@@ -118,7 +119,9 @@ def _manifest(
         seed=run.manifest.seed,
         parameters=run.manifest.parameters,
         version=version,
-        config=run.config.model_dump(mode="json", exclude={"data": {"directory"}, "model": {"embeddings"}}),
+        config=served.config.model_dump(
+            mode="json", exclude={"data": {"directory"}, "model": {"embeddings"}}
+        ),
         preprocessing=served.preprocessing.described(get_task(run.task).predictions.described),
         signatures=signatures,
     )

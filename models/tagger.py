@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -15,6 +16,7 @@ from models.layers.word_dropout import WordDropout
 from models.losses import token_cross_entropy
 from models.network import Network
 from models.settings import BidirectionalSettings, TaggerSettings
+from models.tokenizer import CharacterTokenizer
 
 _FILTER_WIDTHS = (2, 3, 4)
 
@@ -112,6 +114,9 @@ class Tagger(Network):
     and the mean of the inputs of the head are the input of a second head; both are trained together (Liu and
     Lane 2016).
     With `layers=0` each token is tagged by itself, as a baseline.
+
+    With an alphabet there is a `CharacterTokenizer`, which shares nothing with the other layers; else
+    `tokenizer` is None.
     """
 
     settings_class = TaggerSettings
@@ -126,6 +131,7 @@ class Tagger(Network):
         labels: int = 0,
         character_vocabulary_size: int = 0,
         allowed: Allowed | None = None,
+        alphabet: Sequence[int] = (),
         **options: Any,
     ) -> None:
         """Create the layers.
@@ -138,6 +144,7 @@ class Tagger(Network):
             character_vocabulary_size: number of character ids, including the special ones.
             allowed: start [K], step [K, K] (from, to) and end [K] of bool: the tag sequences that decoding
                 may return, with a CRF or without; None allows all.
+            alphabet: code points that the tokenizer knows; empty for none, where tokens come from rules.
             options: of `keras.Model`.
         """
         arguments = {
@@ -146,6 +153,7 @@ class Tagger(Network):
             "labels": labels,
             "character_vocabulary_size": character_vocabulary_size,
             "allowed": as_lists(allowed),
+            "alphabet": list(alphabet),
         }
         super().__init__(settings, arguments, **options)
         self.labels = labels
@@ -170,6 +178,7 @@ class Tagger(Network):
             self.pooling = Pooling("max_mean", name="pooling")
             self.label_dropout = keras.layers.Dropout(settings.dropout, name="label_dropout")
             self.label_head = keras.layers.Dense(labels, name="label_head")
+        self.tokenizer = CharacterTokenizer(alphabet, name="tokenizer") if alphabet else None
 
     def build(self, *_: Any, **__: Any) -> None:
         """Create all weights; their shapes follow from settings and arguments alone."""
@@ -186,6 +195,8 @@ class Tagger(Network):
         if self.labels:
             self.pooling.build((None, None, width))
             self.label_head.build((None, self.pooling.output_size(width)))
+        if self.tokenizer is not None:
+            self.tokenizer.build()
         self.built = True
 
     def make_portable(self) -> None:
@@ -193,9 +204,14 @@ class Tagger(Network):
         self.recurrent.make_portable()
         if self.character_encoder is not None:
             self.character_encoder.make_portable()
+        if self.tokenizer is not None:
+            self.tokenizer.make_portable()
 
     def cudnn_layers(self) -> int:
-        """Return the number of `RecurrentStack.cudnn_layers`, including those over characters."""
+        """Return the number of `RecurrentStack.cudnn_layers`, including those over the characters of words.
+
+        Those of the tokenizer are not included.
+        """
         stacks = [self.recurrent]
         if self.character_encoder is not None and self.character_encoder.recurrent is not None:
             stacks.append(self.character_encoder.recurrent)

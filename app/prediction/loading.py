@@ -17,7 +17,7 @@ from app.artifacts.operations import check_operations
 from app.artifacts.preprocessing import Facts, Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
-from app.config import config_from
+from app.config import TaskConfig, config_from
 from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import TASKS, get_task
 from app.tasks.signature import Signature
@@ -39,6 +39,8 @@ class Served:
     signatures: dict[str, Signature]
     model: keras.Model
     preprocessing: Preprocessing[Any]
+    config: TaskConfig
+    """Of the run, with what its training has decided."""
 
 
 def build_served(run: Run) -> Served:
@@ -49,7 +51,8 @@ def build_served(run: Run) -> Served:
     task = get_task(run.task)
     preprocessing = run.preprocessing(task.facts)
     signatures = task.predictions.signatures(module, model, preprocessing, run.config)
-    return Served(module, signatures, model, preprocessing)
+    config = task.predictions.decided(model, run.config)
+    return Served(module, signatures, model, preprocessing, config)
 
 
 def _from_run(path: Path) -> Predictor:
@@ -61,7 +64,7 @@ def _from_run(path: Path) -> Predictor:
         dataset=run.manifest.dataset,
         dataset_hash=run.manifest.dataset_hash,
         data=run.manifest.data,
-        config=run.config,
+        config=served.config,
         preprocessing=served.preprocessing,
     )
     # The functions do not hold the module and the model, whose tables and weights they use: the closure does.

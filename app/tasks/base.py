@@ -248,6 +248,10 @@ class Predictions(ABC, Generic[C, F]):
             config: of the run.
         """
 
+    def decided(self, model: keras.Model, config: C) -> C:
+        """Return the configuration of a trained network, with what its training has decided."""
+        return config
+
     def input_fields(self, config: C, text_column: str | None) -> tuple[Field, ...]:
         """Return the fields that `predict` reads from each record.
 

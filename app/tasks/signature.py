@@ -24,6 +24,8 @@ class Signature:
     """Inputs that drive the cost of a call, such as output length or beam width; a server caps them."""
     reads_sequences: bool = True
     """Whether it runs the recurrent layers over sequences, rather than step by step from a state."""
+    own_cudnn_layers: int = 0
+    """Recurrent layers with cuDNN kernels that only this signature runs, counted per direction."""
     follows: str | None = None
     """The signature whose outputs this one takes as inputs of the same names: `resume` follows `begin`."""
 

@@ -44,7 +44,7 @@ def show_evaluation(result: dict[str, Any]) -> None:
         console.print("\non raw text, where the tokenizer must find the tokens")
         scores = _table("", "model")
         for name, value in raw.items():
-            scores.add_row(name, f"{value:.4f}")
+            scores.add_row(name, value if isinstance(value, str) else f"{value:.4f}")
         console.print(scores)
     if unseen := result.get("unseen_labels"):
         shown = ", ".join(f"{label} ({count:,})" for label, count in list(unseen.items())[:MOST_CLASSES])

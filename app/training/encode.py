@@ -19,7 +19,7 @@ from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
 from data.prepared import Dataset
 from data.splits import TRAINING_SPLITS
 
-ENCODING_VERSION = 9
+ENCODING_VERSION = 10
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""

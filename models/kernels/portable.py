@@ -157,7 +157,7 @@ def _run(
             return each(loop)(*flat)
         sequences, rows = flat[0], tf.size(flat[len(layers)])
         fits = tf.size(sequences) <= blocks.LARGEST_BLOCK // layers[0].units * sequences.shape[2]
-        return either(fits & (rows <= blocks.BLOCK_ROWS), each(block), each(loop), flat)
+        return either(fits & (rows <= blocks.block_rows(layers[0].units)), each(block), each(loop), flat)
 
     flat = [tf.convert_to_tensor(value) for value in tf.nest.flatten(arguments)]
     found = on_cpu(*flat) if mode is None else for_each_device(on_cpu, each(cudnn), flat)

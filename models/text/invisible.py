@@ -7,6 +7,8 @@ direction, variation selectors, tags, Hangul fillers, a byte order mark.
 
 from __future__ import annotations
 
+import re
+
 import tensorflow as tf
 
 _ALWAYS = (
@@ -15,8 +17,8 @@ _ALWAYS = (
     r"\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E001F}\x{E0080}-\x{E0FFF}"
 )
 _JOINERS = r"\x{200C}\x{200D}"
-_TAGS = r"\x{E0020}-\x{E007F}"
-INVISIBLE = _ALWAYS + _JOINERS + _TAGS
+TAGS = r"\x{E0020}-\x{E007F}"
+INVISIBLE = _ALWAYS + _JOINERS + TAGS
 """All invisible characters, as the inside of a character class of RE2."""
 ATTACHED = r"\x{34F}\x{17B4}\x{17B5}\x{180B}-\x{180D}\x{180F}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}"
 """Those that are marks of the character before them, such as variation selectors."""
@@ -44,6 +46,15 @@ _MEANINGFUL = "|".join(
 )
 
 
+def ranges(characters: str) -> list[tuple[int, int]]:
+    r"""Return the first and the last code point of each range of a character class, written as above.
+
+    `ranges(r"\x{AD}\x{200B}-\x{200D}") -> [(0xAD, 0xAD), (0x200B, 0x200D)]`
+    """
+    found = re.findall(r"\\x\{(\w+)\}(?:-\\x\{(\w+)\})?", characters)
+    return [(int(first, 16), int(last or first, 16)) for first, last in found]
+
+
 def without_invisible(texts: tf.Tensor) -> tf.Tensor:
     """Return texts without their invisible characters: strings of any shape, valid UTF-8.
 
@@ -51,4 +62,4 @@ def without_invisible(texts: tf.Tensor) -> tf.Tensor:
     of scripts that are shaped by them (Persian, Hindi, …), and the tags of a flag.
     """
     texts = tf.strings.regex_replace(texts, rf"[{_ALWAYS}]+", "")
-    return tf.strings.regex_replace(texts, rf"({_MEANINGFUL})|[{_JOINERS}{_TAGS}]+", r"\1")
+    return tf.strings.regex_replace(texts, rf"({_MEANINGFUL})|[{_JOINERS}{TAGS}]+", r"\1")

@@ -35,6 +35,17 @@ class TaggingDataConfig(TextColumn):
     )
 
 
+class TaggingTextConfig(TextConfig):
+    """How a text becomes tokens and their ids."""
+
+    tokenizer: Literal["auto", "rules", "learned"] = Key(
+        "auto",
+        description="tokenizer of raw text: rules: that of the other tasks; learned: a small network that "
+        "learns the tokens of the data from its raw text; auto: the one that finds more tokens of the "
+        "validation examples",
+    )
+
+
 class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
     """The tagger."""
 
@@ -54,7 +65,7 @@ class TaggingConfig(TaskConfig):
 
     task: Literal["tagging"] = "tagging"
     data: TaggingDataConfig = TaggingDataConfig()
-    text: TextConfig = TextConfig()
+    text: TaggingTextConfig = TaggingTextConfig()
     model: TaggingModelConfig = TaggingModelConfig(
         units=200,
         layers=2,

@@ -11,6 +11,14 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.labels import COLUMN, check_labels, encoded_label_ids, trained_labels, warn_of_labels
+from app.tasks.tagging.boundaries import (
+    BOUNDARIES,
+    CHARACTERS,
+    BoundaryBatches,
+    alphabet,
+    encode_boundaries,
+    missing_boundaries,
+)
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, MultiwordTokens, TaggingFacts
 from app.tasks.tagging.token_check import TaggingValidator
@@ -33,6 +41,10 @@ if TYPE_CHECKING:
 DESCRIBED_AT_ONCE = 50_000
 """Word types whose ids are looked up in one call."""
 UNLIMITED = 1 << 31
+NO_RAW_TEXT = (
+    "text.tokenizer = 'learned': no example of the {split} split has a raw text in which its tokens are "
+    "found; give data with a text for each example, or set text.tokenizer=rules"
+)
 WORDS = "token_words"
 """The field of the words of each token."""
 NO_TAG = "_"
@@ -95,7 +107,10 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     def plan(
         self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[ExampleBatch]]
     ) -> Plan:
-        """Return two sequences: `word_types`, unchanged tokens, and `tags`, in BIO if they encode spans."""
+        """Return two sequences: `word_types`, unchanged tokens, and `tags`, in BIO if they encode spans.
+
+        If a tokenizer may be learned, there are also those of `encode_boundaries`.
+        """
         detector, several = SchemeDetector(), MultiwordTokens()
         for batch in training():
             for tokens, tags, words in zip(
@@ -109,20 +124,22 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             raise UserError(f"{dataset.name}: training example {sentence + 1}, token {token + 1}: {reason}")
         scheme = found.scheme
         has_labels = "label" in dataset.names
+        has_text = "text" in dataset.columns and config.text.tokenizer != "rules"
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tags = [[tag.encode() for tag in learned(row, scheme)] for row in tag_names(batch, dataset)]
             columns = {COLUMN: batch["label"].astype(np.int32)} if has_labels else {}
-            return {"word_types": _unique(batch["tokens"]), "tags": _unique(tags)}, columns
+            sequences = {"word_types": _unique(batch["tokens"]), "tags": _unique(tags)}
+            if has_text:
+                sequences |= encode_boundaries(batch["text"], batch["tokens"])
+            return sequences, columns
 
-        rules = {
-            "word_types": VocabularyRule((), 0, UNLIMITED, training_only=False),
-            "tags": VocabularyRule((), 0, UNLIMITED, training_only=False),
-        }
+        names = ["word_types", "tags", *((CHARACTERS, BOUNDARIES) if has_text else ())]
+        rules = {name: VocabularyRule((), 0, UNLIMITED, training_only=False) for name in names}
         facts: dict[str, Any] = {"tag_scheme": LEARNED_SCHEME}
         if scheme == "plain":
             facts = {"tag_scheme": "plain", **several.facts()}
-        return Plan(tokenize, {"word_types": "word_types", "tags": "tags"}, rules, facts)
+        return Plan(tokenize, {name: name for name in names}, rules, facts)
 
     def preprocessing(
         self, encoded: Encoded, dataset: Dataset, config: TaggingConfig
@@ -130,7 +147,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """Return words and characters of the training examples, the tags and the labels.
 
         Raises:
-            UserError: the examples of a split have no tokens.
+            UserError: the examples of a split have no tokens, or no raw text to learn a tokenizer from.
         """
         import tensorflow as tf
 
@@ -157,6 +174,12 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         }
         if "label" in dataset.names:
             found["labels"] = trained_labels(encoded, dataset)
+        if config.text.tokenizer != "rules":
+            missing = missing_boundaries(encoded)
+            if missing is None:
+                found[CHARACTERS] = alphabet(encoded)
+            elif config.text.tokenizer == "learned":
+                raise UserError(NO_RAW_TEXT.format(split=missing))
         return Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
 
     def batches(
@@ -179,6 +202,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         character_lengths = np.concatenate([lengths for _, _, lengths in parts])
         characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
         kept = np.flatnonzero(word_types.counts)  # an example without tokens has no loss
+        boundaries = BoundaryBatches(encoded, split) if CHARACTERS in preprocessing.vocabularies else None
 
         def make(indices: np.ndarray) -> Batch:
             ids, lengths = word_types.batch(kept[indices])
@@ -195,6 +219,8 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             }
             if labels is not None:
                 arrays["labels"] = labels[kept[indices]]
+            if boundaries is not None:
+                arrays |= boundaries.arrays(kept[indices])
             return Batch(arrays, len(indices), int(lengths.sum()))
 
         return ExampleBatches(word_types.lengths[kept], make, batch_size=config.training.batch_size)

@@ -52,6 +52,14 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
         return signatures(module, model, preprocessing, config)
 
+    def decided(self, model: keras.Model, config: TaggingConfig) -> TaggingConfig:
+        """Return the configuration with the tokenizer that was chosen."""
+        from app.tasks.tagging.training import tokenizer_of
+
+        return config.model_copy(
+            update={"text": config.text.model_copy(update={"tokenizer": tokenizer_of(model)})}
+        )
+
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return the texts, or their parts between white space as `tokens`, with `O` as each tag."""
         if signature == self.signature:
@@ -137,7 +145,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             **given.metrics(),
         }
         if raw.examples:
-            result["raw_text"] = raw.metrics()
+            result["raw_text"] = raw.metrics() | {"tokenizer": _tokenizer(predictor)}
             name, raw_name = ("span_f1", "span_f1") if facts.has_spans else ("accuracy", "tag_f1")
             result["raw_text"]["gap"] = result[name] - result["raw_text"][raw_name]
         return result
@@ -200,6 +208,13 @@ def _add_words(lines: Iterable[dict[str, Any]], facts: TaggingFacts) -> None:
         for token in line.get("tokens", ()):
             if words := facts.words(token["text"], token["tag"]):
                 token["words"] = [word._asdict() for word in words]
+
+
+def _tokenizer(predictor: Predictor) -> str:
+    config = predictor.info.config
+    assert isinstance(config, TaggingConfig)
+    # An export that does not say it is older than the learned tokenizer.
+    return "learned" if config.text.tokenizer == "learned" else "rules"
 
 
 def _tag(predictor: Predictor, tokens: Sequence[Sequence[bytes]] | np.ndarray) -> OutputArrays:

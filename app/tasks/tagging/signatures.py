@@ -10,7 +10,7 @@ from app.tasks.signature import Signature, signature
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import word_encoder
 from app.tasks.tagging.facts import TaggingFacts
-from app.tasks.tagging.training import run_tagger
+from app.tasks.tagging.training import run_tagger, tokenizer_of
 from models.text.locate import locate
 
 NO_TAG = -1
@@ -34,6 +34,7 @@ def signatures(
     encoder = module.encoder = word_encoder(preprocessing, config)
     tags = list(preprocessing.vocabularies["tags"])
     tag_names = tf.constant(tags)
+    is_learned = tokenizer_of(model) == "learned"
     label_names = tf.constant(list(preprocessing.labels)) if preprocessing.labels else None
     table = module.tag_table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(tf.constant(tags), tf.range(len(tags), dtype=tf.int64)),
@@ -54,7 +55,10 @@ def signatures(
         return found
 
     def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        located = locate(text, rules=preprocessing.facts.word_rules)
+        if is_learned:
+            located = model.tokenizer.locate(text)
+        else:
+            located = locate(text, rules=preprocessing.facts.word_rules)
         found = tagged(located.tokens)
         width = tf.cast(tf.shape(found["tags"])[1], tf.int64)
         shape = tf.stack([tf.cast(tf.shape(text)[0], tf.int64), width])
@@ -84,7 +88,12 @@ def signatures(
     text = tf.TensorSpec([None], tf.string, "text")
     tokens = tf.TensorSpec([None, None], tf.string, "tokens")
     return {
-        "serving_default": signature(serving_default, text, batched=True),
+        "serving_default": signature(
+            serving_default,
+            text,
+            batched=True,
+            own_cudnn_layers=model.tokenizer.recurrent.cudnn_layers() if is_learned else 0,
+        ),
         "tokens": signature(given_tokens, tokens),
         "score": signature(score, tokens, tf.TensorSpec([None, None], tf.string, "tags")),
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.metrics import Metric
+from app.metrics import TOKEN_F1, Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.tagging.boundaries import CHARACTERS, BoundaryScore, edge_spans, rules_spans
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.scores import TagScore, metrics
@@ -29,8 +30,12 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
     """Training of a `models.tagger.Tagger`."""
 
     def metrics(self, preprocessing: Preprocessing[TaggingFacts]) -> tuple[Metric, ...]:
-        """Return the loss (nats per token) and accuracy; span F1 for span tags; label metrics for labels."""
-        return metrics(has_spans=preprocessing.facts.has_spans, has_labels=bool(preprocessing.labels))
+        """Return the loss (nats per token) and accuracy; span F1 for span tags; label metrics for labels.
+
+        If a tokenizer is learned, there is also the F1 of tokens in raw text.
+        """
+        found = metrics(has_spans=preprocessing.facts.has_spans, has_labels=bool(preprocessing.labels))
+        return (*found, TOKEN_F1) if CHARACTERS in preprocessing.vocabularies else found
 
     def build_model(
         self, config: TaggingConfig, preprocessing: Preprocessing[TaggingFacts], token_counts: np.ndarray
@@ -50,6 +55,9 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             labels=len(preprocessing.labels),
             character_vocabulary_size=len(preprocessing.vocabularies["characters"]),
             allowed=allowed,
+            alphabet=[
+                ord(character.decode()) for character in preprocessing.vocabularies.get(CHARACTERS, ())
+            ],
         )
         tagger.build()
         tagger.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
@@ -69,6 +77,8 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
     ) -> Losses:
         """Compute the mean loss over tokens, plus the cross-entropy of the labels if there are any.
 
+        If a tokenizer is learned, the mean cross-entropy of its decisions is added.
+
         Label smoothing applies to tags and labels, with a CRF to labels only.
         """
         import tensorflow as tf
@@ -83,6 +93,8 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         if "labels" in batch:
             of_labels = cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing)
             loss += tf.reduce_mean(of_labels)
+        if model.tokenizer is not None:
+            loss += model.tokenizer.loss(batch["code_points"], batch["text_lengths"], batch["boundaries"])
         real = tf.sequence_mask(lengths, tf.shape(batch["tags"])[1])
         return Losses(loss, number_correct(outputs["emissions"], batch["tags"], real), tokens)
 
@@ -93,12 +105,15 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         preprocessing: Preprocessing[TaggingFacts],
         config: TaggingConfig,
     ) -> Callable[[], dict[str, float]]:
-        """Return a function that computes the metrics of a split."""
+        """Return a function that computes the metrics of a split, and chooses the tokenizer by it."""
         names = [tag.decode() for tag in preprocessing.vocabularies["tags"]]
         wanted = [metric.name for metric in self.metrics(preprocessing)]
+        rules_f1: float | None = None
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             import tensorflow as tf
+
+            from models.text.boundaries import token_edges
 
             outputs = run_tagger(model, batch, training=False)
             found = {
@@ -107,7 +122,30 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             }
             if "label_logits" in outputs:
                 found["label"] = tf.argmax(outputs["label_logits"], axis=-1, output_type=tf.int32)
+            if model.tokenizer is not None:
+                tokenizer = model.tokenizer
+                texts = tokenizer.visible(batch["code_points"], batch["text_lengths"])
+                decisions = batch["boundaries"] > 0
+                found["edges"] = tf.stack(token_edges(texts, tokenizer(texts) >= 0))
+                found["gold_edges"] = tf.stack(token_edges(texts, decisions))
             return found
+
+        def choose_tokenizer(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
+            nonlocal rules_f1
+            learned, rules = BoundaryScore(), BoundaryScore()
+            for batch, output in zip(arrays, outputs, strict=True):
+                gold = edge_spans(output["gold_edges"])
+                learned.add(gold, edge_spans(output["edges"]))
+                if rules_f1 is None:
+                    rules.add(gold, rules_spans(batch))
+            rules_f1 = rules.f1 if rules_f1 is None else rules_f1
+            is_learned = config.text.tokenizer == "learned" or learned.f1 > rules_f1
+            model.tokenizer.choose(is_learned, learned.f1, rules_f1)
+            return {
+                TOKEN_F1.name: learned.f1 if is_learned else rules_f1,
+                "learned_token_f1": learned.f1,
+                "rules_token_f1": rules_f1,
+            }
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             score = TagScore(preprocessing.facts)
@@ -119,9 +157,27 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
                     )
                     correct = output["label"][i] == batch["labels"][i] if "labels" in batch else None
                     score.add(gold, found, correct)
-            return {name: value for name, value in score.metrics().items() if name in wanted}
+            validation = {name: value for name, value in score.metrics().items() if name in wanted}
+            if model.tokenizer is not None:
+                validation |= choose_tokenizer(arrays, outputs)
+            return validation
 
         return evaluated(step, batches, of_split)
+
+    def after_epoch(
+        self, model: keras.Model, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
+    ) -> Callable[[], str]:
+        """Return a function that says which tokenizer is the better one."""
+
+        def chosen() -> str:
+            if model.tokenizer is None:
+                return ""
+            name, learned, rules = model.tokenizer.choice()
+            return (
+                f"tokenizer: {name} (token F1 on validation texts: learned {learned:.4f}, rules {rules:.4f})"
+            )
+
+        return chosen
 
 
 def run_tagger(
@@ -130,3 +186,9 @@ def run_tagger(
     """Run a tagger on its inputs by name."""
     outputs: dict[str, tf.Tensor] = model(*(arrays[name] for name in ARGUMENTS), training=training)
     return outputs
+
+
+def tokenizer_of(model: keras.Model) -> Literal["learned", "rules"]:
+    """Return the tokenizer that a trained tagger uses for raw text."""
+    name: Literal["learned", "rules"] = "rules" if model.tokenizer is None else model.tokenizer.choice()[0]
+    return name

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from each_cell import each_cell, each_cell_with_kernels
 
-from models.kernels.block import BLOCK_ROWS
+from models.kernels import block
+from models.kernels.block import BLOCK_ROWS, block_rows
 from models.kernels.loop import STEPS_A_TURN
 from models.kernels.portable import has_cudnn_kernel, run
 from models.layers.cells import cell_of, get_cell
@@ -154,10 +155,16 @@ def test_a_large_batch_is_not_kept_whole(
 
     ran: list[int] = []
     loop = portable.run_loop
+    monkeypatch.setattr(block, "ROWS_OF_FEW_UNITS", BLOCK_ROWS)
     monkeypatch.setattr(portable, "run_loop", lambda *arguments: (ran.append(1), loop(*arguments))[1])
     run(layer("lstm"), *batch(rows, steps))
 
     assert len(ran) == loops
+
+
+def test_few_units_run_more_rows_at_once() -> None:
+    """The fewer units a layer has, the more rows `BlockLSTMV2` runs."""
+    assert block_rows(200) == block_rows(64) == BLOCK_ROWS < block_rows(48)
 
 
 @each_layer
