@@ -169,11 +169,11 @@ MALFORMED: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "too many rows": (slow_inputs(*[b"a"] * 6, length=1), "the request has 6 rows, at most 5 are allowed"),
     "a long text": (
         slow_inputs(b"a" * 21, length=1),
-        "input 'text' has a string of 21 bytes, at most 20 are allowed",
+        "input 'text' has a string of 21 bytes, at most 20 are allowed (--max-text)",
     ),
     "a long stop": (
         slow_inputs(b"a", length=1, stop=(b"s" * 21,)),
-        "input 'stop' has a string of 21 bytes, at most 20 are allowed",
+        "input 'stop' has a string of 21 bytes, at most 20 are allowed (--max-text)",
     ),
     "a long answer": (slow_inputs(b"a", length=101), "input 'length' is 101, at most 100 is allowed"),
 }
