@@ -691,7 +691,7 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     type=click.IntRange(min=2),
     metavar="BYTES",
     help="Maximum size of the batches of long rows that run at the same time: rows x longest row in bytes. "
-    "[default: 64 KB for each GB of memory, at most 128 KB for each core]",
+    "[default: 32 KB for each GB of memory, at most 128 KB for each core]",
 )
 @click.option(
     "--max-rows",

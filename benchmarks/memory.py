@@ -10,6 +10,7 @@ Each must be answered or refused, and the server must be healthy after it.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import resource
 import subprocess
@@ -17,8 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,14 +87,20 @@ class Server:
     def post(self, path: str, body: Any) -> str:
         """Return the status of a request and the start of the answer."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.rest}/v1/models/m:{path}", data)
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return f"{answer.status} {len(answer.read()):,} bytes"
-        except urllib.error.HTTPError as error:
-            return f"{error.code} {error.read()[:160].decode(errors='replace')}"
-        except OSError as error:
-            return f"no answer: {error}"
+            status, answer = self._ask("POST", f"/v1/models/m:{path}", data)
+        except (OSError, http.client.HTTPException) as error:
+            return f"no answer: {error!r}"
+        return f"{status} {len(answer):,} bytes" if status == 200 else f"{status} {answer[:160].decode()}"
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.rest.removeprefix("http://"), timeout=120)
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
 
     def call(self, signature: str, inputs: dict[str, Any]) -> str:
         """Return the status of a request over gRPC."""
@@ -119,9 +124,8 @@ class Server:
     def healthy(self) -> bool:
         """Whether the server lives."""
         try:
-            with urllib.request.urlopen(f"{self.rest}/healthz", timeout=30) as answer:
-                return answer.status == 200 and self.process.poll() is None
-        except OSError:
+            return self._ask("GET", "/healthz")[0] == 200 and self.process.poll() is None
+        except (OSError, http.client.HTTPException):
             return False
 
     def close(self) -> None:

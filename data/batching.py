@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ have little padding and still differ between epochs."""
 LARGEST_STEP = 2**16
 """Tokens of a training step, padding included. A batch whose examples would be padded to more has fewer rows;
 evaluation, which keeps no values for gradients, takes twice as many rows and tokens."""
+
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,31 @@ def row_costs(inputs: Mapping[str, Sequence[Any] | np.ndarray]) -> np.ndarray:
     """
     costs: np.ndarray = np.stack([_costs(values) for values in inputs.values()]).sum(axis=0)
     return costs
+
+
+def bounded(
+    rows: Iterable[Row], cost: Callable[[Row], int], *, most: int = 2**31, largest: int
+) -> Iterator[list[Row]]:
+    """Yield consecutive rows together, in order, as long as their padded size is bounded.
+
+    `list(bounded([1, 2, 9, 1], int, largest=6)) -> [[1, 2], [9], [1]]`
+
+    Args:
+        rows: any.
+        cost: of a row.
+        most: most rows of a list.
+        largest: most rows × highest cost of a list of several rows.
+    """
+    found: list[Row] = []
+    highest = 0
+    for row in rows:
+        highest = max(highest, cost(row))
+        if found and (len(found) == most or (len(found) + 1) * highest > largest):
+            yield found
+            found, highest = [], cost(row)
+        found.append(row)
+    if found:
+        yield found
 
 
 def _costs(values: Sequence[Any] | np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from data.encoding import Texts
 BATCH_SIZE = 64
 LARGEST_BATCH = 2**18
 """Most rows × cost of the longest row × beam width of a call of several rows, see `row_costs`."""
+LARGEST_CHUNK = 2**25
+"""Most rows × cost of the longest row of what is predicted at once: outputs are padded to that row."""
 
 OutputArrays = dict[str, np.ndarray]
 """Outputs of a signature by name; each has one row for each row of the inputs."""

@@ -13,7 +13,7 @@ class Limits:
 
     rows: int = 1024
     """Rows of one request."""
-    text_bytes: int = 2**18
+    text_bytes: int = 160_000
     """Size of one row, in bytes: its strings, or the given tokens with their padding, with one byte between
     two; times the beam width."""
     body_bytes: int = 16 * 2**20
@@ -31,14 +31,14 @@ class Limits:
 def affordable_bytes() -> int:
     """Return the default of `Batching.max_bytes` for the memory and the cores of this machine.
 
-    A token of a default tagger, the most expensive sample model, takes about 8 KB, and may be a single byte.
-    Half of the memory is for TensorFlow, the models and the requests.
+    A token of a default tagger takes about 8 KB, and may be a single byte. A quarter of the memory is for
+    these calls, the rest for TensorFlow, the models and the requests.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         memory = min(memory, limit)
-    return min(max(memory // 2**14, 2**15), (os.cpu_count() or 1) * 2**17)
+    return min(max(memory // 2**15, 2**15), (os.cpu_count() or 1) * 2**17)
 
 
 @dataclass(frozen=True)
