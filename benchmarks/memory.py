@@ -13,6 +13,7 @@ import argparse
 import http.client
 import json
 import resource
+import string
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ WORDS = "play jazz "
 LONG = WORDS * 15_000
 """30,000 tokens."""
 SHORT = ["play some jazz please"] * 63
+LETTERS = string.ascii_letters
 COMMAND = [sys.executable, "-m", "app"]
 
 
@@ -58,12 +60,12 @@ def peak_of_predict(export: Path, texts: list[str]) -> float:
 class Server:
     """`textrnn serve` of one export within an address space of `limit` bytes."""
 
-    def __init__(self, export: Path, limit: int, *options: str) -> None:
+    def __init__(self, export: Path, limit: int) -> None:
         def limited() -> None:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", f"m={export}", "--rest-port", "0", "--grpc-port", "0", *options],
+            [*COMMAND, "serve", f"m={export}", "--rest-port", "0", "--grpc-port", "0"],
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=limited if limit else None,
@@ -147,36 +149,37 @@ def requests(task: str) -> Iterator[tuple[str, str, Any]]:
         }
 
     huge = WORDS * 90_000
-    dense = "!?" * 130_000
+    dense = "!?" * 80_000
+    distinct = [a + b + c for a in LETTERS for b in LETTERS for c in LETTERS][:39_000]
     yield "90,000 × 'play jazz ' beside 63 short", "predict", rows([huge, *SHORT])
     yield "30,000 tokens", "predict", rows([LONG])
     yield "30,000 tokens beside 63 short", "predict", rows([LONG, *SHORT])
-    yield "260,000 tokens of one byte", "predict", rows([dense])
+    yield "160,000 tokens of one byte", "predict", rows([dense])
     yield "64 texts of 65 kB, a token a byte", "predict", rows([dense[:65_000]] * 64)
     yield "1,000 texts of 16 kB", "predict", rows([LONG[:16_000]] * 1000)
-    yield "one word of 260 kB", "predict", rows(["a" * 260_000])
-    yield "80,000 distinct words", "predict", rows(["".join(map(chr, range(0x4E00, 0x9E00))) * 4])
+    yield "one word of 160 kB", "predict", rows(["a" * 160_000])
+    yield "39,000 distinct words, one of them long", "predict", rows([" ".join([*distinct, "b" * 40])])
     yield "empty arrays", "predict", b'{"inputs": {"%s": [%s"a"]}}' % (text.encode(), b'"",' * 3_000_000)
-    yield "nested arrays", "predict", b'{"instances": [%s[]]}' % (b"[]," * 4_000_000)
-    yield "60 MB of numbers", "predict", b'{"instances": [%s0.5]}' % (b"0.5," * 15_000_000)
+    yield "nested arrays", "predict", b'{"instances": [%s[]]}' % (b"[]," * 5_000_000)
+    yield "16 MB of numbers", "predict", b'{"instances": [%s0.5]}' % (b"0.5," * 4_000_000)
     if task == "classification":
-        yield "explain, 260 kB", "predict", rows([dense], "explain")
+        yield "explain, 160 kB", "predict", rows([dense], "explain")
         yield "explain, 1,000 texts", "predict", rows([LONG[:16_000]] * 1000, "explain")
         examples = [{"text": LONG[:16_000]}] * 1000
         yield "classify, 1,000 texts", "classify", {"examples": examples}
     if task == "tagging":
-        tokens = {"signature_name": "tokens", "inputs": {"tokens": [["a"] * 130_000]}}
-        yield "130,000 tokens", "predict", tokens
+        tokens = {"signature_name": "tokens", "inputs": {"tokens": [["a"] * 80_000]}}
+        yield "80,000 tokens", "predict", tokens
         empty = {"signature_name": "tokens", "inputs": {"tokens": [["a"] + [""] * 130_000] * 8}}
         yield "8 × 130,000 empty tokens", "predict", empty
         many = [["a"] * 6000] * 64
         yield "64 × 6,000 tokens", "predict", {"signature_name": "tokens", "inputs": {"tokens": many}}
-        scored = {"tokens": [["a"] * 60_000], "tags": [["O"] * 60_000]}
-        yield "score, 60,000 tokens", "predict", {"signature_name": "score", "inputs": scored}
+        scored = {"tokens": [["a"] * 40_000], "tags": [["O"] * 40_000]}
+        yield "score, 40,000 tokens", "predict", {"signature_name": "score", "inputs": scored}
         scored = {"tokens": [["a"] * 10], "tags": [["O"] * 250_000]}
         yield "score, 250,000 tags of 10 tokens", "predict", {"signature_name": "score", "inputs": scored}
     if task == "generation":
-        yield "score, 260 kB", "predict", {"signature_name": "score", "inputs": {"text": [dense]}}
+        yield "score, 160 kB", "predict", {"signature_name": "score", "inputs": {"text": [dense]}}
         beam = {
             "prompt": ["a"] * 1000,
             "length": [10_000] * 1000,
@@ -186,15 +189,15 @@ def requests(task: str) -> Iterator[tuple[str, str, Any]]:
         }
         yield "1,000 beams of 100", "predict", {"signature_name": "beam", "inputs": beam}
         yield "1,000 × 10,000 characters", "predict", rows(["a"] * 1000, length=10_000)
-        yield "begin, 260 kB", "predict", {"signature_name": "begin", "inputs": {"prompt": [dense]}}
-        yield "stream, 260 kB", "generate", {"prompt": dense, "length": 5}
+        yield "begin, 160 kB", "predict", {"signature_name": "begin", "inputs": {"prompt": [dense]}}
+        yield "stream, 160 kB", "generate", {"prompt": dense, "length": 5}
     if task == "translation":
         search = {"text": [LONG] * 8, "width": 100, "length_penalty": 1.0, "coverage_penalty": 0.5}
         yield "search of 100", "predict", {"signature_name": "search", "inputs": search}
         search = {**search, "text": [LONG[:2000]] * 8}
         yield "search of 100, 2 kB", "predict", {"signature_name": "search", "inputs": search}
-        pair = {"text": [LONG[:130_000]], "target": [dense[:130_000]]}
-        yield "score, 130 kB", "predict", {"signature_name": "score", "inputs": pair}
+        pair = {"text": [LONG[:80_000]], "target": [dense[:79_000]]}
+        yield "score, 80 kB each", "predict", {"signature_name": "score", "inputs": pair}
         attended = {"text": [LONG[:2000]] * 512}
         yield "attention, 512 texts", "predict", {"signature_name": "attention", "inputs": attended}
 

@@ -274,7 +274,7 @@ class Batcher:
             Refused: the queue is full.
         """
         costs = np.maximum(costs, 1)
-        divided = sorted_batches(costs, batch_size=self._batching.max_batch_size, largest=self._largest)
+        divided = self._divided(costs)
         now = time.monotonic()
         if len(divided) == 1:
             parts = [_Part(inputs, len(costs), int(costs.max()), Future(), now)]
@@ -286,6 +286,18 @@ class Batcher:
             parts.append(_Part(rows, len(own), int(costs[own[-1]]), Future(), now))
         self.queue.put(parts, [int(costs[own].sum()) for own in divided])
         return self._pending(parts, partial(_joined, np.concatenate(divided), self._values))
+
+    def _divided(self, costs: np.ndarray) -> list[np.ndarray]:
+        """Return the rows of each part: those of one lane that fit into one call."""
+        lanes = np.searchsorted(self._batching.boundaries, costs)
+        divided = []
+        for lane in np.unique(lanes):
+            own = np.flatnonzero(lanes == lane)
+            size = self._batching.max_batch_size
+            divided += [
+                own[rows] for rows in sorted_batches(costs[own], batch_size=size, largest=self._largest)
+            ]
+        return divided
 
     def _pending(self, parts: list[_Part], join: Callable[[list[Arrays]], Arrays]) -> Pending:
         return Pending([part.future for part in parts], join, partial(self.queue.abandon, parts))

@@ -132,8 +132,9 @@ class Signature:
         for name in self._limited:
             most = getattr(self._limits, name)
             highest = int(inputs[name].max()) if inputs[name].size else 0
+            option = " (--max-length)" if name == "length" else ""
             if highest > most:
-                raise _invalid(f"input {name!r} is {highest}, at most {most} is allowed")
+                raise _invalid(f"input {name!r} is {highest}, at most {most} is allowed{option}")
             if name in self._row_inputs:
                 steps += np.maximum(inputs[name], 0)
             else:
@@ -148,11 +149,19 @@ class Signature:
             rows: their number.
             copies: beams that each row is repeated for.
         """
-        sized = [name for name, info in self.inputs.items() if _has_size(info)]
         costs = np.zeros(rows, np.int64)
-        for name in sized:
+        of_all = 0
+        for name, info in self.inputs.items():
+            if not info.shape or not (info.dtype == tf.string or None in info.shape[1:]):
+                continue  # the model decides how large it is
             own = row_costs({name: inputs[name]})
-            costs += own if name in self._row_inputs else own.sum()
+            if name in self._row_inputs:
+                costs += own
+            elif (of_all := int(own.sum())) - 1 > self._limits.text_bytes:
+                raise _invalid(
+                    f"input {name!r} has {of_all - 1} bytes, at most {self._limits.text_bytes} are allowed "
+                    "(--max-text)"
+                )
         costs = np.maximum(costs, 1)
         size, most = int(costs.max()) - 1, self._limits.text_bytes
         if size * copies > most:
@@ -161,7 +170,7 @@ class Signature:
                 f"row {int(costs.argmax())} has {size} bytes{times}, with one byte between two strings; "
                 f"at most {most} are allowed (--max-text)"
             )
-        return costs
+        return costs + of_all
 
     def _check_strings(self, name: str, strings: np.ndarray) -> None:
         flat = strings.ravel()
@@ -183,7 +192,9 @@ class Signature:
         if not rows:
             raise _invalid("the request has no rows, expected at least 1")
         if rows > self._limits.rows:
-            raise _invalid(f"the request has {rows} rows, at most {self._limits.rows} are allowed")
+            raise _invalid(
+                f"the request has {rows} rows, at most {self._limits.rows} are allowed (--max-rows)"
+            )
         return rows
 
 
@@ -215,11 +226,6 @@ def _other_names(found: Iterable[str], expected: Iterable[str]) -> str:
 
 def _shape(sizes: Sequence[int | None]) -> str:
     return "[" + ",".join("?" if size is None else str(size) for size in sizes) + "]"
-
-
-def _has_size(info: TensorInfo) -> bool:
-    """Return whether a client decides how large the rows of an input are."""
-    return bool(info.shape) and (info.dtype == tf.string or None in info.shape[1:])
 
 
 def _small(info: TensorInfo) -> np.ndarray:
