@@ -81,11 +81,11 @@ class Waiting:
         self._closed = False
         self.rows = 0
         """Rows that are queued or running."""
-        self.cost = 0
-        """Sum of their costs, without padding."""
+        self.bytes = 0
+        """Sum of their sizes, without padding."""
 
-    def put(self, parts: Sequence[_Part], costs: Sequence[int]) -> None:
-        """Queue the parts of a request, each with the sum of its rows' costs.
+    def put(self, parts: Sequence[_Part], sizes: Sequence[int]) -> None:
+        """Queue the parts of a request, each with the sum of its rows' sizes.
 
         Raises:
             Refused: the queue is full, or the server is stopping.
@@ -96,16 +96,16 @@ class Waiting:
             # Rows of this request do not count, so that large requests are accepted as easily as small ones.
             if self.rows >= self._batching.max_queue:
                 raise _full(f"{self.rows} rows")
-            if self.cost >= self._batching.max_queue_bytes:
-                raise _full(f"{self.cost} bytes")
-            for part, cost in zip(parts, costs, strict=True):
+            if self.bytes >= self._batching.max_queue_bytes:
+                raise _full(f"{self.bytes} bytes")
+            for part, size in zip(parts, sizes, strict=True):
                 self.rows += part.size
-                self.cost += cost
+                self.bytes += size
                 lane = int(np.searchsorted(self._batching.boundaries, part.longest))
                 self._lanes[lane].append((next(self._numbers), part))
             self._changed.notify(len(parts))
-        for part, cost in zip(parts, costs, strict=True):
-            part.future.add_done_callback(partial(self._leave, part.size, cost))
+        for part, size in zip(parts, sizes, strict=True):
+            part.future.add_done_callback(partial(self._leave, part.size, size))
 
     def take(self) -> _Call | None:
         """Wait for parts that may run now; take the oldest one and those after it in its lane that fit.
@@ -194,10 +194,10 @@ class Waiting:
         for call in calls:
             call.manager.start_cancel()
 
-    def _leave(self, rows: int, cost: int, _: Future[Arrays]) -> None:
+    def _leave(self, rows: int, size: int, _: Future[Arrays]) -> None:
         with self._changed:
             self.rows -= rows
-            self.cost -= cost
+            self.bytes -= size
 
     def close(self) -> None:
         """Drop all queued parts and cancel running calls."""
@@ -260,12 +260,13 @@ class Batcher:
         """
         called(self._function, inputs)
 
-    def submit(self, inputs: Arrays, costs: np.ndarray) -> Pending:
+    def submit(self, inputs: Arrays, costs: np.ndarray, sizes: np.ndarray | None = None) -> Pending:
         """Queue the rows of a request.
 
         Args:
             inputs: arrays with the same number of rows, at least one, and the shared ones.
             costs: int [rows]; rows of similar cost share calls.
+            sizes: int [rows], what the queue counts; None: the costs.
 
         Returns:
             the request. Its outputs have one row for each input row, as wide as if no other rows were called.
@@ -274,17 +275,18 @@ class Batcher:
             Refused: the queue is full.
         """
         costs = np.maximum(costs, 1)
+        sizes = costs if sizes is None else sizes
         divided = self._divided(costs)
         now = time.monotonic()
         if len(divided) == 1:
             parts = [_Part(inputs, len(costs), int(costs.max()), Future(), now)]
-            self.queue.put(parts, [int(costs.sum())])
+            self.queue.put(parts, [int(sizes.sum())])
             return self._pending(parts, lambda outputs: outputs[0])
         parts = []
         for own in divided:
             rows = {name: value if name in self._shared else value[own] for name, value in inputs.items()}
             parts.append(_Part(rows, len(own), int(costs[own[-1]]), Future(), now))
-        self.queue.put(parts, [int(costs[own].sum()) for own in divided])
+        self.queue.put(parts, [int(sizes[own].sum()) for own in divided])
         return self._pending(parts, partial(_joined, np.concatenate(divided), self._values))
 
     def _divided(self, costs: np.ndarray) -> list[np.ndarray]:

@@ -109,10 +109,10 @@ class Signature:
         return time.monotonic() + self._limits.timeout if deadline is None else deadline
 
     def _submit(self, inputs: Mapping[str, np.ndarray]) -> Pending:
-        return self._calls.submit(dict(inputs), self._checked(inputs))
+        return self._calls.submit(dict(inputs), *self._checked(inputs))
 
-    def _checked(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Refuse inputs that do not match; return the cost of each row: int64 [rows]."""
+    def _checked(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Refuse inputs that do not match; return the cost and the size of each row: int64 [rows]."""
         if inputs.keys() != self.inputs.keys():
             raise _invalid(_other_names(inputs, self.inputs))
         for name, info in self.inputs.items():
@@ -139,10 +139,11 @@ class Signature:
                 steps += np.maximum(inputs[name], 0)
             else:
                 copies = max(copies, highest)
-        return (self._row_bytes(inputs, rows, copies) + steps) * copies
+        sizes = self._row_sizes(inputs, rows, copies)
+        return (sizes + steps) * copies, sizes
 
-    def _row_bytes(self, inputs: Mapping[str, np.ndarray], rows: int, copies: int) -> np.ndarray:
-        """Refuse rows that are too large; return the cost of each: int64 [rows].
+    def _row_sizes(self, inputs: Mapping[str, np.ndarray], rows: int, copies: int) -> np.ndarray:
+        """Refuse rows that are too large; return the size of each: int64 [rows].
 
         Args:
             inputs: arrays of the types and shapes of the signature.

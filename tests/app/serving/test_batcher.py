@@ -412,7 +412,7 @@ def test_the_cost_of_waiting_rows_is_bounded(batcher: Callable[..., Batcher], ga
     gate.open.set()
     for each in pending:
         each.result(time.monotonic() + SOON)
-    until(lambda: one.queue.cost == 0)
+    until(lambda: one.queue.bytes == 0)
 
 
 def test_the_padded_outputs_of_a_request_are_bounded(batcher: Callable[..., Batcher]) -> None:
