@@ -218,7 +218,7 @@ def _tokenizer(predictor: Predictor) -> str:
 
 
 def _tag(predictor: Predictor, tokens: Sequence[Sequence[bytes]] | np.ndarray) -> OutputArrays:
-    return predictor.run("tokens", {"tokens": tokens}, np.array([len(row) for row in tokens]))
+    return predictor.run("tokens", {"tokens": tokens})
 
 
 def _loss(
@@ -235,7 +235,7 @@ def _loss(
         "tokens": [list(tokens[i]) for i in kept],
         "tags": [[tag.encode() for tag in gold[i]] for i in kept],
     }
-    outputs = predictor.run("score", inputs, np.array([len(gold[i]) for i in kept]))
+    outputs = predictor.run("score", inputs)
     return float(outputs["loss"].sum(dtype=np.float64)), int(outputs["scored"].sum())
 
 
