@@ -99,6 +99,7 @@ def signature_manifests(
             ],
             limited=list(signatures[name].limited),
             follows=signatures[name].follows,
+            bounds=dict(signatures[name].bounds),
             cudnn_layers=cudnn_layers if signatures[name].reads_sequences else 0,
         )
         for name, tensors in described.items()

@@ -14,6 +14,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.artifacts.files import MANIFEST, write_text
+from app.bounds import Bounds
 from data.errors import UserError
 
 FORMAT = 1
@@ -76,6 +77,8 @@ class SignatureManifest(BaseModel):
     """Inputs that drive the cost of a call, such as output length or beam width; a server caps them."""
     follows: str | None = None
     """The signature whose outputs this one takes as inputs of the same names."""
+    bounds: dict[str, Bounds] = Field(default_factory=dict)
+    """Which values numeric inputs may have; empty in exports of earlier versions."""
     cudnn_layers: int = 0
     """Recurrent layers, counted per direction, that run on cuDNN on a host with a GPU."""
 
