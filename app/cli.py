@@ -5,17 +5,21 @@ TensorFlow is imported inside the commands, so that help is printed immediately.
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from app.bounds import BEAM_WIDTH
 from app.serving.options import Batching, Limits
 from app.tasks import TASKS
+from app.tasks.generation.bounds import OPTIONS
 from app.terminal.limits import OUT_OF_MEMORY, exhausted
+from app.terminal.number import Number, bounded
 from app.terminal.printable import json_line, one_line, printable
+from app.terminal.streams import drop_output, finish_output, prepare_streams, print_path
 from data.errors import UserError
 from data.formats import formats_of
 
@@ -30,8 +34,10 @@ class OneLineErrors(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command line and exit."""
+        prepare_streams()
         try:
             result = super().main(*args, **(options | {"standalone_mode": False}))
+            finish_output()
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             status = error.exit_code
@@ -45,13 +51,15 @@ class OneLineErrors(click.Group):
             _fail("interrupted")
             status = INTERRUPTED
         except BrokenPipeError:  # the reader of a pipe has exited: nobody reads an error message
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_output()
             status = 1
         except OSError as error:  # e.g. a full disk, or a directory without write permission
             _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
             status = 1
         else:
             status = result if isinstance(result, int) else 0
+        with suppress(OSError):  # the error has been reported
+            finish_output()
         sys.exit(status)
 
     def invoke(self, context: click.Context) -> Any:
@@ -78,7 +86,15 @@ def _fail(message: str) -> None:
 
 def _note(message: str) -> None:
     """Print a message to stderr, in one line."""
-    click.echo(one_line(message), err=True)
+    with suppress(OSError):  # stderr is full, or its reader has exited: there is no other place for it
+        sys.stderr.write(f"{one_line(message)}\n")
+        sys.stderr.flush()
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """Print a result to stdout."""
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
 
 
 def _shown(text: str) -> str:
@@ -127,7 +143,7 @@ manual_dir_option = click.option(
 )
 beam_option = click.option(
     "--beam",
-    type=click.IntRange(min=1),
+    type=bounded(BEAM_WIDTH),
     metavar="N",
     help="Beam width of translation; 1: greedy decoding. [default: decoding.beam of the model]",
 )
@@ -210,7 +226,7 @@ def train(
 
     config = load_config(task, file=config_file, preset=preset, overrides=overrides)
     if print_config:
-        click.echo(dump_config(config), nl=False)
+        _print(dump_config(config), end="")
         return 0
     from app import api
     from app.terminal.signals import stop_signals
@@ -233,7 +249,7 @@ def train(
     metrics = {k: v for k, v in trained.best.items() if k == "epoch" or k.startswith("validation_")}
     shown = ", ".join(f"{k.removeprefix('validation_')} {v:.4g}" for k, v in metrics.items())
     _note(f"{trained.path}: done; best epoch on the validation split: {shown}")
-    click.echo(str(trained.path))
+    print_path(trained.path)
     return 0
 
 
@@ -285,7 +301,7 @@ def evaluate(
         overrides=overrides,
     )
     if as_json:
-        click.echo(json_line(result))
+        _print(json_line(result))
     else:
         from app.terminal.tables import show_evaluation
 
@@ -364,52 +380,52 @@ def predict(
 )
 @click.option(
     "--length",
-    type=click.IntRange(min=1, max=2**31 - 1),
+    type=bounded(OPTIONS["length"]),
     metavar="N",
     default=500,
     help="Maximum number of tokens to generate.",
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0),
+    type=bounded(OPTIONS["temperature"]),
     metavar="F",
     default=1.0,
     help="Sampling temperature: logits are divided by it; 0: greedy decoding.",
 )
 @click.option(
     "--top-k",
-    type=click.IntRange(min=0, max=2**31 - 1),
+    type=bounded(OPTIONS["top_k"]),
     metavar="N",
     default=0,
     help="Sample from the N most probable tokens; 0: all.",
 )
 @click.option(
     "--top-p",
-    type=click.FloatRange(min=0, max=1, min_open=True),
+    type=bounded(OPTIONS["top_p"]),
     metavar="F",
     default=1.0,
     help="Sample from the most probable tokens whose probabilities sum to F (nucleus sampling); 1: all.",
 )
 @click.option(
     "--repetition-penalty",
-    type=click.FloatRange(min=0, min_open=True),
+    type=bounded(OPTIONS["repetition_penalty"]),
     metavar="F",
     default=1.0,
     help="Penalty on tokens that are among the last 64; 1: none, larger values repeat less.",
 )
 @click.option(
-    "--beam", type=click.IntRange(min=1), metavar="N", help="Beam search of width N instead of sampling."
+    "--beam", type=bounded(BEAM_WIDTH), metavar="N", help="Beam search of width N instead of sampling."
 )
 @click.option(
     "--length-penalty",
-    type=float,
+    type=bounded(OPTIONS["length_penalty"]),
     metavar="F",
     default=1.0,
     help="Length-penalty exponent of --beam; larger values favour longer texts.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0, max=2**31 - 1),
+    type=bounded(OPTIONS["seed"]),
     metavar="N",
     default=0,
     help="Random seed of sampling.",
@@ -490,7 +506,7 @@ def generate(
         load_predictor(model), prompt or "", options, samples=samples, streams=streams, as_json=as_json
     )
     for piece in pieces:
-        click.echo(_shown(piece), nl=False, color=True)  # what is not a terminal gets the text unchanged
+        _print(_shown(piece), end="")
 
 
 SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
@@ -535,7 +551,7 @@ def inspect(model: Path, text: str, output: Path) -> None:
     from app.inspect import draw
     from app.prediction.loading import load_predictor
 
-    click.echo(_shown(draw(load_predictor(model), text, output)))
+    _print(_shown(draw(load_predictor(model), text, output)))
 
 
 @main.command()
@@ -558,10 +574,10 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
 
     report = run_verification(export, replay=not no_replay)
     if as_json:
-        click.echo(json_line(report.as_json()))
+        _print(json_line(report.as_json()))
     else:
         for line in report.lines():
-            click.echo(line)
+            _print(line)
     if not report.passed:
         raise click.exceptions.Exit(1)
 
@@ -598,7 +614,7 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     from app import api
 
     path = api.export(run, output=output, version=version, with_training_text=with_training_text)
-    click.echo(str(path))
+    print_path(path)
 
 
 @main.command()
@@ -639,21 +655,21 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
 )
 @click.option(
     "--poll",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="SECONDS",
     default=1.0,
     help="Seconds between scans of the directories for new versions.",
 )
 @click.option(
     "--grace",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="SECONDS",
     default=30.0,
     help="Seconds to finish in-flight requests after SIGTERM.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="SECONDS",
     default=Limits.timeout,
     help="Request timeout in seconds, for requests without a deadline.",
@@ -667,7 +683,7 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
 )
 @click.option(
     "--batch-timeout",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="MS",
     default=Batching.timeout * 1000,
     help="Milliseconds that a row waits for further rows of its batch.",
@@ -707,6 +723,14 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     default=Limits.length,
     help="Maximum number of tokens to generate for a row.",
 )
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Web origin whose pages may send requests, e.g. https://example.com; *: all. May be repeated. "
+    "[default: none]",
+)
 @click.option("--log-text", is_flag=True, help="Include request texts in the logs.")
 def serve(
     exports: tuple[str, ...],
@@ -726,6 +750,7 @@ def serve(
     max_text: int,
     max_body: int,
     max_length: int,
+    cors_origins: tuple[str, ...],
     log_text: bool,
 ) -> None:
     """Serve exports over TensorFlow Serving's REST and gRPC interfaces.
@@ -758,6 +783,7 @@ def serve(
         ),
         batching=Batching(max_batch_size=max_batch_size, timeout=batch_timeout / 1000, max_queue=max_queue),
         log_texts=log_text,
+        cors_origins=cors_origins,
     )
 
 
@@ -786,7 +812,7 @@ def list_datasets(match: str) -> None:
     from app.datasets import list_all
 
     for name in list_all(match):
-        click.echo(name)
+        _print(name)
 
 
 @datasets.command("check")
@@ -822,7 +848,7 @@ def check_dataset(
     config = load_config(task, file=config_file, preset=preset, overrides=overrides)
     report = check(data, task, config, manual_dir)
     if as_json:
-        click.echo(json_line(report.as_json()))
+        _print(json_line(report.as_json()))
     else:
         from app.terminal.tables import show_check
 
@@ -860,4 +886,4 @@ def prepare_dataset(
     dataset = prepare(data, task, config, manual_dir)
     for split, size in dataset.sizes.items():
         click.echo(f"{split}\t{size}", err=True)
-    click.echo(str(dataset.builder.data_path))
+    print_path(Path(dataset.builder.data_path))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def dumps(value: Any, **options: Any) -> str:
-    """Return a value as JSON. JSON has no NaN and no infinity: `null` is written in their place.
+    r"""Return a value as JSON that UTF-8 can encode.
+
+    JSON has no NaN and no infinity: `null` is written in their place. Half of a surrogate pair, as in a file
+    name that is not valid UTF-8, is written as `\uXXXX`.
 
     `dumps([1.5, nan]) -> "[1.5, null]"`
 
@@ -17,9 +23,10 @@ def dumps(value: Any, **options: Any) -> str:
         options: of `json.dumps`.
     """
     try:
-        return json.dumps(value, allow_nan=False, **options)
+        text = json.dumps(value, allow_nan=False, **options)
     except ValueError:
-        return json.dumps(_finite(value), allow_nan=False, **options)
+        text = json.dumps(_finite(value), allow_nan=False, **options)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:

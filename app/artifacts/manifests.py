@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.artifacts.files import MANIFEST, write_text
 from app.bounds import Bounds
+from app.json_text import dumps
 from data.errors import UserError
 
 FORMAT = 1
@@ -149,4 +150,4 @@ def read_export_manifest(directory: Path) -> ExportManifest:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest atomically."""
-    write_text(path, manifest.model_dump_json(indent=2) + "\n")
+    write_text(path, dumps(manifest.model_dump(), indent=2, ensure_ascii=False) + "\n")
