@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from app.bounds import BEAM_WIDTH
+from app.bounds import BEAM_WIDTH, LARGEST_INTEGER
 from app.serving.options import Batching, Limits
 from app.tasks import TASKS
 from app.tasks.generation.bounds import OPTIONS
@@ -27,6 +27,9 @@ DIRECTORY = click.Path(path_type=Path)
 PREDICTED_FORMATS = list(formats_of(("records", "sentences", "lines")))
 """Suffixes of the formats that `predict` reads; txt: a text on each line."""
 INTERRUPTED = 130
+COUNT = click.IntRange(min=1, max=LARGEST_INTEGER)
+LONGEST = 365 * 24 * 3600
+"""Seconds that a time may have: timers overflow for much larger ones."""
 
 
 class OneLineErrors(click.Group):
@@ -432,7 +435,7 @@ def predict(
 )
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=1,
     help="Number of texts to generate; the i-th one, from 0, uses seed SEED + i.",
@@ -592,7 +595,7 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
 )
 @click.option(
     "--version",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=2**63 - 1),
     metavar="N",
     help="Number of the version. [default: the next one]",
 )
@@ -648,77 +651,77 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
 )
 @click.option(
     "--keep",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=1,
     help="Number of newest versions to serve of each model.",
 )
 @click.option(
     "--poll",
-    type=Number(min=0, min_open=True),
+    type=Number(min=0, max=LONGEST, min_open=True),
     metavar="SECONDS",
     default=1.0,
     help="Seconds between scans of the directories for new versions.",
 )
 @click.option(
     "--grace",
-    type=Number(min=0),
+    type=Number(min=0, max=LONGEST),
     metavar="SECONDS",
     default=30.0,
     help="Seconds to finish in-flight requests after SIGTERM.",
 )
 @click.option(
     "--timeout",
-    type=Number(min=0, min_open=True),
+    type=Number(min=0, max=LONGEST, min_open=True),
     metavar="SECONDS",
     default=Limits.timeout,
     help="Request timeout in seconds, for requests without a deadline.",
 )
 @click.option(
     "--max-batch-size",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Batching.max_batch_size,
     help="Maximum number of rows in a batch.",
 )
 @click.option(
     "--batch-timeout",
-    type=Number(min=0),
+    type=Number(min=0, max=LONGEST),
     metavar="MS",
     default=Batching.timeout * 1000,
     help="Milliseconds that a row waits for further rows of its batch.",
 )
 @click.option(
     "--max-queue",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Batching.max_queue,
     help="Maximum number of queued rows of a signature; further requests are refused.",
 )
 @click.option(
     "--max-rows",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Limits.rows,
     help="Maximum number of rows in a request.",
 )
 @click.option(
     "--max-text",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="BYTES",
     default=Limits.text_bytes,
     help="Maximum size of one input string, in bytes.",
 )
 @click.option(
     "--max-body",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="BYTES",
     default=Limits.body_bytes,
     help="Maximum size of an HTTP body or a gRPC message, in bytes.",
 )
 @click.option(
     "--max-length",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Limits.length,
     help="Maximum number of tokens to generate for a row.",

@@ -300,7 +300,11 @@ def test_the_command_line(command: Callable[..., Result]) -> None:
             result = command(*arguments, "--beam", value)
             assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     for option in ("--timeout", "--poll", "--grace", "--batch-timeout"):
-        for value in ("nan", "inf", "-inf", "-1"):
+        for value in ("nan", "inf", "-inf", "-1", "1e300"):
+            result = command("serve", "no-export", option, value)
+            assert result.exit_code == 2, (option, value)
+    for option in ("--max-body", "--max-batch-size", "--max-queue", "--max-length"):
+        for value in ("0", "-1", str(2**31), "1.5", "nan"):
             result = command("serve", "no-export", option, value)
             assert result.exit_code == 2, (option, value)
 
