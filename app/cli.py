@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from app.bounds import BEAM_WIDTH, LARGEST_INTEGER
-from app.serving.options import Batching, Limits
+from app.serving.options import Batching, Limits, affordable_bytes
 from app.tasks import TASKS
 from app.tasks.generation.bounds import OPTIONS
 from app.terminal.limits import OUT_OF_MEMORY, exhausted
@@ -699,6 +699,20 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     help="Maximum number of queued rows of a signature; further requests are refused.",
 )
 @click.option(
+    "--max-queue-bytes",
+    type=COUNT,
+    metavar="BYTES",
+    default=Batching.max_queue_bytes,
+    help="Maximum size of the queued rows of a signature; further requests are refused.",
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(min=2),
+    metavar="BYTES",
+    help="Maximum size of the batches of long rows that run at the same time: rows x longest row in bytes. "
+    "[default: 32 KB for each GB of memory, at most 128 KB for each core]",
+)
+@click.option(
     "--max-rows",
     type=COUNT,
     metavar="N",
@@ -710,7 +724,7 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     type=COUNT,
     metavar="BYTES",
     default=Limits.text_bytes,
-    help="Maximum size of one input string, in bytes.",
+    help="Maximum size of a row in bytes: its strings with one byte between two, times the beam width.",
 )
 @click.option(
     "--max-body",
@@ -734,6 +748,13 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     help="Web origin whose pages may send requests, e.g. https://example.com; *: all. May be repeated. "
     "[default: none]",
 )
+@click.option(
+    "--max-values",
+    type=COUNT,
+    metavar="N",
+    default=Limits.values,
+    help="Maximum number of output values of a request, padding included.",
+)
 @click.option("--log-text", is_flag=True, help="Include request texts in the logs.")
 def serve(
     exports: tuple[str, ...],
@@ -749,11 +770,14 @@ def serve(
     max_batch_size: int,
     batch_timeout: float,
     max_queue: int,
+    max_queue_bytes: int,
+    max_bytes: int | None,
     max_rows: int,
     max_text: int,
     max_body: int,
     max_length: int,
     cors_origins: tuple[str, ...],
+    max_values: int,
     log_text: bool,
 ) -> None:
     """Serve exports over TensorFlow Serving's REST and gRPC interfaces.
@@ -782,9 +806,20 @@ def serve(
         poll=poll,
         grace=grace,
         limits=Limits(
-            rows=max_rows, text_bytes=max_text, body_bytes=max_body, length=max_length, timeout=timeout
+            rows=max_rows,
+            text_bytes=max_text,
+            body_bytes=max_body,
+            length=max_length,
+            timeout=timeout,
+            values=max_values,
         ),
-        batching=Batching(max_batch_size=max_batch_size, timeout=batch_timeout / 1000, max_queue=max_queue),
+        batching=Batching(
+            max_batch_size=max_batch_size,
+            max_bytes=max_bytes or affordable_bytes(),
+            timeout=batch_timeout / 1000,
+            max_queue=max_queue,
+            max_queue_bytes=max_queue_bytes,
+        ),
         log_texts=log_text,
         cors_origins=cors_origins,
     )

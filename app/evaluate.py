@@ -12,10 +12,11 @@ from app.artifacts.files import versions, write_text
 from app.config import for_other_data
 from app.json_text import dumps
 from app.prediction.loading import load_predictor, with_beam
-from app.prediction.predictor import ModelInfo, Predictor
+from app.prediction.predictor import LARGEST_CHUNK, ModelInfo, Predictor
 from app.tasks import get_task
 from app.tasks.base import ExampleBatch
 from app.terminal.progress import bar
+from data.batching import bounded, row_costs
 from data.errors import UserError
 from data.prepared import Dataset, prepare
 from data.sources import open_source
@@ -70,8 +71,11 @@ def _examples(dataset: Dataset, split: str) -> Iterator[ExampleBatch]:
     """Yield the examples of a split, with a progress bar."""
     with bar("evaluating", dataset.size(split)) as advance:
         for batch in dataset.batches(split, size=EXAMPLES_AT_ONCE):
-            yield batch
-            advance(len(next(iter(batch.values()))))
+            costs = enumerate(row_costs(batch).tolist())
+            for rows in bounded(costs, lambda row: row[1], largest=LARGEST_CHUNK):
+                first, last = rows[0][0], rows[-1][0]
+                yield {name: values[first : last + 1] for name, values in batch.items()}
+                advance(len(rows))
 
 
 def baseline(predictor: Predictor, own: Dataset, dataset: Dataset, split: str) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,25 +12,29 @@ from typing import Any, TextIO
 from app.artifacts.files import open_output
 from app.config import for_other_data
 from app.prediction.inputs import Input, Reading, named_format, open_input
-from app.prediction.predictor import Predictor
+from app.prediction.predictor import LARGEST_CHUNK, Predictor
 from app.tasks import get_task
 from app.terminal.printable import json_line
 from app.terminal.progress import bar
+from data.batching import bounded, row_costs
 from data.formats import BadRow, Row
 
 CHUNK = 4096
-"""Number of examples that are read, sorted by length and predicted at once."""
+"""Most examples that are read, sorted by length and predicted at once."""
 
 
 def predictions(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
     """Yield a JSON object for each row: the prediction, or `error` and `line` if it cannot be read."""
     task = get_task(predictor.info.task)
-    pending = iter(rows)
-    while chunk := list(itertools.islice(pending, CHUNK)):
+    for chunk in bounded(rows, _size, most=CHUNK, largest=LARGEST_CHUNK):
         good = [row for row in chunk if isinstance(row, Row)]
         lines = iter(task.predictions.predict(predictor, good) if good else [])
         for row in chunk:
             yield next(lines) if isinstance(row, Row) else {"error": row.reason, "line": row.line}
+
+
+def _size(row: Row | BadRow) -> int:
+    return int(row_costs({"row": [list(row.values.values())]})[0]) if isinstance(row, Row) else 0
 
 
 def _with_files(predictor: Predictor, given: Input) -> Iterator[dict[str, Any]]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 POOL_BATCHES = 50
 """Number of batches in a pool. Examples are shuffled, then sorted by length within each pool, so that batches
 have little padding and still differ between epochs."""
+LARGEST_STEP = 2**16
+"""Tokens of a training step, padding included. A batch whose examples would be padded to more has fewer rows;
+evaluation, which keeps no values for gradients, takes twice as many rows and tokens."""
+
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class ExampleBatches:
         Args:
             lengths: int [examples], the length by which an example is sorted.
             make: returns the batch of example indices int64 [B].
-            batch_size: examples of a training step; evaluation uses twice as many.
+            batch_size: most examples of a training step; evaluation uses twice as many.
         """
         self.lengths = lengths
         self.batch = make
@@ -59,31 +65,126 @@ class ExampleBatches:
 
     def whole(self) -> list[np.ndarray]:
         """Return the example indices of each batch, the shortest examples first."""
-        return sorted_batches(self.lengths, batch_size=2 * self.batch_size)
+        return sorted_batches(self.lengths, batch_size=2 * self.batch_size, largest=2 * LARGEST_STEP)
 
 
-def epoch_batches(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def epoch_batches(
+    lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int, largest: int = LARGEST_STEP
+) -> list[np.ndarray]:
     """Return the batches of an epoch, each an array of example indices; every example is in exactly one.
+
+    Examples of which `batch_size` would be padded to more than `largest` make batches of their own, with
+    fewer rows. The number of batches is the same in each epoch.
 
     Args:
         lengths: int [examples], length of each example.
-        batch_size: examples of a batch.
+        batch_size: most examples of a batch.
         seed: of the run.
         epoch: from 0.
+        largest: most rows × longest length of a batch of several examples.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
+    is_long = lengths[order] > largest // batch_size
+    usual, long = order[~is_long], order[is_long]
     pool = batch_size * POOL_BATCHES
-    pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-    order = np.concatenate([indices[np.argsort(lengths[indices], kind="stable")] for indices in pools])
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    pools = [usual[start : start + pool] for start in range(0, len(usual), pool)]
+    usual = np.concatenate([np.empty(0, int), *(_ascending(indices, lengths) for indices in pools)])
+    batches = [usual[start : start + batch_size] for start in range(0, len(usual), batch_size)]
+    batches += _fitting(_ascending(long, lengths), lengths, batch_size, largest)
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def sorted_batches(lengths: np.ndarray, *, batch_size: int) -> list[np.ndarray]:
-    """Return batches of all example indices, the shortest first, for evaluation and prediction."""
-    order = np.argsort(lengths, kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+def sorted_batches(lengths: np.ndarray, *, batch_size: int, largest: int = LARGEST_STEP) -> list[np.ndarray]:
+    """Return batches of all example indices, the shortest first, for evaluation and prediction.
+
+    `sorted_batches([9, 1, 2, 1], batch_size=3, largest=6) -> [[1, 3, 2], [0]]`
+
+    Args:
+        lengths: int [examples], length or cost of each example.
+        batch_size: most examples of a batch.
+        largest: most rows × longest length of a batch of several examples.
+    """
+    return _fitting(_ascending(np.arange(len(lengths)), lengths), lengths, batch_size, largest)
+
+
+def row_costs(inputs: Mapping[str, Sequence[Any] | np.ndarray]) -> np.ndarray:
+    """Return what each row costs: int64 [rows].
+
+    A string costs its bytes and one more, a sequence the sum of its elements, padding included: a text costs
+    as much as its tokens. A token id costs 1, other numbers nothing. As each token has at least a byte,
+    rows × highest cost is never less than the tokens of a batch, padding included.
+
+    `row_costs({"tokens": [[b"New", b"York"], [b"Rome", b""]]}) -> [9, 6]`
+
+    Args:
+        inputs: by name, each with a value for each row, at least one input. Arrays of strings hold bytes.
+    """
+    costs: np.ndarray = np.stack([_costs(values) for values in inputs.values()]).sum(axis=0)
+    return costs
+
+
+def bounded(
+    rows: Iterable[Row], cost: Callable[[Row], int], *, most: int = 2**31, largest: int
+) -> Iterator[list[Row]]:
+    """Yield consecutive rows together, in order, as long as their padded size is bounded.
+
+    `list(bounded([1, 2, 9, 1], int, largest=6)) -> [[1, 2], [9], [1]]`
+
+    Args:
+        rows: any.
+        cost: of a row.
+        most: most rows of a list.
+        largest: most rows × highest cost of a list of several rows.
+    """
+    found: list[Row] = []
+    highest = 0
+    for row in rows:
+        highest = max(highest, cost(row))
+        if found and (len(found) == most or (len(found) + 1) * highest > largest):
+            yield found
+            found, highest = [], cost(row)
+        found.append(row)
+    if found:
+        yield found
+
+
+def _costs(values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Return the cost of each row of one input: int64 [rows]."""
+    if isinstance(values, np.ndarray) and (values.dtype != object or values.ndim > 1):
+        elements = int(np.prod(values.shape[1:]))
+        if values.dtype != object or not values.size:
+            return np.full(len(values), elements if values.dtype.kind in "iuO" else 0, np.int64)
+        sizes = np.fromiter(map(len, values.ravel()), np.int64, values.size)
+        costs: np.ndarray = sizes.reshape(len(values), -1).sum(axis=1) + elements
+        return costs
+    return np.fromiter(map(_cost, values), np.int64, len(values))
+
+
+def _cost(value: Any) -> int:
+    if isinstance(value, bytes):
+        return len(value) + 1
+    if isinstance(value, str):
+        return len(value.encode(errors="replace")) + 1
+    if isinstance(value, np.ndarray):
+        return int(_costs(value[np.newaxis])[0])
+    return sum(map(_cost, value)) if isinstance(value, Sequence) else int(isinstance(value, int | np.integer))
+
+
+def _ascending(indices: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    return indices[np.argsort(lengths[indices], kind="stable")]
+
+
+def _fitting(order: np.ndarray, lengths: np.ndarray, batch_size: int, largest: int) -> list[np.ndarray]:
+    """Divide indices, the shortest first, into batches of at most `batch_size` rows and `largest` in cost."""
+    batches, start = [], 0
+    while start < len(order):
+        rows = order[start : start + batch_size]
+        padded = lengths[rows].astype(np.int64) * np.arange(1, len(rows) + 1)
+        fitting = rows[: max(int(np.searchsorted(padded, largest, side="right")), 1)]
+        batches.append(fitting)
+        start += len(fitting)
+    return batches
 
 
 def in_order(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:

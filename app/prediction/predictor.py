@@ -11,10 +11,14 @@ import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
-from data.batching import in_order, sorted_batches
+from data.batching import in_order, row_costs, sorted_batches
 from data.encoding import Texts
 
 BATCH_SIZE = 64
+LARGEST_BATCH = 2**18
+"""Most rows × cost of the longest row × beam width of a call of several rows, see `row_costs`."""
+LARGEST_CHUNK = 2**25
+"""Most rows × cost of the longest row of what is predicted at once: outputs are padded to that row."""
 
 OutputArrays = dict[str, np.ndarray]
 """Outputs of a signature by name; each has one row for each row of the inputs."""
@@ -57,23 +61,21 @@ class Predictor:
         Returns:
             each output with a row for each text, in the order of the texts.
         """
-        return self.run(signature, {"text": texts}, np.array([len(text) for text in texts]))
+        return self.run(signature, {"text": texts})
 
     def run(
         self,
         signature: str,
         inputs: Mapping[str, Sequence[Any] | np.ndarray],
-        lengths: np.ndarray,
         *,
         shared: Mapping[str, tf.Tensor] | None = None,
     ) -> OutputArrays:
-        """Call a signature on rows in batches of similar length, and return the outputs in order.
+        """Call a signature on rows in batches of similar cost, and return the outputs in order.
 
         Args:
             signature: its name.
             inputs: rows by the name of the input; sequences are padded with empty strings.
-            lengths: int [rows], what a row costs.
-            shared: inputs that are the same for all rows.
+            shared: inputs that are the same for all rows; `width` is a beam width.
 
         Returns:
             each output with a row for each input row; outputs of different widths are padded with zeros or
@@ -81,7 +83,8 @@ class Predictor:
         """
         call = self.signatures[signature]
         parts: dict[str, list[np.ndarray]] = {}
-        batches = sorted_batches(lengths, batch_size=self.batch_size)
+        costs = row_costs(inputs) * max(int((shared or {}).get("width", 1)), 1)
+        batches = sorted_batches(costs, batch_size=self.batch_size, largest=LARGEST_BATCH)
         for rows in batches:
             batch = {name: _tensor([values[i] for i in rows]) for name, values in inputs.items()}
             for name, value in call(**batch, **(shared or {})).items():

@@ -1,67 +1,91 @@
-"""Dynamic batching: rows of several requests in one call of the model, by TensorFlow's batching kernel.
+"""Dynamic batching: rows of several requests in one call of the model, bounded in rows and in padded size.
 
-Requests that are queued in Python go to the kernel together. With a thread for each request, the threads
-would wait for the interpreter lock more than for the model, and the kernel would see few requests at a time.
-
-The kernel is the one of `tf.nondifferentiable_batch_function`. That decorator gives every function the same
-name, and the kernel finds its queue by name: a request to one model would be run by another one. Therefore
-the op is called here with unique names.
+A call costs rows × longest row, because each row is padded to the longest one. The rows of a request are
+sorted and divided into parts by what they cost. Parts wait in lanes by the size of their longest row; a call
+takes parts of one lane. Calls of long rows start within the `Budget` of the server. A call of short rows
+never waits for it.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+# The only way to stop a call that nobody waits for any more; TensorFlow Serving does the same in C++.
 from tensorflow.python.eager.cancellation import CancellationManager
 
-from app.serving.calls import STOPPING, Arrays, Function, Pending, called, refusal
+from app.serving.calls import STOPPING, Arrays, Budget, Function, Pending, called
 from app.serving.errors import Code, Refused
 from app.serving.options import Batching
-from data.batching import in_order
+from data.batching import in_order, sorted_batches
 
-_queue_numbers = itertools.count()
+SHORT = 0
+"""The lane of the shortest rows."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Part:
     """Rows of a request that stay in one call."""
 
     rows: Arrays
     size: int
+    longest: int
+    """Cost of the longest row."""
     future: Future[Arrays]
+    arrived: float
+    """On the clock `time.monotonic()`."""
+    abandoned: bool = False
+    """Whether its client has gone."""
+
+
+@dataclass(eq=False)
+class _Call:
+    """Parts that run together."""
+
+    lane: int
+    parts: list[_Part]
+    cost: int
+    """Padded size."""
+    manager: CancellationManager = field(default_factory=CancellationManager)
 
 
 class Waiting:
     """A bounded queue of parts of requests, in lanes that never share a call."""
 
-    def __init__(self, lanes: int, *, most: int, limit: int) -> None:
+    def __init__(self, batching: Batching, budget: Budget, *, threads: int, shared_calls: bool) -> None:
         """Create an empty queue.
 
         Args:
-            lanes: number of lanes; parts of different lanes are not taken together.
-            most: rows that are taken at a time.
-            limit: rows queued or running from which on further requests are refused.
+            batching: lanes, and what a call may have.
+            budget: of all calls of long rows.
+            threads: calls that run at the same time, see `Batching.threads`.
+            shared_calls: whether parts of several requests may be taken together.
         """
-        self._lanes: list[deque[tuple[int, _Part]]] = [deque() for _ in range(lanes)]
+        self._lanes: list[deque[tuple[int, _Part]]] = [deque() for _ in range(len(batching.boundaries) + 1)]
         self._numbers = itertools.count()
-        self._most = most
-        self._limit = limit
+        self._batching = batching
+        self._budget = budget
+        self._threads = threads
+        self._shared_calls = shared_calls
+        self._running: list[_Call] = []
         self._changed = threading.Condition()
         self._closed = False
         self.rows = 0
         """Rows that are queued or running."""
+        self.cost = 0
+        """Sum of their costs, without padding."""
 
-    def put(self, parts: Sequence[tuple[int, _Part]]) -> None:
-        """Queue the parts of a request, each with its lane.
+    def put(self, parts: Sequence[_Part], costs: Sequence[int]) -> None:
+        """Queue the parts of a request, each with the sum of its rows' costs.
 
         Raises:
             Refused: the queue is full, or the server is stopping.
@@ -70,124 +94,177 @@ class Waiting:
             if self._closed:
                 raise Refused(Code.UNAVAILABLE, STOPPING)
             # Rows of this request do not count, so that large requests are accepted as easily as small ones.
-            if self.rows >= self._limit:
-                raise Refused(
-                    Code.RESOURCE_EXHAUSTED, f"the queue is full ({self.rows} rows); try again later"
-                )
-            for lane, part in parts:
+            if self.rows >= self._batching.max_queue:
+                raise _full(f"{self.rows} rows")
+            if self.cost >= self._batching.max_queue_bytes:
+                raise _full(f"{self.cost} bytes")
+            for part, cost in zip(parts, costs, strict=True):
                 self.rows += part.size
+                self.cost += cost
+                lane = int(np.searchsorted(self._batching.boundaries, part.longest))
                 self._lanes[lane].append((next(self._numbers), part))
             self._changed.notify(len(parts))
-        for _, part in parts:
-            part.future.add_done_callback(partial(self._leave, part.size))
+        for part, cost in zip(parts, costs, strict=True):
+            part.future.add_done_callback(partial(self._leave, part.size, cost))
 
-    def take(self) -> tuple[int, list[_Part]]:
-        """Wait for parts; take the oldest one and those after it in its lane that fit into one call.
+    def take(self) -> _Call | None:
+        """Wait for parts that may run now; take the oldest one and those after it in its lane that fit.
 
         Returns:
-            the lane and the parts; no parts once the queue is closed.
+            the call, which ends with `end`; None once the queue is closed.
         """
         with self._changed:
             while not self._closed:
-                heads = [(waiting[0][0], lane) for lane, waiting in enumerate(self._lanes) if waiting]
-                if not heads:
-                    self._changed.wait()
-                    continue
-                _, lane = min(heads)
-                waiting, found, room = self._lanes[lane], list[_Part](), self._most
-                while waiting and waiting[0][1].size <= room:
-                    _, part = waiting.popleft()
-                    if part.future.set_running_or_notify_cancel():  # otherwise its client has gone
-                        found.append(part)
-                        room -= part.size
-                if found:
-                    return lane, found
-            return 0, []
+                patience: list[float] = []
+                is_spent = False
+                for lane in self._in_turn():
+                    if is_spent and lane != SHORT:
+                        continue  # younger long rows that fit must not overtake older ones for ever
+                    found = self._fitting(lane)
+                    seconds = self._patience(found)
+                    if seconds > 0:
+                        patience.append(seconds)
+                    elif call := self._started(lane, found):
+                        return call
+                    else:
+                        is_spent = True
+                self._changed.wait(min(patience, default=None))
+            return None
 
-    def _leave(self, rows: int, _: Future[Arrays]) -> None:
+    def _in_turn(self) -> list[int]:
+        """Return the lanes of which a call may run now, the one with the oldest part first."""
+        for waiting in self._lanes:
+            while waiting and waiting[0][1].future.cancelled():
+                waiting.popleft()
+        heads = sorted((waiting[0][0], lane) for lane, waiting in enumerate(self._lanes) if waiting)
+        if len(self._running) < self._threads:
+            return [lane for _, lane in heads]
+        is_blocked = any(call.lane == SHORT for call in self._running)
+        return [] if is_blocked else [lane for _, lane in heads if lane == SHORT]
+
+    def _fitting(self, lane: int) -> list[_Part]:
+        """Return the first parts of a lane that fit into one call."""
+        found: list[_Part] = []
+        rows, longest, largest = 0, 0, self._budget.most // 2
+        for _, part in self._lanes[lane]:
+            rows, longest = rows + part.size, max(longest, part.longest)
+            fits = rows <= self._batching.max_batch_size and rows * longest <= largest
+            if found and not (fits and self._shared_calls):
+                break
+            found.append(part)
+        return found
+
+    def _patience(self, parts: Sequence[_Part]) -> float:
+        """Return for how many seconds a call waits for further rows."""
+        is_full = sum(part.size for part in parts) >= self._batching.max_batch_size
+        if is_full or not self._shared_calls or not self._batching.timeout:
+            return 0
+        return parts[0].arrived + self._batching.timeout - time.monotonic()
+
+    def _started(self, lane: int, parts: list[_Part]) -> _Call | None:
+        """Start a call; return None if it must wait for others to end."""
+        cost = sum(part.size for part in parts) * max(part.longest for part in parts)
+        if lane != SHORT and not self._budget.take(cost, self._wake):
+            return None
+        for _ in parts:
+            self._lanes[lane].popleft()
+        # A client may have gone in the meantime.
+        call = _Call(lane, [part for part in parts if part.future.set_running_or_notify_cancel()], cost)
+        self._running.append(call)
+        return call
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def end(self, call: _Call) -> None:
+        """Let further calls start."""
+        with self._changed:
+            self._running.remove(call)
+            self._changed.notify_all()
+        if call.lane != SHORT:
+            self._budget.give_back(call.cost)
+
+    def abandon(self, parts: Sequence[_Part]) -> None:
+        """Cancel the running calls that nobody waits for any more."""
+        with self._changed:
+            for part in parts:
+                part.abandoned = True
+            calls = [call for call in self._running if all(part.abandoned for part in call.parts)]
+        for call in calls:
+            call.manager.start_cancel()
+
+    def _leave(self, rows: int, cost: int, _: Future[Arrays]) -> None:
         with self._changed:
             self.rows -= rows
+            self.cost -= cost
 
     def close(self) -> None:
-        """Drop all queued parts."""
+        """Drop all queued parts and cancel running calls."""
         with self._changed:
             self._closed = True
             dropped = [part for waiting in self._lanes for _, part in waiting]
+            running = list(self._running)
             for waiting in self._lanes:
                 waiting.clear()
             self._changed.notify_all()
         for part in dropped:
             part.future.cancel()
+        for call in running:
+            call.manager.start_cancel()
 
 
 class Batcher:
-    """Runs rows of several requests in one call.
+    """Runs the rows of requests in calls of bounded size.
 
     Args:
         function: every input has one value for each row, and each output row depends on its input row alone.
-        inputs: dtype and shape of each input by name; the first dimension is unknown.
-        outputs: likewise.
-        scheduler: name; batchers of the same name share threads and must have equal `batching`.
+        outputs: dtype and shape of each output by name; the first dimension is unknown.
         batching: settings.
+        budget: of all calls of long rows.
+        values: most output values of a request, padding included.
         observe: is called with the number of rows of each call.
+        shared: inputs that apply to all rows of a request. The rows of other requests are then called alone.
+        shared_calls: whether rows of several requests may share a call.
     """
 
     def __init__(
         self,
         function: Function,
-        inputs: Mapping[str, tf.TensorSpec],
         outputs: Mapping[str, tf.TensorSpec],
         *,
-        scheduler: str,
         batching: Batching,
+        budget: Budget,
+        values: int,
         observe: Callable[[int], None],
+        shared: Sequence[str] = (),
+        shared_calls: bool = True,
     ) -> None:
         self._function = function
-        self._names = list(inputs)
-        self._outputs = list(outputs)
         self._open = [n for n, spec in outputs.items() if spec.shape.rank > 1 and spec.shape[1] is None]
         self._batching = batching
+        self._largest = budget.most // 2
+        self._values = values
         self._observe = observe
-        self._manager = CancellationManager()
-        lanes = len(batching.boundaries) + 1
-        self.queue = Waiting(lanes, most=batching.max_batch_size, limit=batching.max_queue)
-        specs = list(inputs.values())
-        body = self._body(specs)
-        self._lanes = [
-            self._manager.get_cancelable_function(_batched(body, specs, scheduler, batching))
-            for _ in range(lanes)
-        ]
-        for _ in range(batching.threads):
+        self._shared = frozenset(shared)
+        threads = batching.threads if shared_calls else batching.direct_calls
+        self.queue = Waiting(batching, budget, threads=threads, shared_calls=shared_calls)
+        for _ in range(threads + 1):
             threading.Thread(target=self._work, name="batches", daemon=True).start()
 
-    def _body(self, specs: list[tf.TensorSpec]) -> Any:
-        """Return the function of a batch; its last output holds the batch size in the first row."""
-
-        def body(*rows: tf.Tensor) -> list[tf.Tensor]:
-            outputs = self._function(**dict(zip(self._names, rows, strict=True)))
-            size = tf.shape(rows[0])[0]
-            return [*(outputs[name] for name in self._outputs), size * tf.one_hot(0, size, dtype=tf.int32)]
-
-        return tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
-
     def warm(self, inputs: Arrays) -> None:
-        """Call each lane once: the first call of a graph optimizes it, and would do so in every thread.
+        """Call the function once: the first call of a graph optimizes it, and would do so in every thread.
 
         Raises:
             Refused: the call fails.
         """
-        rows = [tf.constant(inputs[name][: self._batching.max_batch_size]) for name in self._names]
-        try:
-            for lane in self._lanes:
-                lane(*rows)
-        except tf.errors.OpError as error:
-            raise refusal(error) from None
+        called(self._function, inputs)
 
     def submit(self, inputs: Arrays, costs: np.ndarray) -> Pending:
         """Queue the rows of a request.
 
         Args:
-            inputs: arrays with the same number of rows, at least one.
+            inputs: arrays with the same number of rows, at least one, and the shared ones.
             costs: int [rows]; rows of similar cost share calls.
 
         Returns:
@@ -196,55 +273,80 @@ class Batcher:
         Raises:
             Refused: the queue is full.
         """
-        order = np.argsort(costs, kind="stable")
-        size = self._batching.max_batch_size
-        parts: list[tuple[int, _Part]] = []
-        for start in range(0, len(order), size):
-            own = order[start : start + size]
-            lane = int(np.searchsorted(self._batching.boundaries, costs[own[-1]]))
-            rows = {name: value[own] for name, value in inputs.items()}
-            parts.append((lane, _Part(rows, len(own), Future())))
-        self.queue.put(parts)
-        return Pending([part.future for _, part in parts], partial(_joined, order), lambda: None)
+        costs = np.maximum(costs, 1)
+        divided = self._divided(costs)
+        now = time.monotonic()
+        if len(divided) == 1:
+            parts = [_Part(inputs, len(costs), int(costs.max()), Future(), now)]
+            self.queue.put(parts, [int(costs.sum())])
+            return self._pending(parts, lambda outputs: outputs[0])
+        parts = []
+        for own in divided:
+            rows = {name: value if name in self._shared else value[own] for name, value in inputs.items()}
+            parts.append(_Part(rows, len(own), int(costs[own[-1]]), Future(), now))
+        self.queue.put(parts, [int(costs[own].sum()) for own in divided])
+        return self._pending(parts, partial(_joined, np.concatenate(divided), self._values))
+
+    def _divided(self, costs: np.ndarray) -> list[np.ndarray]:
+        """Return the rows of each part: those of one lane that fit into one call."""
+        lanes = np.searchsorted(self._batching.boundaries, costs)
+        divided = []
+        for lane in np.unique(lanes):
+            own = np.flatnonzero(lanes == lane)
+            size = self._batching.max_batch_size
+            divided += [
+                own[rows] for rows in sorted_batches(costs[own], batch_size=size, largest=self._largest)
+            ]
+        return divided
+
+    def _pending(self, parts: list[_Part], join: Callable[[list[Arrays]], Arrays]) -> Pending:
+        return Pending([part.future for part in parts], join, partial(self.queue.abandon, parts))
 
     def _work(self) -> None:
-        while True:
-            lane, parts = self.queue.take()
-            if not parts:
-                return
+        while call := self.queue.take():
             try:
-                self._call(lane, parts)
+                self._run(call)
             except Exception as error:  # otherwise the thread ends and all clients wait forever
-                for part in parts:
+                for part in call.parts:
                     if not part.future.done():
                         part.future.set_exception(error)
+            finally:
+                self.queue.end(call)
 
-    def _call(self, lane: int, parts: list[_Part]) -> None:
-        whole = [np.concatenate([part.rows[name] for part in parts]) for name in self._names]
+    def _run(self, call: _Call) -> None:
+        if not call.parts:
+            return
+        if len(call.parts) == 1:
+            self._run_alone(call, call.parts[0])
+            return
+        function = call.manager.get_cancelable_function(partial(called, self._function))
+        names = call.parts[0].rows
+        whole = {name: np.concatenate([part.rows[name] for part in call.parts]) for name in names}
+        size = sum(part.size for part in call.parts)
         try:
-            *found, sizes = self._lanes[lane](*map(tf.constant, whole))
-        except tf.errors.CancelledError as error:
-            for part in parts:
-                part.future.set_exception(refusal(error))
+            outputs = function(whole)
+        except Refused as error:
+            if error.code is Code.UNAVAILABLE:
+                raise
+            for part in call.parts:  # the error may come from a row of another request
+                call.manager = CancellationManager()  # the error has cancelled the other one
+                self._run_alone(call, part)
             return
-        except tf.errors.OpError:
-            for part in parts:  # the error may come from a row of another request
-                self._call_alone(part)
-            return
-        if size := int(sizes.numpy().max()):
-            self._observe(size)
-        outputs = {name: value.numpy() for name, value in zip(self._outputs, found, strict=True)}
+        self._observe(size)
         start = 0
-        for part in parts:
+        for part in call.parts:
             own = {name: value[start : start + part.size] for name, value in outputs.items()}
             part.future.set_result(self._trimmed(own))
             start += part.size
 
-    def _call_alone(self, part: _Part) -> None:
+    def _run_alone(self, call: _Call, part: _Part) -> None:
         try:
-            part.future.set_result(self._trimmed(called(self._function, part.rows)))
+            outputs = call.manager.get_cancelable_function(partial(called, self._function))(part.rows)
         except Refused as error:
             part.future.set_exception(error)
+        else:
+            self._observe(part.size)
+            part.future.set_result(outputs)
 
     def _trimmed(self, outputs: Arrays) -> Arrays:
         """Trim outputs [rows, T, …] to the longest row, if an output `length` has the length of each row.
@@ -254,37 +356,30 @@ class Batcher:
         if "length" not in outputs:
             return outputs
         width = max(int(outputs["length"].max()), 1)
-        return outputs | {name: outputs[name][:, :width] for name in self._open}
+        # A copy: a view would keep the outputs of all requests of the call.
+        return outputs | {name: outputs[name][:, :width].copy() for name in self._open}
 
     def close(self) -> None:
         """Drop queued parts and cancel running calls."""
         self.queue.close()
-        self._manager.start_cancel()
 
 
-def _batched(body: Any, specs: list[tf.TensorSpec], scheduler: str, batching: Batching) -> Any:
-    """Return a function whose concurrent calls become one call of `body`."""
-    number = next(_queue_numbers)
+def _full(what: str) -> Refused:
+    return Refused(Code.RESOURCE_EXHAUSTED, f"the queue is full ({what}); try again later")
 
-    def shared(*rows: tf.Tensor) -> Any:
-        return tf.raw_ops.BatchFunction(
-            in_tensors=list(rows),
-            captured_tensors=body.captured_inputs,
-            f=body,
-            num_batch_threads=batching.threads,
-            max_batch_size=batching.max_batch_size,
-            batch_timeout_micros=round(batching.timeout * 1e6),
-            max_enqueued_batches=2 * batching.threads,  # never full: there are no more calls than threads
-            Tout=[output.dtype for output in body.outputs],
-            shared_name=scheduler,
-            batching_queue=str(number),
-            # Parts of a split request could have outputs of different widths.
-            enable_large_batch_splitting=False,
+
+def _joined(order: np.ndarray, most: int, parts: Sequence[Arrays]) -> Arrays:
+    """Join rows of several calls into one array, row i at place `order[i]`.
+
+    Raises:
+        Refused: all rows padded to the longest one would have more values than `most`.
+    """
+    shapes = {name: np.max([part[name].shape[1:] for part in parts], axis=0) for name in parts[0]}
+    values = len(order) * sum(int(np.prod(shape)) for shape in shapes.values())
+    if values > most:
+        raise Refused(
+            Code.INVALID_ARGUMENT,
+            f"the response would have {values:,} values, because all rows are padded to the longest one; at "
+            f"most {most:,} are allowed (--max-values); send long and short texts in separate requests",
         )
-
-    return tf.function(shared, input_signature=specs, autograph=False).get_concrete_function()
-
-
-def _joined(order: np.ndarray, parts: Sequence[Arrays]) -> Arrays:
-    """Join rows of several calls into one array, row i at place `order[i]`."""
     return {name: in_order([part[name] for part in parts], order) for name in parts[0]}

@@ -1,4 +1,4 @@
-"""Calls of a model: requests in progress, a bounded queue, and calls of one request each."""
+"""Calls of a model: requests in progress, their errors, and what all running calls may cost together."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
-# The only way to stop a call that nobody waits for any more; TensorFlow Serving does the same in C++.
-from tensorflow.python.eager.cancellation import CancellationManager
-
 from app.serving.errors import Code, Refused
-from app.serving.options import Batching
 
 Arrays = dict[str, np.ndarray]
 Function = Callable[..., Mapping[str, tf.Tensor]]
@@ -33,51 +28,39 @@ _ERRORS = {
 }
 
 
-class Queue:
-    """Threads that run calls, and a bounded queue in front of them.
+class Budget:
+    """What the calls of long rows that run at the same time may cost, of all signatures of a server."""
 
-    Args:
-        workers: number of threads, started on demand.
-        limit: rows queued or running from which on further requests are refused.
-    """
+    def __init__(self, most: int) -> None:
+        """Create it.
 
-    def __init__(self, workers: int, limit: int) -> None:
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="signature")
-        self._limit = limit
-        self._lock = threading.Lock()
-        self.rows = 0
-        """Rows that are queued or running."""
-
-    def submit(self, calls: Sequence[tuple[int, Callable[[], Arrays]]]) -> list[Future[Arrays]]:
-        """Queue calls, each with its number of rows.
-
-        Raises:
-            Refused: the queue is full.
+        Args:
+            most: padded bytes. A call that costs more runs when no other does.
         """
-        with self._lock:
-            # Rows of this request do not count, so that large requests are accepted as easily as small ones.
-            if self.rows >= self._limit:
-                raise Refused(
-                    Code.RESOURCE_EXHAUSTED, f"the queue is full ({self.rows} rows); try again later"
-                )
-            self.rows += sum(rows for rows, _ in calls)
-        futures = []
-        for rows, call in calls:
-            try:
-                future = self._executor.submit(call)
-            except RuntimeError:  # closed in the meantime
-                raise Refused(Code.UNAVAILABLE, STOPPING) from None
-            future.add_done_callback(partial(self._leave, rows))
-            futures.append(future)
-        return futures
+        self.most = most
+        self._lock = threading.Lock()
+        self._running = 0
+        self._calls = 0
+        self._refused: list[Callable[[], None]] = []
 
-    def _leave(self, rows: int, _: Future[Arrays]) -> None:
+    def take(self, cost: int, wake: Callable[[], None]) -> bool:
+        """Return whether a call may start; if not, `wake` is called once when another has ended."""
         with self._lock:
-            self.rows -= rows
+            if self._calls and self._running + cost > self.most:
+                self._refused.append(wake)
+                return False
+            self._running += cost
+            self._calls += 1
+            return True
 
-    def close(self) -> None:
-        """Stop the threads and drop queued calls."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+    def give_back(self, cost: int) -> None:
+        """End a call."""
+        with self._lock:
+            self._running -= cost
+            self._calls -= 1
+            refused, self._refused = self._refused, []
+        for wake in refused:
+            wake()
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,7 @@ class Pending:
     join: Callable[[list[Arrays]], Arrays]
     """Joins the outputs of the calls."""
     stop: Callable[[], None]
-    """Cancels running calls, as far as that is possible."""
+    """Cancels running calls that nobody else waits for."""
 
     def result(self, deadline: float) -> Arrays:
         """Wait for the outputs in this thread, until `deadline` on the clock `time.monotonic()`.
@@ -152,37 +135,7 @@ def called(function: Function, inputs: Arrays) -> Arrays:
         return {name: value.numpy() for name, value in outputs.items()}
     except tf.errors.OpError as error:
         raise refusal(error) from None
-
-
-class Direct:
-    """Runs each request in a separate call, which is cancelled when no client waits for it."""
-
-    def __init__(self, function: Function, batching: Batching) -> None:
-        self._function = function
-        self._running: set[CancellationManager] = set()
-        self.queue = Queue(batching.direct_calls, batching.max_queue)
-
-    def submit(self, inputs: Arrays, rows: int) -> Pending:
-        """Queue a request.
-
-        Raises:
-            Refused: the queue is full.
-        """
-        manager = CancellationManager()
-        cancelable = manager.get_cancelable_function(partial(called, self._function))
-
-        def call() -> Arrays:
-            self._running.add(manager)
-            try:
-                outputs: Arrays = cancelable(inputs)
-                return outputs
-            finally:
-                self._running.discard(manager)
-
-        return Pending(self.queue.submit([(rows, call)]), lambda outputs: outputs[0], manager.start_cancel)
-
-    def close(self) -> None:
-        """Drop queued calls and cancel running ones."""
-        self.queue.close()
-        for manager in list(self._running):
-            manager.start_cancel()
+    except MemoryError:
+        raise Refused(
+            Code.RESOURCE_EXHAUSTED, "the server is out of memory; send fewer or shorter rows"
+        ) from None

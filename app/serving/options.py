@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import resource
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -12,9 +13,10 @@ class Limits:
 
     rows: int = 1024
     """Rows of one request."""
-    text_bytes: int = 1_000_000
-    """Size of one input string, in bytes."""
-    body_bytes: int = 64 * 2**20
+    text_bytes: int = 160_000
+    """Size of one row, in bytes: its strings, or the given tokens with their padding, with one byte between
+    two; times the beam width."""
+    body_bytes: int = 16 * 2**20
     """Size of one HTTP body or gRPC message, in bytes."""
     header_bytes: int = 64 * 2**10
     """Size of the target and the headers of one HTTP request, in bytes."""
@@ -26,6 +28,21 @@ class Limits:
     """Beam width."""
     timeout: float = 60.0
     """Seconds until a request without a deadline is given up."""
+    values: int = 2**23
+    """Output values of one request, padding included."""
+
+
+def affordable_bytes() -> int:
+    """Return the default of `Batching.max_bytes` for the memory and the cores of this machine.
+
+    A token of a default tagger takes about 8 KB, and may be a single byte. A quarter of the memory is for
+    these calls, the rest for TensorFlow, the models and the requests.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        memory = min(memory, limit)
+    return min(max(memory // 2**15, 2**15), (os.cpu_count() or 1) * 2**17)
 
 
 @dataclass(frozen=True)
@@ -34,14 +51,20 @@ class Batching:
 
     max_batch_size: int = 64
     """Rows of one call."""
+    max_bytes: int = field(default_factory=affordable_bytes)
+    """Size of all calls of long rows that run at the same time: rows × longest row, in bytes. One call of
+    several rows has at most half of it. A single row that is larger runs when no other long ones do."""
     threads: int = os.cpu_count() or 1
-    """Concurrent calls of one signature; by default one for each core, as in TensorFlow Serving."""
+    """Concurrent calls of one signature; by default one for each core, as in TensorFlow Serving. If all of
+    them have long rows, one more may have short ones."""
     timeout: float = 0.0
     """Seconds that a row waits for further rows while a thread is idle."""
     max_queue: int = 1024
     """Rows of a signature that are queued or running; further requests are refused."""
-    boundaries: tuple[int, ...] = (512,)
-    """Text sizes in bytes that separate short from long rows. Short and long rows never share a call, because
-    each row is padded to the longest one of its call."""
+    max_queue_bytes: int = 16 * 2**20
+    """Size of these rows, likewise."""
+    boundaries: tuple[int, ...] = (512, 4096, 2**15)
+    """Sizes in bytes that separate short from longer rows, up to long ones. Rows of different lanes never
+    share a call, because each row is padded to the longest one of its call."""
     direct_calls: int = 4
     """Concurrent calls of a signature that is not batched."""

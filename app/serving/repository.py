@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import threading
 import time
 import traceback
@@ -14,14 +13,13 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from app.serving.calls import Budget
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
 from app.serving.metrics import Metrics, QueueLength
 from app.serving.options import Batching, Limits
 from app.serving.servable import Servable, load_servable, versions_of
 from data.errors import UserError
-
-_repository_numbers = itertools.count()
 
 
 class State(IntEnum):
@@ -95,8 +93,7 @@ class Repository:
         self._metrics = metrics
         self._log = log
         self._versions: dict[str, dict[int, _Version]] = {name: {} for name in models}
-        # Two servers in one process must not share a scheduler: their batching may differ.
-        self._scheduler = f"textrnn/{next(_repository_numbers)}"
+        self._budget = Budget(self._batching.max_bytes)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._polling: threading.Thread | None = None
@@ -256,7 +253,7 @@ class Repository:
                 limits=self.limits,
                 batching=self._batching,
                 metrics=self._metrics,
-                scheduler=self._scheduler,
+                budget=self._budget,
             )
         except Exception as error:
             version.failed = files

@@ -17,7 +17,7 @@ from app.artifacts.warmup import read_warmup
 from app.prediction.loading import check_export, load_export
 from app.prediction.predictor import Predictor
 from app.serving.batching import Batcher
-from app.serving.calls import Direct
+from app.serving.calls import Budget
 from app.serving.errors import Code, Refused
 from app.serving.metrics import Metrics
 from app.serving.options import Batching, Limits
@@ -81,7 +81,7 @@ def load_servable(
     limits: Limits,
     batching: Batching,
     metrics: Metrics,
-    scheduler: str,
+    budget: Budget,
 ) -> Servable:
     """Check an export, load it and run its warm-up requests.
 
@@ -92,7 +92,7 @@ def load_servable(
         limits: largest requests.
         batching: dynamic batching.
         metrics: records the size of each call.
-        scheduler: name through which all versions of a model share their threads.
+        budget: what the calls of long rows of all models may cost.
 
     Raises:
         UserError: the directory is not an export, is incomplete or changed, has operations that are not
@@ -107,18 +107,20 @@ def load_servable(
             continue
         described = _described(manifest, key, path)
         function = predictor.signatures[key]
-        calls: Batcher | Direct
-        if described.batched:
-            calls = Batcher(
-                function,
-                _specs(definition.inputs),
-                _specs(definition.outputs),
-                scheduler=f"{scheduler}/{name}/{key}",
-                batching=batching,
-                observe=partial(metrics.batch, name, key),
-            )
-        else:
-            calls = Direct(function, batching)
+        calls = Batcher(
+            function,
+            _specs(definition.outputs),
+            batching=batching,
+            budget=budget,
+            values=limits.values,
+            observe=partial(metrics.batch, name, key),
+            shared=[
+                n
+                for n, spec in _specs(definition.inputs).items()
+                if not spec.shape.rank or n in described.shared
+            ],
+            shared_calls=described.batched,
+        )
         signatures[key] = Signature(key, definition, calls, described, limits)
     servable = Servable(name, version, path, manifest, predictor, signatures, definitions)
     try:

@@ -13,15 +13,14 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from app.artifacts.manifests import SignatureManifest
 from app.bounds import problem
 from app.serving.batching import Batcher
-from app.serving.calls import Direct, Pending
+from app.serving.calls import Pending
 from app.serving.errors import Code, Refused
 from app.serving.options import Limits
+from data.batching import row_costs
 
 DEFAULT_SIGNATURE = "serving_default"
 TEXT_FEATURE = "text"
 """Feature of an example that holds the text."""
-WARMUP_SECONDS = 600
-"""Longest time of one warm-up request."""
 CAPPED = ("length", "width")
 """Inputs that `Limits` has a value for."""
 
@@ -51,7 +50,7 @@ class Signature:
         self,
         name: str,
         definition: SignatureDef,
-        calls: Batcher | Direct,
+        calls: Batcher,
         manifest: SignatureManifest,
         limits: Limits,
     ) -> None:
@@ -104,10 +103,7 @@ class Signature:
         """
         arrays = dict(inputs or {name: _small(info) for name, info in self.inputs.items()})
         self._check_bounds(arrays)
-        if isinstance(self._calls, Batcher):
-            self._calls.warm(arrays)
-        else:
-            self._calls.submit(arrays, 1).result(time.monotonic() + WARMUP_SECONDS)
+        self._calls.warm(arrays)
 
     def close(self) -> None:
         """Cancel queued and running calls."""
@@ -117,10 +113,7 @@ class Signature:
         return time.monotonic() + self._limits.timeout if deadline is None else deadline
 
     def _submit(self, inputs: Mapping[str, np.ndarray]) -> Pending:
-        costs = self._checked(inputs)
-        if isinstance(self._calls, Batcher):
-            return self._calls.submit(dict(inputs), costs)
-        return self._calls.submit(dict(inputs), len(costs))
+        return self._calls.submit(dict(inputs), self._checked(inputs))
 
     def _checked(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Refuse inputs that do not match; return the cost of each row: int64 [rows]."""
@@ -137,26 +130,63 @@ class Signature:
                 )
         self._check_bounds(inputs)
         rows = self._checked_rows(inputs)
-        costs = np.zeros(rows, np.int64)
         for name, info in self.inputs.items():
-            if info.dtype != tf.string:
-                continue
-            sizes = _sizes(name, inputs[name])
-            if sizes.size and sizes.max() > self._limits.text_bytes:
-                raise _invalid(
-                    f"input {name!r} has a string of {sizes.max()} bytes, at most "
-                    f"{self._limits.text_bytes} are allowed"
-                )
-            if name in self._row_inputs:
-                costs += sizes.reshape(rows, -1).sum(axis=1)
+            if info.dtype == tf.string:
+                self._check_strings(name, inputs[name])
+        copies, steps = 1, np.zeros(rows, np.int64)
         for name in self._limited:
             most = getattr(self._limits, name)
             highest = int(inputs[name].max()) if inputs[name].size else 0
+            option = " (--max-length)" if name == "length" else ""
             if highest > most:
-                raise _invalid(f"input {name!r} is {highest}, at most {most} is allowed")
+                raise _invalid(f"input {name!r} is {highest}, at most {most} is allowed{option}")
             if name in self._row_inputs:
-                costs += inputs[name]
-        return costs
+                steps += np.maximum(inputs[name], 0)
+            else:
+                copies = max(copies, highest)
+        return (self._row_bytes(inputs, rows, copies) + steps) * copies
+
+    def _row_bytes(self, inputs: Mapping[str, np.ndarray], rows: int, copies: int) -> np.ndarray:
+        """Refuse rows that are too large; return the cost of each: int64 [rows].
+
+        Args:
+            inputs: arrays of the types and shapes of the signature.
+            rows: their number.
+            copies: beams that each row is repeated for.
+        """
+        costs = np.zeros(rows, np.int64)
+        of_all = 0
+        for name, info in self.inputs.items():
+            if not info.shape or not (info.dtype == tf.string or None in info.shape[1:]):
+                continue  # the model decides how large it is
+            own = row_costs({name: inputs[name]})
+            if name in self._row_inputs:
+                costs += own
+            elif (of_all := int(own.sum())) - 1 > self._limits.text_bytes:
+                raise _invalid(
+                    f"input {name!r} has {of_all - 1} bytes, at most {self._limits.text_bytes} are allowed "
+                    "(--max-text)"
+                )
+        costs = np.maximum(costs, 1)
+        size, most = int(costs.max()) - 1, self._limits.text_bytes
+        if size * copies > most:
+            times = f" times {copies} beams" if copies > 1 else ""
+            raise _invalid(
+                f"row {int(costs.argmax())} has {size} bytes{times}, with one byte between two strings; "
+                f"at most {most} are allowed (--max-text)"
+            )
+        return costs + of_all
+
+    def _check_strings(self, name: str, strings: np.ndarray) -> None:
+        flat = strings.ravel()
+        if not all(isinstance(value, bytes) for value in flat):
+            raise _invalid(f"input {name!r} has values that are not strings")
+        longest = max(map(len, flat), default=0)
+        if longest > self._limits.text_bytes:
+            raise _invalid(
+                f"input {name!r} has a string of {longest} bytes, at most {self._limits.text_bytes} are "
+                "allowed (--max-text)"
+            )
 
     def _check_bounds(self, inputs: Mapping[str, np.ndarray]) -> None:
         if (message := problem(self._bounds, inputs)) is not None:
@@ -171,7 +201,9 @@ class Signature:
         if not rows:
             raise _invalid("the request has no rows, expected at least 1")
         if rows > self._limits.rows:
-            raise _invalid(f"the request has {rows} rows, at most {self._limits.rows} are allowed")
+            raise _invalid(
+                f"the request has {rows} rows, at most {self._limits.rows} are allowed (--max-rows)"
+            )
         return rows
 
 
@@ -203,14 +235,6 @@ def _other_names(found: Iterable[str], expected: Iterable[str]) -> str:
 
 def _shape(sizes: Sequence[int | None]) -> str:
     return "[" + ",".join("?" if size is None else str(size) for size in sizes) + "]"
-
-
-def _sizes(name: str, strings: np.ndarray) -> np.ndarray:
-    """Return the size in bytes of each string: int64, the shape of `strings`."""
-    flat = strings.ravel()
-    if not all(isinstance(value, bytes) for value in flat):
-        raise _invalid(f"input {name!r} has values that are not strings")
-    return np.fromiter(map(len, flat), np.int64, len(flat)).reshape(strings.shape)
 
 
 def _small(info: TensorInfo) -> np.ndarray:

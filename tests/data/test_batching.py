@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batching import Batch, ExampleBatches, epoch_batches, in_order, sorted_batches
+from data.batching import (
+    LARGEST_STEP,
+    Batch,
+    ExampleBatches,
+    bounded,
+    epoch_batches,
+    in_order,
+    row_costs,
+    sorted_batches,
+)
 
 
 @pytest.fixture
@@ -101,6 +110,86 @@ def test_sorted_batches() -> None:
     batches = sorted_batches(np.array([3, 1, 2, 1, 9]), batch_size=2)
 
     assert [rows.tolist() for rows in batches] == [[1, 3], [2, 0], [4]]
+
+
+def size(rows: np.ndarray, lengths: np.ndarray) -> int:
+    """Return the padded size of a batch."""
+    return len(rows) * int(lengths[rows].max())
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=120),
+    st.integers(1, 20),
+    st.integers(1, 300),
+    st.integers(0, 100),
+)
+def test_batches_are_bounded_by_their_padded_size(
+    lengths: list[int], batch_size: int, largest: int, epoch: int
+) -> None:
+    """Rows × longest is bounded unless there is one row; the number of batches is that of every epoch."""
+    sizes = np.array(lengths)
+    trained = epoch_batches(sizes, batch_size=batch_size, seed=3, epoch=epoch, largest=largest)
+    whole = sorted_batches(sizes, batch_size=batch_size, largest=largest)
+
+    for batches in (trained, whole):
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+        assert all(len(rows) == 1 or size(rows, sizes) <= largest for rows in batches)
+        assert all(len(rows) <= batch_size for rows in batches)
+    others = epoch_batches(sizes, batch_size=batch_size, seed=3, epoch=epoch + 1, largest=largest)
+    assert len(trained) == len(others)
+
+
+@pytest.mark.parametrize("tokens", [6_000, 30_000, 1_000_000])
+def test_a_long_example_does_not_pad_short_ones(tokens: int) -> None:
+    """One long example beside 63 short ones is a batch of its own, in training and in evaluation."""
+    lengths = np.array([20] * 40 + [tokens] + [20] * 23)
+    rows = example_batches(lengths, 32)
+
+    for entries in (rows.epoch(0, 0), rows.whole()):
+        assert [40] in [entry.tolist() for entry in entries]
+        assert max(size(entry, lengths) for entry in entries) == max(tokens, 32 * 20)
+
+
+def test_batches_of_usual_data_are_bounded_by_rows_alone(lengths: np.ndarray) -> None:
+    """Examples of up to a thousand tokens have the batches that they have without a bound."""
+    for batch_size in (32, 64, 96):
+        options = {"batch_size": batch_size, "seed": 1, "epoch": 2}
+        bare = epoch_batches(lengths, **options, largest=10**12)
+
+        assert 96 * lengths.max() <= LARGEST_STEP
+        assert equal(epoch_batches(lengths, **options), bare)
+
+
+COSTS = {
+    "texts": ([b"", b"abc", "été".encode()], [1, 4, 6]),
+    "strings": (["", "abc", "été"], [1, 4, 6]),
+    "an array of texts": (np.array([b"", b"abc"], object), [1, 4]),
+    "tokens": ([[b"New", b"York"], [b"Rome"], []], [9, 5, 0]),
+    "padded tokens": (np.array([[b"New", b"York"], [b"Rome", b""]], object), [9, 6]),
+    "empty tokens": (np.full((2, 50_000), b"", object), [50_000, 50_000]),
+    "ragged tokens": (np.array([[b"New", b"York"], [b"Rome"]], object), [9, 5]),
+    "token ids": (np.zeros((2, 7), np.int32), [7, 7]),
+    "numbers": (np.array([3, 4]), [1, 1]),
+    "state": (np.zeros((2, 512), np.float32), [0, 0]),
+}
+
+
+@pytest.mark.parametrize("case", COSTS)
+def test_cost_of_a_row(case: str) -> None:
+    """A string costs its bytes and one more, so that rows × highest cost bounds the padded tokens."""
+    values, expected = COSTS[case]
+
+    assert row_costs({"input": values}).tolist() == expected
+    assert row_costs({"input": values, "other": values}).tolist() == [2 * cost for cost in expected]
+
+
+def test_rows_are_read_in_bounded_parts() -> None:
+    """A long row ends a list of short ones, and begins one of few rows."""
+    rows = [1, 2, 1, 50, 1, 1, 3]
+
+    assert list(bounded(rows, int, largest=6)) == [[1, 2, 1], [50], [1, 1], [3]]
+    assert list(bounded(rows, int, most=2, largest=1000)) == [[1, 2], [1, 50], [1, 1], [3]]
+    assert list(bounded([], int, largest=6)) == []
 
 
 def example_batches(lengths: np.ndarray, batch_size: int) -> ExampleBatches:

@@ -142,15 +142,14 @@ def _score(
     if not state:
         # The states of documents that begin are not read; `begin` knows their shapes.
         prompt = {"prompt": [b""]} | ({"label": [b""]} if "label" in inputs else {})
-        shapes = predictor.run("begin", prompt, np.zeros(1))
+        shapes = predictor.run("begin", prompt)
         state = {
             name: np.zeros((rows, *value.shape[1:]), value.dtype)
             for name, value in shapes.items()
             if _is_state(name)
         }
         state["previous"] = np.zeros(rows, np.int32)
-    lengths = np.array([len(text) for text in inputs["text"]])
-    return predictor.run("score_pieces", {**inputs, **state, "begins": np.full(rows, begins)}, lengths)
+    return predictor.run("score_pieces", {**inputs, **state, "begins": np.full(rows, begins)})
 
 
 def _sums(outputs: OutputArrays) -> list[float]:

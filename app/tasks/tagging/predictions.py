@@ -148,7 +148,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
 
 def _tag(predictor: Predictor, tokens: Sequence[Sequence[bytes]] | np.ndarray) -> OutputArrays:
-    return predictor.run("tokens", {"tokens": tokens}, np.array([len(row) for row in tokens]))
+    return predictor.run("tokens", {"tokens": tokens})
 
 
 def _loss(
@@ -165,7 +165,7 @@ def _loss(
         "tokens": [list(tokens[i]) for i in kept],
         "tags": [[tag.encode() for tag in gold[i]] for i in kept],
     }
-    outputs = predictor.run("score", inputs, np.array([len(gold[i]) for i in kept]))
+    outputs = predictor.run("score", inputs)
     return float(outputs["loss"].sum(dtype=np.float64)), int(outputs["scored"].sum())
 
 

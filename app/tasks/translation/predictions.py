@@ -62,8 +62,7 @@ class TranslationPredictions(Predictions[TranslationConfig, Facts]):
         if targets is None:
             raise UserError("a translation model scores pairs: give a target for each text")
         inputs = {"text": [t.encode() for t in texts], "target": [t.encode() for t in targets]}
-        lengths = np.array([len(a) + len(b) for a, b in zip(*inputs.values(), strict=True)])
-        return by_row(predictor.run("score", inputs, lengths))
+        return by_row(predictor.run("score", inputs))
 
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return the texts, themselves as targets too, and the options of a search with two beams."""
@@ -102,10 +101,7 @@ class TranslationPredictions(Predictions[TranslationConfig, Facts]):
                 predicted.append(line["text"])
                 scores.append(line["score"])
             references += [text.decode(errors="replace") for text in batch["target"]]
-            lengths = np.array(
-                [len(a) + len(b) for a, b in zip(batch["source"], batch["target"], strict=True)]
-            )
-            outputs = predictor.run("score", {"text": batch["source"], "target": batch["target"]}, lengths)
+            outputs = predictor.run("score", {"text": batch["source"], "target": batch["target"]})
             loss += float(outputs["loss"].sum(dtype=np.float64))
             tokens += float(outputs["tokens"].sum())
             correct += float(outputs["correct"].sum())
@@ -140,4 +136,4 @@ def _translate(predictor: Predictor, texts: Sequence[bytes] | np.ndarray) -> Out
         "length_penalty": tf.constant(float(decoding.length_penalty)),
         "coverage_penalty": tf.constant(float(decoding.coverage_penalty)),
     }
-    return predictor.run("search", {"text": texts}, np.array([len(text) for text in texts]), shared=options)
+    return predictor.run("search", {"text": texts}, shared=options)

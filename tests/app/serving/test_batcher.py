@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from app.serving.batching import Batcher
-from app.serving.calls import Direct, Pending, refusal
+from app.serving.calls import Budget, Pending, refusal
 from app.serving.errors import Code, Refused
 from app.serving.options import Batching
 
@@ -37,7 +37,6 @@ WORDS = {
     "length": tf.TensorSpec([None], tf.int32),
     "longest": tf.TensorSpec([None], tf.int32),
 }
-made = iter(range(1000))
 
 
 @pytest.fixture
@@ -51,11 +50,26 @@ def batcher(sizes: list[int]) -> Iterator[Callable[..., Batcher]]:
     """Return a function that makes a batcher."""
     every: list[Batcher] = []
 
-    def make(function: Any = words, outputs: Any = WORDS, inputs: Any = TEXT, **options: Any) -> Batcher:
+    def make(
+        function: Any = words,
+        outputs: Any = WORDS,
+        *,
+        budget: Budget | None = None,
+        values: int = 10**6,
+        shared_calls: bool = True,
+        **options: Any,
+    ) -> Batcher:
         batching = Batching(**{"timeout": 0.02, "boundaries": (50,), **options})
-        name = f"test {next(made)}"
         every.append(
-            Batcher(function, inputs, outputs, scheduler=name, batching=batching, observe=sizes.append)
+            Batcher(
+                function,
+                outputs,
+                batching=batching,
+                budget=budget or Budget(10**6),
+                values=values,
+                observe=sizes.append,
+                shared_calls=shared_calls,
+            )
         )
         return every[-1]
 
@@ -178,14 +192,13 @@ def test_a_split_request_is_sorted(batcher: Callable[..., Batcher]) -> None:
 
 
 def test_batchers_are_not_mixed_up(batcher: Callable[..., Batcher]) -> None:
-    """Functions of equal inputs and outputs answer for themselves, even if they share their threads."""
+    """Functions of equal inputs and outputs answer for themselves."""
 
     def add(amount: int) -> Any:
         return lambda number: {"sum": number + amount}
 
     outputs = {"sum": tf.TensorSpec([None], tf.int32)}
-    options = {"scheduler": f"test {next(made)}", "batching": Batching(timeout=0.1), "observe": print}
-    batchers = [Batcher(add(i), NUMBERS, outputs, **options) for i in range(3)]
+    batchers = [batcher(add(i), outputs) for i in range(3)]
     pending = [b.submit({"number": np.array([10], np.int32)}, np.array([1])) for b in batchers]
 
     assert [p.result(time.monotonic() + SOON)["sum"].tolist() for p in pending] == [[10], [11], [12]]
@@ -266,13 +279,22 @@ def endless(number: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"number": tf.while_loop(lambda i: i[0] >= 0, lambda i: [tf.abs(i)], [number])[0]}
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_direct_call_ends_with_its_deadline(asynchronous: bool) -> None:
-    """What nobody waits for any more does not go on computing."""
+def begin_endless(batcher: Callable[..., Batcher], **options: Any) -> tuple[Batcher, Pending]:
+    """Return a batcher with one thread, and a request to it that never ends."""
     function = tf.function(endless, input_signature=list(NUMBERS.values()), autograph=False)
-    one = Direct(function, Batching(direct_calls=1))
-    pending = one.submit({"number": np.array([1], np.int32)}, 1)
-    until(lambda: bool(one._running))
+    one = batcher(function, NUMBERS, threads=1, direct_calls=1, timeout=0, **options)
+    pending = one.submit({"number": np.array([1], np.int32)}, np.array([1]))
+    until(lambda: bool(pending.futures[0].running()))
+    return one, pending
+
+
+@pytest.mark.parametrize("shared_calls", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_call_ends_with_its_deadline(
+    batcher: Callable[..., Batcher], asynchronous: bool, shared_calls: bool
+) -> None:
+    """What nobody waits for any more does not go on computing."""
+    one, pending = begin_endless(batcher, shared_calls=shared_calls)
     with pytest.raises(Refused) as error:
         result(pending, 0.2, asynchronous)
 
@@ -280,18 +302,13 @@ def test_a_direct_call_ends_with_its_deadline(asynchronous: bool) -> None:
     until(lambda: one.queue.rows == 0)
 
 
-def test_who_is_cancelled_gives_up() -> None:
+def test_who_is_cancelled_gives_up(batcher: Callable[..., Batcher]) -> None:
     """A client that is gone leaves no call behind."""
-    function = tf.function(endless, input_signature=list(NUMBERS.values()), autograph=False)
-    one = Direct(function, Batching(direct_calls=1))
-
-    async def asking() -> dict[str, np.ndarray]:
-        return await one.submit({"number": np.array([1], np.int32)}, 1).wait(time.monotonic() + SOON)
+    one, pending = begin_endless(batcher)
 
     async def leave() -> None:
-        waiting = asyncio.create_task(asking())
-        while not one._running:
-            await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(pending.wait(time.monotonic() + SOON))
+        await asyncio.sleep(0.05)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -300,19 +317,124 @@ def test_who_is_cancelled_gives_up() -> None:
     until(lambda: one.queue.rows == 0)
 
 
+def test_a_call_of_several_ends_when_all_have_gone(batcher: Callable[..., Batcher], gate: Gate) -> None:
+    """A client that leaves does not stop the call that it shares with another one."""
+    one = batcher(gate, GATE, threads=1, timeout=0.1)
+    gone, stays = begin(one, b"a"), begin(one, b"b")
+    until(lambda: gate.calls == 1)
+    gone.stop()
+    gate.open.set()
+
+    assert stays.result(time.monotonic() + SOON)["text"].tolist() == [b"b"]
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_closing_stops_all(asynchronous: bool) -> None:
+def test_closing_stops_all(batcher: Callable[..., Batcher], asynchronous: bool) -> None:
     """What runs is stopped, what is queued is dropped, and all are told."""
-    function = tf.function(endless, input_signature=list(NUMBERS.values()), autograph=False)
-    one = Direct(function, Batching(direct_calls=1))
-    pending = [one.submit({"number": np.array([1], np.int32)}, 1) for _ in range(2)]
-    until(lambda: bool(one._running))
+    one, running = begin_endless(batcher)
+    queued = one.submit({"number": np.array([1], np.int32)}, np.array([1]))
     one.close()
 
-    for each in pending:
+    for each in (running, queued):
         with pytest.raises(Refused) as error:
             result(each, SOON, asynchronous)
         assert error.value.code is Code.UNAVAILABLE
+
+
+# Cost
+
+
+def test_a_call_is_bounded_by_its_padded_size(batcher: Callable[..., Batcher], sizes: list[int]) -> None:
+    """Rows × longest row of a call of several rows is at most half of the budget, however they come."""
+    one = batcher(budget=Budget(2000), boundaries=())
+    texts = [b"x" * size for size in (1, 400, 300, 2, 5000, 300, 300, 3)]
+
+    found = ask(one, *texts)
+
+    assert found["longest"].tolist() == [3, 400, 300, 3, 5000, 300, 300, 3]
+    assert sorted(sizes) == [1, 1, 3, 3]
+    sizes.clear()
+    pending = [begin(one, text) for text in texts]
+    longest = [p.result(time.monotonic() + SOON)["longest"][0] for p in pending]
+    assert sizes == [3, 2, 1, 2] or len(sizes) >= 4
+    assert longest[4] == 5000
+    assert max(longest[:4] + longest[5:]) <= 400
+
+
+@pytest.mark.parametrize("shared_calls", [False, True])
+def test_calls_of_long_rows_share_a_budget(
+    batcher: Callable[..., Batcher], gate: Gate, shared_calls: bool
+) -> None:
+    """Calls of all signatures start within the budget; one that is larger than it runs alone."""
+    budget = Budget(1000)
+    options = {"budget": budget, "threads": 4, "timeout": 0, "shared_calls": shared_calls}
+    first, second = batcher(gate, GATE, **options), batcher(gate, GATE, **options)
+    running = [begin(first, b"x" * 500), begin(second, b"x" * 400)]
+    until(lambda: gate.calls == 2)
+    waiting = [begin(first, b"x" * 200), begin(second, b"x" * 5000)]
+    time.sleep(0.1)
+    assert gate.calls == 2
+
+    gate.open.set()
+    for pending in (*running, *waiting):
+        pending.result(time.monotonic() + SOON)
+    assert gate.calls == 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_short_rows_overtake_long_ones(batcher: Callable[..., Batcher], gate: Gate, threads: int) -> None:
+    """Long rows that run, or wait for memory, do not hold short ones up."""
+
+    def function(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return tf.cond(
+            tf.reduce_max(tf.strings.length(text)) > 50,
+            lambda: gate(text)["text"],
+            lambda: tf.identity(text),
+        )
+
+    traced = tf.function(lambda text: {"text": function(text)}, input_signature=list(TEXT.values()))
+    one = batcher(traced, GATE, threads=threads, timeout=0, budget=Budget(1000))
+    held = [begin(one, b"x" * 900) for _ in range(3)]
+    until(lambda: gate.calls == 1)
+
+    assert ask(one, b"short")["text"].tolist() == [b"short"]
+    assert not any(future.done() for pending in held for future in pending.futures)
+
+
+def test_the_cost_of_waiting_rows_is_bounded(batcher: Callable[..., Batcher], gate: Gate) -> None:
+    """A queue of few rows is full if these are long."""
+    one = batcher(gate, GATE, max_queue_bytes=1000)
+    pending = [begin(one, b"x" * 600), begin(one, b"x" * 600)]
+
+    with pytest.raises(Refused, match=r"the queue is full \(1200 bytes\)") as error:
+        begin(one, b"x")
+    assert error.value.code is Code.RESOURCE_EXHAUSTED
+    gate.open.set()
+    for each in pending:
+        each.result(time.monotonic() + SOON)
+    until(lambda: one.queue.cost == 0)
+
+
+def test_the_padded_outputs_of_a_request_are_bounded(batcher: Callable[..., Batcher]) -> None:
+    """Short rows are padded to the longest one of their request only as long as that is bearable."""
+    one = batcher(values=1000, budget=Budget(200))
+    texts = [b"a " * 100] + [b"a"] * 8
+
+    with pytest.raises(Refused, match="1,122 values") as error:
+        ask(one, *texts, b"a", b"a")
+    assert error.value.code is Code.INVALID_ARGUMENT
+    assert ask(one, *texts[:3])["words"].shape == (3, 100)
+
+
+def test_memory_that_runs_out_is_told(batcher: Callable[..., Batcher]) -> None:
+    """A call for which there is no memory fails alone."""
+
+    def exhausted(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        raise MemoryError
+
+    with pytest.raises(Refused, match="out of memory") as error:
+        ask(batcher(exhausted, GATE), b"a")
+    assert error.value.code is Code.RESOURCE_EXHAUSTED
 
 
 def test_waiting_without_a_thread(batcher: Callable[..., Batcher]) -> None:

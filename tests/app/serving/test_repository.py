@@ -166,16 +166,22 @@ MALFORMED: dict[str, tuple[dict[str, np.ndarray], str]] = {
         "all inputs must have the same number of rows; got length: 2, text: 1",
     ),
     "no rows": (slow_inputs(length=1), "the request has no rows, expected at least 1"),
-    "too many rows": (slow_inputs(*[b"a"] * 6, length=1), "the request has 6 rows, at most 5 are allowed"),
+    "too many rows": (
+        slow_inputs(*[b"a"] * 6, length=1),
+        "the request has 6 rows, at most 5 are allowed (--max-rows)",
+    ),
     "a long text": (
         slow_inputs(b"a" * 21, length=1),
-        "input 'text' has a string of 21 bytes, at most 20 are allowed",
+        "input 'text' has a string of 21 bytes, at most 20 are allowed (--max-text)",
     ),
     "a long stop": (
         slow_inputs(b"a", length=1, stop=(b"s" * 21,)),
-        "input 'stop' has a string of 21 bytes, at most 20 are allowed",
+        "input 'stop' has a string of 21 bytes, at most 20 are allowed (--max-text)",
     ),
-    "a long answer": (slow_inputs(b"a", length=101), "input 'length' is 101, at most 100 is allowed"),
+    "a long answer": (
+        slow_inputs(b"a", length=101),
+        "input 'length' is 101, at most 100 is allowed (--max-length)",
+    ),
 }
 
 
