@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import numbers
 import reprlib
+import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from data.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
 LARGEST_INTEGER = 2**31 - 1
-LARGEST_FLOAT = float(np.finfo(np.float32).max)
+LARGEST_FLOAT = (2 - 2.0**-23) * 2.0**127
+"""Of float32."""
 
 
-class Bounds(BaseModel):
+@dataclass(frozen=True)
+class Bounds:
     """The values that an input may have. NaN and infinity are never among them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     minimum: int | float
     maximum: int | float
@@ -71,17 +71,19 @@ class Bounds(BaseModel):
         """
         whole = isinstance(self.default, int)
         kind = numbers.Integral if whole else numbers.Real
-        if isinstance(value, bool | np.bool_) or not isinstance(value, kind):
+        if isinstance(value, bool) or not isinstance(value, kind):
             raise UserError(self.message(name, value))
         try:
-            number = np.array(value, np.int64 if whole else np.float64)
+            number: int | float = (
+                int(value) if isinstance(value, numbers.Integral) and whole else float(value)
+            )
+            single = number if whole else struct.unpack("f", struct.pack("f", number))[0]  # as in the graph
         except OverflowError:
             raise UserError(self.message(name, value)) from None
-        with np.errstate(over="ignore"):
-            single = number if whole else number.astype(np.float32)  # what the graph gets: 1e-60 is 0
-        if self.problem(name, single) is not None:
+        low = single > self.minimum if self.above else single >= self.minimum
+        if not (low and single <= self.maximum):
             raise UserError(self.message(name, value))
-        return number.item()
+        return number
 
     def clamp(self, value: tf.Tensor) -> tf.Tensor:
         """Replace NaN by the default, and each other value that is not allowed by the nearest one that is."""
@@ -108,10 +110,8 @@ def problem(bounds: Mapping[str, Bounds], inputs: Mapping[str, np.ndarray]) -> s
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, np.float32):
-        return f"{value:.6g}"
-    if isinstance(value, np.generic):
-        value = value.item()
+    if hasattr(value, "dtype") and isinstance(value, numbers.Real):  # of NumPy
+        value = int(value) if isinstance(value, numbers.Integral) else float(f"{value:.6g}")
     try:
         return reprlib.repr(value)
     except ValueError:  # Python prints no integer of thousands of digits

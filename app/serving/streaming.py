@@ -11,7 +11,7 @@ import asyncio
 import traceback
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.types import Receive, Send
@@ -216,7 +216,7 @@ def _text(key: str, value: Any, limits: Limits) -> str:
 def _number(key: str, value: Any, limits: Limits) -> Any:
     bounds = OPTIONS[key]
     if key == "length":
-        bounds = bounds.model_copy(update={"maximum": limits.length})
+        bounds = replace(bounds, maximum=limits.length)
     try:
         return bounds.checked(key, value)
     except UserError as error:
