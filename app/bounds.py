@@ -70,13 +70,12 @@ class Bounds:
             UserError: it is not allowed, or of another type.
         """
         whole = isinstance(self.default, int)
-        kind = numbers.Integral if whole else numbers.Real
+        kind: Any = numbers.Integral if whole else numbers.Real
+        convert: Any = int if whole else float
         if isinstance(value, bool) or not isinstance(value, kind):
             raise UserError(self.message(name, value))
         try:
-            number: int | float = (
-                int(value) if isinstance(value, numbers.Integral) and whole else float(value)
-            )
+            number = convert(value)
             single = number if whole else struct.unpack("f", struct.pack("f", number))[0]  # as in the graph
         except OverflowError:
             raise UserError(self.message(name, value)) from None
