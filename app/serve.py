@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.artifacts.manifests import read_export_manifest
 from app.artifacts.saved_model import SAVED_MODEL
 from app.serving.grpc_api import grpc_server
-from app.serving.http_protocol import limited_protocol
+from app.serving.http_protocol import WholeResponses, limited_protocol
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Batching, Limits
@@ -143,34 +143,6 @@ class _Drained:
         await self._app(scope, receive, announce)
 
 
-class _Whole:
-    """An application that sends HTTP/1.0 clients, which know no chunks, a stream as one body."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["http_version"] != "1.0":
-            await self._app(scope, receive, send)
-            return
-        start: Message = {}
-        body = bytearray()
-
-        async def collect(message: Message) -> None:
-            nonlocal start
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            body.extend(message.get("body", b""))
-            if not message.get("more_body"):
-                headers = [header for header in start["headers"] if header[0] != b"content-length"]
-                headers.append((b"content-length", b"%d" % len(body)))
-                await send({**start, "headers": headers})
-                await send({**message, "body": bytes(body)})
-
-        await self._app(scope, receive, collect)
-
-
 class _Server(uvicorn.Server):
     """Leaves signals to `serve`, which also stops gRPC."""
 
@@ -222,7 +194,7 @@ def serve(
     rest = application(
         repository, limits=limits, metrics=metrics, log=log, origins=_checked_origins(cors_origins)
     )
-    app = _Drained(_Whole(rest))
+    app = _Drained(WholeResponses(rest))
     with _listening(host, rest_port) as rest_socket:
         over_grpc = grpc_server(repository, limits=limits, metrics=metrics, log=log)
         grpc_port = _add_port(over_grpc, host, grpc_port)

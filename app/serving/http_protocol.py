@@ -6,6 +6,7 @@ import asyncio
 from asyncio import TimerHandle
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.serving.json_body import write_error
@@ -139,3 +140,32 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER, self.transport.close)
+
+
+class WholeResponses:
+    """An application that sends HTTP/1.0 clients, which know no chunks, a stream as one body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http" or scope["http_version"] != "1.0":
+            await self._app(scope, receive, send)
+            return
+        start: Message = {}
+        body = bytearray()
+
+        async def collect(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                headers = [header for header in start["headers"] if header[0] != b"content-length"]
+                headers.append((b"content-length", b"%d" % len(body)))
+                await send({**start, "headers": headers})
+                await send({**message, "body": bytes(body)})
+
+        await self._app(scope, receive, collect)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -17,7 +18,7 @@ import uvicorn
 from conftest import Answer
 
 from app.serve import serve
-from app.serving.http_protocol import limited_protocol
+from app.serving.http_protocol import WholeResponses, limited_protocol
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Limits
@@ -171,6 +172,27 @@ def test_versions(port: int, version: str) -> None:
     response = talk(port, f"GET /healthz HTTP/{version}\r\n{close}\r\n".encode())
     assert status(response) == 200
     assert b"\r\nconnection: close\r\n" in response
+
+
+@pytest.mark.parametrize(("version", "parts"), [("1.0", [b"onetwo"]), ("1.1", [b"one", b"two", b""])])
+def test_streams_of_old_clients(version: str, parts: list[bytes]) -> None:
+    """HTTP/1.0 has no chunks: a stream is sent as one body with its length."""
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+        for part in (b"one", b"two"):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(WholeResponses(stream)({"type": "http", "http_version": version}, send, send))
+    start, *bodies = sent
+    assert [body["body"] for body in bodies] == parts
+    assert dict(start["headers"]).get(b"content-length") == (b"6" if version == "1.0" else None)
 
 
 def test_bodies(port: int) -> None:
