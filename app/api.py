@@ -5,7 +5,7 @@ TensorFlow is imported when a function needs it, so that `import textrnn` is fas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,6 +196,8 @@ class Model:
             raise UserError(f"unknown option {unknown[0]!r} of generate; expected one of {known}")
         if "stop" in options:
             stop = options["stop"]
+            if not isinstance(stop, Iterable):
+                raise UserError(f"stop: expected a string or a list of strings, got {stop!r}")
             options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
         if options.get("beam") and (ignored := sorted(options.keys() & set(SAMPLING))):
             raise UserError(f"{ignored[0]} has no effect in beam search; leave out beam or {ignored[0]}")

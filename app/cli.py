@@ -5,17 +5,21 @@ TensorFlow is imported inside the commands, so that help is printed immediately.
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from app.bounds import BEAM_WIDTH, LARGEST_INTEGER
 from app.serving.options import Batching, Limits, affordable_bytes
 from app.tasks import TASKS
+from app.tasks.generation.bounds import OPTIONS
 from app.terminal.limits import OUT_OF_MEMORY, exhausted
+from app.terminal.number import Number, bounded
 from app.terminal.printable import json_line, one_line, printable
+from app.terminal.streams import drop_output, finish_output, prepare_streams, print_path
 from data.errors import UserError
 from data.formats import formats_of
 
@@ -23,6 +27,9 @@ DIRECTORY = click.Path(path_type=Path)
 PREDICTED_FORMATS = list(formats_of(("records", "sentences", "lines")))
 """Suffixes of the formats that `predict` reads; txt: a text on each line."""
 INTERRUPTED = 130
+COUNT = click.IntRange(min=1, max=LARGEST_INTEGER)
+LONGEST = 365 * 24 * 3600
+"""Seconds that a time may have: timers overflow for much larger ones."""
 
 
 class OneLineErrors(click.Group):
@@ -30,8 +37,10 @@ class OneLineErrors(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command line and exit."""
+        prepare_streams()
         try:
             result = super().main(*args, **(options | {"standalone_mode": False}))
+            finish_output()
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             status = error.exit_code
@@ -45,13 +54,15 @@ class OneLineErrors(click.Group):
             _fail("interrupted")
             status = INTERRUPTED
         except BrokenPipeError:  # the reader of a pipe has exited: nobody reads an error message
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_output()
             status = 1
         except OSError as error:  # e.g. a full disk, or a directory without write permission
             _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
             status = 1
         else:
             status = result if isinstance(result, int) else 0
+        with suppress(OSError):  # the error has been reported
+            finish_output()
         sys.exit(status)
 
     def invoke(self, context: click.Context) -> Any:
@@ -78,7 +89,15 @@ def _fail(message: str) -> None:
 
 def _note(message: str) -> None:
     """Print a message to stderr, in one line."""
-    click.echo(one_line(message), err=True)
+    with suppress(OSError):  # stderr is full, or its reader has exited: there is no other place for it
+        sys.stderr.write(f"{one_line(message)}\n")
+        sys.stderr.flush()
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """Print a result to stdout."""
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
 
 
 def _shown(text: str) -> str:
@@ -127,7 +146,7 @@ manual_dir_option = click.option(
 )
 beam_option = click.option(
     "--beam",
-    type=click.IntRange(min=1),
+    type=bounded(BEAM_WIDTH),
     metavar="N",
     help="Beam width of translation; 1: greedy decoding. [default: decoding.beam of the model]",
 )
@@ -210,7 +229,7 @@ def train(
 
     config = load_config(task, file=config_file, preset=preset, overrides=overrides)
     if print_config:
-        click.echo(dump_config(config), nl=False)
+        _print(dump_config(config), end="")
         return 0
     from app import api
     from app.terminal.signals import stop_signals
@@ -233,7 +252,7 @@ def train(
     metrics = {k: v for k, v in trained.best.items() if k == "epoch" or k.startswith("validation_")}
     shown = ", ".join(f"{k.removeprefix('validation_')} {v:.4g}" for k, v in metrics.items())
     _note(f"{trained.path}: done; best epoch on the validation split: {shown}")
-    click.echo(str(trained.path))
+    print_path(trained.path)
     return 0
 
 
@@ -285,7 +304,7 @@ def evaluate(
         overrides=overrides,
     )
     if as_json:
-        click.echo(json_line(result))
+        _print(json_line(result))
     else:
         from app.terminal.tables import show_evaluation
 
@@ -364,59 +383,59 @@ def predict(
 )
 @click.option(
     "--length",
-    type=click.IntRange(min=1, max=2**31 - 1),
+    type=bounded(OPTIONS["length"]),
     metavar="N",
     default=500,
     help="Maximum number of tokens to generate.",
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0),
+    type=bounded(OPTIONS["temperature"]),
     metavar="F",
     default=1.0,
     help="Sampling temperature: logits are divided by it; 0: greedy decoding.",
 )
 @click.option(
     "--top-k",
-    type=click.IntRange(min=0, max=2**31 - 1),
+    type=bounded(OPTIONS["top_k"]),
     metavar="N",
     default=0,
     help="Sample from the N most probable tokens; 0: all.",
 )
 @click.option(
     "--top-p",
-    type=click.FloatRange(min=0, max=1, min_open=True),
+    type=bounded(OPTIONS["top_p"]),
     metavar="F",
     default=1.0,
     help="Sample from the most probable tokens whose probabilities sum to F (nucleus sampling); 1: all.",
 )
 @click.option(
     "--repetition-penalty",
-    type=click.FloatRange(min=0, min_open=True),
+    type=bounded(OPTIONS["repetition_penalty"]),
     metavar="F",
     default=1.0,
     help="Penalty on tokens that are among the last 64; 1: none, larger values repeat less.",
 )
 @click.option(
-    "--beam", type=click.IntRange(min=1), metavar="N", help="Beam search of width N instead of sampling."
+    "--beam", type=bounded(BEAM_WIDTH), metavar="N", help="Beam search of width N instead of sampling."
 )
 @click.option(
     "--length-penalty",
-    type=float,
+    type=bounded(OPTIONS["length_penalty"]),
     metavar="F",
     default=1.0,
     help="Length-penalty exponent of --beam; larger values favour longer texts.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0, max=2**31 - 1),
+    type=bounded(OPTIONS["seed"]),
     metavar="N",
     default=0,
     help="Random seed of sampling.",
 )
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=1,
     help="Number of texts to generate; the i-th one, from 0, uses seed SEED + i.",
@@ -490,7 +509,7 @@ def generate(
         load_predictor(model), prompt or "", options, samples=samples, streams=streams, as_json=as_json
     )
     for piece in pieces:
-        click.echo(_shown(piece), nl=False, color=True)  # what is not a terminal gets the text unchanged
+        _print(_shown(piece), end="")
 
 
 SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
@@ -535,7 +554,7 @@ def inspect(model: Path, text: str, output: Path) -> None:
     from app.inspect import draw
     from app.prediction.loading import load_predictor
 
-    click.echo(_shown(draw(load_predictor(model), text, output)))
+    _print(_shown(draw(load_predictor(model), text, output)))
 
 
 @main.command()
@@ -558,10 +577,10 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
 
     report = run_verification(export, replay=not no_replay)
     if as_json:
-        click.echo(json_line(report.as_json()))
+        _print(json_line(report.as_json()))
     else:
         for line in report.lines():
-            click.echo(line)
+            _print(line)
     if not report.passed:
         raise click.exceptions.Exit(1)
 
@@ -576,7 +595,7 @@ def verify(export: Path, no_replay: bool, as_json: bool) -> None:
 )
 @click.option(
     "--version",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=2**63 - 1),
     metavar="N",
     help="Number of the version. [default: the next one]",
 )
@@ -598,7 +617,7 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     from app import api
 
     path = api.export(run, output=output, version=version, with_training_text=with_training_text)
-    click.echo(str(path))
+    print_path(path)
 
 
 @main.command()
@@ -632,56 +651,56 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
 )
 @click.option(
     "--keep",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=1,
     help="Number of newest versions to serve of each model.",
 )
 @click.option(
     "--poll",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, max=LONGEST, min_open=True),
     metavar="SECONDS",
     default=1.0,
     help="Seconds between scans of the directories for new versions.",
 )
 @click.option(
     "--grace",
-    type=click.FloatRange(min=0),
+    type=Number(min=0, max=LONGEST),
     metavar="SECONDS",
     default=30.0,
     help="Seconds to finish in-flight requests after SIGTERM.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, max=LONGEST, min_open=True),
     metavar="SECONDS",
     default=Limits.timeout,
     help="Request timeout in seconds, for requests without a deadline.",
 )
 @click.option(
     "--max-batch-size",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Batching.max_batch_size,
     help="Maximum number of rows in a batch.",
 )
 @click.option(
     "--batch-timeout",
-    type=click.FloatRange(min=0),
+    type=Number(min=0, max=LONGEST),
     metavar="MS",
     default=Batching.timeout * 1000,
     help="Milliseconds that a row waits for further rows of its batch.",
 )
 @click.option(
     "--max-queue",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Batching.max_queue,
     help="Maximum number of queued rows of a signature; further requests are refused.",
 )
 @click.option(
     "--max-queue-bytes",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="BYTES",
     default=Batching.max_queue_bytes,
     help="Maximum size of the queued rows of a signature; further requests are refused.",
@@ -695,35 +714,43 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
 )
 @click.option(
     "--max-rows",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Limits.rows,
     help="Maximum number of rows in a request.",
 )
 @click.option(
     "--max-text",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="BYTES",
     default=Limits.text_bytes,
     help="Maximum size of a row in bytes: its strings with one byte between two, times the beam width.",
 )
 @click.option(
     "--max-body",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="BYTES",
     default=Limits.body_bytes,
     help="Maximum size of an HTTP body or a gRPC message, in bytes.",
 )
 @click.option(
     "--max-length",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Limits.length,
     help="Maximum number of tokens to generate for a row.",
 )
 @click.option(
+    "--cors-origin",
+    "cors_origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Web origin whose pages may send requests, e.g. https://example.com; *: all. May be repeated. "
+    "[default: none]",
+)
+@click.option(
     "--max-values",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=Limits.values,
     help="Maximum number of output values of a request, padding included.",
@@ -749,6 +776,7 @@ def serve(
     max_text: int,
     max_body: int,
     max_length: int,
+    cors_origins: tuple[str, ...],
     max_values: int,
     log_text: bool,
 ) -> None:
@@ -793,6 +821,7 @@ def serve(
             max_queue_bytes=max_queue_bytes,
         ),
         log_texts=log_text,
+        cors_origins=cors_origins,
     )
 
 
@@ -821,7 +850,7 @@ def list_datasets(match: str) -> None:
     from app.datasets import list_all
 
     for name in list_all(match):
-        click.echo(name)
+        _print(name)
 
 
 @datasets.command("check")
@@ -857,7 +886,7 @@ def check_dataset(
     config = load_config(task, file=config_file, preset=preset, overrides=overrides)
     report = check(data, task, config, manual_dir)
     if as_json:
-        click.echo(json_line(report.as_json()))
+        _print(json_line(report.as_json()))
     else:
         from app.terminal.tables import show_check
 
@@ -895,4 +924,4 @@ def prepare_dataset(
     dataset = prepare(data, task, config, manual_dir)
     for split, size in dataset.sizes.items():
         click.echo(f"{split}\t{size}", err=True)
-    click.echo(str(dataset.builder.data_path))
+    print_path(Path(dataset.builder.data_path))

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.artifacts.files import versions, write_text
 from app.config import for_other_data
+from app.json_text import dumps
 from app.prediction.loading import load_predictor, with_beam
 from app.prediction.predictor import LARGEST_CHUNK, ModelInfo, Predictor
 from app.tasks import get_task
@@ -95,7 +96,7 @@ def baseline(predictor: Predictor, own: Dataset, dataset: Dataset, split: str) -
     )
     if metrics is not None:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        write_text(cached, json.dumps(metrics))
+        write_text(cached, dumps(metrics))
     return metrics
 
 

@@ -16,10 +16,14 @@ from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, SignatureMa
 from app.artifacts.run import Run, open_run
 from app.artifacts.saved_model import described_signatures
 from app.artifacts.warmup import warmup_requests, write_warmup
+from app.bounds import Bounds
 from app.prediction.loading import Served, build_served
 from app.tasks import get_task
 from app.tasks.signature import Signature
 from data.errors import UserError
+
+VERSION = Bounds(minimum=1, maximum=2**63 - 1, default=1)
+"""Of the number of a version, an int64 in the API of TensorFlow Serving."""
 
 
 def next_version(output: Path) -> int:
@@ -51,7 +55,7 @@ def export(
     """
     run = open_run(run_path)
     output = output or Path("exports", run_path.resolve().name)
-    version = next_version(output) if version is None else version
+    version = next_version(output) if version is None else VERSION.checked("version", version)
     target = output / str(version)
     if target.exists():
         raise UserError(f"{target} exists; give another --version, or none for {next_version(output)}")
@@ -99,6 +103,7 @@ def signature_manifests(
             ],
             limited=list(signatures[name].limited),
             follows=signatures[name].follows,
+            bounds=dict(signatures[name].bounds),
             cudnn_layers=(cudnn_layers if signatures[name].reads_sequences else 0)
             + signatures[name].own_cudnn_layers,
         )

@@ -23,8 +23,14 @@ INTRODUCTION = """\
 
 Each command prints this text with `--help`. Results go to stdout, progress and messages to stderr.
 
-A user error ends in one line, `Error: …`. The exit status is 2 for wrong usage, 1 for other errors and 130
-after Ctrl-C.
+A user error ends in one line, `Error: …`. So does a limit of the machine: too little memory, a full disk, too
+many open files, a missing permission, a closed stdout. The exit status is 2 for wrong usage, 1 for other
+errors and 130 after Ctrl-C. If the reader of a pipe exits, as `head` does, the status is 1 without a message.
+Any other exception is a bug and ends in a traceback.
+
+Output has the encoding of the locale, or of `PYTHONIOENCODING`. A character that this encoding lacks is
+written as `\\uXXXX`, which is the same character in JSON. Files of `--output` are always UTF-8. JSON has no
+`NaN` and no `Infinity`: a metric that is not finite is `null`.
 """
 
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.artifacts.manifests import read_export_manifest
 from app.artifacts.saved_model import SAVED_MODEL
 from app.serving.grpc_api import grpc_server
+from app.serving.http_protocol import WholeResponses, limited_protocol
 from app.serving.logs import Log
 from app.serving.metrics import Metrics
 from app.serving.options import Batching, Limits
@@ -116,6 +117,16 @@ def labels_of(labels: Sequence[str], models: Sequence[str]) -> dict[tuple[str, s
     return found
 
 
+def _checked_origins(origins: Sequence[str]) -> Sequence[str]:
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@,*]+", origin):
+            raise UserError(
+                f"--cors-origin {origin}: expected a scheme and a host, e.g. https://example.com or "
+                "http://localhost:3000, without a path; or * for all"
+            )
+    return origins
+
+
 class _Drained:
     """An application whose responses announce that the connection closes while the server stops."""
 
@@ -153,6 +164,7 @@ def serve(
     limits: Limits | None = None,
     batching: Batching | None = None,
     log_texts: bool = False,
+    cors_origins: Sequence[str] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in progress.
 
@@ -170,21 +182,25 @@ def serve(
         limits: largest requests.
         batching: dynamic batching.
         log_texts: whether request texts are logged.
+        cors_origins: web origins whose pages may send requests, e.g. `https://example.com`; `*`: all.
 
     Raises:
-        UserError: a port is not available.
+        UserError: a port is not available, or an origin is not one.
     """
     log, metrics, limits = Log(texts=log_texts), Metrics(), limits or Limits()
     repository = Repository(
         models, keep=keep, labels=labels, limits=limits, batching=batching, metrics=metrics, log=log
     )
-    app = _Drained(application(repository, limits=limits, metrics=metrics, log=log))
+    rest = application(
+        repository, limits=limits, metrics=metrics, log=log, origins=_checked_origins(cors_origins)
+    )
+    app = _Drained(WholeResponses(rest))
     with _listening(host, rest_port) as rest_socket:
         over_grpc = grpc_server(repository, limits=limits, metrics=metrics, log=log)
         grpc_port = _add_port(over_grpc, host, grpc_port)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=limited_protocol(limits),
             ws="none",
             access_log=False,
             log_config=None,

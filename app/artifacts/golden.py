@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import tensorflow as tf
 from app.artifacts.examples import Examples, Inputs
 from app.artifacts.manifests import SignatureManifest
 from app.artifacts.replay import Arrays, difference, encoded
+from app.json_text import dumps
 
 GOLDEN = Path("assets.extra", "golden.jsonl")
 MAIN = "serving_default"
@@ -66,7 +66,7 @@ def write_golden(
                 "shared": _encoded(inputs, shared),
                 "outputs": _encoded(outputs, outputs),
             }
-            file.write(json.dumps(case) + "\n")
+            file.write(dumps(case) + "\n")
 
 
 def _outputs(loaded: Any, name: str, inputs: Inputs) -> Arrays:

@@ -6,14 +6,17 @@ earlier format or refuses it by name.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.artifacts.files import MANIFEST, write_text
+from app.bounds import Bounds
+from app.json_text import dumps
 from data.errors import UserError
 
 FORMAT = 1
@@ -60,6 +63,16 @@ class RunManifest(Manifest):
     """Whether training has finished."""
 
 
+def _bounds(value: Any) -> Any:
+    """Return the bounds that JSON has as an object."""
+    if not isinstance(value, dict):
+        return value
+    names = {field.name for field in dataclasses.fields(Bounds)}
+    if value.keys() != names or not all(isinstance(number, int | float) for number in value.values()):
+        raise ValueError(f"expected numbers: {', '.join(sorted(names))}")
+    return Bounds(**value)
+
+
 class SignatureManifest(BaseModel):
     """One signature of an export."""
 
@@ -76,6 +89,8 @@ class SignatureManifest(BaseModel):
     """Inputs that drive the cost of a call, such as output length or beam width; a server caps them."""
     follows: str | None = None
     """The signature whose outputs this one takes as inputs of the same names."""
+    bounds: dict[str, Annotated[Bounds, BeforeValidator(_bounds)]] = Field(default_factory=dict)
+    """Which values numeric inputs may have; empty in exports of earlier versions."""
     cudnn_layers: int = 0
     """Recurrent layers, counted per direction, that run on cuDNN on a host with a GPU."""
 
@@ -146,4 +161,4 @@ def read_export_manifest(directory: Path) -> ExportManifest:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest atomically."""
-    write_text(path, manifest.model_dump_json(indent=2) + "\n")
+    write_text(path, dumps(manifest.model_dump(), indent=2, ensure_ascii=False) + "\n")

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 import pydantic
 from pydantic import BaseModel, ConfigDict
 
+from app.json_text import dumps
 from data.errors import UserError
 from data.vocabulary import read_vocabulary, write_vocabulary
 
@@ -62,7 +63,7 @@ class Preprocessing(Generic[_Facts]):
             "vocabularies": list(self.vocabularies),
             "facts": self.facts.model_dump(mode="json"),
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False)
+        text = dumps(content, indent=2, ensure_ascii=False)
         (directory / PREPROCESSING).write_text(text + "\n", encoding="utf-8")
 
     def described(self, names: Sequence[str]) -> dict[str, Any]:

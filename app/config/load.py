@@ -18,6 +18,8 @@ from app.tasks.names import TASKS
 from data.errors import UserError
 
 DEFAULT_TASK = "classification"
+MOST_BYTES = 2**20
+"""Size of the largest file that is read as a configuration."""
 
 
 def load_config(
@@ -103,9 +105,12 @@ def _read_file(file: Path, task: str | None, *, require_format: bool) -> dict[st
     """Read a TOML file and compare its task and format with the expected ones."""
     where = str(file) if require_format else f"--config {file}"
     try:
-        text = file.read_bytes()
+        with file.open("rb") as opened:
+            text = opened.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"{where}: {error.strerror}") from None
+    if len(text) > MOST_BYTES:  # perhaps a data file, or a device without an end
+        raise UserError(f"{where}: not a configuration: larger than {MOST_BYTES} bytes")
     values = _parse_toml(text, str(file))
     if require_format and not {"task", "format"} <= set(values):
         raise UserError(
@@ -127,6 +132,8 @@ def _parse_toml(text: bytes, where: str) -> dict[str, Any]:
         return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: not TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{where}: not TOML: nested too deeply") from None
 
 
 def parse_override(assignment: str, task: str, example: str = "model.units=64") -> tuple[list[str], Any]:
@@ -139,9 +146,11 @@ def parse_override(assignment: str, task: str, example: str = "model.units=64") 
     path = path.strip()
     if not equals or not path:
         raise UserError(f"--set {assignment!r}: expected KEY=VALUE, e.g. --set {example}")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # bytes of the command line
+        raise UserError(f"--set {assignment!r}: the value is not valid UTF-8")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text  # a string needs no quotation marks on the command line
     key = keys_of(get_config_class(task)).get(path)
     if key is not None and key.annotation is str and not isinstance(value, str):

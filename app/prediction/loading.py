@@ -17,6 +17,7 @@ from app.artifacts.operations import check_operations
 from app.artifacts.preprocessing import Facts, Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
+from app.bounds import BEAM_WIDTH
 from app.config import TaskConfig, config_from
 from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import TASKS, get_task
@@ -143,10 +144,11 @@ def with_beam(predictor: Predictor, beam: int | None) -> Predictor:
     """Return the same predictor with another beam width; None keeps the configured one.
 
     Raises:
-        UserError: the model has no beam search.
+        UserError: the model has no beam search, or the width is not allowed.
     """
     if beam is None:
         return predictor
+    beam = BEAM_WIDTH.checked("beam", beam)
     if "search" not in predictor.signatures:
         raise UserError(f"--beam: a {predictor.info.task} model has no beam search")
     return replace(predictor, beam=beam)

@@ -1,13 +1,16 @@
-"""Bodies of HTTP requests, and clients that disconnect."""
+"""Headers and bodies of HTTP requests, and clients that disconnect."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
+import re
 import zlib
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from app.serving.errors import Code, Refused
 from app.serving.options import Limits
@@ -16,14 +19,69 @@ GONE = 499
 """Status of a request whose client has disconnected; occurs in logs only."""
 
 
-class BodyError(Exception):
-    """A body that did not arrive or is too large; HTTP has status codes for these that gRPC lacks."""
+def _gunzip(body: bytes, most: int) -> bytes:
+    if not body:
+        raise EOFError
+    with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:  # there may be several members
+        return file.read(most)
 
-    def __init__(self, status: int, code: Code, message: str) -> None:
+
+def _inflate(body: bytes, most: int) -> bytes:
+    try:
+        reader = zlib.decompressobj()
+        whole = reader.decompress(body, most)
+    except zlib.error:  # some clients send the data without the header of zlib
+        reader = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        whole = reader.decompress(body, most)
+    if len(whole) < most and (not reader.eof or reader.unused_data):
+        raise EOFError
+    return whole
+
+
+CODINGS = {"gzip": _gunzip, "deflate": _inflate}
+"""Functions from a body and a size to so many bytes of its content, by content coding."""
+MOST_CODINGS = 3
+"""Codings that are applied to one body, one after the other."""
+_CLIENT_ID = re.compile(rb"[!-~]{1,128}")
+
+
+class RequestHeaders(NamedTuple):
+    """What the server reads of the headers of a request."""
+
+    identifier: str = ""
+    """Id that the client has given it."""
+    codings: tuple[str, ...] = ()
+    """Content codings of the body in lower case, in the order in which they were applied."""
+    length: int = 0
+    """Size of the body in bytes as declared; 0 if unknown."""
+
+
+def read_headers(scope: Scope) -> RequestHeaders:
+    """Return the headers of a request that matter."""
+    found = RequestHeaders()
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _CLIENT_ID.fullmatch(value):
+            found = found._replace(identifier=value.decode())
+        elif name == b"content-encoding":
+            codings = (coding.strip().lower() for coding in value.decode("latin-1").split(","))
+            own = (coding.removeprefix("x-") for coding in codings if coding not in ("", "identity"))
+            found = found._replace(codings=(*found.codings, *own))
+        elif name == b"content-length" and value.isdigit():
+            # Python parses no integer of thousands of digits; no limit has more than 19.
+            found = found._replace(length=int(value[:19]))
+    return found
+
+
+class HttpError(Exception):
+    """A request that fails for a reason for which HTTP has a status code that gRPC lacks."""
+
+    def __init__(self, status: int, message: str, code: Code = Code.INVALID_ARGUMENT, **headers: str) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        """Further headers of the response."""
 
 
 class BodyReader:
@@ -32,21 +90,23 @@ class BodyReader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    async def read(self, receive: Receive, length: int) -> bytes:
-        """Return the body of a request.
+    async def read(self, receive: Receive, headers: RequestHeaders) -> bytes:
+        """Return the body of a request, its content codings not undone.
 
         The rest of a body that is too large is read and dropped by the server, so that the client receives
         the response and not a closed connection.
 
         Args:
             receive: of ASGI.
-            length: size that the request declares, in bytes; 0 if unknown.
+            headers: of the request.
 
         Raises:
-            BodyError: the body is too large or too slow, or the client has disconnected.
+            HttpError: the body is too large or too slow or has a coding that is not supported, or the client
+                has disconnected.
         """
         limit, timeout = self._limits.body_bytes, self._limits.timeout
-        if length > limit:
+        _check_codings(headers.codings)
+        if headers.length > limit:
             raise self._too_large()
         parts, size = [], 0
         try:
@@ -64,36 +124,52 @@ class BodyReader:
                         return b"".join(parts)
         except TimeoutError:
             reason = f"the request body did not arrive within {timeout} seconds"
-            raise BodyError(408, Code.DEADLINE_EXCEEDED, reason) from None
+            raise HttpError(408, reason, Code.DEADLINE_EXCEEDED) from None
 
-    def uncompressed(self, body: bytes) -> bytes:
-        """Return the content of a gzipped body.
+    def decoded(self, body: bytes, codings: Sequence[str]) -> bytes:
+        """Return a body without its content codings.
+
+        Args:
+            body: as sent.
+            codings: in the order in which they were applied.
 
         Raises:
-            BodyError: the content is too large.
-            Refused: the body is not gzip.
+            HttpError: the content is too large.
+            Refused: the body does not have the coding.
         """
-        reader, limit = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16), self._limits.body_bytes
+        for coding in reversed(codings):
+            body = self._undone(body, coding)
+        return body
+
+    def _undone(self, body: bytes, coding: str) -> bytes:
         try:
-            whole = reader.decompress(body, limit + 1)
-        except zlib.error:
-            whole = b""
-        if len(whole) > limit:
+            whole = CODINGS[coding](body, self._limits.body_bytes + 1)
+        except (zlib.error, OSError, EOFError):
+            raise Refused(Code.INVALID_ARGUMENT, f"the request body is not valid {coding}") from None
+        if len(whole) > self._limits.body_bytes:
             raise self._too_large()
-        if not reader.eof or reader.unused_data:
-            raise Refused(Code.INVALID_ARGUMENT, "the request body is not valid gzip")
         return whole
 
-    def _too_large(self) -> BodyError:
-        message = f"the request body is larger than {self._limits.body_bytes} bytes"
-        return BodyError(413, Code.INVALID_ARGUMENT, message)
+    def _too_large(self) -> HttpError:
+        return HttpError(413, f"the request body is larger than {self._limits.body_bytes} bytes")
+
+
+def _check_codings(codings: Sequence[str]) -> None:
+    allowed = ", ".join(CODINGS)
+    for coding in codings:
+        if coding not in CODINGS:
+            message = f"the content coding {coding[:40]!r} is not supported, expected {allowed} or none"
+            raise HttpError(415, message, accept_encoding=allowed)
+    if len(codings) > MOST_CODINGS:
+        message = f"the body has {len(codings)} content codings, at most {MOST_CODINGS} are allowed"
+        raise HttpError(415, message, accept_encoding=allowed)
 
 
 async def until_gone(work: Coroutine[Any, Any, bytes], receive: Receive) -> bytes:
     """Return the result of some work; cancel the work when the client disconnects.
 
     Raises:
-        BodyError: the client has disconnected.
+        HttpError: the client has disconnected.
     """
     task, gone = asyncio.current_task(), False
     assert task is not None
@@ -117,5 +193,5 @@ async def until_gone(work: Coroutine[Any, Any, bytes], receive: Receive) -> byte
         watching.cancel()
 
 
-def _gone() -> BodyError:
-    return BodyError(GONE, Code.CANCELLED, "the client has disconnected")
+def _gone() -> HttpError:
+    return HttpError(GONE, "the client has disconnected", Code.CANCELLED)

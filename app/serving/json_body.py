@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+from app.json_text import dumps
 from app.serving.errors import Code, Refused
 
 MOST_SHOWN = 200
@@ -15,9 +16,9 @@ Document = dict[str, Any]
 
 
 def parse(body: bytes) -> Document:
-    """Parse a body that must be a JSON object in UTF-8; `NaN`, `Infinity` and `-Infinity` are numbers.
+    """Parse a body that must be a JSON object in UTF-8.
 
-    A name may occur only once in an object.
+    JSON has no `NaN` and no `Infinity`. A name may occur only once in an object.
 
     Raises:
         Refused: it is not.
@@ -54,7 +55,7 @@ def signature_name(document: Document) -> str:
 def write_error(message: str) -> bytes:
     """Return the body of an error response."""
     # In ASCII: a message may repeat half of a surrogate pair, which UTF-8 cannot encode.
-    return json.dumps({"error": message}).encode()
+    return dumps({"error": message}).encode()
 
 
 def invalid(message: str) -> Refused:
@@ -97,4 +98,8 @@ def _finite(digits: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite)
+def _constant(name: str) -> None:
+    raise invalid(f"{name} is not JSON, expected a finite number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_constant)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from app.json_text import dumps
 from app.serving.json_body import Document, invalid, json_type
 from app.serving.json_tensors import plain
 from app.serving.json_values import converter, is_base64, lossless, object_array, to_string
@@ -60,7 +60,7 @@ def write_classes(labels: np.ndarray, scores: np.ndarray) -> bytes:
     """
     named = zip(plain("", labels), plain("", scores), strict=True)
     results = [list(zip(*pair, strict=True)) for pair in named]
-    return json.dumps({"results": results}, ensure_ascii=False).encode()
+    return dumps({"results": results}, ensure_ascii=False).encode()
 
 
 def _features(example: Any) -> dict[str, Feature]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from app.json_text import dumps
 from app.serving.errors import Refused
 from app.serving.json_body import Document, invalid, json_type
 from app.serving.json_values import Convert, converter, from_string, is_object, object_array, to_base64
@@ -54,7 +54,7 @@ def write_tensors(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
     """Return the body of the response to a predict request.
 
     A single output is written without its name; several are sorted by name. Strings of outputs named
-    `…_bytes`, and strings that are not UTF-8, are written as `{"b64": …}`.
+    `…_bytes`, and strings that are not UTF-8, are written as `{"b64": …}`, NaN and infinity as `null`.
 
     Args:
         outputs: arrays by name.
@@ -71,7 +71,7 @@ def write_tensors(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
         (found,) = values.values()
     elif rows:
         found = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    return json.dumps({"predictions" if rows else "outputs": found}, ensure_ascii=False).encode()
+    return dumps({"predictions" if rows else "outputs": found}, ensure_ascii=False).encode()
 
 
 # From JSON to arrays

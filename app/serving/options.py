@@ -18,6 +18,10 @@ class Limits:
     two; times the beam width."""
     body_bytes: int = 16 * 2**20
     """Size of one HTTP body or gRPC message, in bytes."""
+    header_bytes: int = 64 * 2**10
+    """Size of the target and the headers of one HTTP request, in bytes."""
+    header_timeout: float = 10.0
+    """Seconds until the headers of an HTTP request must have arrived."""
     length: int = 10_000
     """Tokens to generate for one row."""
     width: int = 100

@@ -6,7 +6,6 @@ called through `:generate`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.json_text import dumps
 from app.serving.errors import Code, Refused
+from app.serving.http_body import BodyReader, read_headers
 from app.serving.json_body import parse
 from app.serving.options import Limits
 from app.serving.repository import Repository
@@ -59,12 +60,15 @@ def routes(repository: Repository, *, limits: Limits) -> list[Route]:
         repository: the models.
         limits: largest requests.
     """
+    reader = BodyReader(limits)
 
     async def models(_: Request) -> Response:
         return _json({"models": await run_in_threadpool(lambda: list(_facts(repository, limits)))})
 
     async def answer(request: Request) -> Response:
-        document = parse(await _body(request, limits.body_bytes))
+        headers = read_headers(request.scope)
+        body = await reader.read(request.receive, headers)
+        document = parse(await run_in_threadpool(reader.decoded, body, headers.codings))
         return _json(await run_in_threadpool(_answer, repository, request.path_params["name"], document))
 
     return [
@@ -85,16 +89,7 @@ def _file(name: str, media_type: str) -> Callable[[Request], Response]:
 
 def _json(document: Mapping[str, Any]) -> Response:
     # In ASCII: a response may repeat half of a surrogate pair, which UTF-8 cannot encode.
-    return Response(json.dumps(document), headers=HEADERS, media_type="application/json")
-
-
-async def _body(request: Request, most: int) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            raise Refused(Code.INVALID_ARGUMENT, f"the request body is larger than {most} bytes")
-    return bytes(body)
+    return Response(dumps(document), headers=HEADERS, media_type="application/json")
 
 
 def _facts(repository: Repository, limits: Limits) -> Iterator[dict[str, Any]]:

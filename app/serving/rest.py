@@ -7,11 +7,10 @@ Starlette's router. Routes, status codes and JSON shapes are modelled on TensorF
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,13 +20,15 @@ from urllib.parse import unquote
 from google.protobuf import json_format
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.json_text import dumps
 from app.serving.errors import Code, Refused
-from app.serving.http_body import GONE, BodyError, BodyReader, until_gone
+from app.serving.http_body import GONE, BodyReader, HttpError, RequestHeaders, read_headers, until_gone
 from app.serving.json_body import parse, signature_name, write_error
 from app.serving.json_examples import read_examples, string_feature, write_classes
 from app.serving.json_tensors import read_tensors, write_tensors
@@ -53,6 +54,8 @@ THREADS = 4
 MOST_LOGGED = 10_000
 """Bytes of a body that are logged, if texts are logged."""
 INTERNAL_ERROR = "internal error"
+CORS_HEADERS = ("authorization", "content-encoding", "content-type", "x-request-id")
+"""Headers that pages of other origins may send."""
 METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")
 
 Result = TypeVar("Result")
@@ -63,7 +66,6 @@ _GET = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
     re.IGNORECASE | re.ASCII,
 )
-_CLIENT_ID = re.compile(rb"[!-~]{1,128}")
 
 
 @dataclass
@@ -72,7 +74,6 @@ class Call:
 
     id: str
     deadline: float
-    gzip: bool
     name: str = ""
     version: int | None = None
     label: str | None = None
@@ -106,16 +107,18 @@ class Rest:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        identifier, gzip, length = _headers(scope)
-        call = Call(identifier or request_id(), time.monotonic() + self.limits.timeout, gzip)
+        headers = read_headers(scope)
+        call = Call(headers.identifier or request_id(), time.monotonic() + self.limits.timeout)
         answer: bytes | None
+        more: dict[str, str] = {}
         try:
-            answer = await self._answer(call, scope, receive, send, length)
-        except (Refused, BodyError) as error:
-            call.status = error.status if isinstance(error, BodyError) else error.code.http
-            call.code = error.code.name
-            unheard = isinstance(error, BodyError) and error.status == GONE
-            answer = None if unheard else write_error(error.message)
+            answer = await self._answer(call, scope, receive, send, headers)
+        except (Refused, HttpError) as error:
+            call.status, call.code = error.code.http, error.code.name
+            answer = write_error(error.message)
+            if isinstance(error, HttpError):
+                call.status, more = error.status, error.headers
+                answer = None if error.status == GONE else answer
             if self.log.texts:  # the message may repeat parts of them
                 call.more["error"] = error.message
         except Exception:
@@ -123,16 +126,19 @@ class Rest:
             call.more["traceback"] = traceback.format_exc()
         self._record(call)
         if answer is not None:
-            await _send(send, call.status, answer, call.id)
+            await _send(send, call.status, answer, call.id, more)
 
     async def _answer(
-        self, call: Call, scope: Scope, receive: Receive, send: Send, length: int
+        self, call: Call, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders
     ) -> bytes | None:
         """Return the body of the response; None if it has been sent."""
         method, target = scope["method"], _target(scope)
-        pattern = {"POST": _POST, "GET": _GET}.get(method)
-        match = pattern.fullmatch(target) if pattern else None
+        posted, got = _POST.fullmatch(target), _GET.fullmatch(target)
+        match = {"POST": posted, "GET": got, "HEAD": got}.get(method)
         if match is None:
+            if posted or got:
+                allowed = "POST" if posted else "GET, HEAD"
+                raise HttpError(405, f"{method} is not allowed here, expected {allowed}", allow=allowed)
             raise Refused(Code.INVALID_ARGUMENT, f"there is no such endpoint: {method} {target}")
         name, version, label, call.method = match.groups(default="")
         call.name, call.label = unquote(name), unquote(label) or None
@@ -140,16 +146,16 @@ class Rest:
             call.version = _int64(version)
             if call.version is None:
                 raise Refused(Code.INVALID_ARGUMENT, f"version {version} is too large")
-        if method == "GET":
+        if got:
             work = self.metadata if call.method == "metadata" else self.status
             call.method = work.__name__
             return await self._in_thread(work, call)
         # The pattern ignores case, the name of a method does not.
         if call.method not in self.posts and call.method != "generate":
             raise Refused(Code.INVALID_ARGUMENT, f"there is no such endpoint: {method} {target}")
-        body = await self.body.read(receive, length)
-        if call.gzip:
-            body = await self._in_thread(self.body.uncompressed, body)
+        body = await self.body.read(receive, headers)
+        if headers.codings:
+            body = await self._in_thread(self.body.decoded, body, headers.codings)
         if self.log.texts:
             call.more["body"] = body[:MOST_LOGGED].decode(errors="replace")
         if call.method == "generate":
@@ -276,7 +282,9 @@ class Rest:
         )
 
 
-def application(repository: Repository, *, limits: Limits, metrics: Metrics, log: Log) -> ASGIApp:
+def application(
+    repository: Repository, *, limits: Limits, metrics: Metrics, log: Log, origins: Sequence[str] = ()
+) -> ASGIApp:
     """Return the ASGI application of a server.
 
     Args:
@@ -284,6 +292,7 @@ def application(repository: Repository, *, limits: Limits, metrics: Metrics, log
         limits: largest requests.
         metrics: count requests, and are shown by `/metrics`.
         log: receives a line for each request.
+        origins: web origins whose pages may send requests (CORS); `*`: all.
     """
     rest = Rest(repository, limits=limits, metrics=metrics, log=log)
 
@@ -314,7 +323,12 @@ def application(repository: Repository, *, limits: Limits, metrics: Metrics, log
             *(Route(path, exposition) for path in METRICS_PATHS),
             *routes(repository, limits=limits),
         ],
-        exception_handlers={HTTPException: _http_error, Refused: _refused, Exception: failed},
+        exception_handlers={
+            HTTPException: _http_error,
+            HttpError: _own_error,
+            Refused: _refused,
+            Exception: failed,
+        },
         lifespan=lifespan,
     )
 
@@ -322,7 +336,15 @@ def application(repository: Repository, *, limits: Limits, metrics: Metrics, log
         handler = rest if scope["type"] == "http" and scope["path"][:4].lower() == "/v1/" else others
         await handler(scope, receive, send)
 
-    return dispatch
+    if not origins:
+        return dispatch
+    return CORSMiddleware(
+        dispatch,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=CORS_HEADERS,
+        expose_headers=("x-request-id",),
+    )
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -330,23 +352,14 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
+async def _own_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HttpError)
+    return JSONResponse({"error": error.message}, error.status, error.headers)
+
+
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     return Response(write_error(error.message), error.code.http, media_type="application/json")
-
-
-def _headers(scope: Scope) -> tuple[str, bool, int]:
-    """Return the id of a request, whether its body is gzipped, and its content length; else "", False, 0."""
-    identifier, gzip, length = "", False, 0
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _CLIENT_ID.fullmatch(value):
-            identifier = value.decode()
-        elif name == b"content-encoding":
-            gzip = b"gzip" in value
-        elif name == b"content-length" and value.isdigit():
-            # Python parses no integer of thousands of digits; no limit has more than 19.
-            length = int(value[:19])
-    return identifier, gzip, length
 
 
 def _target(scope: Scope) -> str:
@@ -357,11 +370,14 @@ def _target(scope: Scope) -> str:
     return target.decode("latin-1")
 
 
-async def _send(send: Send, status: int, body: bytes, identifier: str) -> None:
+async def _send(
+    send: Send, status: int, body: bytes, identifier: str, more: Mapping[str, str] | None = None
+) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", identifier.encode()),
+        *((name.encode(), value.encode()) for name, value in (more or {}).items()),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -388,4 +404,4 @@ def _check_named(call: Call) -> None:
 
 
 def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, indent=1, ensure_ascii=False).encode()
+    return dumps(document, indent=1, ensure_ascii=False).encode()

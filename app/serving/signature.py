@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 from app.artifacts.manifests import SignatureManifest
+from app.bounds import problem
 from app.serving.batching import Batcher
 from app.serving.calls import Pending
 from app.serving.errors import Code, Refused
@@ -41,7 +42,7 @@ class Signature:
         name: of the signature.
         definition: of the SavedModel.
         calls: runs the calls.
-        manifest: which inputs apply to all rows, and which are limited.
+        manifest: which inputs apply to all rows, which are limited, and which values they may have.
         limits: largest requests.
     """
 
@@ -60,6 +61,7 @@ class Signature:
         self._calls = calls
         self._limits = limits
         self._row_inputs = [n for n, info in self.inputs.items() if info.shape and n not in manifest.shared]
+        self._bounds = manifest.bounds
         self._limited = [n for n in manifest.limited if n in self.inputs]
 
     @property
@@ -97,9 +99,11 @@ class Signature:
             inputs: None: one small row. Limits do not apply.
 
         Raises:
-            Refused: the call fails.
+            Refused: a value is out of its bounds, or the call fails.
         """
-        self._calls.warm(dict(inputs or {name: _small(info) for name, info in self.inputs.items()}))
+        arrays = dict(inputs or {name: _small(info) for name, info in self.inputs.items()})
+        self._check_bounds(arrays)
+        self._calls.warm(arrays)
 
     def close(self) -> None:
         """Cancel queued and running calls."""
@@ -124,6 +128,7 @@ class Signature:
                 raise _invalid(
                     f"input {name!r} has the shape {_shape(value.shape)}, expected {_shape(info.shape)}"
                 )
+        self._check_bounds(inputs)
         rows = self._checked_rows(inputs)
         for name, info in self.inputs.items():
             if info.dtype == tf.string:
@@ -183,6 +188,10 @@ class Signature:
                 f"input {name!r} has a string of {longest} bytes, at most {self._limits.text_bytes} are "
                 "allowed (--max-text)"
             )
+
+    def _check_bounds(self, inputs: Mapping[str, np.ndarray]) -> None:
+        if (message := problem(self._bounds, inputs)) is not None:
+            raise _invalid(message)
 
     def _checked_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
         counts = {name: len(inputs[name]) for name in self._row_inputs}

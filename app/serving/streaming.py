@@ -8,30 +8,28 @@ character, or ends the text. The last event is `data: {"done": true, "reason": â
 from __future__ import annotations
 
 import asyncio
-import json
 import traceback
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.types import Receive, Send
 
+from app.json_text import dumps
 from app.serving.errors import Code, Refused
 from app.serving.json_body import parse
 from app.serving.options import Limits
 from app.serving.repository import Repository
 from app.serving.servable import Servable
-from app.tasks.generation.sampling import LARGEST_SEED, Ending, Options, stream
-from data.errors import did_you_mean
+from app.tasks.generation.bounds import OPTIONS
+from app.tasks.generation.sampling import Ending, Options, stream
+from data.errors import UserError, did_you_mean
 
 MOST_STREAMS = 16
 """Concurrent streams; further requests are refused."""
 MOST_STOPS = 16
 """Stop strings of one request."""
-LARGEST_INTEGER = 2**31 - 1
-LARGEST_NUMBER = 3.4e38
-"""Slightly less than the largest float32."""
 KEYS = (
     "prompt",
     "length",
@@ -159,7 +157,7 @@ class Streaming:
         return await asyncio.get_running_loop().run_in_executor(self.pool, _step, pieces)
 
     async def _send(self, send: Send, event: Mapping[str, Any]) -> None:
-        body = f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+        body = f"data: {dumps(event, ensure_ascii=False)}\n\n".encode()
         async with asyncio.timeout(self.limits.timeout):
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
@@ -196,16 +194,10 @@ def read_options(document: Mapping[str, Any], servable: Servable, limits: Limits
     stops = [stops] if isinstance(stops, str) else stops
     if not isinstance(stops, list) or len(stops) > MOST_STOPS:
         raise _invalid(f"stop: expected a string or an array of at most {MOST_STOPS}")
-    default = Options()
+    numbers = {key: _number(key, document[key], limits) for key in OPTIONS if key in document}
+    numbers.setdefault("length", min(Options.length, limits.length))
     return _text("prompt", document.get("prompt", ""), limits), Options(
-        length=_integer(document, "length", min(default.length, limits.length), 1, limits.length),
-        temperature=_number(document, "temperature", default.temperature),
-        top_k=_integer(document, "top_k", default.top_k, 0, LARGEST_INTEGER),
-        top_p=_number(document, "top_p", default.top_p, most=1.0, positive=True),
-        repetition_penalty=_number(document, "repetition_penalty", default.repetition_penalty, positive=True),
-        seed=_integer(document, "seed", default.seed, 0, LARGEST_SEED - 1),
-        stop=tuple(_text("stop", stop, limits) for stop in stops),
-        label=label,
+        **numbers, stop=tuple(_text("stop", stop, limits) for stop in stops), label=label
     )
 
 
@@ -221,31 +213,14 @@ def _text(key: str, value: Any, limits: Limits) -> str:
     return value
 
 
-def _integer(document: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
-    value = document.get(key, default)
-    if type(value) is not int or not least <= value <= most:
-        raise _invalid(f"{key}: expected an integer from {least} to {most}{_got(value)}")
-    return value
-
-
-def _number(
-    document: Mapping[str, Any],
-    key: str,
-    default: float,
-    *,
-    most: float = LARGEST_NUMBER,
-    positive: bool = False,
-) -> float:
-    value = document.get(key, default)
-    number = type(value) in (int, float)
-    if not number or not 0 <= value <= most or (positive and value == 0):
-        above = "above" if positive else "of at least"
-        raise _invalid(f"{key}: expected a number {above} 0, at most {most:g}{_got(value)}")
-    return float(value)
-
-
-def _got(value: Any) -> str:
-    return f", got {value}" if type(value) in (int, float) and abs(value) < 1e300 else ""
+def _number(key: str, value: Any, limits: Limits) -> Any:
+    bounds = OPTIONS[key]
+    if key == "length":
+        bounds = replace(bounds, maximum=limits.length)
+    try:
+        return bounds.checked(key, value)
+    except UserError as error:
+        raise _invalid(str(error)) from None
 
 
 def _invalid(message: str) -> Refused:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from app.bounds import Bounds
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,16 +30,40 @@ class Signature:
     """Recurrent layers with cuDNN kernels that only this signature runs, counted per direction."""
     follows: str | None = None
     """The signature whose outputs this one takes as inputs of the same names: `resume` follows `begin`."""
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    """Of the numeric inputs, by name."""
 
 
-def signature(function: Callable[..., Any], *specs: tf.TensorSpec, **facts: Any) -> Signature:
+def signature(
+    function: Callable[..., Any],
+    *specs: tf.TensorSpec,
+    bounds: Mapping[str, Bounds] | None = None,
+    **facts: Any,
+) -> Signature:
     """Return the signature of a function.
+
+    The function gets values within the bounds only. Callers that go around the checks of this program, such
+    as clients of TensorFlow Serving, cannot make it compute nonsense: the nearest allowed value takes the
+    place of another one. An assertion would also fail the rows of other clients in the same batch.
 
     Args:
         function: takes one tensor for each spec, in that order, and returns a dictionary of tensors.
         specs: name, dtype and shape of each input.
-        facts: the fields of `Signature` other than `function`.
+        bounds: of numeric inputs by name; there may be more than the function takes.
+        facts: the other fields of `Signature`.
     """
     import tensorflow as tf
 
-    return Signature(tf.function(function, input_signature=list(specs), autograph=False), **facts)
+    known = bounds or {}
+    own = {spec.name: known[spec.name] for spec in specs if spec.name in known}
+
+    def within(*values: tf.Tensor) -> Any:
+        return function(
+            *(
+                own[spec.name].clamp(value) if spec.name in own else value
+                for spec, value in zip(specs, values, strict=True)
+            )
+        )
+
+    graph = tf.function(within if own else function, input_signature=list(specs), autograph=False)
+    return Signature(graph, bounds=own, **facts)

@@ -6,10 +6,11 @@ the window, or let text appear in another order than it has ("Trojan Source", CV
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
+
+from app.json_text import dumps
 
 # C0 and C1 controls, DEL, the embeddings, overrides and isolates of bidirectional text, and lone surrogates
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -47,5 +48,5 @@ def json_line(value: Any, default: Callable[[Any], Any] | None = None) -> str:
         value: to be written.
         default: returns a value that JSON has for one that it lacks.
     """
-    text = json.dumps(value, ensure_ascii=False, default=default)
+    text = dumps(value, ensure_ascii=False, default=default)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

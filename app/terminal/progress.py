@@ -26,7 +26,7 @@ def bar(description: str, total: float | None) -> Iterator[Any]:
         yield lambda n: None
         return
     columns = (
-        SpinnerColumn(),
+        SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}"),

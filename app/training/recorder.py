@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from app.artifacts.files import remove_partial_files, replaced, write_text
 from app.artifacts.run import CHECKPOINTS, METRICS, MODEL, TENSORBOARD
+from app.json_text import dumps
 from app.training.events import Epoch, Step
 from app.training.fit import Fit
 from app.training.state import PREVIOUS, restore_state, save_state
@@ -76,7 +76,7 @@ class Recorder:
         self.save()
 
     def _write_metrics(self) -> None:
-        lines = (f"{json.dumps(line)}\n" for line in self.fit.state.history)
+        lines = (f"{dumps(line)}\n" for line in self.fit.state.history)
         write_text(self.run / METRICS, "".join(lines))
 
     def _write_summaries(self, record: Any) -> None:

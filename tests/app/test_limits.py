@@ -29,6 +29,8 @@ def raising(error: Exception) -> Callable[..., object]:
 
 OUT_OF_MEMORY = (
     MemoryError(),
+    MemoryError("std::bad_alloc"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
     tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[64,30000,128]"),
     tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"),
 )
@@ -85,9 +87,72 @@ def test_a_full_disk(command: Command, run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            tf.errors.PermissionDeniedError(None, None, "runs/x; Permission denied"),
+            "runs/x; Permission denied",
+        ),
+        (tf.errors.ResourceExhaustedError(None, None, "a; Too many open files"), "a; Too many open files"),
+        (tf.errors.UnknownError(None, None, "a; Read-only file system"), "a; Read-only file system"),
+        (tf.errors.FailedPreconditionError(None, None, "a; Is a directory\n\t[[x]]"), "a; Is a directory"),
+        (tf.errors.UnknownError(None, None, "aa; File name too long"), "aa; File name too long"),
+        (OSError(errno.EMFILE, "Too many open files", "a"), "a: Too many open files"),
+        (OSError(errno.EROFS, "Read-only file system", "a\nb"), r"a\nb: Read-only file system"),
+        (
+            RuntimeError("can't start new thread"),
+            "the system starts no more threads for this process; ",
+        ),
+    ],
+    ids=str,
+)
+def test_limits_of_files_and_threads(
+    command: Command, run: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    """What the system refuses ends in one line, whichever library reports it."""
+    monkeypatch.setattr("app.export.export", raising(error))
+
+    result = command("export", run)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("depth", [10_000, 100_000])
+def test_toml_that_is_nested_too_deeply(command: Command, tmp_path: Path, depth: int) -> None:
+    """A configuration that Python cannot parse is not a bug of the program."""
+    (tmp_path / "a.toml").write_text(f"a = {depth * '['}{depth * ']'}\n")
+
+    result = command("train", "classification", "x.csv", "--config", tmp_path / "a.toml")
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith("a.toml: not TOML: nested too deeply\n")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device without an end")
+def test_a_configuration_without_an_end(command: Command) -> None:
+    """A file that is no configuration is not read to its end, which may never come."""
+    result = command("train", "classification", "x.csv", "--config", "/dev/zero")
+
+    assert result.exit_code == 1
+    assert result.stderr == "Error: --config /dev/zero: not a configuration: larger than 1048576 bytes\n"
+
+
+@pytest.mark.parametrize("key", ["data.text_column", "data.directory", "text.tokens"])
+def test_values_that_are_not_unicode(command: Command, key: str) -> None:
+    """Bytes of the command line that are not UTF-8 cannot be stored in a configuration."""
+    result = command("train", "classification", "x.csv", "--set", f"{key}=a\udcff")
+
+    assert result.exit_code == 1
+    assert result.stderr == rf"Error: --set '{key}=a\udcff': the value is not valid UTF-8" + "\n"
+
+
+@pytest.mark.parametrize(
     "error",
     [
         ValueError("a bug"),
+        RuntimeError("a bug"),
         KeyError("a bug"),
         RecursionError("a bug"),
         tf.errors.InvalidArgumentError(None, None, "a bug"),

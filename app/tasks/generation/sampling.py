@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import codecs
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import tensorflow as tf
 
+from app.bounds import BEAM_WIDTH
 from app.prediction.predictor import Predictor
+from app.tasks.generation.bounds import OPTIONS
 from data.errors import UserError, did_you_mean
 
 PIECE_TOKENS = 16
 """Tokens that are sampled in one call where a text is produced piece by piece."""
-LARGEST_SEED = 2**31
+SEEDS = 2**31
+"""Number of seeds."""
 SIGNATURES = ("generate", "beam", "begin", "resume")
 SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
 Reason = Literal["length", "end", "stop"]
@@ -43,6 +45,22 @@ class Options:
     """The text ends before the first of these strings."""
     label: str | None = None
     """The label that the text is conditioned on; None: no condition."""
+
+    def checked(self) -> Options:
+        """Return the same options, numbers of NumPy as those of Python.
+
+        Raises:
+            UserError: a value is not allowed.
+        """
+        values = {name: bounds.checked(name, getattr(self, name)) for name, bounds in OPTIONS.items()}
+        if isinstance(self.beam, bool) or self.beam != 0:
+            values["beam"] = BEAM_WIDTH.checked("beam", self.beam)
+        for stop in self.stop:
+            if not isinstance(stop, str) or _bytes(stop).decode(errors="replace") != stop:
+                raise UserError(f"stop: expected strings in UTF-8, got {stop!r}")
+        if self.label is not None and not isinstance(self.label, str):
+            raise UserError(f"label: expected a string, got {self.label!r}")
+        return replace(self, **values)
 
 
 @dataclass(frozen=True)
@@ -87,12 +105,6 @@ def check_model(predictor: Predictor, label: str | None) -> None:
 
 def _inputs(predictor: Predictor, prompts: Sequence[str], options: Options) -> dict[str, Any]:
     """Return the inputs of all signatures by name, with a row for each prompt."""
-    for name in ("temperature", "repetition_penalty", "length_penalty"):
-        if not math.isfinite(value := getattr(options, name)):
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected a finite number")
-    for stop in options.stop:
-        if _bytes(stop).decode(errors="replace") != stop:
-            raise UserError(f"--stop {stop!r}: expected UTF-8")
     rows = len(prompts)
     inputs: dict[str, Any] = {
         "prompt": tf.constant([_bytes(prompt) for prompt in prompts], tf.string),
@@ -101,7 +113,7 @@ def _inputs(predictor: Predictor, prompts: Sequence[str], options: Options) -> d
         "top_k": tf.fill([rows], options.top_k),
         "top_p": tf.fill([rows], float(options.top_p)),
         "repetition_penalty": tf.fill([rows], float(options.repetition_penalty)),
-        "seed": tf.constant([(options.seed + i) % LARGEST_SEED for i in range(rows)], tf.int32),
+        "seed": tf.constant([(options.seed + i) % SEEDS for i in range(rows)], tf.int32),
         "stop": tf.constant([_bytes(stop) for stop in options.stop], tf.string),
         "width": tf.constant(options.beam),
         "length_penalty": tf.constant(float(options.length_penalty)),
@@ -123,8 +135,9 @@ def generate(predictor: Predictor, prompts: Sequence[str], options: Options) -> 
     """Generate a text for each prompt; the i-th one uses the seed plus i.
 
     Raises:
-        UserError: the model does not generate text, or does not know the label.
+        UserError: the model does not generate text, an option is not allowed, or the label is unknown.
     """
+    options = options.checked()
     check_model(predictor, options.label)
     inputs = _inputs(predictor, prompts, options)
     if options.beam:
@@ -142,7 +155,7 @@ def generate(predictor: Predictor, prompts: Sequence[str], options: Options) -> 
 
 
 def _until_stop(predictor: Predictor, prompt: str, options: Options, index: int) -> Generated:
-    seed = (options.seed + index) % LARGEST_SEED
+    seed = (options.seed + index) % SEEDS
     pieces = stream(predictor, prompt, replace(options, seed=seed))
     text = ""
     while True:
@@ -171,8 +184,9 @@ def stream(
         how the text ended.
 
     Raises:
-        UserError: the model does not generate text, or does not know the label.
+        UserError: the model does not generate text, an option is not allowed, or the label is unknown.
     """
+    options = options.checked()
     check_model(predictor, options.label)
     inputs = _inputs(predictor, [prompt], options)
     state = _call(predictor, "begin", inputs, ("prompt",))

@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
+from app.bounds import BEAM_WIDTH, Bounds
+from app.tasks.generation.bounds import OPTIONS, STATE
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.signature import Signature, signature
@@ -83,8 +85,16 @@ class GenerationSignatures(tf.Module):
         ids = tf.TensorSpec([None, None], tf.int32, "ids")
         pieces = (_rows("begins", tf.bool), _rows("ends", tf.bool), _rows("previous", tf.int32))
 
+        token = Bounds(minimum=0, maximum=len(self._tokens) - 1, default=0)
+        bounds = {
+            **OPTIONS,
+            "width": BEAM_WIDTH,
+            **dict.fromkeys(("ids", "previous"), token),
+            **dict.fromkeys(("logits", *(spec.name for spec in cells)), STATE),
+        }
+
         def of(function: Any, *specs: tf.TensorSpec, **facts: Any) -> Signature:
-            return signature(_named(function, specs), *specs, **facts)
+            return signature(_named(function, specs), *specs, bounds=bounds, **facts)
 
         long = ("length",)
         return {
@@ -131,7 +141,7 @@ class GenerationSignatures(tf.Module):
             lambda ids, state: self._model().step(ids, state, labels),
             state,
             logits,
-            length=tf.maximum(a["length"], 0),
+            length=a["length"],
             temperature=a["temperature"],
             top_k=a["top_k"],
             top_p=a["top_p"],
@@ -144,7 +154,7 @@ class GenerationSignatures(tf.Module):
 
     def _beam(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         state, logits, labels = self._read_prompt(a["prompt"], a.get("label"))
-        width = tf.maximum(a["width"], 1)
+        width = a["width"]
         labels = None if labels is None else tf.repeat(labels, width)
         ids, lengths, scores = beam_search(
             lambda ids, state: self._model().step(ids, state, labels),
@@ -203,7 +213,7 @@ class GenerationSignatures(tf.Module):
             a, self._state(a), a["logits"], labels, a["ids"]
         )
         whole = tf.concat([a["ids"], ids], axis=1)
-        ended = lengths < tf.maximum(a["length"], 0)
+        ended = lengths < a["length"]
         return {
             "ids": whole,
             "text": self._text(whole, tf.shape(a["ids"])[1] + lengths, a["prompt"]),

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.tasks.signature import Signature, signature
+from app.tasks.translation.bounds import BOUNDS
 from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.training import score_pairs
 from app.tasks.translation.translator import Translator
@@ -37,7 +38,7 @@ def signatures(
     def search(
         text: tf.Tensor, width: tf.Tensor, length_penalty: tf.Tensor, coverage_penalty: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        return translator(text, tf.maximum(width, 1), length_penalty, coverage_penalty)
+        return translator(text, width, length_penalty, coverage_penalty)
 
     def score(text: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
         nats, correct, tokens = score_pairs(model, translator.pair(text, target), training=False)
@@ -54,7 +55,7 @@ def signatures(
     ]
     found = {
         "serving_default": signature(serving_default, text, batched=True),
-        "search": signature(search, text, *options, limited=("width",)),
+        "search": signature(search, text, *options, bounds=BOUNDS, limited=("width",)),
         "score": signature(score, text, tf.TensorSpec([None], tf.string, "target"), batched=True),
     }
     if config.model.attention != "none":

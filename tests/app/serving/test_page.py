@@ -253,7 +253,7 @@ def test_a_large_body(tiny: Repository, ask: Asking) -> None:
     )
     found = ask(app, "POST", "/page/models/tagging/answer", b'{"text": "' + b"a" * 1000 + b'"}')
 
-    assert found.status == 400
+    assert found.status == 413
     assert found.json == {"error": "the request body is larger than 1000 bytes"}
 
 

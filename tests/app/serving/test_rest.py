@@ -193,9 +193,6 @@ def test_formats_and_signatures(server: Server, ask: Ask) -> None:
 MALFORMED = [
     ("GET", "/v1/foo"),
     ("POST", "/v1/foo"),
-    ("POST", "/v1/models"),
-    ("POST", "/v1/models/lengths"),
-    ("GET", "/v1/models/lengths:predict"),
     ("GET", "/v1/models/lengths/version/50:predict"),
     ("POST", "/v1/models/lengths/version/50:regress"),
     ("POST", "/v1/models/lengths/versions/HELLO:regress"),
@@ -210,10 +207,6 @@ MALFORMED = [
     ("POST", "/v1/models/lengths/versions/²:predict"),
     ("POST", "/v1/models/:predict"),
     ("POST", "/v1//models/lengths:predict"),
-    ("PUT", "/v1/models/lengths:predict"),
-    ("DELETE", "/v1/models/lengths"),
-    ("HEAD", "/v1/models/lengths"),
-    ("OPTIONS", "/v1/models/lengths:predict"),
     ("GET", "/v1/models/lengths/metadata/"),
     ("GET", "/v1/models/lengths/versions/x/metadata"),
     ("GET", "/v1/"),
@@ -725,7 +718,7 @@ class TestGenerate:
         Texts.ends = refuse
         answer = ask(streaming.app, "POST", self.target, "{}")
         assert (answer.status, answer.json) == (429, {"error": "too many texts"})
-        assert ask(streaming.app, "GET", self.target).status == 400
+        assert ask(streaming.app, "GET", self.target).status == 405
 
 
 def test_the_page_is_there(server: Server, ask: Ask) -> None:
