@@ -234,7 +234,7 @@ def _train(
         preprocessing=preprocessing,
     )
     after_epoch = task.training.after_epoch(model, preprocessing, config)
-    for note in dataset.notes:
+    for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
         yield Message(note)
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
