@@ -64,7 +64,7 @@ def train(
         config: TOML file, or a loaded configuration.
         preset: name of a preset of the task.
         overrides: configuration values by their key, e.g. `{"model.cell": "gru"}`, or `KEY=VALUE` strings.
-        resume: continue the training in `run` from its last state.
+        resume: continue the training in `run` from its last state; with more epochs also a finished one.
         manual_directory: raw files of a `tfds:` dataset.
         watcher: called with each event: `Step`, `Epoch` or `Message`.
         should_stop: called after each event; if it returns True, the state is saved and training stops.

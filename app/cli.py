@@ -192,7 +192,7 @@ def main() -> None:
 @click.option(
     "--resume",
     is_flag=True,
-    help="Resume an interrupted training in the run directory --run.",
+    help="Resume the training in the run directory --run: interrupted, or finished with fewer epochs.",
 )
 @manual_dir_option
 @click.option(

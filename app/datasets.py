@@ -77,15 +77,17 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
         validators = (examples.validator(config), examples.doctor(config), observer)
         found = scan(rows, fields, config.splitting(), spool, validators)
     problems = [*found.problems, *examples.check(found)]
+    of_tokens: Sequence[Finding] = ()
     if not problems:
-        problems = _refused(task, source, config, manual_directory)
+        problems, of_tokens = _encoded(task, source, config, manual_directory)
     statistics = observer.statistics()
     options = {field.name: field.option for field in fields if field.option.startswith("--set")}
     return Report(
         statistics,
         problems_found=tuple(problems),
         warnings_found=_with_places(
-            [*found.warnings, *examples.warn(found), *statistics.warnings(options)], statistics.unseen()
+            [*found.warnings, *examples.warn(found), *of_tokens, *statistics.warnings(options)],
+            statistics.unseen(),
         ),
         layout=(*rows.layout, *found.notes),
         ignored=rows.ignored,
@@ -93,10 +95,10 @@ def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path 
     )
 
 
-def _refused(
+def _encoded(
     task: Task[Any, Any], source: Source | CatalogueName, config: TaskConfig, manual_directory: Path | None
-) -> list[Finding]:
-    """Return what training refuses when the examples are tokens, which ends at the first error."""
+) -> tuple[list[Finding], Sequence[Finding]]:
+    """Return the first error of training when the examples are tokens, if there is one, and warnings."""
     from app.training.encode import encode_and_batch
     from app.training.selection import selecting_metric
 
@@ -114,8 +116,8 @@ def _refused(
         encoded = encode_and_batch(dataset, task, config, directory)
         selecting_metric(task.training.metrics(encoded.preprocessing), config)
     except UserError as error:
-        return [Finding(str(error), "")]
-    return []
+        return [Finding(str(error), "")], ()
+    return [], encoded.warnings
 
 
 def _with_places(warnings: Sequence[Finding], placed: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -55,6 +55,21 @@ PERPLEXITY = Metric("perplexity", "perplexity", higher_is_better=False)
 BLEU = Metric("bleu", "BLEU")
 
 
+def token_scores(nats: float, correct: float, tokens: float) -> dict[str, float]:
+    """Compute the metrics of predicted tokens from sums over tokens.
+
+    Args:
+        nats: summed loss.
+        correct: number of tokens that were predicted; a token out of vocabulary never is.
+        tokens: number of all tokens.
+
+    Returns:
+        `loss` in nats per token, `perplexity` and `accuracy`.
+    """
+    loss = nats / max(tokens, 1)
+    return {"loss": loss, "perplexity": perplexity(loss), "accuracy": correct / max(tokens, 1)}
+
+
 def perplexity(loss: float) -> float:
     """Compute the perplexity of a loss in nats per token; losses above 700 are clipped to avoid overflow."""
     return math.exp(min(loss, 700.0))

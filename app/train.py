@@ -16,13 +16,13 @@ from app.artifacts.files import MANIFEST, versions
 from app.artifacts.manifests import RunManifest
 from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import (
-    CONFIG,
     METRICS,
+    change_run,
     complete_run,
     create_run,
     read_run_manifest,
 )
-from app.config import TaskConfig, differences, load_config
+from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.opening import open_data
 from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
@@ -193,6 +193,7 @@ def _train(
     from app.training.encode import encode_and_batch
     from app.training.fit import Fit
     from app.training.recorder import Recorder
+    from app.training.resuming import check_same, config_of_run, described_change, remaining, with_epochs_of
     from app.training.selection import selecting_metric
 
     # Data that cannot be learned from is refused before the run directory is created.
@@ -200,15 +201,18 @@ def _train(
     encoded, preprocessing, batches = found.encoded, found.preprocessing, found.batches
     examples = task.examples
     token_counts = examples.token_counts(encoded, preprocessing, config)
+    resumed = run.exists()
+    if resumed:
+        before = config_of_run(run)
+        config = with_epochs_of(before, config)
     config = resolve_epochs(
         config, examples.epoch_tokens(encoded), to_learn_from=examples.tokens_to_learn_from
     )
     metric = selecting_metric(task.training.metrics(preprocessing), config)
-    resumed = run.exists()
     if resumed:
         manifest = read_run_manifest(run)
-        _check_resume(run, manifest, dataset, config)
-        if manifest.complete:
+        check_same(run, manifest, before, config, dataset, data)
+        if not remaining(run, manifest, before, config):
             return _summary(run, finished=True)
     model = new_model(task, config, preprocessing, token_counts)
     if not resumed:
@@ -234,7 +238,7 @@ def _train(
         preprocessing=preprocessing,
     )
     after_epoch = task.training.after_epoch(model, preprocessing, config)
-    for note in dataset.notes:
+    for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
         yield Message(note)
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
@@ -246,6 +250,9 @@ def _train(
             if resumed
             else f"{run}: {_described(preprocessing, token_counts, manifest)}"
         )
+        if resumed and (change := described_change(before, config, fit.state, fit.learning_rate)):
+            change_run(run, config, change)
+            yield Message(f"{run}: {change}")
         for event in fit.events():
             recorder.add(event)
             try:
@@ -302,18 +309,6 @@ def _absolute(data: str) -> str:
 def _check_task(run: Path, manifest: RunManifest, task: str) -> None:
     if manifest.task != task:
         raise UserError(f"{run}: cannot be resumed: its task is {manifest.task}, not {task}")
-
-
-def _check_resume(run: Path, manifest: RunManifest, dataset: Dataset, config: TaskConfig) -> None:
-    if manifest.dataset_hash != dataset.hash:
-        raise UserError(
-            f"{run}: cannot be resumed: it was trained on other data: dataset_hash was "
-            f"{manifest.dataset_hash!r}, is {dataset.hash!r}"
-        )
-    if changed := differences(load_config(file=run / CONFIG, require_format=True), config):
-        raise UserError(f"{run}: cannot be resumed with another configuration: {'; '.join(changed)}")
-    if not manifest.complete and config.training.deterministic and manifest.versions != versions():
-        raise UserError(f"{run}: cannot be resumed exactly: it was started with {manifest.versions}")
 
 
 def _summary(run: Path, *, finished: bool) -> TrainedRun:

@@ -11,6 +11,7 @@ from typing import Any
 from data.column_warnings import Column, warn_of_columns
 from data.findings import Finding
 from data.label_warnings import unseen_labels
+from data.splits import TRAINING_SPLITS
 
 SEQUENCES = {"tokens": "sentence"}
 """What a list of tokens is called, by the name of its field."""
@@ -167,9 +168,10 @@ class Statistics:
                 if self.pairs
                 else "the other tokens are ignored; give a larger value, or 0 for no limit",
             )
-        if own.unknown_share is not None and own.unknown_share > MANY_UNKNOWN and own.tokens >= FEWEST_TOKENS:
+        share = None if split in TRAINING_SPLITS else own.unknown_share  # theirs are counted in training
+        if share is not None and share > MANY_UNKNOWN and own.tokens >= FEWEST_TOKENS:
             yield Finding(
-                f"{split}: {own.unknown_share:.0%} of the tokens of the {name} are out of vocabulary",
+                f"{split}: {share:.0%} of the tokens of the {name} are out of vocabulary",
                 "nothing is known about them; give training examples that are more like these, or a larger "
                 "text.vocabulary_size",
             )

@@ -82,6 +82,13 @@ class Sequences:
         """Return token ids by their position in the whole split: [end - start]."""
         return np.asarray(self._ids[start:end])
 
+    def occurrences(self, size: int) -> np.ndarray:
+        """Return how often each id below `size` occurs: int64 [size]."""
+        found = np.zeros(size, np.int64)
+        for start in range(0, len(self._ids), _CHUNK):
+            found += np.bincount(self._ids[start : start + _CHUNK], minlength=size)
+        return found
+
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a padded batch.
 

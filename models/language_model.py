@@ -16,7 +16,7 @@ from models.layers.word_dropout import WordDropout
 from models.losses import number_correct, token_cross_entropy
 from models.network import Network
 from models.settings import LanguageModelSettings
-from models.text.tokens import END_ID
+from models.text.tokens import END_ID, UNKNOWN_ID
 
 State = tuple[tuple[tf.Tensor, ...], ...]  # of each layer: h, and for an LSTM c; each float [N, units]
 
@@ -276,7 +276,7 @@ class LanguageModel(Network):
             own_targets = targets[:, start : start + window]
             real = tf.sequence_mask(left, window)
             of_window = tf.reduce_sum(token_cross_entropy(logits, own_targets, real), axis=1)
-            of_correct = number_correct(logits, own_targets, real, axis=1)
+            of_correct = number_correct(logits, own_targets, real, axis=1, never=UNKNOWN_ID)
             return (
                 start + window,
                 nats + tf.cast(of_window, tf.float64),

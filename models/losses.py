@@ -64,7 +64,12 @@ def token_cross_entropy(
 
 
 def number_correct(
-    logits: tf.Tensor, targets: tf.Tensor, real: tf.Tensor | None = None, *, axis: int | None = None
+    logits: tf.Tensor,
+    targets: tf.Tensor,
+    real: tf.Tensor | None = None,
+    *,
+    axis: int | None = None,
+    never: int | None = None,
 ) -> tf.Tensor:
     """Return how many targets have the highest logit.
 
@@ -73,6 +78,7 @@ def number_correct(
         targets: int32 [...].
         real: bool [...]; targets where it is False do not count.
         axis: to count along; None counts all.
+        never: a target that is never counted, such as the id of all tokens out of vocabulary.
 
     Returns:
         float32 [], or without the axis.
@@ -80,4 +86,6 @@ def number_correct(
     correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), targets)
     if real is not None:
         correct &= real
+    if never is not None:
+        correct &= tf.not_equal(targets, never)
     return tf.reduce_sum(tf.cast(correct, tf.float32), axis=axis)

@@ -12,6 +12,7 @@ from app.artifacts.files import (
     new_directory,
     remove_partial_files,
     verify_checksums,
+    write_text,
 )
 from app.artifacts.manifests import NotAManifestError, RunManifest, read_manifest, write_manifest
 from app.artifacts.preprocessing import Facts, Preprocessing, preprocessing_files, read_preprocessing
@@ -69,6 +70,20 @@ def create_run(
         (directory / LONGEST).write_bytes(longest)
         (directory / CHECKPOINTS).mkdir()
         write_manifest(directory / MANIFEST, manifest)
+
+
+def change_run(path: Path, config: TaskConfig, change: str) -> None:
+    """Record that a training continues with another configuration; the run is not complete until it ends.
+
+    Args:
+        path: of the run, finished or not.
+        config: from now on.
+        change: a sentence for the manifest.
+    """
+    manifest = read_run_manifest(path)
+    changes = [own for own in manifest.changes if own != change]  # recorded before an interruption
+    write_manifest(path / MANIFEST, manifest.with_(complete=False, files={}, changes=[*changes, change]))
+    write_text(path / CONFIG, dump_config(config))
 
 
 def complete_run(path: Path) -> None:

@@ -8,8 +8,15 @@ from typing import Any
 from app.config.keys import keys_of
 from app.config.sections import TaskConfig
 
-FREE_ON_RESUME = {"data.directory", "training.steps_per_checkpoint"}
-"""Keys that do not change what a training computes."""
+EPOCHS, PATIENCE = "training.epochs", "training.early_stopping_patience"
+FREE_ON_RESUME = {
+    EPOCHS: "more epochs continue the training, also of a finished run; fewer only if they are not begun; "
+    "the cosine schedule is spread over the new number",
+    PATIENCE: "from the next epoch on; the epochs since the best one still count",
+    "training.steps_per_checkpoint": "from the next step on",
+    "data.directory": "another folder of prepared datasets, with the same data",
+}
+"""Keys that may change when a training is resumed, and what a change does."""
 
 
 def value_of(config: TaskConfig, path: str) -> Any:
@@ -18,12 +25,17 @@ def value_of(config: TaskConfig, path: str) -> Any:
 
 
 def differences(before: TaskConfig, after: TaskConfig) -> list[str]:
-    """Return the keys that affect training and differ, e.g. `model.units was 64, is 32`."""
+    """Return the keys that differ and may not, e.g. `model.units was 64, is 32`."""
     if before.task != after.task:
         return [f"task was {before.task!r}, is {after.task!r}"]
-    found = []
-    for path in keys_of(type(after)).keys() - FREE_ON_RESUME:
-        old, new = value_of(before, path), value_of(after, path)
-        if old != new:
-            found.append(f"{path} was {old!r}, is {new!r}")
-    return sorted(found)
+    return _changed(before, after, keys_of(type(after)).keys() - FREE_ON_RESUME.keys())
+
+
+def changes_of_course(before: TaskConfig, after: TaskConfig) -> list[str]:
+    """Return the keys that differ, may do so, and decide how long the training is."""
+    return _changed(before, after, {EPOCHS, PATIENCE})
+
+
+def _changed(before: TaskConfig, after: TaskConfig, paths: set[str]) -> list[str]:
+    values = {path: (value_of(before, path), value_of(after, path)) for path in sorted(paths)}
+    return [f"{path} was {old!r}, is {new!r}" for path, (old, new) in values.items() if old != new]

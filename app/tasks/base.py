@@ -85,6 +85,8 @@ class Examples(ABC, Generic[C, F]):
     """Number of tokens in all epochs together, if the number of epochs is not configured."""
     read_sequences: tuple[str, ...] = ("tokens",)
     """Names of the encoded sequences that the network reads."""
+    written_sequences: tuple[str, ...] = ()
+    """Those of them whose tokens the model predicts."""
     pair: tuple[str, str] | None = None
     """Names of the fields of a text and its translation, which the data check compares."""
 
@@ -154,6 +156,29 @@ class Examples(ABC, Generic[C, F]):
         """Return the number of occurrences of each token in the training examples: int64 [vocabulary]."""
         counts: np.ndarray = encoded.counts["vocabulary"]
         return counts
+
+    def occurrences(
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[F], config: C
+    ) -> dict[str, np.ndarray]:
+        """Return how often each token of a vocabulary occurs in a split: int64 [vocabulary].
+
+        By the name of the sequence.
+        """
+        sequences = encoded.splits[split].sequences
+        return {
+            name: sequences[name].occurrences(
+                len(preprocessing.vocabularies[self.vocabulary_of(name, config)])
+            )
+            for name in self.read_sequences
+        }
+
+    def vocabulary_of(self, sequence: str, config: C) -> str:
+        """Return the name of the vocabulary of a sequence."""
+        return "vocabulary"
+
+    def reads_characters(self, config: C) -> bool:
+        """Return whether the network reads the characters of a token that is out of vocabulary."""
+        return False
 
     def epoch_tokens(self, encoded: Encoded) -> int:
         """Return the number of tokens of an epoch."""

@@ -38,6 +38,8 @@ def show_evaluation(result: dict[str, Any]) -> None:
             compared = [f"{other:.4f}" if other is not None else "–"] if baseline else []
             metrics.add_row(name, f"{value:.4f}", *compared)
     console.print(metrics)
+    for name, signature in result.get("signatures", {}).items():
+        console.print(f"{name}: {signature}", soft_wrap=True)
     if "error" in baseline:
         console.print(f"no baseline: {baseline['error']}")
     if raw := result.get("raw_text"):

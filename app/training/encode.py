@@ -14,8 +14,10 @@ from app.artifacts.files import new_directory
 from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
 from app.tasks.base import Task
+from app.training.unknown import check_unknown
 from data.batching import Batches
 from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
+from data.findings import Finding
 from data.prepared import Dataset
 from data.splits import TRAINING_SPLITS
 
@@ -35,6 +37,8 @@ class TrainingData:
     preprocessing: Preprocessing[Any]
     batches: dict[str, Batches]
     """By split: train and validation."""
+    warnings: tuple[Finding, ...]
+    """What is odd about the tokens."""
 
 
 def encode_and_batch(
@@ -56,8 +60,9 @@ def encode_and_batch(
     encoded, longest = encode_dataset(dataset, task, config, directory)
     examples = task.examples
     preprocessing = examples.preprocessing(encoded, dataset, config)
+    warnings = tuple(check_unknown(encoded, preprocessing, examples, config))
     batches = {split: examples.batches(encoded, split, preprocessing, config) for split in TRAINING_SPLITS}
-    return TrainingData(encoded, longest, preprocessing, batches)
+    return TrainingData(encoded, longest, preprocessing, batches, warnings)
 
 
 def _key(dataset: Dataset, config: TaskConfig) -> str:

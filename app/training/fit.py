@@ -74,6 +74,11 @@ class Fit:
         """
         return [*self.model.variables, *self.optimizer.variables, *self.carried]
 
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.learning_rate)
+
     def events(self) -> Generator[Step | Epoch, None, None]:
         """Train from `state` to the end.
 
@@ -86,6 +91,16 @@ class Fit:
         while not self.state.finished:
             yield from self._steps()
             yield self._end_epoch()
+
+    def resume(self, state: TrainingState) -> None:
+        """Continue from a state, which another number of epochs or another patience may have ended."""
+        self.state = state
+        self._set_finished()
+
+    def _set_finished(self) -> None:
+        state, training = self.state, self.config.training
+        ended = state.epoch >= training.epochs or state.selection.stops(training.early_stopping_patience)
+        state.finished = state.epoch > 0 and state.step == 0 and ended
 
     def _step(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         training = self.config.training
@@ -146,9 +161,7 @@ class Fit:
         state.epoch += 1
         state.step = 0
         state.totals = Totals()
-        state.finished = state.epoch >= training.epochs or state.selection.stops(
-            training.early_stopping_patience
-        )
+        self._set_finished()
         return Epoch(state.epoch, training.epochs, record, record["best"], self.metrics)
 
     def _metrics(self) -> dict[str, float]:
@@ -169,7 +182,7 @@ class Fit:
             "gradient_norm": totals.norm / totals.steps,
             "gradient_norm_max": totals.largest_norm,
             "clipped_share": totals.clipped / totals.steps,
-            "learning_rate": float(self.optimizer.learning_rate),
+            "learning_rate": self.learning_rate,
         }
 
     def _explain_not_finite(self, loss: float, norm: float) -> str:

@@ -51,7 +51,7 @@ class Recorder:
             remove_partial_files(directory)
         state, message = restore_state(self.run, self.fit.variables)
         if state is not None:
-            self.fit.state = state
+            self.fit.resume(state)
         self._write_metrics()
         return message
 

@@ -104,16 +104,47 @@ def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | 
         return state, f"{error}; resuming from the state before it"
 
 
-def _restore(path: Path, variables: Sequence[Any]) -> TrainingState:
+def read_progress(run: Path) -> TrainingState | None:
+    """Read the progress alone, of the state that `restore_state` would read; None if none was written yet.
+
+    Raises:
+        UserError: all states are damaged.
+    """
+    path, previous = run / STATE, run / PREVIOUS
+    if not path.exists() and not previous.exists():
+        return None
+    try:
+        return _progress(path, _read(path))
+    except DamagedStateError:
+        if not previous.exists():
+            raise
+        return _progress(previous, _read(previous))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the arrays of a state file, all of them: a truncated one is found at its last array."""
     try:
         with path.open("rb") as file, np.load(file) as saved:  # closed if it is damaged, too
             arrays = {name: saved[name] for name in saved.files}
-        progress = json.loads(str(arrays.pop("progress")))
+        arrays["progress"] = json.loads(str(arrays["progress"]))
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise DamagedStateError(f"{path}: cannot be read ({error})") from None
+    return arrays
+
+
+def _progress(path: Path, arrays: dict[str, Any]) -> TrainingState:
+    progress = arrays.pop("progress")
     try:
         totals, selection = Totals(**progress.pop("totals")), Selection(**progress.pop("selection"))
-        state = TrainingState(**progress, totals=totals, selection=selection)
+        return TrainingState(**progress, totals=totals, selection=selection)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: is not the state of this training ({error})") from None
+
+
+def _restore(path: Path, variables: Sequence[Any]) -> TrainingState:
+    arrays = _read(path)
+    state = _progress(path, arrays)
+    try:
         for (name, array), variable in zip(arrays.items(), variables, strict=True):
             if name.partition(":")[2] != _name(variable):
                 raise ValueError(f"{name} where {_name(variable)} was expected")

@@ -25,6 +25,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
 
     shapes = ("document", "records")
     tokens_to_learn_from = 22_000_000
+    written_sequences = ("tokens",)
 
     def fields(self, config: GenerationConfig) -> tuple[Field, ...]:
         """Return the text, whether it continues the previous example, and the label if one is configured."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.metrics import perplexity
+from app.metrics import perplexity, token_scores
 from app.tasks.base import ExampleBatch, OutputArrays, Predictions, by_row
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
-from app.tasks.generation.scores import bits_per_character, scores
+from app.tasks.generation.scores import bits_per_character
 from app.tasks.labels import label_ids
 from data.errors import UserError
 from data.formats import CONTINUES
@@ -125,7 +125,7 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
             "examples": count,
             "tokens": int(tokens),
             "characters": characters,
-            **scores(nats, correct, tokens),
+            **token_scores(nats, correct, tokens),
             "bits_per_character": bits_per_character(nats, characters),
         }
 

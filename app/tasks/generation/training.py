@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.metrics import Metric
+from app.metrics import Metric, token_scores
 from app.tasks.base import Losses, Training, graph_of
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
-from app.tasks.generation.scores import METRICS, scores
+from app.tasks.generation.scores import METRICS
 from data.batching import Batches
 from data.streams import StreamBatches
 
@@ -98,7 +98,7 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         """Return a function that computes the metrics of a split."""
         assert isinstance(batches, StreamBatches)
         read = _reader(model, batches)
-        return lambda: scores(*read())
+        return lambda: token_scores(*read())
 
     def after_epoch(
         self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
@@ -134,6 +134,7 @@ def _read_window(
     import tensorflow as tf
 
     from models.losses import number_correct, token_cross_entropy
+    from models.text.tokens import UNKNOWN_ID
 
     continued = tf.logical_not(batch["fresh"])[:, tf.newaxis]
     state = tf.nest.map_structure(lambda value: tf.where(continued, value, 0.0), state)
@@ -141,7 +142,8 @@ def _read_window(
     targets = batch["targets"]
     real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1]) & batch["counted"][:, tf.newaxis]
     nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing))
-    return nats, number_correct(logits, targets, real), tf.reduce_sum(tf.cast(real, tf.float32)), state
+    correct = number_correct(logits, targets, real, never=UNKNOWN_ID)
+    return nats, correct, tf.reduce_sum(tf.cast(real, tf.float32)), state
 
 
 def _reader(model: Any, batches: StreamBatches) -> Callable[[], tuple[float, float, float]]:

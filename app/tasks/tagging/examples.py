@@ -229,12 +229,23 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
     ) -> np.ndarray:
         """Return how often each word of the vocabulary occurs in the training examples."""
+        return self.occurrences(encoded, "train", preprocessing, config)["word_types"]
+
+    def occurrences(
+        self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
+    ) -> dict[str, np.ndarray]:
+        """Return how often each word of the vocabulary occurs in a split, of whatever spelling."""
         import tensorflow as tf
 
-        word_types = tf.constant(encoded.vocabularies["word_types"], tf.string)
-        words = word_encoder(preprocessing, config).describe(word_types)[0].numpy()
-        counts = np.bincount(words, encoded.counts["word_types"], len(preprocessing.vocabulary))
-        return counts.astype(np.int64)
+        spelled = encoded.vocabularies["word_types"]
+        words = word_encoder(preprocessing, config).describe(tf.constant(spelled, tf.string))[0].numpy()
+        own = encoded.splits[split].sequences["word_types"].occurrences(len(spelled))
+        counts = np.bincount(words, own, len(preprocessing.vocabulary))
+        return {"word_types": counts.astype(np.int64)}
+
+    def reads_characters(self, config: TaggingConfig) -> bool:
+        """Return whether words have character features."""
+        return config.model.character_features != "none"
 
 
 def tokens_field(config: TaggingConfig, *, optional: bool = False) -> Field:

@@ -15,6 +15,7 @@ from app.config.sections import (
     TrainingConfig,
     TruncatedText,
 )
+from app.tasks.translation.bleu import BleuTokenizer
 from app.tasks.translation.scores import METRICS
 from models.settings import OneOf, Positive, Seq2SeqSettings
 
@@ -67,6 +68,11 @@ class DecodingConfig(Section):
         0.0,
         description="coverage-penalty weight (Wu et al. 2016); larger values favour outputs that attend to "
         "every source token",
+    )
+    bleu_tokenizer: BleuTokenizer = Key(
+        "auto",
+        description="tokenizer of sacrebleu for BLEU; auto: by the script of the target texts, zh for "
+        "Chinese, char for others without spaces, ja-mecab and ko-mecab if they are installed, else 13a",
     )
 
 

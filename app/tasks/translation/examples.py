@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import ExampleBatch, Examples, Plan
+from app.tasks.translation.bleu import EXAMPLES_READ, require_tokenizer, tokenizer_for
 from app.tasks.translation.config import TranslationConfig
+from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.vocabularies import target_name
 from data.batching import Batch, Batches, ExampleBatches
 from data.encoding import Encoded, UniqueTokens
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from app.tasks.tokenizing import TextTokenizer
 
 
-class TranslationExamples(Examples[TranslationConfig, Facts]):
+class TranslationExamples(Examples[TranslationConfig, TranslationFacts]):
     """A source text and a target text."""
 
     shapes = ("records",)
     tokens_to_learn_from = 9_000_000
     read_sequences = ("source", "target")
+    written_sequences = ("target",)
     pair = ("source", "target")
 
     def fields(self, config: TranslationConfig) -> tuple[Field, ...]:
@@ -75,14 +78,31 @@ class TranslationExamples(Examples[TranslationConfig, Facts]):
             {"subwords": source.subwords | target.subwords},
         )
 
+    def vocabulary_of(self, sequence: str, config: TranslationConfig) -> str:
+        """Return the name of the vocabulary of a language."""
+        return target_name(config) if sequence == "target" else "vocabulary"
+
     def preprocessing(
         self, encoded: Encoded, dataset: Dataset, config: TranslationConfig
-    ) -> Preprocessing[Facts]:
-        """Return the vocabularies of both languages."""
-        return Preprocessing(dict(encoded.vocabularies), Facts.model_validate(encoded.facts))
+    ) -> Preprocessing[TranslationFacts]:
+        """Return the vocabularies of both languages, and the tokenizer of BLEU.
+
+        Raises:
+            UserError: the tokenizer needs a package that is not installed.
+        """
+        tokenizer: str = config.decoding.bleu_tokenizer
+        if tokenizer == "auto":
+            texts = next(iter(dataset.batches("train", size=EXAMPLES_READ)))["target"]
+            tokenizer = tokenizer_for(text.decode(errors="replace") for text in texts)
+        facts = {**encoded.facts, "bleu_tokenizer": require_tokenizer(tokenizer)}
+        return Preprocessing(dict(encoded.vocabularies), TranslationFacts.model_validate(facts))
 
     def batches(
-        self, encoded: Encoded, split: str, preprocessing: Preprocessing[Facts], config: TranslationConfig
+        self,
+        encoded: Encoded,
+        split: str,
+        preprocessing: Preprocessing[TranslationFacts],
+        config: TranslationConfig,
     ) -> Batches:
         """Return pairs of similar length; pairs with a truncated side are left out, as the sides differ."""
         from models.text.tokens import END_ID

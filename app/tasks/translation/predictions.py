@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.preprocessing import Facts, Preprocessing
-from app.metrics import perplexity
+from app.artifacts.preprocessing import Preprocessing
+from app.metrics import token_scores
 from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions, by_row
 from app.tasks.translation.config import DecodingConfig, TranslationConfig
+from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.scores import corpus_scores
 from data.errors import UserError
 from data.formats import Field, Row
@@ -38,7 +39,7 @@ def _attention(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class TranslationPredictions(Predictions[TranslationConfig, Facts]):
+class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
     """Predictions of a translator."""
 
     explanation = Explanation("attention", _attention)
@@ -47,7 +48,7 @@ class TranslationPredictions(Predictions[TranslationConfig, Facts]):
         self,
         module: tf.Module,
         model: keras.Model,
-        preprocessing: Preprocessing[Facts],
+        preprocessing: Preprocessing[TranslationFacts],
         config: TranslationConfig,
     ) -> dict[str, Signature]:
         """Return `serving_default`, `search`, `score`, and with attention `attention`."""
@@ -105,14 +106,12 @@ class TranslationPredictions(Predictions[TranslationConfig, Facts]):
             loss += float(outputs["loss"].sum(dtype=np.float64))
             tokens += float(outputs["tokens"].sum())
             correct += float(outputs["correct"].sum())
-        loss /= max(tokens, 1)
+        facts = predictor.info.preprocessing.facts
+        assert isinstance(facts, TranslationFacts)
         return {
             "examples": len(predicted),
-            "loss": loss,
-            "perplexity": perplexity(loss),
-            "accuracy": correct / max(tokens, 1),
-            **corpus_scores(predicted, references),
-            "exact_match": float(np.mean([a == b for a, b in zip(predicted, references, strict=True)])),
+            **token_scores(loss, correct, tokens),
+            **corpus_scores(predicted, references, facts.bleu_tokenizer),
             "mean_score": float(np.mean(scores)),
             "beam": predictor.beam or _decoding(predictor).beam,
         }

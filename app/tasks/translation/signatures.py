@@ -5,16 +5,20 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.tasks.signature import Signature, signature
 from app.tasks.translation.bounds import BOUNDS
 from app.tasks.translation.config import TranslationConfig
+from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.training import score_pairs
 from app.tasks.translation.translator import Translator
 
 
 def signatures(
-    module: tf.Module, model: keras.Model, preprocessing: Preprocessing[Facts], config: TranslationConfig
+    module: tf.Module,
+    model: keras.Model,
+    preprocessing: Preprocessing[TranslationFacts],
+    config: TranslationConfig,
 ) -> dict[str, Signature]:
     """Return `serving_default`, `search`, `score`, and with attention `attention`.
 

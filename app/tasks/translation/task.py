@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from app.artifacts.preprocessing import Facts
 from app.tasks.base import Task
 from app.tasks.translation.examples import TranslationExamples
+from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.predictions import TranslationPredictions
 from app.tasks.translation.training import TranslationTraining
 
 TASK = Task(
     name="translation",
-    facts=Facts,
+    facts=TranslationFacts,
     examples=TranslationExamples(),
     training=TranslationTraining(),
     predictions=TranslationPredictions(),

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.preprocessing import Facts, Preprocessing
-from app.metrics import Metric, perplexity
+from app.artifacts.preprocessing import Preprocessing
+from app.metrics import Metric, token_scores
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.translation.bleu import bleu
 from app.tasks.translation.config import TranslationConfig
-from app.tasks.translation.scores import METRICS, validation_bleu
+from app.tasks.translation.facts import TranslationFacts
+from app.tasks.translation.scores import METRICS
 from app.tasks.translation.vocabularies import target_vocabulary
 from data.batching import Batches
 
@@ -24,15 +26,18 @@ MOST_TRANSLATED = 1000
 """Approximate number of validation examples that are translated after an epoch."""
 
 
-class TranslationTraining(Training[TranslationConfig, Facts]):
+class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
     """Training of a `models.seq2seq.Seq2Seq`."""
 
-    def metrics(self, preprocessing: Preprocessing[Facts]) -> tuple[Metric, ...]:
+    def metrics(self, preprocessing: Preprocessing[TranslationFacts]) -> tuple[Metric, ...]:
         """Return the loss (nats per token), perplexity, accuracy and BLEU."""
         return METRICS
 
     def build_model(
-        self, config: TranslationConfig, preprocessing: Preprocessing[Facts], token_counts: np.ndarray
+        self,
+        config: TranslationConfig,
+        preprocessing: Preprocessing[TranslationFacts],
+        token_counts: np.ndarray,
     ) -> keras.Model:
         """Return a `models.seq2seq.Seq2Seq`."""
         from models.seq2seq import Seq2Seq
@@ -73,7 +78,7 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
         self,
         model: keras.Model,
         batches: Batches,
-        preprocessing: Preprocessing[Facts],
+        preprocessing: Preprocessing[TranslationFacts],
         config: TranslationConfig,
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split, BLEU from greedy translations."""
@@ -101,13 +106,8 @@ class TranslationTraining(Training[TranslationConfig, Facts]):
             predicted, references = (
                 [text.decode() for o in outputs for text in o[name]] for name in ("predicted", "references")
             )
-            loss = nats / tokens
-            return {
-                "loss": loss,
-                "perplexity": perplexity(loss),
-                "accuracy": correct / tokens,
-                "bleu": validation_bleu(predicted, references),
-            }
+            score = bleu(predicted, references, preprocessing.facts.bleu_tokenizer)[0]
+            return {**token_scores(nats, correct, tokens), "bleu": score}
 
         return evaluated(step, _Subset(batches), of_split)
 
@@ -138,9 +138,11 @@ def score_pairs(
     import tensorflow as tf
 
     from models.losses import number_correct, token_cross_entropy
+    from models.text.tokens import UNKNOWN_ID
 
     logits = model(batch["source"], batch["source_lengths"], batch["before"], training=training)
     targets = batch["following"]
     real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1])
     nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing), axis=1)
-    return nats, number_correct(logits, targets, real, axis=1), tf.cast(batch["lengths"], tf.float32)
+    correct = number_correct(logits, targets, real, axis=1, never=UNKNOWN_ID)
+    return nats, correct, tf.cast(batch["lengths"], tf.float32)

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.tasks.tokenizing import tokenizer_options
 from app.tasks.translation.config import TranslationConfig
+from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.vocabularies import target_name, target_vocabulary
 from models.decoding.beam import beam_search, repeat_rows
 from models.seq2seq import FIXED, State
@@ -26,7 +27,7 @@ class Translator(tf.Module):
     """From source texts to translations."""
 
     def __init__(
-        self, model: keras.Model, preprocessing: Preprocessing[Facts], config: TranslationConfig
+        self, model: keras.Model, preprocessing: Preprocessing[TranslationFacts], config: TranslationConfig
     ) -> None:
         """Create the lookup tables.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.artifacts.preprocessing import Facts, Preprocessing
+from app.artifacts.preprocessing import Preprocessing
 from app.tasks.tokenizing import VOCABULARY
 from app.tasks.translation.config import TranslationConfig
+from app.tasks.translation.facts import TranslationFacts
 
 TARGET_VOCABULARY = "target_vocabulary"
 
@@ -16,6 +17,8 @@ def target_name(config: TranslationConfig) -> str:
     return VOCABULARY if config.text.shared else TARGET_VOCABULARY
 
 
-def target_vocabulary(preprocessing: Preprocessing[Facts], config: TranslationConfig) -> Sequence[bytes]:
+def target_vocabulary(
+    preprocessing: Preprocessing[TranslationFacts], config: TranslationConfig
+) -> Sequence[bytes]:
     """Return the tokens of the target texts."""
     return preprocessing.vocabularies[target_name(config)]

@@ -130,6 +130,10 @@ class Pipeline:
         arrays = [{k: v.tolist() for k, v in feed.batch(entry).arrays.items()} for entry in entries]
         return repr((preprocessing.vocabularies, len(encoded.splits["validation"]), arrays))
 
+    def known(self) -> str:
+        """Return the facts of the preprocessing."""
+        return repr(self.encoded()[1].facts)
+
     def model(self) -> tuple[keras.Model, str]:
         """Return a new model, and the shapes and the values of its weights."""
         encoded, preprocessing = self.encoded()
@@ -312,6 +316,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "decoding.length_penalty": "0.0",
             "decoding.coverage_penalty": "1.0",
         },
+        Pipeline.known: {"decoding.bleu_tokenizer": "char"},
     },
 }
 TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]

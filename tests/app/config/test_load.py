@@ -84,12 +84,17 @@ def test_the_keys_of_the_contract() -> None:
         "translation": {
             *(*common, *directions, *length, "data.source", "data.target", "text.shared"),
             *("model.attention", "model.input_feeding", "model.tie_embeddings"),
-            *("decoding.beam", "decoding.length_penalty", "decoding.coverage_penalty"),
+            *(
+                "decoding.beam",
+                "decoding.length_penalty",
+                "decoding.coverage_penalty",
+                "decoding.bleu_tokenizer",
+            ),
         },
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 65
+    assert len(OTHERS - {"task", "format"}) == 66
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)

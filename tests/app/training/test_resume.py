@@ -222,7 +222,7 @@ def test_interrupted_between_epochs(
     assert len(metrics(tmp_path / "run")) < 5
 
 
-@pytest.mark.parametrize("assignment", ["model.embedding_size=5", "seed=1", "training.epochs=3"])
+@pytest.mark.parametrize("assignment", ["model.embedding_size=5", "seed=1", "training.batch_size=3"])
 def test_no_resume_with_another_configuration(
     command: Command, snapshot: Snapshot, stopped: Stopped, assignment: str
 ) -> None:
@@ -235,7 +235,7 @@ def test_no_resume_with_another_configuration(
     key, _, value = assignment.partition("=")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {run}: cannot be resumed with another configuration: {key} was ")
-    assert result.stderr.endswith(f", is {value}\n")
+    assert f", is {value}; only these may change: training.epochs, " in result.stderr
     assert snapshot(run) == before
 
 
@@ -325,7 +325,7 @@ def test_resume_of_a_finished_run(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["classification", "{reviews}", "--set", "training.epochs=4"], "training.epochs was 2, is 4"),
+        (["classification", "{reviews}", "--set", "training.epochs=1"], "training.epochs was 2, is 1"),
         (["classification", "{reviews}", "--set", "model.cell=gru"], "model.cell was 'lstm', is 'gru'"),
         (["classification", "sample:reviews"], "it was trained on other data: dataset_hash was "),
         (["tagging", "sample:tags"], "its task is classification, not tagging"),

@@ -123,7 +123,7 @@ def test_evaluate(command: Command, translator: Path, opened: Opened, pairs: Pat
     texts, references = [line["text"] for line in lines], [target for _, target in pairs_of_test]
     log_p = [opened.log_probabilities(a, [*opened.target_ids(b), END_ID]) for a, b in pairs_of_test]
     loss = -np.concatenate(log_p).mean()
-    bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
+    bleu, chrf = sacrebleu.BLEU(effective_order=True), sacrebleu.CHRF()
 
     assert (found["task"], found["split"], found["examples"]) == ("translation", "test", len(references))
     assert found["bleu"] == pytest.approx(bleu.corpus_score(texts, [references]).score)

@@ -12,7 +12,7 @@ from translators import NETWORKS, SHORT, Networks, Opened, pairs_of
 
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
-from models.text.tokens import END_ID
+from models.text.tokens import END_ID, UNKNOWN_ID
 
 
 def scored(predictor: Predictor, pairs: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:
@@ -49,14 +49,15 @@ def test_the_loss_is_that_of_the_model(predictor: Predictor, opened: Opened, pai
 
 
 def test_correct_tokens(predictor: Predictor, opened: Opened, pairs: Path) -> None:
-    """`correct` counts the target tokens, the end token included, that have the highest probability."""
+    """`correct` counts the target tokens, the end token included, of the highest probability; never [UNK]."""
     chosen = some(pairs)
     found = scored(predictor, chosen)["correct"]
 
     for i, (source, target) in enumerate(chosen):
         ids = [*opened.target_ids(target), END_ID]
         logits = opened.model(*opened.source_ids(source), tf.constant([[END_ID, *ids[:-1]]]))[0]
-        assert found[i] == (logits.numpy().argmax(axis=-1) == ids).sum()
+        hits = (logits.numpy().argmax(axis=-1) == ids) & (np.array(ids) != UNKNOWN_ID)
+        assert found[i] == hits.sum()
     assert found[8] < len(opened.target_ids(chosen[8][1])) + 1
     assert found[:8].sum() > 8
 
