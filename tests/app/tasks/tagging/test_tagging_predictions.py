@@ -56,7 +56,10 @@ def test_predictions(mixed: tuple[Path, Lines], predicted: Lines) -> None:
     labels = {row["label"] for row in sample_tags(0)["train"]}
     assert len(predicted) == len(mixed[1])
     for row, line in zip(mixed[1], predicted, strict=True):
-        text = row["text"] if "text" in row else " ".join(row["tokens"])
+        text = row.get("text", "")
+        if "tokens" in row:  # joined with single spaces or none
+            for token in line["tokens"]:
+                text = text.ljust(token["start"]) + token["text"]
         assert list(line) == ["tokens", "spans", "label", "score"]
         assert all(list(token) == ["text", "start", "end", "tag"] for token in line["tokens"])
         assert all(text[token["start"] : token["end"]] == token["text"] for token in line["tokens"])
@@ -92,6 +95,29 @@ def test_text_of_a_span(joint: Path) -> None:
     (found,) = get_task("tagging").predictions.predict(predictor, [Row(1, {"text": "New\t\u00a0York"})])
 
     assert found["spans"] == [{"label": "city", "start": 0, "end": 9, "text": "New\t\u00a0York"}]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        ("He is n't here , ( yet ) .", "He isn't here, (yet)."),
+        ("北京 很 大 。", "北京很大。"),
+        ("東京 タワー 2 時", "東京タワー2時"),
+        ("หนัง เรื่อง นี้ 5", "หนังเรื่องนี้ 5"),
+        ("￭ ▁x ⁂j", "￭▁x ⁂j"),
+    ],
+)
+def test_given_tokens_are_joined_as_words_are(joint: Path, tokens: str, text: str) -> None:
+    """Positions of given tokens refer to the tokens joined by the rule; none is changed."""
+    predictor = app.prediction.loading.load_predictor(joint)
+    rows = [Row(1, {"tokens": tuple(tokens.split())}), Row(2, {"tokens": ("a",)})]
+
+    line, other = get_task("tagging").predictions.predict(predictor, rows)
+
+    assert [token["text"] for token in line["tokens"]] == tokens.split()
+    assert all(text[token["start"] : token["end"]] == token["text"] for token in line["tokens"])
+    assert line["tokens"][-1]["end"] == len(text)
+    assert (other["tokens"][0]["start"], other["tokens"][0]["end"]) == (0, 1)
 
 
 def test_a_batch_changes_nothing(joint: Path, mixed: tuple[Path, Lines], predicted: Lines) -> None:
