@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.serving.calls import out_of_memory
 from app.serving.errors import Code, Refused
 from app.serving.http_body import GONE, BodyError, BodyReader, until_gone
 from app.serving.json_body import parse, signature_name, write_error
@@ -118,6 +119,10 @@ class Rest:
             answer = None if unheard else write_error(error.message)
             if self.log.texts:  # the message may repeat parts of them
                 call.more["error"] = error.message
+        except MemoryError:
+            refused = out_of_memory()
+            call.status, call.code = refused.code.http, refused.code.name
+            answer = write_error(refused.message)
         except Exception:
             call.status, call.code, answer = 500, Code.INTERNAL.name, write_error(INTERNAL_ERROR)
             call.more["traceback"] = traceback.format_exc()
