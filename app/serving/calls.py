@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.serving.errors import Code, Refused
+from app.serving.memory import return_memory
 
 Arrays = dict[str, np.ndarray]
 Function = Callable[..., Mapping[str, tf.Tensor]]
@@ -133,9 +134,15 @@ def called(function: Function, inputs: Arrays) -> Arrays:
     try:
         outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in outputs.items()}
+    except tf.errors.ResourceExhaustedError:
+        raise out_of_memory() from None
     except tf.errors.OpError as error:
         raise refusal(error) from None
     except MemoryError:
-        raise Refused(
-            Code.RESOURCE_EXHAUSTED, "the server is out of memory; send fewer or shorter rows"
-        ) from None
+        raise out_of_memory() from None
+
+
+def out_of_memory() -> Refused:
+    """Return the error that a client gets if memory has run out, and make room for the next request."""
+    return_memory()
+    return Refused(Code.RESOURCE_EXHAUSTED, "the server is out of memory; send fewer or shorter rows")

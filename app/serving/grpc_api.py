@@ -26,6 +26,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
+from app.serving.calls import out_of_memory
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log, request_id
 from app.serving.metrics import Metrics
@@ -87,6 +88,9 @@ class Services:
             return work(call)
         except Refused as error:
             code, refused = error.code.name, error
+        except MemoryError:
+            refused = out_of_memory()
+            code = refused.code.name
         except Exception:
             code, more = refused.code.name, {"traceback": traceback.format_exc()}
         finally:

@@ -1,4 +1,4 @@
-"""The address space of a server."""
+"""The memory of a server."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def save_address_space() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if limit != resource.RLIM_INFINITY and mallopt is not None:
         mallopt(_M_ARENA_MAX, 2)
+
+
+def return_memory() -> None:
+    """Return freed memory to the system: after a call that failed for want of it, the next one needs it."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

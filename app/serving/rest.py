@@ -27,6 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.json_text import dumps
+from app.serving.calls import out_of_memory
 from app.serving.errors import Code, Refused
 from app.serving.http_body import GONE, BodyReader, HttpError, RequestHeaders, read_headers, until_gone
 from app.serving.json_body import parse, signature_name, write_error
@@ -121,6 +122,10 @@ class Rest:
                 answer = None if error.status == GONE else answer
             if self.log.texts:  # the message may repeat parts of them
                 call.more["error"] = error.message
+        except MemoryError:
+            refused = out_of_memory()
+            call.status, call.code = refused.code.http, refused.code.name
+            answer = write_error(refused.message)
         except Exception:
             call.status, call.code, answer = 500, Code.INTERNAL.name, write_error(INTERNAL_ERROR)
             call.more["traceback"] = traceback.format_exc()

@@ -138,7 +138,7 @@ def test_the_server_loads_it(run: Path, exported: Path) -> None:
         "first": np.array([b"it is red", b"it is blue"], object),
         "second": np.array([b"a red one", b"a black one"], object),
     }
-    expected = load_predictor(run).run("serving_default", inputs, np.array([1, 1]))
+    expected = load_predictor(run).run("serving_default", inputs)
     repository = Repository({"colours": exported.parent}, metrics=Metrics(), log=Log(io.StringIO()))
     repository.poll()
     try:
@@ -158,7 +158,7 @@ def test_padding_changes_nothing(run: Path) -> None:
 
     def probabilities(rows: list[int]) -> np.ndarray:
         inputs = {"first": [first[i] for i in rows], "second": [second[i] for i in rows]}
-        return predictor.run("serving_default", inputs, np.array(rows))["probabilities"]
+        return predictor.run("serving_default", inputs)["probabilities"]
 
     together = probabilities([0, 1, 2])
     for i in range(3):
