@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from data.tags.schemes import Scheme, fault
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def transitions(tags: Sequence[str], scheme: Scheme) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -17,6 +19,8 @@ def transitions(tags: Sequence[str], scheme: Scheme) -> tuple[np.ndarray, np.nda
         allowed for `plain` tags.
         `transitions(["B-X", "I-X", "O"], "BIO") -> [1 0 1], [[1 1 1] [1 1 1] [1 0 1]], [1 1 1]`
     """
+    import numpy as np  # here, so that help is printed without it
+
     start = np.array([fault(scheme, None, tag) is None for tag in tags], bool)
     end = np.array([fault(scheme, tag, None) is None for tag in tags], bool)
     step = np.array([[fault(scheme, before, tag) is None for tag in tags] for before in tags], bool)
