@@ -41,7 +41,7 @@ def test_parts_of_speech(command: Command, treebank: Path, tmp_path: Path) -> No
 
     assert facts_of(run)["tag_scheme"] == "plain"
     assert (metrics["examples"], metrics["tokens"], metrics["accuracy"]) == (4, 16, 1)
-    assert list(metrics["raw_text"]) == ["token_f1", "tag_f1", "gap"]
+    assert list(metrics["raw_text"]) == ["token_f1", "tag_f1", "gap", "tokenizer"]
     # Of 16 tokens and 14 predicted ones "do" "n't" are found; "gon" "na" and "Σε" "το" are not written so.
     assert metrics["raw_text"]["token_f1"] == pytest.approx(2 * 12 / (16 + 14))
     assert metrics["raw_text"]["tag_f1"] == pytest.approx(2 * 12 / (16 + 14))
