@@ -34,7 +34,8 @@ class Layout:
     """Name of the format for people, such as `JSON Lines`."""
     variant: str = ""
     """Which kind of the format: `lines`, `array`, `columns` or the key of an array of JSON; `quoted`,
-    `unquoted` or `escaped` tables; `tabs` or `spaces` of CoNLL."""
+    `unquoted` or `escaped` tables; `tabs` or `spaces` of CoNLL; `spaced` CoNLL-U, which says where no
+    space is."""
     compression: str = ""
     encoding: str = ""
     line_end: str = ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import itertools
 import json
 import lzma
 from collections.abc import Callable
+from typing import Any
 
 import zstandard
 
@@ -97,6 +99,16 @@ def _tagged(i: int) -> list[tuple[str, str, str, str]]:
         (str(i), "CD", "I-NP", "O"),
         (".", ".", "O", "O"),
     ]
+
+
+def _token(start: int, token: str, tag: str) -> dict[str, Any]:
+    return {"start": start, "end": start + len(token), "tag": tag}
+
+
+def _placed(tagged: Any) -> list[dict[str, Any]]:
+    """Return tokens that are separated by single spaces, with their places."""
+    ends = itertools.accumulate((len(token[0]) + 1 for token in tagged), initial=0)
+    return [_token(start, token[0], token[3]) for start, token in zip(ends, tagged, strict=False)]
 
 
 def _sentences(line: Callable[[int, tuple[str, str, str, str]], str]) -> bytes:
@@ -222,6 +234,12 @@ SHAPES: dict[str, Callable[[], Files]] = {
         "names.conll": _sentences(lambda n, token: f"{n} {token[0]} {token[3]} {token[1]}")
     },
     "tokens and tags separated by tabs": lambda: {"names.bio": _bio()},
+    "tokens by their offsets in JSON lines": lambda: {
+        "names.jsonl": _json(
+            text=lambda i: " ".join(t[0] for t in _tagged(i)) if i else "Oslo.",
+            tokens=lambda i: _placed(_tagged(i)) if i else [_token(0, "Oslo", "B-LOC"), _token(4, ".", "O")],
+        )
+    },
     "tokens and tags in JSON lines": lambda: {
         "names.jsonl": _json(
             tokens=lambda i: [t[0] for t in _tagged(i)] if i else ["Oslo", "."],

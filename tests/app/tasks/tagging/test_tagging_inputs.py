@@ -13,13 +13,13 @@ SENTENCES = (("Book", "a", "table", "in", "New York"), ("Play", "jazz", "."))
 
 
 def conllu(column: int = 1) -> str:
-    """Return the sentences in CoNLL-U, with ranges and comments."""
+    """Return the sentences in CoNLL-U, with empty nodes and comments."""
     blocks = []
     for sentence in SENTENCES:
         rows = [["_"] * 10 for _ in sentence]
         for number, (row, token) in enumerate(zip(rows, sentence, strict=True), 1):
             row[0], row[column] = str(number), token
-        lines = ["# text = something else", "1-2\tBooka" + "\t_" * 8, *("\t".join(row) for row in rows)]
+        lines = ["# text = something else", "0.1\tBooka" + "\t_" * 8, *("\t".join(row) for row in rows)]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n\n"
 

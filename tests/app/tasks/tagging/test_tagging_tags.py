@@ -30,7 +30,7 @@ from data.sources import open_source
 
 
 def test_parts_of_speech(command: Command, treebank: Path, tmp_path: Path) -> None:
-    """Plain tags are learned from four sentences; on raw text the words of multiword tokens are missed."""
+    """Plain tags are learned from four sentences; on raw text the tokens of the rules count."""
     run = trained(
         treebank, tmp_path / "run", *PLAIN, *NO_DROPOUT, "training.epochs=40", "training.schedule=constant"
     )
@@ -40,17 +40,18 @@ def test_parts_of_speech(command: Command, treebank: Path, tmp_path: Path) -> No
     lines = printed(command, "predict", run, tmp_path / "texts.txt")
 
     assert facts_of(run)["tag_scheme"] == "plain"
-    assert (metrics["examples"], metrics["tokens"], metrics["accuracy"]) == (4, 16, 1)
-    assert list(metrics["raw_text"]) == ["token_f1", "tag_f1", "gap", "tokenizer"]
-    # Of 16 tokens and 14 predicted ones "do" "n't" are found; "gon" "na" and "Σε" "το" are not written so.
-    assert metrics["raw_text"]["token_f1"] == pytest.approx(2 * 12 / (16 + 14))
-    assert metrics["raw_text"]["tag_f1"] == pytest.approx(2 * 12 / (16 + 14))
-    assert metrics["raw_text"]["gap"] == pytest.approx(1 - 2 * 12 / (16 + 14))
+    assert (metrics["examples"], metrics["tokens"], metrics["words"]) == (4, 13, 16)
+    assert metrics["accuracy"] == 1
+    assert list(metrics["raw_text"]) == ["token_f1", "word_f1", "tag_f1", "gap", "tokenizer"]
+    # Of 13 tokens "don't" is two others; its words and those of "gonna" and "Στο" are found.
+    assert metrics["raw_text"]["token_f1"] == pytest.approx(2 * 12 / (13 + 14))
+    assert metrics["raw_text"]["word_f1"] == 1
+    assert metrics["raw_text"]["tag_f1"] >= 14 / 16
+    assert metrics["raw_text"]["gap"] == pytest.approx(1 - metrics["raw_text"]["tag_f1"])
     assert not {"span_f1", "per_type", "label_accuracy"} & metrics.keys()
     assert [list(line) for line in lines] == [["tokens", "spans"]] * 4
-    assert [(t["text"], t["tag"]) for t in lines[0]["tokens"]] == [
-        *(("I", "PRON"), ("do", "AUX"), ("n't", "PART"), ("know", "VERB"), (".", "PUNCT")),
-    ]
+    assert [token["text"] for token in lines[0]["tokens"]] == ["I", "do", "n't", "know", "."]
+    assert lines[1]["tokens"][1]["words"] == [{"text": "gon", "tag": "VERB"}, {"text": "na", "tag": "PART"}]
     assert all(line["spans"] == [] for line in lines)
 
 
