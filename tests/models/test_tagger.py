@@ -277,6 +277,7 @@ def test_config() -> None:
         "activation": "relu",
         "crf": True,
         "allowed": BIO,
+        "alphabet": [97, 0x4E00],
     }
     model = randomized(**settings, name="entities")
     again = Tagger.from_config(json.loads(json.dumps(model.get_config())))

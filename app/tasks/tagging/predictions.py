@@ -145,9 +145,10 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             **given.metrics(),
         }
         if raw.examples:
-            result["raw_text"] = raw.metrics() | {"tokenizer": _tokenizer(predictor)}
+            result["raw_text"] = raw.metrics()
             name, raw_name = ("span_f1", "span_f1") if facts.has_spans else ("accuracy", "tag_f1")
             result["raw_text"]["gap"] = result[name] - result["raw_text"][raw_name]
+            result["raw_text"]["tokenizer"] = _tokenizer(predictor)
         return result
 
     def _add_raw(

@@ -121,7 +121,7 @@ def test_metrics_on_raw_text(evaluation: tuple[dict[str, Any], Lines, Lines, Lin
     found_spans = {(i, s["label"], s["start"], s["end"]) for i, line in enumerate(raw) for s in line["spans"]}
     text = metrics["raw_text"]
 
-    assert list(text) == ["token_f1", "word_f1", "tag_f1", "span_f1", "gap"]
+    assert list(text) == ["token_f1", "word_f1", "tag_f1", "span_f1", "gap", "tokenizer"]
     assert text["token_f1"] == pytest.approx(f1({t[:3] for t in gold}, {t[:3] for t in found}))
     assert text["tag_f1"] == pytest.approx(f1(gold, found))
     assert text["word_f1"] == text["token_f1"]  # there are no multiword tokens

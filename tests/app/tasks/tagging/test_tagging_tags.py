@@ -42,7 +42,7 @@ def test_parts_of_speech(command: Command, treebank: Path, tmp_path: Path) -> No
     assert facts_of(run)["tag_scheme"] == "plain"
     assert (metrics["examples"], metrics["tokens"], metrics["words"]) == (4, 13, 16)
     assert metrics["accuracy"] == 1
-    assert list(metrics["raw_text"]) == ["token_f1", "word_f1", "tag_f1", "gap"]
+    assert list(metrics["raw_text"]) == ["token_f1", "word_f1", "tag_f1", "gap", "tokenizer"]
     # Of 13 tokens "don't" is two others; its words and those of "gonna" and "Στο" are found.
     assert metrics["raw_text"]["token_f1"] == pytest.approx(2 * 12 / (13 + 14))
     assert metrics["raw_text"]["word_f1"] == 1
