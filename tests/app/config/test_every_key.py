@@ -320,7 +320,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
     },
 }
 TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
-ALONE = {"data.directory", "model.embeddings"}
+ALONE = {"data.directory", "model.embeddings", "text.tokenizer"}
 LOOP = {
     "training.epochs",
     "training.schedule",
@@ -369,7 +369,7 @@ def test_every_key_is_tested() -> None:
     """Together the tests change every key of every task."""
     for task in TASKS:
         keys = set(keys_of(get_config_class(task))) - {"task", "format"}
-        assert {path for of, path in CASES if of == task} | ALONE | LOOP == keys
+        assert {path for of, path in CASES if of == task} | ALONE & keys | LOOP == keys
 
 
 @pytest.mark.parametrize(("task", "what"), OBSERVATIONS, ids=lambda value: getattr(value, "__name__", value))

@@ -75,7 +75,7 @@ def test_the_keys_of_the_contract() -> None:
                 "model.rare_word_dropout",
             ),
             *("model.character_features", "model.character_embedding_size", "model.character_units"),
-            "model.crf",
+            *("model.crf", "text.tokenizer"),
         },
         "generation": {
             *(*common, *labelled, "text.tokens", "training.sequence_length"),
@@ -94,7 +94,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 66
+    assert len(OTHERS - {"task", "format"}) == 67
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
