@@ -112,8 +112,8 @@ def test_metrics_that_select(name: str, request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize(
     ("labels", "metric", "available"),
     [
-        (False, "span_f1", "accuracy, loss"),
-        (False, "label_accuracy", "accuracy, loss"),
+        (False, "span_f1", "accuracy, loss, token_f1"),
+        (False, "label_accuracy", "accuracy, loss, token_f1"),
         (True, "span_f1", "accuracy, label_accuracy, exact_match, loss"),
     ],
 )
