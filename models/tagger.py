@@ -19,6 +19,8 @@ from models.settings import BidirectionalSettings, TaggerSettings
 from models.tokenizer import CharacterTokenizer
 
 _FILTER_WIDTHS = (2, 3, 4)
+_WORDS_AT_ONCE = 4096
+"""Words that are encoded at once outside of training, so that a text of many words takes bounded memory."""
 
 
 @keras.saving.register_keras_serializable("textrnn")
@@ -55,6 +57,7 @@ class CharacterEncoder(keras.layers.Layer):
             "units": units,
         }
         self.embedding = Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.in_parts = False
         self.recurrent: RecurrentStack | None = None
         self.filters: list[keras.layers.Conv1D] = []
         self.output_size = units
@@ -81,12 +84,31 @@ class CharacterEncoder(keras.layers.Layer):
         self.built = True
 
     def make_portable(self) -> None:
-        """Make the recurrent layers portable, see `RecurrentStack.make_portable`."""
+        """Make recurrent layers portable, see `RecurrentStack.make_portable`, and encode words in parts."""
+        self.in_parts = True
         if self.recurrent is not None:
             self.recurrent.make_portable()
 
     def call(self, characters: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Encode words: character ids int32 [U, C], right-padded, lengths int32 [U] (≥ 1) → float [U, D]."""
+        if not self.in_parts:
+            return self._encode(characters, lengths)
+        count = tf.shape(characters)[0]
+
+        def encode_part(begin: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            end = begin + _WORDS_AT_ONCE
+            part = self._encode(characters[begin:end], lengths[begin:end])
+            return end, tf.concat([encoded, part], axis=0)
+
+        _, encoded = tf.while_loop(
+            lambda begin, _: begin < count,
+            encode_part,
+            (tf.constant(0), tf.zeros([0, self.output_size], self.compute_dtype)),
+            shape_invariants=(tf.TensorShape([]), tf.TensorShape([None, self.output_size])),
+        )
+        return encoded
+
+    def _encode(self, characters: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         embedded = self.embedding(characters)
         if self.recurrent is not None:
             return self.recurrent(embedded, lengths)[1]

@@ -249,6 +249,27 @@ def test_portable(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(real(model(*batch())["emissions"]), real(before), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["recurrent", "convolution"])
+@pytest.mark.parametrize("count", [1, 4, 5, 11])
+def test_words_are_encoded_in_parts(kind: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A portable encoder gives the same for any number of words, and never encodes more than some at once."""
+    monkeypatch.setattr("models.tagger._WORDS_AT_ONCE", 4)
+    encoder = CharacterEncoder(kind, vocabulary_size=9, embedding_size=3, units=4)
+    encoder.build()
+    random = np.random.default_rng(0)
+    characters = tf.constant(random.integers(1, 9, (count, 6)), tf.int32)
+    lengths = tf.constant(random.integers(1, 7, count), tf.int32)
+    whole = encoder(characters, lengths)
+    sizes = []
+    encode = encoder._encode
+    monkeypatch.setattr(encoder, "_encode", lambda *words: (sizes.append(len(words[1])), encode(*words))[1])
+    encoder.make_portable()
+
+    np.testing.assert_allclose(encoder(characters, lengths), whole, rtol=1e-5, atol=1e-6)
+    assert max(sizes) <= 4
+    assert sum(sizes) == count
+
+
 def test_unknown_character_features() -> None:
     """Unknown character features are refused with the known ones."""
     with pytest.raises(ValueError, match="'recurrent' or 'convolution'"):
