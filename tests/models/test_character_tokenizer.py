@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from models.text.boundaries import read_characters
 from models.text.code_points import class_table
-from models.tokenizer import CharacterTokenizer
+from models.tokenizer import CharacterTokenizer, pair_ids
 
 Logits = Callable[[list[str]], np.ndarray]
 TEXTS = ["", "It isn't here. 我们喜欢读书。👍🏽 e\u0301!", "a-b " * 90, "\u200b"]
@@ -75,3 +75,26 @@ def test_loss_of_scored_characters(tokenizer: CharacterTokenizer) -> None:
     assert float(tokenizer.loss(points, tf.constant([2]), tf.constant([-1, -1], tf.int8))) == 0
     assert float(tokenizer.loss(points[:0], tf.constant([0]), tf.zeros([0], tf.int8))) == 0
     assert float(tokenizer.loss(points, tf.constant([2]), tf.constant([1, -1], tf.int8))) > 0
+
+
+def test_pairs_of_an_alphabet_have_their_own_ids() -> None:
+    """Few characters have no pair in common, and the ids of many are spread over the table."""
+    few = _all_pairs(200)
+    many = _all_pairs(3000)
+
+    assert len(np.unique(few)) == few.size
+    assert len(np.unique(many)) == many.max() + 1
+    assert np.bincount(many).max() < 2 * many.size / (many.max() + 1)
+
+
+def _all_pairs(characters: int) -> np.ndarray:
+    first, second = np.divmod(np.arange(characters**2, dtype=np.int32), characters)
+    return pair_ids(tf.stack([first, second], axis=1)).numpy()[:, 0]
+
+
+def test_the_last_character_of_a_text_has_a_pair_with_padding() -> None:
+    """Ids do not depend on the length of other texts, and are in the table for every alphabet."""
+    short, long = pair_ids(tf.constant([[5, 7]])), pair_ids(tf.constant([[5, 7, 0, 0], [9, 1_114_111, 0, 3]]))
+
+    np.testing.assert_array_equal(long[0, :2], short[0])
+    assert 0 <= long.numpy().min() <= long.numpy().max() < 65_521
