@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from models.text.boundaries import read_characters
 from models.text.code_points import class_table
-from models.tokenizer import CharacterTokenizer, pair_ids
+from models.tokenizer import CharacterTokenizer, ngram_ids
 
 Logits = Callable[[list[str]], np.ndarray]
 TEXTS = ["", "It isn't here. 我们喜欢读书。👍🏽 e\u0301!", "a-b " * 90, "\u200b"]
@@ -89,12 +89,16 @@ def test_pairs_of_an_alphabet_have_their_own_ids() -> None:
 
 def _all_pairs(characters: int) -> np.ndarray:
     first, second = np.divmod(np.arange(characters**2, dtype=np.int32), characters)
-    return pair_ids(tf.stack([first, second], axis=1)).numpy()[:, 0]
+    return ngram_ids(tf.stack([first, second], axis=1), 2).numpy()[:, 0]
 
 
-def test_the_last_character_of_a_text_has_a_pair_with_padding() -> None:
-    """Ids do not depend on the length of other texts, and are in the table for every alphabet."""
-    short, long = pair_ids(tf.constant([[5, 7]])), pair_ids(tf.constant([[5, 7, 0, 0], [9, 1_114_111, 0, 3]]))
+@pytest.mark.parametrize("length", [2, 3])
+def test_ngrams_at_the_end_of_a_text(length: int) -> None:
+    """Ids depend on the next characters only, and are in the table for every alphabet."""
+    alone, short = ngram_ids(tf.constant([[7]]), length), ngram_ids(tf.constant([[5, 7]]), length)
+    long = ngram_ids(tf.constant([[5, 7, 0, 0], [5, 7, 8, 1_114_111]]), length).numpy()
 
     np.testing.assert_array_equal(long[0, :2], short[0])
-    assert 0 <= long.numpy().min() <= long.numpy().max() < 65_521
+    assert short[0, 1] == alone[0, 0]
+    assert (long[1, 0] == long[0, 0]) == (length == 2)
+    assert 0 <= long.min() <= long.max() < 65_521
