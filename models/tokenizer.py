@@ -27,12 +27,31 @@ from models.text.tokens import PADDING_ID, UNKNOWN_ID
 
 _FIRST_ID = max(PADDING_ID, UNKNOWN_ID) + 1
 _EMBEDDING, _CLASS_EMBEDDING, _FILTERS, _WIDTH, _UNITS = 32, 8, 48, 5, 48
-_DROPOUT, _UNKNOWN = 0.2, 0.01
+_DROPOUT, _UNKNOWN = 0.2, 0.05
+_NGRAMS, _FACTOR, _NGRAM_EMBEDDING = 65_521, 40_494, 7
+_NGRAM_DROPOUT = {2: 0.5, 3: 0.7}
+"""By the number of characters."""
+
+
+def ngram_ids(ids: tf.Tensor, length: int) -> tf.Tensor:
+    """Return an id for the n characters of a row that begin with each character: int32 [B, T] → [B, T].
+
+    It is below `_NGRAMS`. The pairs of 200 characters have different ids: the factor is the golden section of
+    a prime number.
+    """
+    found = ids
+    for shift in range(1, length):
+        following = tf.pad(ids, [[0, 0], [0, shift]], constant_values=PADDING_ID)[:, shift:]
+        found = (found * _FACTOR + following) % _NGRAMS
+    return found
 
 
 @keras.saving.register_keras_serializable("textrnn")
 class CharacterTokenizer(keras.layers.Layer):
     """Tokens from characters: embeddings, filters over neighbours, a bidirectional LSTM, one logit each.
+
+    Two and three characters in a row have an embedding, too: without spaces, as in Chinese, these say which
+    characters are a word. It follows from their ids, and some of them share one.
 
     Two variables are not trained. `chosen` is 1 if this tokenizer is to be used, and 0 if the rules of
     `models.text.tokenize` are; `scores` float32 [2] are the token F1 of both on validation texts.
@@ -50,6 +69,13 @@ class CharacterTokenizer(keras.layers.Layer):
         self.unknown = WordDropout(_UNKNOWN, name="unknown")
         self.embedding = Embedding(_FIRST_ID + len(self.alphabet), _EMBEDDING, name="embedding")
         self.class_embedding = Embedding(CLASSES, _CLASS_EMBEDDING, name="class_embedding")
+        self.ngram_embeddings = [
+            Embedding(_NGRAMS, _NGRAM_EMBEDDING, name=f"embedding_of_{length}") for length in _NGRAM_DROPOUT
+        ]
+        self.ngram_dropouts = [
+            keras.layers.Dropout(rate, noise_shape=(None, None, 1), name=f"dropout_of_{length}")
+            for length, rate in _NGRAM_DROPOUT.items()
+        ]
         self.filters = keras.layers.Conv1D(
             _FILTERS, _WIDTH, padding="same", activation="relu", name="filters"
         )
@@ -67,7 +93,10 @@ class CharacterTokenizer(keras.layers.Layer):
         """Create the weights; their shapes follow from the alphabet alone."""
         self.embedding.build((None, None))
         self.class_embedding.build((None, None))
-        self.filters.build((None, None, _EMBEDDING + _CLASS_EMBEDDING))
+        for embedding in self.ngram_embeddings:
+            embedding.build((None, None))
+        ngrams = len(self.ngram_embeddings) * _NGRAM_EMBEDDING
+        self.filters.build((None, None, _EMBEDDING + _CLASS_EMBEDDING + ngrams))
         self.recurrent.build((None, None, _FILTERS))
         self.head.build((None, None, self.recurrent.output_size))
         self.chosen = self.add_weight(name="chosen", shape=(), initializer="zeros", trainable=False)
@@ -90,7 +119,11 @@ class CharacterTokenizer(keras.layers.Layer):
         ids, classes = (
             tf.gather(tf.concat([values, [0]], 0), cut.places) for values in (ids, visible.classes)
         )
-        features = tf.concat([self.embedding(ids), self.class_embedding(classes)], axis=-1)
+        features = [self.embedding(ids), self.class_embedding(classes)]
+        ngrams = zip(_NGRAM_DROPOUT, self.ngram_embeddings, self.ngram_dropouts, strict=True)
+        for length, embedding, dropout in ngrams:
+            features.append(dropout(embedding(ngram_ids(ids, length)), training=training))
+        features = tf.concat(features, axis=-1)
         real = tf.sequence_mask(cut.lengths, tf.shape(ids)[1])[:, :, tf.newaxis]
         features = self.filters(tf.where(real, features, tf.zeros_like(features)))
         features = self.input_dropout(features, training=training)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from models.text.boundaries import read_characters
 from models.text.code_points import class_table
-from models.tokenizer import CharacterTokenizer
+from models.tokenizer import CharacterTokenizer, ngram_ids
 
 Logits = Callable[[list[str]], np.ndarray]
 TEXTS = ["", "It isn't here. 我们喜欢读书。👍🏽 e\u0301!", "a-b " * 90, "\u200b"]
@@ -75,3 +75,30 @@ def test_loss_of_scored_characters(tokenizer: CharacterTokenizer) -> None:
     assert float(tokenizer.loss(points, tf.constant([2]), tf.constant([-1, -1], tf.int8))) == 0
     assert float(tokenizer.loss(points[:0], tf.constant([0]), tf.zeros([0], tf.int8))) == 0
     assert float(tokenizer.loss(points, tf.constant([2]), tf.constant([1, -1], tf.int8))) > 0
+
+
+def test_pairs_of_an_alphabet_have_their_own_ids() -> None:
+    """Few characters have no pair in common, and the ids of many are spread over the table."""
+    few = _all_pairs(200)
+    many = _all_pairs(3000)
+
+    assert len(np.unique(few)) == few.size
+    assert len(np.unique(many)) == many.max() + 1
+    assert np.bincount(many).max() < 2 * many.size / (many.max() + 1)
+
+
+def _all_pairs(characters: int) -> np.ndarray:
+    first, second = np.divmod(np.arange(characters**2, dtype=np.int32), characters)
+    return ngram_ids(tf.stack([first, second], axis=1), 2).numpy()[:, 0]
+
+
+@pytest.mark.parametrize("length", [2, 3])
+def test_ngrams_at_the_end_of_a_text(length: int) -> None:
+    """Ids depend on the next characters only, and are in the table for every alphabet."""
+    alone, short = ngram_ids(tf.constant([[7]]), length), ngram_ids(tf.constant([[5, 7]]), length)
+    long = ngram_ids(tf.constant([[5, 7, 0, 0], [5, 7, 8, 1_114_111]]), length).numpy()
+
+    np.testing.assert_array_equal(long[0, :2], short[0])
+    assert short[0, 1] == alone[0, 0]
+    assert (long[1, 0] == long[0, 0]) == (length == 2)
+    assert 0 <= long.min() <= long.max() < 65_521

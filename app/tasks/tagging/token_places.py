@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 
 Span = tuple[int, int]
+
+
+@lru_cache(maxsize=1)
+def _invisible() -> frozenset[str]:
+    """Return the invisible characters; TensorFlow is imported for them."""
+    from models.text.invisible import INVISIBLE, ranges
+
+    return frozenset(chr(i) for first, last in ranges(INVISIBLE) for i in range(first, last + 1))
 
 
 class Characters:
@@ -19,15 +28,16 @@ class Characters:
     def places(self, tokens: Sequence[str]) -> list[Span | None]:
         """Return the start and the end of consecutive tokens; None for one that is not written as it is.
 
-        Only white space may lie between two tokens, unless the tokens before have no place.
+        Only white space and invisible characters may lie between two tokens, unless the tokens before have no
+        place.
         """
         found: list[Span | None] = []
         position = 0
         lost = False
         for token in tokens:
             own = "".join(token.split())
-            start = self._text.find(own, position) if lost else position
-            if not own or start < 0 or not self._text.startswith(own, start):
+            start = self._text.find(own, position) if lost else self._start(own, position)
+            if not own or start < 0:
                 found.append(None)
                 lost = True
                 continue
@@ -35,6 +45,15 @@ class Characters:
             found.append((start, position))
             lost = False
         return found
+
+    def _start(self, token: str, position: int) -> int:
+        """Return where a token starts: at a position, or after invisible characters there; -1 if nowhere."""
+        while not self._text.startswith(token, position):
+            following = self._text[position : position + 1]
+            if not following or following.isascii() or following not in _invisible():
+                return -1
+            position += 1
+        return position
 
     def span(self, start: int, end: int) -> Span:
         """Return the place of a part of the text, of which start and end count all characters."""

@@ -201,8 +201,13 @@ def test_a_plus_of_a_treebank_is_not_split() -> None:
         ("a", ["a", "a"], [(0, 1), None]),
         ("a", [" ", "a"], [None, (0, 1)]),
         ("", [], []),
+        ("\ufeffa b", ["a", "b"], [(1, 2), (3, 4)]),
+        ("a\u200b\u00ad b", ["a", "b"], [(0, 1), (4, 5)]),
+        ("\u200fa\u200b", ["\u200fa", "\u200b"], [(0, 2), (2, 3)]),
+        ("a-b", ["a", "b"], [(0, 1), None]),
+        ("ab", ["\u200ba"], [None]),
     ],
 )  # fmt: skip
 def test_places_of_tokens(text: str, tokens: list[str], places: list[tuple[int, int] | None]) -> None:
-    """White space does not count, and between two tokens there is nothing else."""
+    """White space and invisible characters do not count, and between two tokens there is nothing else."""
     assert token_places(text, tokens) == places
