@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from models.text.detokenize import detokenize
 from models.text.invisible import without_invisible
 from models.text.tokenize import tokenize
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 TEXTS = [
     "A well-known e-mail: “don’t!” — it’s at www.shop.org/x?y=1 (or not).",
     "Rock'n'roll 'tis the dogs' C++ #1 $5 5€ 50% a_b @user it 's a*b ***bold*** \"yes\" ,x",
@@ -215,6 +216,7 @@ def _texts() -> Iterator[str]:
 
 
 @pytest.mark.realdata
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no datasets in {DATA}")
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_public_texts_come_back(lowercase: bool) -> None:
     """All test rows of the public datasets are restored, except for case and runs of white space."""
