@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-# A machine that others use too is now and then slow for a moment: that is no fault of an example.
-hypothesis.settings.register_profile("any machine", deadline=None)
+# The same examples in every run, so that a failure is the fault of a change. Another profile looks for new
+# ones: `pytest --hypothesis-profile=search`. There is no deadline, because a machine that others use too is
+# slow for a moment now and then.
+hypothesis.settings.register_profile("any machine", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("any machine")
 
 
