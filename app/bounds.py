@@ -50,9 +50,7 @@ class Bounds:
             name: of the input.
             values: integers or floats of any shape.
         """
-        # NaN compares as false.
-        low = values > self.minimum if self.above else values >= self.minimum
-        wrong = ~(low & (values <= self.maximum))
+        wrong = ~self._allows(values)
         return self.message(name, values[wrong][0]) if wrong.any() else None
 
     def message(self, name: str, value: Any) -> str:
@@ -79,10 +77,14 @@ class Bounds:
             single = number if whole else struct.unpack("f", struct.pack("f", number))[0]  # as in the graph
         except OverflowError:
             raise UserError(self.message(name, value)) from None
-        low = single > self.minimum if self.above else single >= self.minimum
-        if not (low and single <= self.maximum):
+        if not self._allows(single):
             raise UserError(self.message(name, value))
         return number
+
+    def _allows(self, values: Any) -> Any:
+        """Return whether a number, or each one of an array, is within the bounds; NaN compares as false."""
+        low = values > self.minimum if self.above else values >= self.minimum
+        return low & (values <= self.maximum)
 
     def clamp(self, value: tf.Tensor) -> tf.Tensor:
         """Replace NaN by the default, and each other value that is not allowed by the nearest one that is."""

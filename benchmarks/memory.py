@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py exports/tags exports/reviews exports/plays exports/pairs [--limit 4096]
 
-For each export: the peak of `predict` on one long line, alone and beside 63 short ones. Then a server of each
+For each export: the peak of `predict` on one long line, alone and with 63 short ones. Then a server of each
 export whose address space is limited, which gets the largest requests that come to mind, over REST and gRPC.
 Each must be answered or refused, and the server must be healthy after it.
 """
@@ -151,9 +151,9 @@ def requests(task: str) -> Iterator[tuple[str, str, Any]]:
     huge = WORDS * 90_000
     dense = "!?" * 80_000
     distinct = [a + b + c for a in LETTERS for b in LETTERS for c in LETTERS][:39_000]
-    yield "90,000 × 'play jazz ' beside 63 short", "predict", rows([huge, *SHORT])
+    yield "90,000 × 'play jazz ' with 63 short", "predict", rows([huge, *SHORT])
     yield "30,000 tokens", "predict", rows([LONG])
-    yield "30,000 tokens beside 63 short", "predict", rows([LONG, *SHORT])
+    yield "30,000 tokens with 63 short", "predict", rows([LONG, *SHORT])
     yield "160,000 tokens of one byte", "predict", rows([dense])
     yield "64 texts of 65 kB, a token a byte", "predict", rows([dense[:65_000]] * 64)
     yield "1,000 texts of 16 kB", "predict", rows([LONG[:16_000]] * 1000)
@@ -214,8 +214,8 @@ def main() -> None:
         version = max(export.glob("*/assets.extra/manifest.json"))
         task = json.loads(version.read_text())["task"]
         if not arguments.no_predict:
-            alone, beside = peak_of_predict(export, [LONG]), peak_of_predict(export, [LONG, *SHORT])
-            print(f"{task}: predict {alone:.0f} MB alone, {beside:.0f} MB beside 63, {beside / alone:.2f}")
+            alone, together = peak_of_predict(export, [LONG]), peak_of_predict(export, [LONG, *SHORT])
+            print(f"{task}: predict {alone:.0f} MB alone, {together:.0f} MB with 63, {together / alone:.2f}")
         server = Server(export, arguments.limit * MB)
         print(f"{task}: serve, ready: {server.memory()}", flush=True)
         for name, method, body in requests(task):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from public_data import DATA, skip_without_data
 
 from app.cli import main
 from app.config import load_config
@@ -25,12 +25,7 @@ from app.train import train
 from data.prepared import Dataset
 from models.text.locate import locate
 
-DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
-
-pytestmark = [
-    pytest.mark.realdata,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no datasets in {DATA}"),
-]
+pytestmark = [pytest.mark.realdata, skip_without_data]
 
 SMALL = ("model.units=16", "model.embedding_size=16", "training.epochs=3", "training.learning_rate=0.01")
 HARD = [

@@ -145,7 +145,7 @@ class Waiting:
     def _fitting(self, lane: int) -> list[_Part]:
         """Return the first parts of a lane that fit into one call."""
         found: list[_Part] = []
-        rows, longest, largest = 0, 0, self._budget.most // 2
+        rows, longest, largest = 0, 0, self._budget.largest_call
         for _, part in self._lanes[lane]:
             rows, longest = rows + part.size, max(longest, part.longest)
             fits = rows <= self._batching.max_batch_size and rows * longest <= largest
@@ -243,7 +243,7 @@ class Batcher:
         self._function = function
         self._open = [n for n, spec in outputs.items() if spec.shape.rank > 1 and spec.shape[1] is None]
         self._batching = batching
-        self._largest = budget.most // 2
+        self._largest = budget.largest_call
         self._values = values
         self._observe = observe
         self._shared = frozenset(shared)

@@ -44,6 +44,11 @@ class Budget:
         self._calls = 0
         self._refused: list[Callable[[], None]] = []
 
+    @property
+    def largest_call(self) -> int:
+        """Most that rows cost together which are called together; a row that costs more is called alone."""
+        return self.most // 2
+
     def take(self, cost: int, wake: Callable[[], None]) -> bool:
         """Return whether a call may start; if not, `wake` is called once when another has ended."""
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,16 +92,7 @@ def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | 
     Raises:
         UserError: all states are damaged, or they do not belong to these variables.
     """
-    path, previous = run / STATE, run / PREVIOUS
-    if not path.exists() and not previous.exists():
-        return None, ""
-    try:
-        return _restore(path, variables), ""
-    except DamagedStateError as error:
-        if not previous.exists():
-            raise
-        state = _restore(previous, variables)
-        return state, f"{error}; resuming from the state before it"
+    return _newest(run, lambda path: _restore(path, variables))
 
 
 def read_progress(run: Path) -> TrainingState | None:
@@ -110,15 +101,20 @@ def read_progress(run: Path) -> TrainingState | None:
     Raises:
         UserError: all states are damaged.
     """
+    return _newest(run, lambda path: _progress(path, _read(path)))[0]
+
+
+def _newest(run: Path, read: Callable[[Path], TrainingState]) -> tuple[TrainingState | None, str]:
+    """Read the last state, or if it is damaged or missing the one before it; see `restore_state`."""
     path, previous = run / STATE, run / PREVIOUS
     if not path.exists() and not previous.exists():
-        return None
+        return None, ""
     try:
-        return _progress(path, _read(path))
-    except DamagedStateError:
+        return read(path), ""
+    except DamagedStateError as error:
         if not previous.exists():
             raise
-        return _progress(previous, _read(previous))
+        return read(previous), f"{error}; resuming from the state before it"
 
 
 def _read(path: Path) -> dict[str, Any]:

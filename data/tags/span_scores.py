@@ -11,23 +11,27 @@ from data.tags.schemes import spans
 
 
 class Score(NamedTuple):
-    """The numbers of gold, predicted and correct spans, and the scores that follow from them.
+    """The numbers of gold, predicted and correct items, such as spans, and the scores that follow from them.
 
-    A score without spans is 0, as in conlleval.
+    A score without items is 0, as in conlleval.
     """
 
-    gold: int
-    predicted: int
-    correct: int
+    gold: int = 0
+    predicted: int = 0
+    correct: int = 0
+
+    def plus(self, gold: int, predicted: int, correct: int) -> Score:
+        """Return the score of these items and of further ones."""
+        return Score(self.gold + gold, self.predicted + predicted, self.correct + correct)
 
     @property
     def precision(self) -> float:
-        """Return the share of predicted spans that are correct."""
+        """Return the share of predicted items that are correct."""
         return self.correct / self.predicted if self.predicted else 0.0
 
     @property
     def recall(self) -> float:
-        """Return the share of gold spans that were predicted."""
+        """Return the share of gold items that were predicted."""
         return self.correct / self.gold if self.gold else 0.0
 
     @property

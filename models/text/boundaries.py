@@ -62,7 +62,7 @@ class Windows(NamedTuple):
 def windows(lengths: tf.Tensor, stride: int = STRIDE) -> Windows:
     """Cut texts into windows, at least one for each text.
 
-    A window is a function of its own text only.
+    The windows of a text depend on no other text.
 
     Args:
         lengths: int32 [B], characters of each text.

@@ -180,22 +180,9 @@ def _values(encoded: Encoded) -> np.ndarray:
     return np.array([by_name[name] for name in encoded.vocabularies[BOUNDARIES]], np.int8)
 
 
-class BoundaryScore:
-    """Sums of the tokens that a tokenizer finds."""
-
-    def __init__(self) -> None:
-        self.gold = self.found = self.same = 0
-
-    def add(self, gold: np.ndarray, found: np.ndarray) -> None:
-        """Add texts: int64 [tokens, 2], the first and the last character of each token."""
-        self.gold += len(gold)
-        self.found += len(found)
-        self.same += len(np.intersect1d(_single(gold), _single(found), assume_unique=True))
-
-    @property
-    def f1(self) -> float:
-        """The F1 score."""
-        return 2 * self.same / max(self.gold + self.found, 1)
+def spans_in_common(gold: np.ndarray, found: np.ndarray) -> int:
+    """Return the number of tokens in both of two arrays int64 [tokens, 2], as of `edge_spans`."""
+    return len(np.intersect1d(_single(gold), _single(found), assume_unique=True))
 
 
 def _single(spans: np.ndarray) -> np.ndarray:

@@ -9,13 +9,12 @@ lower case. The tag of an aligned word is correct or not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.token_places import Characters
 from data.multiword import Word
-from data.tags import spans
+from data.tags import Score, spans
 
 Span = tuple[int, int]
 
@@ -29,36 +28,6 @@ class PlacedWord(NamedTuple):
     tag: str
     multiword: bool
     """Whether its token has several words."""
-
-
-@dataclass
-class F1:
-    """Sums that precision, recall and F1 are computed from."""
-
-    gold: int = 0
-    predicted: int = 0
-    correct: int = 0
-
-    def add(self, gold: int, predicted: int, correct: int) -> None:
-        """Add the counts of an example."""
-        self.gold += gold
-        self.predicted += predicted
-        self.correct += correct
-
-    @property
-    def precision(self) -> float:
-        """Share of what was predicted that is correct."""
-        return self.correct / max(self.predicted, 1)
-
-    @property
-    def recall(self) -> float:
-        """Share of what is in the data that was predicted."""
-        return self.correct / max(self.gold, 1)
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall."""
-        return 2 * self.correct / max(self.gold + self.predicted, 1)
 
 
 class RawScore:
@@ -75,7 +44,7 @@ class RawScore:
         """
         self._facts = facts
         self.examples = 0
-        self.tokens, self.words, self.tags, self.spans = F1(), F1(), F1(), F1()
+        self.tokens = self.words = self.tags = self.spans = Score()
 
     def add(
         self,
@@ -111,11 +80,10 @@ class RawScore:
         pairs = [(gold[g], predicted[p]) for g, p in align(gold, predicted)]
         number = sum(map(len, own)), len(predicted)
         self.examples += 1
-        self.tokens.add(
-            len(tokens), len(found), len({place for place in places if place} & {p for p, _ in found})
-        )
-        self.words.add(*number, len(pairs))
-        self.tags.add(*number, sum(a.tag == b.tag for a, b in pairs))
+        located = {place for place in places if place} & {place for place, _ in found}
+        self.tokens = self.tokens.plus(len(tokens), len(found), len(located))
+        self.words = self.words.plus(*number, len(pairs))
+        self.tags = self.tags.plus(*number, sum(a.tag == b.tag for a, b in pairs))
         if self._facts.has_spans:
             self._add_spans(characters, places, tags, line["spans"])
 
@@ -137,7 +105,7 @@ class RawScore:
             first, last = places[span.start], places[span.end - 1]
             gold.add((span.label, first and first[0], last and last[1]))
         found = {(span["label"], *characters.span(span["start"], span["end"])) for span in predicted}
-        self.spans.add(len(own), len(found), len(gold & found))
+        self.spans = self.spans.plus(len(own), len(found), len(gold & found))
 
     def metrics(self) -> dict[str, float]:
         """Return the scores of tokens, of words, of the tags of words, and of spans."""

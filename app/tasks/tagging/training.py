@@ -11,12 +11,12 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import TOKEN_F1, Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
-from app.tasks.tagging.boundaries import CHARACTERS, BoundaryScore, edge_spans, rules_spans
+from app.tasks.tagging.boundaries import CHARACTERS, edge_spans, rules_spans, spans_in_common
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.scores import TagScore, metrics
 from data.batching import Batches
-from data.tags import transitions
+from data.tags import Score, transitions
 
 if TYPE_CHECKING:
     import keras
@@ -132,12 +132,14 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
 
         def choose_tokenizer(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             nonlocal rules_f1
-            learned, rules = BoundaryScore(), BoundaryScore()
+            learned = rules = Score()
             for batch, output in zip(arrays, outputs, strict=True):
                 gold = edge_spans(output["gold_edges"])
-                learned.add(gold, edge_spans(output["edges"]))
+                found = edge_spans(output["edges"])
+                learned = learned.plus(len(gold), len(found), spans_in_common(gold, found))
                 if rules_f1 is None:
-                    rules.add(gold, rules_spans(batch))
+                    found = rules_spans(batch)
+                    rules = rules.plus(len(gold), len(found), spans_in_common(gold, found))
             rules_f1 = rules.f1 if rules_f1 is None else rules_f1
             is_learned = config.text.tokenizer == "learned" or learned.f1 > rules_f1
             model.tokenizer.choose(is_learned, learned.f1, rules_f1)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from public_data import DATA, skip_without_data
 
 from models.text.detokenize import detokenize
 from models.text.invisible import without_invisible
 from models.text.tokenize import tokenize
 
-DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 TEXTS = [
     "A well-known e-mail: “don’t!” — it’s at www.shop.org/x?y=1 (or not).",
     "Rock'n'roll 'tis the dogs' C++ #1 $5 5€ 50% a_b @user it 's a*b ***bold*** \"yes\" ,x",
@@ -217,7 +215,7 @@ def _texts() -> Iterator[str]:
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no datasets in {DATA}")
+@skip_without_data
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_public_texts_come_back(lowercase: bool) -> None:
     """All test rows of the public datasets are restored, except for case and runs of white space."""

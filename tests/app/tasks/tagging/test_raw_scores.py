@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from app.tasks.tagging.facts import TaggingFacts
-from app.tasks.tagging.raw_scores import F1, RawScore
+from app.tasks.tagging.raw_scores import RawScore
 from app.tasks.tagging.scores import TagScore
 from app.tasks.tagging.token_places import token_places
 from app.tasks.tagging.word_forms import learn
 from data.multiword import Word, joined_tag
+from data.tags import Score
 
 FORMS = {
     ("du", ("de", "le")): 9,
@@ -110,9 +111,9 @@ def test_counts(
     """Tokens, words and tags are counted in the data, in the prediction, and where both agree."""
     found = scored(text, gold, predicted)
 
-    assert found.tokens == F1(*tokens)
-    assert found.words == F1(*words)
-    assert found.tags == F1(*words[:2], tags)
+    assert found.tokens == Score(*tokens)
+    assert found.words == Score(*words)
+    assert found.tags == Score(*words[:2], tags)
 
 
 def test_metrics_are_those_of_all_examples() -> None:
@@ -140,7 +141,7 @@ def test_words_that_the_data_does_not_have() -> None:
     line = {"tokens": [{"text": "du", "start": 0, "end": 2, "tag": "P+D"}], "spans": []}
     score.add("du", ["du"], ["P+D"], [()], line)
 
-    assert score.words == F1(2, 2, 2)
+    assert score.words == Score(2, 2, 2)
 
 
 def test_spans_by_their_characters() -> None:
@@ -155,8 +156,8 @@ def test_spans_by_their_characters() -> None:
     }
     score.add("New  York", ["New York"], ["B-L"], [()], line)
 
-    assert score.tokens == F1(1, 2, 0)
-    assert score.spans == F1(1, 1, 1)
+    assert score.tokens == Score(1, 2, 0)
+    assert score.spans == Score(1, 1, 1)
     assert list(score.metrics()) == ["token_f1", "word_f1", "tag_f1", "span_f1"]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from public_data import DATA, skip_without_data
 
 from app.config import TaskConfig, load_config
 from app.tasks import get_task
@@ -16,13 +16,9 @@ from data.errors import UserError
 from data.formats import BadRow, Row
 from data.sources import Source, open_source
 
-DATA = Path(os.environ.get("TEXTRNN_DATA", Path(__file__).parents[4].parent / "shared" / "data"))
 EXAMPLES = get_task("tagging").examples
 
-pytestmark = [
-    pytest.mark.realdata,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no datasets in {DATA}"),
-]
+pytestmark = [pytest.mark.realdata, skip_without_data]
 
 
 def opened(path: Path, config: TaskConfig) -> Source:
