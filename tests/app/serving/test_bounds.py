@@ -13,8 +13,8 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from asking import Answer
 from click.testing import Result
-from conftest import Answer
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import textrnn

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from conftest import Answer
+from asking import Answer
 
 from app.serve import serve
 from app.serving.http_protocol import WholeResponses, limited_protocol

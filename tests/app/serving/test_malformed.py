@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from conftest import Answer, request
+from asking import Answer, request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Answer, asked, request
+from asking import Answer, asked, request
 from google.protobuf import text_format
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
