@@ -275,7 +275,7 @@ def _run(command: Sequence[str], timeout: float) -> str:
         try:
             status = process.wait(max(timeout, 0))
         except subprocess.TimeoutExpired:
-            raise BuildError(f"{command[0]} was stopped after {TIMEOUT:.0f} s") from None
+            raise BuildError(f"{command[0]} took too long and was stopped") from None
         finally:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
