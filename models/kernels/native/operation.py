@@ -1,7 +1,7 @@
 """The native operation for recurrent layers on a CPU, with its gradient.
 
-`TextrnnRecurrent` runs all steps of one layer, or of the two directions of one, over padded rows. A row depends
-neither on its padding nor on other rows, and no result on the number of threads, bit for bit.
+`TextrnnRecurrent` runs all steps of one layer, or of the two directions of one, over padded rows. A row
+depends neither on its padding nor on other rows, and no result on the number of threads, bit for bit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import keras
 import tensorflow as tf
 
 from models.kernels.native.library import operations
-from models.layers.cells import cell_of
 
 _CELLS = {keras.layers.LSTM: "lstm", keras.layers.GRU: "gru", keras.layers.SimpleRNN: "simple"}
 _ACTIVATIONS = {
