@@ -115,7 +115,6 @@ def _mask(cell: Any, rows: tf.Tensor) -> tf.Tensor:
     return tf.stack(masks if isinstance(masks, list) else [masks])
 
 
-@tf.RegisterGradient("TextrnnRecurrent")
 def _gradient(
     operation: tf.Operation,
     of_outputs: tf.Tensor,
@@ -155,3 +154,6 @@ def _gradient(
         None,
         *of_weights,
     ]
+
+
+tf.RegisterGradient("TextrnnRecurrent")(_gradient)
