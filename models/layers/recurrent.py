@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from models.kernels import portable
 from models.layers.cells import CELLS, get_cell
+from models.layers.dropout import Dropout
 from models.settings import BidirectionalSettings, RecurrentSettings
 
 
@@ -90,7 +91,7 @@ class RecurrentStack(keras.layers.Layer):
         layers = range(settings.layers)
         self.forward = [direction(f"forward_{i}") for i in layers]
         self.backward = [direction(f"backward_{i}") for i in layers] if settings.bidirectional else []
-        self.between = [keras.layers.Dropout(settings.dropout, name=f"between_{i}") for i in layers[1:]]
+        self.between = [Dropout(settings.dropout, name=f"between_{i}") for i in layers[1:]]
         is_double = settings.bidirectional and settings.merge_mode == "concat"
         self.output_size = (2 if is_double else 1) * settings.units if settings.layers else None
         self.portable = False
