@@ -6,11 +6,13 @@ al. 2014) and attends to the steps of the source (Bahdanau et al. 2015; Luong et
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from models.kernels import portable
 from models.layers.attention import Attention
 from models.layers.cells import get_cell
 from models.layers.dropout import Dropout
@@ -87,7 +89,7 @@ class Seq2Seq(Network):
             self.target_embedding if shared else embedding(source_vocabulary_size, "source_embedding")
         )
         self.dropout = Dropout(dropout, name="dropout")
-        self.encoder = RecurrentStack(settings, name="encoder")
+        self.encoder = RecurrentStack(settings, runner=self.runner, name="encoder")
         self.bridge = keras.layers.Dense(layers * self.cell.states * units, activation="tanh", name="bridge")
         self.decoder = [
             recurrent_layer(settings, recurrent_dropout=0.0, name=f"decoder_{i}") for i in range(layers)
@@ -132,12 +134,19 @@ class Seq2Seq(Network):
         self.built = True
 
     def make_portable(self) -> None:
-        """Make the encoder portable, see `RecurrentStack.make_portable`; decoding steps already are."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`; single steps are."""
         self.encoder.make_portable()
+        if not self.input_feeding:
+            for layer in self.decoder:
+                portable.prepare(layer)
 
     def cudnn_layers(self) -> int:
         """Return the number of `RecurrentStack.cudnn_layers` of the encoder."""
         return self.encoder.cudnn_layers()
+
+    def decoder_cudnn_layers(self) -> int:
+        """Return how many layers of the decoder `call` runs on cuDNN on a host with a GPU, once portable."""
+        return 0 if self.input_feeding else sum(map(portable.has_cudnn_kernel, self.decoder))
 
     def call(
         self,
@@ -163,7 +172,7 @@ class Seq2Seq(Network):
         embedded = self.dropout(embedded, training=training)
         masks = self._masks(tf.shape(target_ids)[0], embedded.dtype, training)
         run = self._fed_steps if self.input_feeding else self._free_steps
-        return self._logits(self.dropout(run(embedded, state, masks), training=training))
+        return self._logits(self.dropout(run(embedded, state, masks, training), training=training))
 
     def encode(self, source_ids: tf.Tensor, source_lengths: tf.Tensor, training: bool = False) -> State:
         """Encode the source.
@@ -214,7 +223,7 @@ class Seq2Seq(Network):
         Returns:
             logits float [N, V] of the next token; the state of the next step.
         """
-        state = self._advance(self.target_embedding(token_ids), state, None)
+        state = self._advance(self.target_embedding(token_ids), state, None, training=False)
         return self._logits(state["attentional"]), state
 
     def _masks(self, rows: tf.Tensor, dtype: tf.DType, training: bool) -> list[tf.Tensor] | None:
@@ -225,7 +234,9 @@ class Seq2Seq(Network):
         ones = (tf.ones([rows, width], dtype) for width in widths)
         return [self.dropout(each, training=True) for each in ones]
 
-    def _fed_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
+    def _fed_steps(
+        self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None, training: bool
+    ) -> tf.Tensor:
         """Return the attentional states [B, T, A], computed step by step."""
         steps = tf.shape(embedded)[1]
         by_step = tf.transpose(embedded, [1, 0, 2])
@@ -233,7 +244,8 @@ class Seq2Seq(Network):
         outputs = tf.TensorArray(embedded.dtype, steps, element_shape=[None, self.attentional_size])
 
         def body(i: tf.Tensor, hidden: Any, attentional: tf.Tensor, outputs: tf.TensorArray) -> Any:
-            after = self._advance(by_step[i], {**fixed, "hidden": hidden, "attentional": attentional}, masks)
+            before = {**fixed, "hidden": hidden, "attentional": attentional}
+            after = self._advance(by_step[i], before, masks, training)
             return i + 1, after["hidden"], after["attentional"], outputs.write(i, after["attentional"])
 
         *_, outputs = tf.while_loop(
@@ -244,7 +256,9 @@ class Seq2Seq(Network):
         )
         return tf.transpose(outputs.stack(), [1, 0, 2])
 
-    def _free_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
+    def _free_steps(
+        self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None, training: bool
+    ) -> tf.Tensor:
         """Return the attentional states [B, T, A], all steps of a layer at once: nothing is fed back."""
         steps = tf.shape(embedded)[1]
         sequences = embedded
@@ -254,12 +268,19 @@ class Seq2Seq(Network):
         for i, layer in enumerate(self.decoder):
             if i and masks:
                 sequences *= masks[i][:, tf.newaxis]
-            sequences = layer(sequences, initial_state=list(state["hidden"][i]))
+            sequences, _ = self.runner.run([layer], sequences, None, state["hidden"][i], training=training)
         if self.attention:
             contexts, _ = self.attention(sequences, state["keys"], state["memory"], state["lengths"])
         return self.attentional(tf.concat([contexts, sequences], axis=2))
 
-    def _advance(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> State:
+    def _single_step(
+        self, layer: keras.layers.RNN, inputs: tf.Tensor, state: Sequence[tf.Tensor]
+    ) -> tuple[tf.Tensor, ...]:
+        return self.runner.step(layer, inputs, state, otherwise=_keras_step)
+
+    def _advance(
+        self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None, training: bool
+    ) -> State:
         """Return the state after one step with embedded tokens [N, E]."""
         inputs = [embedded]
         if not self.attention:
@@ -267,12 +288,13 @@ class Seq2Seq(Network):
         if self.input_feeding:
             inputs.append(state["attentional"] * masks[0] if masks else state["attentional"])
         output = tf.concat(inputs, axis=1)
-        hidden = []
+        hidden: list[tuple[tf.Tensor, ...]] = []
+        step = _keras_step if training else self._single_step
         for i, layer in enumerate(self.decoder):
             if i and masks:
                 output *= masks[i]
-            output, after = layer.cell(output, list(state["hidden"][i]))
-            hidden.append(tuple(after))
+            hidden.append(step(layer, output, state["hidden"][i]))
+            output = hidden[-1][0]
         state = {**state, "hidden": tuple(hidden)}
         if self.attention:
             context, weights = self.attention(
@@ -295,3 +317,11 @@ class Seq2Seq(Network):
             return self.head(attentional) + bias
         table = tf.cast(self.target_embedding.embeddings, attentional.dtype)
         return keras.ops.matmul(attentional, tf.transpose(table)) + bias
+
+
+def _keras_step(
+    layer: keras.layers.RNN, inputs: tf.Tensor, state: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, ...]:
+    """Return the state after one step; its first tensor is the output."""
+    _, after = layer.cell(inputs, list(state))
+    return tuple(after)
