@@ -19,7 +19,7 @@ SETS = ["avx512", "avx2", "baseline"]
 
 @pytest.fixture(scope="module", autouse=True)
 def _available() -> None:
-    """Skip where the native kernels cannot be compiled. They are in the cache of the tests, not in the user's."""
+    """Skip where the native kernels cannot be compiled."""
     found = library()
     if not found.available:
         pytest.skip(found.reason)
