@@ -81,9 +81,15 @@ package: $(READY)
 sanitize: $(READY)
 	$(BIN)/python tests/models/kernels/sanitize.py
 
-# As on a machine without a compiler, and without what was compiled before.
+# As on a machine without a compiler, which CC=/bin/false is.
+hidden-compiler: export CC = /bin/false
+hidden-compiler: export CXX =
 hidden-compiler: $(READY)
-	CC=/bin/false CXX= $(BIN)/python -m pytest tests/models/kernels tests/app/training/test_training_kernels.py tests/app/test_info.py
+	$(BIN)/python -m pytest tests/models/kernels/test_native_*.py tests/app/training/test_training_kernels.py tests/app/test_info.py
+	folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
+	  && $(BIN)/textrnn train classification sample:reviews --run "$$folder/run" --set data.directory="$$folder/data" \
+	    --set training.epochs=1 --set model.units=8 2>&1 | tee "$$folder/said" \
+	  && grep -q '^no native kernels: ' "$$folder/said" && grep -q '"kernels": "keras"' "$$folder/run/manifest.json"
 
 check: lint spelling types layers dependencies package test
 
