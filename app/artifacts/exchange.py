@@ -1,4 +1,4 @@
-"""A SavedModel whose portable recurrent kernels are exchanged for the native operation, on this machine only."""
+"""A SavedModel whose portable recurrent kernels are exchanged for the native operation, in memory only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_exchanged(directory: Path) -> Any | None:
         OSError: the temporary directory cannot be written, or has no links.
     """
     saved = read_saved_model(directory)
-    if not any([_exchange(graph) for graph in saved.meta_graphs]):
+    if not sum(_exchange(graph) for graph in saved.meta_graphs):
         return None
     with tempfile.TemporaryDirectory(prefix="textrnn-") as temporary:
         copy = Path(temporary)
@@ -41,20 +41,20 @@ def load_exchanged(directory: Path) -> Any | None:
         return tf.saved_model.load(str(copy))
 
 
-def _exchange(graph: meta_graph_pb2.MetaGraphDef) -> bool:
-    """Exchange functions in a graph, and remove those that it no longer needs. Return whether there are any."""
+def _exchange(graph: meta_graph_pb2.MetaGraphDef) -> int:
+    """Exchange functions of a graph, and remove those that it no longer needs; return the number exchanged."""
     functions = graph.graph_def.library.function
     made = native_functions(functions)
     by_name = {function.signature.name: made.get(function.signature.name, function) for function in functions}
     kept = [by_name[name] for name in sorted(_needed(graph, by_name))]
     del functions[:]
     functions.extend(kept)
-    if made:
-        graph.meta_info_def.stripped_op_list.Clear()
-    return bool(made)
+    return len(made)
 
 
-def _needed(graph: meta_graph_pb2.MetaGraphDef, functions: Mapping[str, function_pb2.FunctionDef]) -> set[str]:
+def _needed(
+    graph: meta_graph_pb2.MetaGraphDef, functions: Mapping[str, function_pb2.FunctionDef]
+) -> set[str]:
     """Return the functions that something refers to, except for other implementations of a function."""
     needed: set[str] = set()
     waiting = [*_roots(graph)]

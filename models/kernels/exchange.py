@@ -148,7 +148,7 @@ def _outputs(
 
 
 def _weights(cell: Cell, flat: Sequence[tf.Tensor]) -> list[list[tf.Tensor]]:
-    """Return kernel, recurrent kernel and bias of each direction; those of an LSTM are saved as one matrix."""
+    """Return kernel, recurrent kernel and bias of each direction; an LSTM has the first two in one matrix."""
     layers = [list(flat[i : i + cell.weights]) for i in range(0, len(flat), cell.weights)]
     if cell.weights == 3:
         return layers
