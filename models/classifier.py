@@ -69,7 +69,7 @@ class Classifier(Network):
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.embedding_dropout = keras.layers.Dropout(settings.dropout, name="embedding_dropout")
-        self.recurrent = RecurrentStack(settings, name="recurrent")
+        self.recurrent = RecurrentStack(settings, runner=self.runner, name="recurrent")
         self.pooling = Pooling(settings.pooling, name="pooling")
         self.head_dropout = keras.layers.Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(classes, name="head")
@@ -107,7 +107,7 @@ class Classifier(Network):
         embedded = self.embedding_dropout(embedded, training=training)
         sequences, final = self.recurrent(embedded, lengths, training=training)
         pooled = self.pooling(sequences, final, lengths)
-        if self.recurrent.portable and not training:
+        if self.runner.portable and not training:
             return dense(self.head, pooled)
         return self.head(self.head_dropout(pooled, training=training))
 

@@ -53,7 +53,6 @@ class LanguageModel(Network):
         self.cell = get_cell(settings.cell)
         self.vocabulary_size = vocabulary_size
         self.labels = labels
-        self.portable = False
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.label_embedding = (
@@ -88,7 +87,7 @@ class LanguageModel(Network):
 
     def make_portable(self) -> None:
         """Make the recurrent layers portable, see `RecurrentStack.make_portable`."""
-        self.portable = True
+        self.runner.portable = True
         for layer in self.recurrent:
             portable.prepare(layer)
 
@@ -133,7 +132,15 @@ class LanguageModel(Network):
         for i, layer in enumerate(self.recurrent):
             if i:
                 sequences = self.between[i - 1](sequences, training=training)
-            sequences, *layer_state = self._run(layer, sequences, state[i], training)
+            sequences, (layer_state,) = self.runner.run(
+                [layer],
+                sequences,
+                None,
+                state[i],
+                training=training,
+                wants_memory=True,
+                recurrent_kernel=self._dropped_kernel(layer) if training else None,
+            )
             after.append(_float32(layer_state))
         return self._logits(self.head_dropout(sequences, training=training)), tuple(after)
 
@@ -179,7 +186,7 @@ class LanguageModel(Network):
         after = []
         for i, layer in enumerate(self.recurrent):
             start = None if state is None else state[i]
-            sequences, layer_state = portable.run(layer, sequences, lengths, start, wants_state=True)
+            sequences, (layer_state,) = self.runner.run([layer], sequences, lengths, start, wants_memory=True)
             after.append(_float32(layer_state))
         return self._logits(after[-1][0]), tuple(after)
 
@@ -268,7 +275,9 @@ class LanguageModel(Network):
                 sequences += condition[:, tf.newaxis]
             after = []
             for layer, before in zip(self.recurrent, state, strict=True):
-                sequences, own = portable.run(layer, sequences, tf.maximum(left, 1), before, wants_state=True)
+                sequences, (own,) = self.runner.run(
+                    [layer], sequences, tf.maximum(left, 1), before, wants_memory=True
+                )
                 changes = (left > 0)[:, tf.newaxis]
                 pairs = zip(_float32(own), before, strict=True)
                 after.append(tuple(tf.where(changes, new, old) for new, old in pairs))
@@ -318,27 +327,11 @@ class LanguageModel(Network):
             after.append(layer_state)
         return tuple(after)
 
-    def _run(
-        self, layer: keras.layers.RNN, sequences: tf.Tensor, state: tuple[tf.Tensor, ...], training: bool
-    ) -> list[tf.Tensor]:
-        """Return the outputs of one layer and its last state; training may drop recurrent weights."""
-        if self.portable and not training:
-            rows, steps = tf.unstack(tf.shape(sequences)[:2])
-            found, after = portable.run(layer, sequences, tf.fill([rows], steps), state, wants_state=True)
-            return [found, *after]
-        if not (training and self.weight_dropout):
-            outputs: list[tf.Tensor] = layer(sequences, initial_state=list(state), training=training)
-            return outputs
-        kernel = layer.cell.recurrent_kernel
-        dropped = keras.random.dropout(kernel, self.weight_dropout, seed=self.weight_seed)
-        # The layer gets these values of its variable, whichever kernel it runs.
-        with keras.StatelessScope(state_mapping=[(kernel, dropped)]) as scope:
-            outputs = layer(sequences, initial_state=list(state), training=training)
-        for variable in layer.non_trainable_variables:  # seeds were advanced inside of the scope only
-            advanced = scope.get_current_value(variable)
-            if advanced is not None:
-                variable.assign(advanced)
-        return outputs
+    def _dropped_kernel(self, layer: keras.layers.RNN) -> tf.Tensor | None:
+        """Return the recurrent weights of a layer after weight dropout; None without it."""
+        if not self.weight_dropout:
+            return None
+        return keras.random.dropout(layer.cell.recurrent_kernel, self.weight_dropout, seed=self.weight_seed)
 
 
 def _float32(state: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import keras
 
+from models.kernels.runner import Runner
 from models.settings import Settings
 
 
@@ -27,6 +28,15 @@ class Network(keras.Model):
         super().__init__(**options)
         self.settings: Any = self.settings_class.of(settings)
         self.arguments = MappingProxyType(dict(arguments))
+        self.runner = Runner()
+
+    def use_kernels(self, kernels: Literal["keras", "native"]) -> None:
+        """Choose what runs the recurrent layers: `native` where that computes them, else Keras's layers.
+
+        Call it before the network is part of a graph. After `make_portable` the kernels of
+        `models.kernels.portable` take the place of Keras's layers; graphs with native kernels can't be saved.
+        """
+        self.runner.kernels = kernels
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that create this network again.

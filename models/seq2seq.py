@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models.kernels import portable
 from models.layers.attention import Attention
 from models.layers.cells import get_cell
 from models.layers.embedding import Embedding
@@ -86,7 +87,7 @@ class Seq2Seq(Network):
             self.target_embedding if shared else embedding(source_vocabulary_size, "source_embedding")
         )
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
-        self.encoder = RecurrentStack(settings, name="encoder")
+        self.encoder = RecurrentStack(settings, runner=self.runner, name="encoder")
         self.bridge = keras.layers.Dense(layers * self.cell.states * units, activation="tanh", name="bridge")
         self.decoder = [
             recurrent_layer(settings, recurrent_dropout=0.0, name=f"decoder_{i}") for i in range(layers)
@@ -131,12 +132,19 @@ class Seq2Seq(Network):
         self.built = True
 
     def make_portable(self) -> None:
-        """Make the encoder portable, see `RecurrentStack.make_portable`; decoding steps already are."""
+        """Make the recurrent layers portable, see `RecurrentStack.make_portable`; single steps are."""
         self.encoder.make_portable()
+        if not self.input_feeding:
+            for layer in self.decoder:
+                portable.prepare(layer)
 
     def cudnn_layers(self) -> int:
         """Return the number of `RecurrentStack.cudnn_layers` of the encoder."""
         return self.encoder.cudnn_layers()
+
+    def decoder_cudnn_layers(self) -> int:
+        """Return how many layers of the decoder `call` runs on cuDNN on a host with a GPU, once portable."""
+        return 0 if self.input_feeding else sum(map(portable.has_cudnn_kernel, self.decoder))
 
     def call(
         self,
@@ -161,8 +169,11 @@ class Seq2Seq(Network):
         embedded = self.target_embedding(self.target_word_dropout(target_ids, training=training))
         embedded = self.dropout(embedded, training=training)
         masks = self._masks(tf.shape(target_ids)[0], embedded.dtype, training)
-        run = self._fed_steps if self.input_feeding else self._free_steps
-        return self._logits(self.dropout(run(embedded, state, masks), training=training))
+        if self.input_feeding:
+            attentional = self._fed_steps(embedded, state, masks)
+        else:
+            attentional = self._free_steps(embedded, state, masks, training)
+        return self._logits(self.dropout(attentional, training=training))
 
     def encode(self, source_ids: tf.Tensor, source_lengths: tf.Tensor, training: bool = False) -> State:
         """Encode the source.
@@ -243,7 +254,9 @@ class Seq2Seq(Network):
         )
         return tf.transpose(outputs.stack(), [1, 0, 2])
 
-    def _free_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
+    def _free_steps(
+        self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None, training: bool
+    ) -> tf.Tensor:
         """Return the attentional states [B, T, A], all steps of a layer at once: nothing is fed back."""
         steps = tf.shape(embedded)[1]
         sequences = embedded
@@ -253,7 +266,7 @@ class Seq2Seq(Network):
         for i, layer in enumerate(self.decoder):
             if i and masks:
                 sequences *= masks[i][:, tf.newaxis]
-            sequences = layer(sequences, initial_state=list(state["hidden"][i]))
+            sequences, _ = self.runner.run([layer], sequences, None, state["hidden"][i], training=training)
         if self.attention:
             contexts, _ = self.attention(sequences, state["keys"], state["memory"], state["lengths"])
         return self.attentional(tf.concat([contexts, sequences], axis=2))

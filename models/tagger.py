@@ -8,6 +8,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from models.kernels.runner import Runner
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
 from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
@@ -38,6 +39,7 @@ class CharacterEncoder(keras.layers.Layer):
         vocabulary_size: int,
         embedding_size: int,
         units: int,
+        runner: Runner | None = None,
         **options: Any,
     ) -> None:
         """Create the layers.
@@ -47,6 +49,7 @@ class CharacterEncoder(keras.layers.Layer):
             vocabulary_size: number of character ids, the special ones included.
             embedding_size: width of a character's vector.
             units: of each direction, or filters of all widths together.
+            runner: as of `RecurrentStack`.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)
@@ -64,6 +67,7 @@ class CharacterEncoder(keras.layers.Layer):
         if kind == "recurrent":
             self.recurrent = RecurrentStack(
                 BidirectionalSettings(cell="lstm", units=units, layers=1, bidirectional=True, dropout=0.0),
+                runner=runner,
                 name="recurrent",
             )
             self.output_size = 2 * units
@@ -188,10 +192,11 @@ class Tagger(Network):
                 vocabulary_size=character_vocabulary_size,
                 embedding_size=settings.character_embedding_size,
                 units=settings.character_units,
+                runner=self.runner,
                 name="character_encoder",
             )
         self.feature_dropout = keras.layers.Dropout(settings.dropout, name="feature_dropout")
-        self.recurrent = RecurrentStack(settings, name="recurrent")
+        self.recurrent = RecurrentStack(settings, runner=self.runner, name="recurrent")
         self.head_dropout = keras.layers.Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(tags, name="head")
         self.crf = CRF(tags, allowed=allowed, name="crf") if settings.crf else None
@@ -200,7 +205,9 @@ class Tagger(Network):
             self.pooling = Pooling("max_mean", name="pooling")
             self.label_dropout = keras.layers.Dropout(settings.dropout, name="label_dropout")
             self.label_head = keras.layers.Dense(labels, name="label_head")
-        self.tokenizer = CharacterTokenizer(alphabet, name="tokenizer") if alphabet else None
+        self.tokenizer = (
+            CharacterTokenizer(alphabet, runner=self.runner, name="tokenizer") if alphabet else None
+        )
 
     def build(self, *_: Any, **__: Any) -> None:
         """Create all weights; their shapes follow from settings and arguments alone."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from models.kernels.runner import Runner
 from models.layers.embedding import Embedding
 from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
@@ -57,11 +58,12 @@ class CharacterTokenizer(keras.layers.Layer):
     `models.text.tokenize` are; `scores` float32 [2] are the token F1 of both on validation texts.
     """
 
-    def __init__(self, alphabet: Sequence[int], **options: Any) -> None:
+    def __init__(self, alphabet: Sequence[int], *, runner: Runner | None = None, **options: Any) -> None:
         """Create the layers.
 
         Args:
             alphabet: code points that have an embedding.
+            runner: as of `RecurrentStack`.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)
@@ -82,6 +84,7 @@ class CharacterTokenizer(keras.layers.Layer):
         self.input_dropout = keras.layers.Dropout(_DROPOUT, name="input_dropout")
         self.recurrent = RecurrentStack(
             BidirectionalSettings(cell="lstm", units=_UNITS, layers=1, bidirectional=True, dropout=0.0),
+            runner=runner,
             name="recurrent",
         )
         self.output_dropout = keras.layers.Dropout(_DROPOUT, name="output_dropout")

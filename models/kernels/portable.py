@@ -25,6 +25,7 @@ from models.kernels.block import run_block, stack_kernels, stacked_weights
 from models.kernels.cudnn import run_cudnn
 from models.kernels.devices import either, for_each_device
 from models.kernels.loop import run_loop, run_steps
+from models.kernels.steps import last_step
 from models.layers.cells import cell_of
 from models.layers.cells.base import Weights
 
@@ -72,11 +73,11 @@ def run(
             zeros = [tf.zeros([tf.shape(sequences)[0], layer.units], sequences.dtype)] * cell.states
             return run_steps(cell, layer.cell, sequences, lengths, state or zeros)
         outputs = _by_keras(layer, sequences, state)
-        return outputs, (_last(outputs, lengths),) if wants_state else ()
+        return outputs, (last_step(outputs, lengths),) if wants_state else ()
     # The h of a last step is found in the outputs, the c of an LSTM is not.
     wants_memory = wants_state and cell.states == 2
     ((outputs, *memory),) = _run([layer], [sequences], lengths, state, wants_memory)
-    return outputs, (_last(outputs, lengths), *memory) if wants_state else ()
+    return outputs, (last_step(outputs, lengths), *memory) if wants_state else ()
 
 
 def run_both(
@@ -176,7 +177,3 @@ def _has_block(layer: keras.layers.RNN) -> bool:
 def _weights(layer: keras.layers.RNN) -> Weights:
     cell = layer.cell
     return (cell.kernel, cell.recurrent_kernel, *((cell.bias,) if cell.use_bias else ()))
-
-
-def _last(outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    return tf.gather(outputs, lengths - 1, axis=1, batch_dims=1)

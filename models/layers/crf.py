@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.layers.recurrent import last_step, reverse
+from models.kernels.steps import last_step, reverse
 
 Allowed = Sequence[Any]
 """The tags that may be first, follow each other, and be last: bool [K], [K, K] (from, to), [K]."""

@@ -13,6 +13,8 @@ import keras
 import tensorflow as tf
 
 from models.kernels import portable
+from models.kernels.runner import Runner
+from models.kernels.steps import last_step
 from models.layers.cells import CELLS, get_cell
 from models.settings import BidirectionalSettings, RecurrentSettings
 
@@ -32,19 +34,6 @@ def merge(forward: tf.Tensor, backward: tf.Tensor, mode: str) -> tf.Tensor:
     if mode == "ave":
         return (forward + backward) / 2
     raise ValueError(f"merge_mode is one of concat, sum, mul, ave; got {mode!r}")
-
-
-def reverse(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Reverse each row within its length; padding stays where it is.
-
-    `reverse([[[1], [2], [0]]], [2]) -> [[[2], [1], [0]]]`
-    """
-    return tf.reverse_sequence(sequences, lengths, seq_axis=1, batch_axis=0)
-
-
-def last_step(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Return the last real step of each row: [B, T, D], lengths [B] (≥ 1) → [B, D]."""
-    return tf.gather(sequences, lengths - 1, axis=1, batch_dims=1)
 
 
 def recurrent_layer(settings: RecurrentSettings, **options: Any) -> keras.layers.RNN:
@@ -74,14 +63,18 @@ class RecurrentStack(keras.layers.Layer):
     Paliwal 1997).
     """
 
-    def __init__(self, settings: BidirectionalSettings, **options: Any) -> None:
+    def __init__(
+        self, settings: BidirectionalSettings, *, runner: Runner | None = None, **options: Any
+    ) -> None:
         """Create the layers.
 
         Args:
             settings: hyper-parameters; with 0 layers the input passes through.
+            runner: of the network that the stack is part of; None for one of its own.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)
+        self.runner = runner or Runner()
         self.settings = settings = BidirectionalSettings.of(settings)
 
         def direction(name: str) -> keras.layers.RNN:
@@ -93,7 +86,6 @@ class RecurrentStack(keras.layers.Layer):
         self.between = [keras.layers.Dropout(settings.dropout, name=f"between_{i}") for i in layers[1:]]
         is_double = settings.bidirectional and settings.merge_mode == "concat"
         self.output_size = (2 if is_double else 1) * settings.units if settings.layers else None
-        self.portable = False
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights for inputs of a shape (B, T, D)."""
@@ -109,7 +101,7 @@ class RecurrentStack(keras.layers.Layer):
 
         The weights must not change afterwards.
         """
-        self.portable = True
+        self.runner.portable = True
         for layer in (*self.forward, *self.backward):
             portable.prepare(layer)
 
@@ -138,28 +130,19 @@ class RecurrentStack(keras.layers.Layer):
             backward direction's at the first.
         """
         final = last_step(sequences, lengths)
-        is_portable = self.portable and not (training or differentiable)
+        mode = self.settings.merge_mode
         for i, forward in enumerate(self.forward):
             if i:
                 sequences = self.between[i - 1](sequences, training=training)
-            if not self.backward:
-                sequences = (
-                    portable.run(forward, sequences, lengths)[0]
-                    if is_portable
-                    else forward(sequences, training=training)
-                )
-                final = last_step(sequences, lengths)
-                continue
-            both, inputs = (forward, self.backward[i]), (sequences, reverse(sequences, lengths))
-            forwards, backwards = (
-                portable.run_both(both, inputs, lengths)
-                if is_portable
-                else (layer(x, training=training) for layer, x in zip(both, inputs, strict=True))
+            layers = (forward, self.backward[i]) if self.backward else (forward,)
+            sequences, states = self.runner.run(
+                layers, sequences, lengths, training=training, differentiable=differentiable
             )
-            final = merge(
-                last_step(forwards, lengths), last_step(backwards, lengths), self.settings.merge_mode
-            )
-            sequences = merge(forwards, reverse(backwards, lengths), self.settings.merge_mode)
+            final = states[0][0]
+            if self.backward:
+                final = merge(final, states[1][0], mode)
+                if mode != "concat":
+                    sequences = merge(*tf.split(sequences, 2, axis=-1), mode)
         return sequences, final
 
     def get_config(self) -> dict[str, Any]:

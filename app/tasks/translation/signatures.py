@@ -60,7 +60,13 @@ def signatures(
     found = {
         "serving_default": signature(serving_default, text, batched=True),
         "search": signature(search, text, *options, bounds=BOUNDS, limited=("width",)),
-        "score": signature(score, text, tf.TensorSpec([None], tf.string, "target"), batched=True),
+        "score": signature(
+            score,
+            text,
+            tf.TensorSpec([None], tf.string, "target"),
+            batched=True,
+            own_cudnn_layers=model.decoder_cudnn_layers(),
+        ),
     }
     if config.model.attention != "none":
         found["attention"] = signature(attention, text)

@@ -10,8 +10,9 @@ import tensorflow as tf
 from each_cell import each_cell, each_cell_with, each_cell_with_kernels
 from numpy_cells import Activation, Array, relu, run_cell
 
+from models.kernels.steps import last_step, reverse
 from models.layers.cells import get_cell
-from models.layers.recurrent import RecurrentStack, last_step, merge, reverse
+from models.layers.recurrent import RecurrentStack, merge
 from models.settings import BidirectionalSettings
 
 WIDTH = 4
