@@ -42,7 +42,7 @@ def load_exchanged(directory: Path) -> Any | None:
 
 
 def _exchange(graph: meta_graph_pb2.MetaGraphDef) -> int:
-    """Exchange functions of a graph, and remove those that it no longer needs; return the number exchanged."""
+    """Exchange functions of a graph, and remove those that it no longer needs; return how many were made."""
     functions = graph.graph_def.library.function
     made = native_functions(functions)
     by_name = {function.signature.name: made.get(function.signature.name, function) for function in functions}
