@@ -322,10 +322,15 @@ class LanguageModel(Network):
             inputs += condition
         after = []
         for layer, layer_state in zip(self.recurrent, state, strict=True):
-            layer_state = self.cell.step(layer.cell, inputs, layer_state)
+            layer_state = self.runner.step(layer, inputs, layer_state, self._cell_step)
             inputs = layer_state[0]
             after.append(layer_state)
         return tuple(after)
+
+    def _cell_step(
+        self, layer: keras.layers.RNN, inputs: tf.Tensor, state: Sequence[tf.Tensor]
+    ) -> tuple[tf.Tensor, ...]:
+        return self.cell.step(layer.cell, inputs, tuple(state))
 
     def _dropped_kernel(self, layer: keras.layers.RNN) -> tf.Tensor | None:
         """Return the recurrent weights of a layer after weight dropout; None without it."""

@@ -6,6 +6,7 @@ al. 2014) and attends to the steps of the source (Bahdanau et al. 2015; Luong et
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -169,11 +170,8 @@ class Seq2Seq(Network):
         embedded = self.target_embedding(self.target_word_dropout(target_ids, training=training))
         embedded = self.dropout(embedded, training=training)
         masks = self._masks(tf.shape(target_ids)[0], embedded.dtype, training)
-        if self.input_feeding:
-            attentional = self._fed_steps(embedded, state, masks)
-        else:
-            attentional = self._free_steps(embedded, state, masks, training)
-        return self._logits(self.dropout(attentional, training=training))
+        run = self._fed_steps if self.input_feeding else self._free_steps
+        return self._logits(self.dropout(run(embedded, state, masks, training), training=training))
 
     def encode(self, source_ids: tf.Tensor, source_lengths: tf.Tensor, training: bool = False) -> State:
         """Encode the source.
@@ -224,7 +222,7 @@ class Seq2Seq(Network):
         Returns:
             logits float [N, V] of the next token; the state of the next step.
         """
-        state = self._advance(self.target_embedding(token_ids), state, None)
+        state = self._advance(self.target_embedding(token_ids), state, None, training=False)
         return self._logits(state["attentional"]), state
 
     def _masks(self, rows: tf.Tensor, dtype: tf.DType, training: bool) -> list[tf.Tensor] | None:
@@ -235,7 +233,9 @@ class Seq2Seq(Network):
         ones = (tf.ones([rows, width], dtype) for width in widths)
         return [self.dropout(each, training=True) for each in ones]
 
-    def _fed_steps(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> tf.Tensor:
+    def _fed_steps(
+        self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None, training: bool
+    ) -> tf.Tensor:
         """Return the attentional states [B, T, A], computed step by step."""
         steps = tf.shape(embedded)[1]
         by_step = tf.transpose(embedded, [1, 0, 2])
@@ -243,7 +243,8 @@ class Seq2Seq(Network):
         outputs = tf.TensorArray(embedded.dtype, steps, element_shape=[None, self.attentional_size])
 
         def body(i: tf.Tensor, hidden: Any, attentional: tf.Tensor, outputs: tf.TensorArray) -> Any:
-            after = self._advance(by_step[i], {**fixed, "hidden": hidden, "attentional": attentional}, masks)
+            before = {**fixed, "hidden": hidden, "attentional": attentional}
+            after = self._advance(by_step[i], before, masks, training)
             return i + 1, after["hidden"], after["attentional"], outputs.write(i, after["attentional"])
 
         *_, outputs = tf.while_loop(
@@ -271,7 +272,14 @@ class Seq2Seq(Network):
             contexts, _ = self.attention(sequences, state["keys"], state["memory"], state["lengths"])
         return self.attentional(tf.concat([contexts, sequences], axis=2))
 
-    def _advance(self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None) -> State:
+    def _single_step(
+        self, layer: keras.layers.RNN, inputs: tf.Tensor, state: Sequence[tf.Tensor]
+    ) -> tuple[tf.Tensor, ...]:
+        return self.runner.step(layer, inputs, state, otherwise=_keras_step)
+
+    def _advance(
+        self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None, training: bool
+    ) -> State:
         """Return the state after one step with embedded tokens [N, E]."""
         inputs = [embedded]
         if not self.attention:
@@ -279,12 +287,13 @@ class Seq2Seq(Network):
         if self.input_feeding:
             inputs.append(state["attentional"] * masks[0] if masks else state["attentional"])
         output = tf.concat(inputs, axis=1)
-        hidden = []
+        hidden: list[tuple[tf.Tensor, ...]] = []
+        step = _keras_step if training else self._single_step
         for i, layer in enumerate(self.decoder):
             if i and masks:
                 output *= masks[i]
-            output, after = layer.cell(output, list(state["hidden"][i]))
-            hidden.append(tuple(after))
+            hidden.append(step(layer, output, state["hidden"][i]))
+            output = hidden[-1][0]
         state = {**state, "hidden": tuple(hidden)}
         if self.attention:
             context, weights = self.attention(
@@ -307,3 +316,11 @@ class Seq2Seq(Network):
             return self.head(attentional) + bias
         table = tf.cast(self.target_embedding.embeddings, attentional.dtype)
         return keras.ops.matmul(attentional, tf.transpose(table)) + bias
+
+
+def _keras_step(
+    layer: keras.layers.RNN, inputs: tf.Tensor, state: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, ...]:
+    """Return the state after one step; its first tensor is the output."""
+    _, after = layer.cell(inputs, list(state))
+    return tuple(after)

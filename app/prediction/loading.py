@@ -25,6 +25,7 @@ from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import TASKS, get_task
 from app.tasks.signature import Signature
 from data.errors import UserError
+from models.kernels.choice import choose
 
 
 def load_keras_model(run: Run) -> keras.Model:
@@ -46,10 +47,18 @@ class Served:
     """Of the run, with what its training has decided."""
 
 
-def build_served(run: Run) -> Served:
-    """Return preprocessing, network and decoding of a finished run as signatures, for any host."""
+def build_served(run: Run, *, native: bool = False) -> Served:
+    """Return preprocessing, network and decoding of a finished run as signatures.
+
+    Args:
+        run: a finished run.
+        native: whether the native kernels run its recurrent layers in this process, on a CPU; else the graphs
+            can be saved, and run on any host.
+    """
     model = load_keras_model(run)
     model.make_portable()
+    if native:
+        model.use_kernels("native")
     module = tf.Module(name=run.task)
     task = get_task(run.task)
     preprocessing = run.preprocessing(task.facts)
@@ -60,7 +69,7 @@ def build_served(run: Run) -> Served:
 
 def _from_run(path: Path) -> Predictor:
     run = open_run(path)
-    served = build_served(run)
+    served = build_served(run, native=choose("auto").kernels == "native")
     info = ModelInfo(
         where=str(path),
         task=run.task,

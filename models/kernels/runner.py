@@ -9,7 +9,7 @@ There are three kinds:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import keras
@@ -87,6 +87,40 @@ class Runner:
         if needs_portable or (self.portable and not (training or differentiable)):
             return _portable(layers, sequences, lengths, state, wants_memory)
         return _keras(layers, sequences, lengths, state, training)
+
+    def step(
+        self,
+        layer: keras.layers.RNN,
+        inputs: tf.Tensor,
+        state: Sequence[tf.Tensor],
+        otherwise: Callable[[keras.layers.RNN, tf.Tensor, Sequence[tf.Tensor]], tuple[tf.Tensor, ...]],
+    ) -> tuple[tf.Tensor, ...]:
+        """Run one step of decoding, which has no gradients and is often called in a loop.
+
+        The native operation runs it if the weights never change. Else it would arrange them anew for each
+        step, which takes as long as the step.
+
+        Args:
+            layer: a built layer.
+            inputs: float [N, D].
+            state: before the step, float [N, U] each.
+            otherwise: does the same with operations of TensorFlow.
+
+        Returns:
+            the state after the step; its first tensor is the output.
+        """
+        is_final = self.portable and not tf.executing_eagerly()
+        if not (self.kernels == "native" and is_final and operation.supports([layer])):
+            return otherwise(layer, inputs, state)
+        found = operation.run(
+            [layer],
+            inputs[:, tf.newaxis],
+            tf.ones([tf.shape(inputs)[0]], tf.int32),
+            [value[tf.newaxis] for value in state],
+            differentiable=False,
+            frozen=True,
+        )
+        return (found.hidden[0],) if found.memory is None else (found.hidden[0], found.memory[0])
 
 
 def _portable(

@@ -28,7 +28,7 @@ def reverse_in_training(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """
     places = _reversed_places(sequences, lengths)
 
-    @tf.custom_gradient
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
     def reversal(steps: tf.Tensor) -> tuple[tf.Tensor, object]:
         return _gather(steps, places), lambda gradient: _gather(gradient, places)
 

@@ -142,7 +142,8 @@ class RecurrentStack(keras.layers.Layer):
             if self.backward:
                 final = merge(final, states[1][0], mode)
                 if mode != "concat":
-                    sequences = merge(*tf.split(sequences, 2, axis=-1), mode)
+                    ahead, behind = tf.split(sequences, 2, axis=-1)
+                    sequences = merge(ahead, behind, mode)
         return sequences, final
 
     def get_config(self) -> dict[str, Any]:
