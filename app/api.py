@@ -123,8 +123,8 @@ def load(path: PathName, *, kernels: str = AUTO) -> Model:
 
     Args:
         path: a run directory, an export, or one version of an export.
-        kernels: of an export on a CPU: `native`, `tensorflow` for those of its graph, or `auto`: native where
-            they can run.
+        kernels: recurrent kernels: `native` (on a CPU), `tensorflow` (of an export: its graph as it is), or
+            `auto`: native on a host without a GPU where they can run.
 
     Raises:
         UserError: it is none of these, its files were changed, or training is not finished.
@@ -279,7 +279,7 @@ def evaluate(
         split: `train`, `validation`, `test` or `all`.
         baseline: also train and evaluate a simple model to compare with.
         beam: beam width of a translator; None: the one in its configuration.
-        kernels: of an export, see `load`.
+        kernels: see `load`.
         manual_directory: raw files of a `tfds:` dataset.
         overrides: how the files of `data` are read, if not as in training, e.g.
             `{"data.label_column": "stars", "data.delimiter": ";"}`, or `KEY=VALUE` strings.

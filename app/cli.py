@@ -155,8 +155,8 @@ kernels_option = click.option(
     "--kernels",
     type=click.Choice(KERNELS),
     default=AUTO,
-    help="Recurrent kernels of an export on a CPU: native, those of TensorFlow in its graph, or auto: native "
-    "where they can run.",
+    help="Recurrent kernels: native (on a CPU), tensorflow (of an export: its graph as it is), or auto: native "
+    "on a host without a GPU where they can run.",
 )
 reading_option = click.option(
     "--set",

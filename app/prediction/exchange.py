@@ -33,6 +33,30 @@ Function = Callable[..., dict[str, tf.Tensor]]
 Note = Callable[[str], object]
 
 
+def runs_natively(path: Path, kernels: str, note: Note) -> bool:
+    """Return whether the native kernels run a model in this process.
+
+    Args:
+        path: of the model, for messages.
+        kernels: one of `app.prediction.kernels.KERNELS`.
+        note: called with a sentence if the native kernels are compiled, or cannot run.
+
+    Raises:
+        UserError: `native` is impossible.
+    """
+    if kernels == TENSORFLOW:
+        return False
+    if needs_compiling(kernels):
+        note("the native kernels are compiled, once on this machine")
+    try:
+        choice = choose(kernels)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    if choice.is_fallback:
+        _give_up(path, kernels, choice.reason, note)
+    return choice.kernels == NATIVE
+
+
 def load_signatures(
     path: Path, kernels: str = AUTO, *, whole: bool = False, note: Note = lambda sentence: None
 ) -> Mapping[str, Function]:
@@ -50,30 +74,20 @@ def load_signatures(
         UserError: `native` is impossible, or its outputs differ from the golden ones; without `whole`, the
             first call of a signature raises the latter.
     """
-    if kernels == TENSORFLOW:
+    if not runs_natively(path, kernels, note):
         return _as_it_is(path)
 
     def keep(reason: str) -> Mapping[str, Function]:
-        if kernels == NATIVE:
-            raise UserError(f"{path}: the native kernels cannot run: {reason}")
-        note(f"{path}: the kernels of TensorFlow run, not the native ones: {reason}")
+        _give_up(path, kernels, reason, note)
         return _as_it_is(path)
 
-    if needs_compiling(kernels):
-        note("the native kernels are compiled, once on this machine")
-    try:
-        choice = choose(kernels)
-    except ValueError as error:
-        return keep(str(error))
-    if choice.kernels != NATIVE:
-        return keep(choice.reason) if choice.is_fallback else _as_it_is(path)
     try:
         loaded = load_exchanged(path)
     except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         return keep(f"the graph cannot be exchanged: {_first_line(error)}")
     if loaded is None:
         return keep("the graph has no layer that they compute") if kernels == NATIVE else _as_it_is(path)
-    signatures = _signatures(loaded)
+    signatures = signatures_of(loaded)
     if not whole:
         unproven = _Unproven(path, signatures, keep)
         return {name: partial(unproven.call, name) for name in signatures}
@@ -81,6 +95,13 @@ def load_signatures(
         if problem := disagreement(path, name, function):
             return keep(problem)
     return signatures
+
+
+def _give_up(path: Path, kernels: str, reason: str, note: Note) -> None:
+    """Say that the native kernels do not run a model, or refuse it if they were asked for."""
+    if kernels == NATIVE:
+        raise UserError(f"{path}: the native kernels cannot run: {reason}")
+    note(f"{path}: the kernels of TensorFlow run, not the native ones: {reason}")
 
 
 def disagreement(path: Path, signature: str, function: Function, *, few: bool = False) -> str | None:
@@ -157,10 +178,11 @@ class _Unproven:
 
 
 def _as_it_is(path: Path) -> Mapping[str, Function]:
-    return _signatures(tf.saved_model.load(str(path)))
+    return signatures_of(tf.saved_model.load(str(path)))
 
 
-def _signatures(loaded: Any) -> dict[str, Function]:
+def signatures_of(loaded: Any) -> dict[str, Function]:
+    """Return the signatures of a loaded SavedModel by name."""
     # A signature does not hold its variables: the default argument does.
     return {
         name: lambda _loaded=loaded, _name=name, **inputs: _loaded.signatures[_name](**inputs)

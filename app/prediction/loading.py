@@ -19,13 +19,12 @@ from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
 from app.bounds import BEAM_WIDTH
 from app.config import TaskConfig, config_from
-from app.prediction.exchange import Note, load_signatures
+from app.prediction.exchange import Note, load_signatures, runs_natively
 from app.prediction.kernels import AUTO
 from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import TASKS, get_task
 from app.tasks.signature import Signature
 from data.errors import UserError
-from models.kernels.choice import choose
 
 
 def load_keras_model(run: Run) -> keras.Model:
@@ -67,9 +66,9 @@ def build_served(run: Run, *, native: bool = False) -> Served:
     return Served(module, signatures, model, preprocessing, config)
 
 
-def _from_run(path: Path) -> Predictor:
+def _from_run(path: Path, kernels: str, note: Note) -> Predictor:
     run = open_run(path)
-    served = build_served(run, native=choose("auto").kernels == "native")
+    served = build_served(run, native=runs_natively(path, kernels, note))
     info = ModelInfo(
         where=str(path),
         task=run.task,
@@ -185,12 +184,14 @@ def load_predictor(path: Path, kernels: str = AUTO, *, note: Note = lambda sente
 
     Args:
         path: of the run or the export.
-        kernels: of an export, one of `app.prediction.kernels.KERNELS`.
-        note: called with a sentence about the kernels of an export.
+        kernels: one of `app.prediction.kernels.KERNELS`.
+        note: called with a sentence about the native kernels.
 
     Raises:
         UserError: it is neither, incomplete, changed, or not trusted, or native kernels are asked for and
             cannot run.
     """
     export = find_export(path)
-    return load_export(export, check_export(export), kernels, note=note) if export else _from_run(path)
+    if export is None:
+        return _from_run(path, kernels, note)
+    return load_export(export, check_export(export), kernels, note=note)
