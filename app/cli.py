@@ -155,7 +155,7 @@ kernels_option = click.option(
     "--kernels",
     type=click.Choice(KERNELS),
     default=AUTO,
-    help="Recurrent kernels: native (on a CPU), tensorflow (of an export: its graph as it is), or auto: native "
+    help="Recurrent kernels: native (on a CPU), tensorflow (an export's graph as it is), or auto: native "
     "on a host without a GPU where they can run.",
 )
 reading_option = click.option(
