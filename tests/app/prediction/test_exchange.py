@@ -6,25 +6,26 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import Result
 
+from app.artifacts import replay
 from app.artifacts.exchange import load_exchanged
 from app.artifacts.files import checksums
 from app.artifacts.golden import GOLDEN, MAIN
-from app.prediction import exchange
 from app.prediction.exchange import load_signatures
 from data.errors import UserError
-from models.kernels import choice
 from models.kernels.native.library import Library, library
 from models.kernels.portable import prepare, run, run_both
 from models.layers.cells import get_cell
 
 Command = Callable[..., Result]
 UNITS, WIDTH = 6, 3
+DISAGREE = r"the native kernels cannot run: .*the golden output"
 
 needs_native = pytest.mark.skipif(
     not library().available or bool(tf.config.list_physical_devices("GPU")), reason=library().reason
@@ -34,9 +35,9 @@ needs_native = pytest.mark.skipif(
 @pytest.fixture
 def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the native kernels."""
-    monkeypatch.setattr(choice.native, "library", lambda: Library(False, "no compiler"))
-    monkeypatch.setattr(choice.native, "needs_compiling", lambda: False)
-    monkeypatch.setattr(choice, "_has_gpu", lambda: False)
+    monkeypatch.setattr("models.kernels.native.library.library", lambda: Library(False, "no compiler"))
+    monkeypatch.setattr("models.kernels.native.library.needs_compiling", lambda: False)
+    monkeypatch.setattr("models.kernels.choice._has_gpu", lambda: False)
 
 
 @pytest.fixture
@@ -70,14 +71,6 @@ def saved(cell: str, folder: Path, **options: object) -> Path:
     module.weights += [layer.stacked_kernel for layer in layers if hasattr(layer, "stacked_kernel")]
     first, second = layers
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, WIDTH], name="x"),
-            tf.TensorSpec([None], tf.int32, "lengths"),
-            tf.TensorSpec([get_cell(cell).states, None, UNITS], name="state"),
-        ],
-        autograph=False,
-    )
     def every(x: tf.Tensor, lengths: tf.Tensor, state: tf.Tensor) -> dict[str, tf.Tensor]:
         real = tf.sequence_mask(lengths, tf.shape(x)[1], tf.float32)[:, :, tf.newaxis]
         outputs, after = run(first, x, lengths, tf.unstack(state), wants_state=True)
@@ -85,7 +78,13 @@ def saved(cell: str, folder: Path, **options: object) -> Path:
         found["alone"] = run(second, x, lengths)[0] * real
         return {**found, **{f"state_{i}": value for i, value in enumerate(after)}}
 
-    tf.saved_model.save(module, str(folder), signatures={"every": every})
+    specs = [
+        tf.TensorSpec([None, None, WIDTH], name="x"),
+        tf.TensorSpec([None], tf.int32, "lengths"),
+        tf.TensorSpec([get_cell(cell).states, None, UNITS], name="state"),
+    ]
+    signature = tf.function(every, input_signature=specs, autograph=False)
+    tf.saved_model.save(module, str(folder), signatures={"every": signature})
     return folder
 
 
@@ -152,9 +151,9 @@ def test_a_signature_is_compared_before_its_first_call(exported: Path, wrong: Pa
 @needs_native
 def test_native_kernels_that_disagree_are_refused(wrong: Path) -> None:
     """If native kernels are asked for, wrong outputs are an error: at once, or before the first call."""
-    with pytest.raises(UserError, match="the native kernels cannot run: .*the golden output"):
+    with pytest.raises(UserError, match=DISAGREE):
         load_signatures(wrong, "native", whole=True)
-    with pytest.raises(UserError, match="the native kernels cannot run: .*the golden output"):
+    with pytest.raises(UserError, match=DISAGREE):
         load_signatures(wrong, "native")[MAIN](text=tf.constant([b"a"]))
 
 
@@ -164,12 +163,13 @@ def test_the_whole_golden_set_is_compared_at_once(
 ) -> None:
     """A server compares all cases of all signatures while it loads a version."""
     compared: list[int] = []
-    original = exchange.replay.compared
-    monkeypatch.setattr(
-        exchange.replay,
-        "compared",
-        lambda way, cases, found: (compared.append(len(cases)), original(way, cases, found))[1],
-    )
+    original = replay.compared
+
+    def counted(way: str, cases: list[replay.Case], outputs: list[replay.Arrays]) -> dict[str, Any]:
+        compared.append(len(cases))
+        return original(way, cases, outputs)
+
+    monkeypatch.setattr(replay, "compared", counted)
     notes: list[str] = []
     load_signatures(exported, whole=True, note=notes.append)
 
@@ -181,7 +181,7 @@ def test_the_whole_golden_set_is_compared_at_once(
 
 @pytest.mark.usefixtures("without_library")
 def test_without_the_library(command: Command, exported: Path) -> None:
-    """Without a library the graph is kept, with one line; if native kernels are asked for, that is an error."""
+    """Without a library the graph is kept, with one line; if native kernels are asked for, it is an error."""
     kept, native, quiet = (
         command("predict", exported, "--kernels", kernels, stdin="good\n")
         for kernels in ("auto", "native", "tensorflow")
