@@ -568,7 +568,7 @@ def inspect(model: Path, text: str, output: Path) -> None:
     from app.inspect import draw
     from app.prediction.loading import load_predictor
 
-    _print(_shown(draw(load_predictor(model), text, output)))
+    _print(_shown(draw(load_predictor(model, note=_note), text, output)))
 
 
 @main.command()
