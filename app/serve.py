@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.artifacts.manifests import read_export_manifest
 from app.artifacts.saved_model import SAVED_MODEL
+from app.prediction.kernels import AUTO
 from app.serving.grpc_api import grpc_server
 from app.serving.http_protocol import WholeResponses, limited_protocol
 from app.serving.logs import Log
@@ -163,6 +164,7 @@ def serve(
     grace: float = 30.0,
     limits: Limits | None = None,
     batching: Batching | None = None,
+    kernels: str = AUTO,
     log_texts: bool = False,
     cors_origins: Sequence[str] = (),
 ) -> None:
@@ -181,6 +183,7 @@ def serve(
         grace: seconds to finish requests in progress after SIGTERM.
         limits: largest requests.
         batching: dynamic batching.
+        kernels: one of `app.prediction.kernels.KERNELS`.
         log_texts: whether request texts are logged.
         cors_origins: web origins whose pages may send requests, e.g. `https://example.com`; `*`: all.
 
@@ -189,7 +192,14 @@ def serve(
     """
     log, metrics, limits = Log(texts=log_texts), Metrics(), limits or Limits()
     repository = Repository(
-        models, keep=keep, labels=labels, limits=limits, batching=batching, metrics=metrics, log=log
+        models,
+        keep=keep,
+        labels=labels,
+        limits=limits,
+        batching=batching,
+        kernels=kernels,
+        metrics=metrics,
+        log=log,
     )
     rest = application(
         repository, limits=limits, metrics=metrics, log=log, origins=_checked_origins(cors_origins)

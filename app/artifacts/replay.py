@@ -127,15 +127,15 @@ def _shown(array: np.ndarray) -> str:
     return f"[{text}{', …' if array.size > len(values) else ''}]"
 
 
-def _rows_apart(outputs: Arrays) -> list[Arrays]:
+def rows_apart(outputs: Arrays) -> list[Arrays]:
     """Return the outputs of each row of a batch."""
     rows = range(len(next(iter(outputs.values()))))
     return [{name: value[row : row + 1] for name, value in outputs.items()} for row in rows]
 
 
-def _batches(cases: list[Case]) -> list[list[int]]:
+def batches(cases: list[Case]) -> list[list[int]]:
     """Return the cases of each batch: all in one, or the longest ones in a second one."""
-    sizes = [max((_size(value) for value in case["rows"].values()), default=0) for case in cases]
+    sizes = [max((size(value) for value in case["rows"].values()), default=0) for case in cases]
     largest = max(sizes)
     every = list(range(len(cases)))
     if largest * len(cases) <= LARGEST_BATCH:
@@ -146,12 +146,13 @@ def _batches(cases: list[Case]) -> list[list[int]]:
     return [others, long + others[:room]] if others else [long]
 
 
-def _size(array: np.ndarray) -> int:
+def size(array: np.ndarray) -> int:
     """Return the size in bytes of the strings of a row."""
     return sum(len(value) + 1 for value in array.ravel()) if array.dtype == object else 0
 
 
-def _batch(cases: list[Case], order: list[int]) -> Arrays:
+def batch(cases: list[Case], order: list[int]) -> Arrays:
+    """Return the inputs of some cases of one signature as one call."""
     rows = {name: padded([cases[i]["rows"][name] for i in order]) for name in cases[0]["rows"]}
     return {**rows, **cases[0]["shared"]}
 
@@ -190,9 +191,9 @@ def main(export: str, golden: str) -> dict[str, Any]:
             return {key: value.numpy() for key, value in outputs.items()}
 
         note(ALONE, cases, [call({**case["rows"], **case["shared"]}) for case in cases])
-        for order in _batches(cases):
+        for order in batches(cases):
             for way in (BATCH, SHUFFLED):
-                note(way, [cases[i] for i in order], _rows_apart(call(_batch(cases, order))))
+                note(way, [cases[i] for i in order], rows_apart(call(batch(cases, order))))
                 random.Random(0).shuffle(order)
 
     del loaded

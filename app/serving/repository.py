@@ -13,6 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from app.prediction.kernels import AUTO
 from app.serving.calls import Budget
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
@@ -70,6 +71,7 @@ class Repository:
         labels: version by model and label. Labelled versions are served in addition to the newest ones.
         limits: largest requests.
         batching: dynamic batching.
+        kernels: one of `app.prediction.kernels.KERNELS`.
         metrics: of the server.
         log: receives loads and failures.
     """
@@ -82,6 +84,7 @@ class Repository:
         labels: Mapping[tuple[str, str], int] | None = None,
         limits: Limits | None = None,
         batching: Batching | None = None,
+        kernels: str = AUTO,
         metrics: Metrics,
         log: Log,
     ) -> None:
@@ -90,6 +93,7 @@ class Repository:
         self._keep = keep
         self._labels = dict(labels or {})
         self._batching = batching or Batching()
+        self._kernels = kernels
         self._metrics = metrics
         self._log = log
         self._versions: dict[str, dict[int, _Version]] = {name: {} for name in models}
@@ -254,6 +258,8 @@ class Repository:
                 batching=self._batching,
                 metrics=self._metrics,
                 budget=self._budget,
+                kernels=self._kernels,
+                note=lambda sentence: self._log("kernels", model=name, version=number, message=sentence),
             )
         except Exception as error:
             version.failed = files

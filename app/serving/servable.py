@@ -14,6 +14,8 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from app.artifacts.manifests import ExportManifest, SignatureManifest, read_export_manifest
 from app.artifacts.saved_model import SAVED_MODEL, read_saved_model
 from app.artifacts.warmup import read_warmup
+from app.prediction.exchange import Note
+from app.prediction.kernels import AUTO
 from app.prediction.loading import check_export, load_export
 from app.prediction.predictor import Predictor
 from app.serving.batching import Batcher
@@ -82,6 +84,8 @@ def load_servable(
     batching: Batching,
     metrics: Metrics,
     budget: Budget,
+    kernels: str = AUTO,
+    note: Note = lambda sentence: None,
 ) -> Servable:
     """Check an export, load it and run its warm-up requests.
 
@@ -93,13 +97,15 @@ def load_servable(
         batching: dynamic batching.
         metrics: records the size of each call.
         budget: what the calls of long rows of all models may cost.
+        kernels: one of `app.prediction.kernels.KERNELS`; native ones are compared with the whole golden set.
+        note: called with a sentence about the kernels.
 
     Raises:
         UserError: the directory is not an export, is incomplete or changed, has operations that are not
-            allowed, or its warm-up fails.
+            allowed, its warm-up fails, or native kernels are asked for and cannot run.
     """
     manifest = check_export(path)
-    predictor = load_export(path, manifest)
+    predictor = load_export(path, manifest, kernels, whole=True, note=note)
     definitions = dict(read_saved_model(path).meta_graphs[0].signature_def)
     signatures = {}
     for key, definition in sorted(definitions.items()):
