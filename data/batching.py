@@ -116,27 +116,28 @@ def sorted_batches(lengths: np.ndarray, *, batch_size: int, largest: int = LARGE
 
 
 def made_ahead(
-    make: Callable[[Any], Made], entries: Iterable[Any], *, ahead: int = AHEAD
+    make: Callable[[Any], Made], entries: Iterable[Any], *, ahead: int = AHEAD, threads: int = 1
 ) -> Generator[Made, None, None]:
-    """Yield `make(entry)` for each entry, in order, made in one thread while the caller uses those before it.
+    """Yield `make(entry)` for each entry, in order, made in threads while the caller uses those before it.
 
-    An error of `make` is raised where its value would be yielded. The thread ends with the generator, also if
+    An error of `make` is raised where its value would be yielded. The threads end with the generator, also if
     that is closed before its end; a call of `make` that has begun is waited for.
 
     Args:
-        make: called in the thread, for one entry at a time, in order.
+        make: called in the threads; with one thread for one entry at a time, in order.
         entries: read by the caller's thread, no further than `ahead` entries ahead.
         ahead: number of values that are made or being made while the caller uses one.
+        threads: number of threads.
     """
     remaining = iter(entries)
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-        futures = deque(thread.submit(make, entry) for entry in itertools.islice(remaining, ahead + 1))
+    with ThreadPoolExecutor(threads, thread_name_prefix="batches") as pool:
+        futures = deque(pool.submit(make, entry) for entry in itertools.islice(remaining, ahead + 1))
         try:
             while futures:
                 yield futures.popleft().result()
-                futures.extend(thread.submit(make, entry) for entry in itertools.islice(remaining, 1))
+                futures.extend(pool.submit(make, entry) for entry in itertools.islice(remaining, 1))
         finally:
-            thread.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def row_costs(inputs: Mapping[str, Sequence[Any] | np.ndarray]) -> np.ndarray:
