@@ -825,6 +825,28 @@ def serve(
     )
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(as_json: bool) -> None:
+    """Print versions, devices, threads, and which kernels run on this machine and why.
+
+    \b
+    Examples:
+      textrnn info
+      textrnn info --json
+    """
+    _quiet()
+    from app.info import information
+
+    found = information(_note)
+    if as_json:
+        _print(json_line(found))
+    else:
+        from app.terminal.tables import show_information
+
+        show_information(found)
+
+
 @main.group()
 def datasets() -> None:
     """List, check and prepare datasets.

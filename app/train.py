@@ -192,8 +192,15 @@ def _train(
 ) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import encode_and_batch
     from app.training.fit import Fit
+    from app.training.kernels import check_kernels, choose_kernels, other_kernels
     from app.training.recorder import Recorder
-    from app.training.resuming import check_same, config_of_run, described_change, remaining, with_epochs_of
+    from app.training.resuming import (
+        check_same,
+        config_of_run,
+        described_changes,
+        remaining,
+        with_epochs_of,
+    )
     from app.training.selection import selecting_metric
 
     # Data that cannot be learned from is refused before the run directory is created.
@@ -215,13 +222,17 @@ def _train(
         if not remaining(run, manifest, before, config):
             return _summary(run, finished=True)
     model = new_model(task, config, preprocessing, token_counts)
-    if not resumed:
+    choice = yield from choose_kernels(model, config, manifest.kernels if resumed else None)
+    if resumed:
+        check_kernels(run, manifest, config, choice)
+    else:
         manifest = RunManifest(
             task=task.name,
             dataset=dataset.name,
             dataset_hash=dataset.hash,
             data=_absolute(data),
             versions=versions(),
+            kernels=choice.name,
             seed=config.seed,
             parameters=model.count_params(),
             layout=list(dataset.layout),
@@ -250,9 +261,11 @@ def _train(
             if resumed
             else f"{run}: {_described(preprocessing, token_counts, manifest)}"
         )
-        if resumed and (change := described_change(before, config, fit.state, fit.learning_rate)):
-            change_run(run, config, change)
-            yield Message(f"{run}: {change}")
+        if resumed:
+            kernels = other_kernels(manifest.kernels, choice.name)
+            for change in described_changes(before, config, kernels, fit.state, fit.learning_rate):
+                change_run(run, config, choice.name, change)
+                yield Message(f"{run}: {change}")
         for event in fit.events():
             recorder.add(event)
             try:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import keras
 
+from models.kernels.native.operation import supports
 from models.kernels.runner import Runner
 from models.settings import Settings
 
@@ -37,6 +38,11 @@ class Network(keras.Model):
         `models.kernels.portable` take the place of Keras's layers; graphs with native kernels can't be saved.
         """
         self.runner.kernels = kernels
+
+    def has_native_kernels(self) -> bool:
+        """Return whether the native operation computes any of the recurrent layers."""
+        layers = [layer for layer in self._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+        return any(supports([layer]) for layer in layers)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that create this network again.

@@ -59,6 +59,8 @@ class RunManifest(Manifest):
     """Number of examples of each split that training reads."""
     layout: list[str] = Field(default_factory=list)
     """Sentences: which files were read as which split, how they are written, and which were not read."""
+    kernels: str = "keras"
+    """What computes the recurrent layers in training: `keras`, or `native` with the instruction set."""
     changes: list[str] = Field(default_factory=list)
     """Sentences: what was changed when the training was resumed, and from which step on."""
     complete: bool = False

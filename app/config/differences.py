@@ -14,6 +14,8 @@ FREE_ON_RESUME = {
     "the cosine schedule is spread over the new number",
     PATIENCE: "from the next epoch on; the epochs since the best one still count",
     "training.steps_per_checkpoint": "from the next step on",
+    "training.kernels": "from the next step on; the weights are then not those of an uninterrupted training, "
+    "bit for bit",
     "data.directory": "another folder of prepared datasets, with the same data",
 }
 """Keys that may change when a training is resumed, and what a change does."""

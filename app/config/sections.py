@@ -180,6 +180,11 @@ class TrainingConfig(Section):
     deterministic: bool = Key(
         False, description="deterministic operations: the same seed gives the same weights, bit for bit"
     )
+    kernels: Literal["auto", "native", "keras"] = Key(
+        "auto",
+        description="what computes the recurrent layers; native: compiled kernels for CPUs; keras: Keras's "
+        "layers; auto: native on CPUs where they can run, and keras to resume a run that has used it",
+    )
     steps_per_checkpoint: Count = Key(
         500, description="steps between two checkpoints within an epoch; 0: one checkpoint after each epoch"
     )

@@ -86,6 +86,24 @@ def _show_confused(console: Console, confusion: list[list[int]], labels: list[st
         console.print(table)
 
 
+def show_information(found: dict[str, Any]) -> None:
+    """Print the result of `info`."""
+    cpus, kernels = found["cpus"], found["kernels"]
+    lines = {
+        **found["versions"],
+        "platform": found["platform"],
+        "CPUs": f"{cpus['available']} of {cpus['of_machine']}",
+        "devices": ", ".join(found["devices"]),
+        "threads": ", ".join(f"{name} {number or 'automatic'}" for name, number in found["threads"].items()),
+        "kernels": f"{kernels['name']}: {kernels['reason']}",
+        **({"library": kernels["library"]} if kernels["library"] else {}),
+    }
+    console = make_console()
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        console.print(f"{name:{width}}  {value}")
+
+
 def show_check(report: Report, *, all_places: bool = False) -> None:
     """Print a report of the data check: layout, a table of the splits, the classes, warnings and errors.
 

@@ -106,19 +106,26 @@ def _check_patience(run: Path, state: TrainingState, config: TaskConfig) -> None
         )
 
 
-def described_change(before: TaskConfig, config: TaskConfig, state: TrainingState, rate: float) -> str:
-    """Return a sentence about what differs from now on, or an empty one.
+def described_changes(
+    before: TaskConfig, config: TaskConfig, kernels: str, state: TrainingState, rate: float
+) -> list[str]:
+    """Return sentences about what differs from now on.
 
     Args:
         before: configuration so far.
         config: from now on.
+        kernels: what `other_kernels` says.
         state: progress.
         rate: learning rate of the next step.
     """
+    where = f"from epoch {state.epoch + 1}, step {state.step + 1}"
+    return [f"{where}: {change}" for change in (_course(before, config, state, rate), kernels) if change]
+
+
+def _course(before: TaskConfig, config: TaskConfig, state: TrainingState, rate: float) -> str:
     changed = changes_of_course(before, config)
     if not changed:
         return ""
-    where = f"from epoch {state.epoch + 1}, step {state.step + 1}"
     training, old = config.training, before.training.epochs
     schedule = f"the {training.schedule} schedule"
     if training.epochs == old:
@@ -131,7 +138,7 @@ def described_change(before: TaskConfig, config: TaskConfig, state: TrainingStat
         )
     else:
         how = f"; {schedule} goes on with a learning rate of {rate:.3g}"
-    return f"{where}: {'; '.join(changed)}{how}"
+    return f"{'; '.join(changed)}{how}"
 
 
 def _epochs(number: int, participle: str = "") -> str:

@@ -31,6 +31,9 @@ class Choice:
         return " ".join(filter(None, (self.kernels, self.instruction_set)))
 
 
+KERAS = Choice("keras", "asked for")
+
+
 def choose(kernels: str) -> Choice:
     """Return which kernels run on this machine. The library is compiled if it has to be.
 
@@ -43,7 +46,7 @@ def choose(kernels: str) -> Choice:
     if kernels not in KERNELS:
         raise ValueError(f"unknown kernels {kernels!r}; expected one of {', '.join(KERNELS)}")
     if kernels == "keras":
-        return Choice("keras", "asked for")
+        return KERAS
     if kernels == "auto" and _has_gpu():
         return Choice("keras", "TensorFlow has a GPU, where Keras's layers run cuDNN")
     found = native.library()

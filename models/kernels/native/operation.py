@@ -1,7 +1,7 @@
 """The native operation for recurrent layers on a CPU, with its gradient.
 
-`TextrnnRecurrent` runs all steps of one layer, or of the two directions of one, over padded rows. A row depends
-neither on its padding nor on other rows, and no result on the number of threads, bit for bit.
+`TextrnnRecurrent` runs all steps of one layer, or of the two directions of one, over padded rows. A row
+depends neither on its padding nor on other rows, and no result on the number of threads, bit for bit.
 """
 
 from __future__ import annotations
@@ -115,7 +115,6 @@ def _mask(cell: Any, rows: tf.Tensor) -> tf.Tensor:
     return tf.stack(masks if isinstance(masks, list) else [masks])
 
 
-@tf.RegisterGradient("TextrnnRecurrent")
 def _gradient(
     operation: tf.Operation,
     of_outputs: tf.Tensor,
@@ -155,3 +154,6 @@ def _gradient(
         None,
         *of_weights,
     ]
+
+
+tf.RegisterGradient("TextrnnRecurrent")(_gradient)
