@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import pydantic
 import tensorflow as tf
 
@@ -18,15 +17,21 @@ from app.artifacts.preprocessing import Facts, Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
 from app.bounds import BEAM_WIDTH
+from app.collection import no_collection
 from app.config import TaskConfig, config_from
 from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import TASKS, get_task
 from app.tasks.signature import Signature
 from data.errors import UserError
 
+if TYPE_CHECKING:
+    import keras
+
 
 def load_keras_model(run: Run) -> keras.Model:
     """Return the best model of a run."""
+    import keras  # an export needs no Keras
+
     get_task(run.task).training.register_model()
     return keras.saving.load_model(run.path / MODEL, compile=False, safe_mode=True)
 
@@ -123,7 +128,8 @@ def load_export(path: Path, manifest: ExportManifest) -> Predictor:
         config=config_from(manifest.task, manifest.config, str(path / EXPORT_MANIFEST)),
         preprocessing=_preprocessing(path, manifest, task.facts),
     )
-    loaded = tf.saved_model.load(str(path))
+    with no_collection():
+        loaded = tf.saved_model.load(str(path))
     # A signature does not hold its variables: the default argument does.
     signatures = {
         name: lambda _loaded=loaded, _name=name, **inputs: _loaded.signatures[_name](**inputs)
