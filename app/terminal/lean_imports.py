@@ -1,4 +1,4 @@
-"""Imports of TensorFlow and Keras without the packages that they import only for what this program never uses.
+"""Imports of TensorFlow and Keras without the packages that they import for what this program never uses.
 
 Both import some packages where they are installed, and do without them where they are not. With these
 packages, `import tensorflow` takes twice as long: it imports Keras to register optimizers, and Keras imports
