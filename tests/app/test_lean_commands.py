@@ -59,7 +59,7 @@ PREDICT, GENERATE = ["predict", "classification/export"], ["generate", "generati
             {"tensorflow", "rich"} | KERAS | TASKS,
             id="configuration",
         ),
-        pytest.param([PREDICT, GENERATE], {"tensorflow"}, KERAS | TASKS, id="exports"),
+        pytest.param([PREDICT, GENERATE], {"tensorflow"}, {"rich"} | KERAS | TASKS, id="exports"),
     ],
 )
 def test_commands_import_what_they_need(
