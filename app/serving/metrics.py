@@ -65,6 +65,10 @@ class Metrics:
             ("model", "version"),
             registry=self.registry,
         )
+        self._streams = Gauge("textrnn_streams", "Texts that are being streamed.", registry=self.registry)
+        self._tokens = Counter(
+            "textrnn_streamed_tokens", "Tokens of streamed texts.", ("model",), registry=self.registry
+        )
         ProcessCollector(registry=self.registry)
 
     def request(self, *, api: str, model: str, signature: str, code: str, seconds: float, rows: int) -> None:
@@ -96,6 +100,14 @@ class Metrics:
     def retired(self, model: str, version: int) -> None:
         """Record that a version is no longer available."""
         self._versions.remove(model, str(version))
+
+    def streamed(self, model: str, tokens: int) -> None:
+        """Count the tokens of a text that has been streamed."""
+        self._tokens.labels(model).inc(tokens)
+
+    def watch_streams(self, running: Callable[[], int]) -> None:
+        """Report the number of texts that are being streamed whenever the metrics are read."""
+        self._streams.set_function(running)
 
     def watch_queues(self, lengths: Callable[[], Iterable[QueueLength]]) -> None:
         """Report the current queue lengths whenever the metrics are read."""

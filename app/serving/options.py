@@ -30,6 +30,8 @@ class Limits:
     """Seconds until a request without a deadline is given up."""
     values: int = 2**23
     """Output values of one request, padding included."""
+    streams: int = 64
+    """Texts that are streamed at the same time; further requests are refused with RESOURCE_EXHAUSTED."""
 
 
 def affordable_bytes() -> int:

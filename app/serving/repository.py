@@ -181,9 +181,9 @@ class Repository:
 
     def _queues(self) -> list[QueueLength]:
         return [
-            QueueLength(servable.name, servable.version, name, signature.waiting)
+            QueueLength(servable.name, servable.version, name, rows)
             for servable in self._servables()
-            for name, signature in servable.signatures.items()
+            for name, rows in servable.waiting().items()
         ]
 
     def _servables(self) -> list[Servable]:

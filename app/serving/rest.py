@@ -98,6 +98,7 @@ class Rest:
         self.metrics = metrics
         self.log = log
         self.streaming = Streaming(repository, limits=limits)
+        metrics.watch_streams(lambda: self.streaming.running)
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rest")
         self.body = BodyReader(limits)
         self.posts: dict[str, Callable[[Call, bytes], Coroutine[Any, Any, bytes]]] = {
@@ -180,11 +181,13 @@ class Rest:
         )
         call.served, call.rows, call.signature = streamed.servable, 1, call.method
         call.more |= {"tokens": streamed.tokens, "reason": streamed.reason}
+        self.metrics.streamed(streamed.servable.name, streamed.tokens)
         if streamed.reason == "gone":
             call.status, call.code = GONE, Code.CANCELLED.name
         elif streamed.reason == "error":
-            call.status, call.code = 500, Code.INTERNAL.name
-            call.more["traceback"] = streamed.error
+            call.status, call.code = streamed.code.http, streamed.code.name
+            if streamed.error:
+                call.more["traceback"] = streamed.error
 
     async def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
@@ -318,8 +321,7 @@ def application(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        for pool in (rest.pool, rest.streaming.pool):
-            pool.shutdown(wait=False, cancel_futures=True)
+        rest.pool.shutdown(wait=False, cancel_futures=True)
 
     others = Starlette(
         routes=[
