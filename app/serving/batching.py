@@ -302,9 +302,7 @@ class Batcher:
         divided = self._divided(costs)
         parts = []
         for own in divided:
-            own_rows = {
-                name: value if name in self._shared else value[own] for name, value in inputs.items()
-            }
+            own_rows = {name: value if name in self._shared else value[own] for name, value in inputs.items()}
             parts.append(_Part(own_rows, len(own), int(costs[own[-1]]), Future(), now, kind))
         self._put(parts, [int(sizes[own].sum()) for own in divided])
         return self._pending(parts, partial(_joined, np.concatenate(divided), self._values))

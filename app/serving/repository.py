@@ -16,6 +16,7 @@ from typing import NamedTuple
 from app.serving.calls import Budget
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
+from app.serving.memory import return_memory
 from app.serving.metrics import Metrics, QueueLength
 from app.serving.options import Batching, Limits
 from app.serving.servable import Servable, load_servable, versions_of
@@ -270,6 +271,7 @@ class Repository:
         # Without this, each garbage collection traverses TensorFlow and all models: all requests would wait
         # for 0.3 s.
         gc.freeze()
+        return_memory()  # a load frees tens of megabytes: descriptions of graphs before and after optimization
         self._metrics.load(name, number, loaded=True)
         self._log("loaded", model=name, version=number, seconds=round(time.monotonic() - began, 3))
         return True

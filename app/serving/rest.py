@@ -139,10 +139,10 @@ class Rest:
     ) -> bytes | None:
         """Return the body of the response; None if it has been sent."""
         method, target = scope["method"], _target(scope)
-        posted, got = _POST.fullmatch(target), _GET.fullmatch(target)
-        match = {"POST": posted, "GET": got, "HEAD": got}.get(method)
+        pattern = {"POST": _POST, "GET": _GET, "HEAD": _GET}.get(method)
+        match = pattern and pattern.fullmatch(target)
         if match is None:
-            if posted or got:
+            if (posted := _POST.fullmatch(target)) or _GET.fullmatch(target):
                 allowed = "POST" if posted else "GET, HEAD"
                 raise HttpError(405, f"{method} is not allowed here, expected {allowed}", allow=allowed)
             raise Refused(Code.INVALID_ARGUMENT, f"there is no such endpoint: {method} {target}")
@@ -152,7 +152,7 @@ class Rest:
             call.version = _int64(version)
             if call.version is None:
                 raise Refused(Code.INVALID_ARGUMENT, f"version {version} is too large")
-        if got:
+        if pattern is _GET:
             work = self.metadata if call.method == "metadata" else self.status
             call.method = work.__name__
             return await self._in_thread(work, call)
@@ -167,7 +167,7 @@ class Rest:
         if call.method == "generate":
             await self._stream(call, body, receive, send)
             return None
-        return await until_gone(self.posts[call.method](call, body), receive)
+        return await until_gone(self.posts[call.method](call, body), receive, scope)
 
     async def _stream(self, call: Call, body: bytes, receive: Receive, send: Send) -> None:
         streamed = await self.streaming(

@@ -279,4 +279,3 @@ def pieces(
 def _bytes(text: str) -> bytes:
     """Return UTF-8; bytes of the command line that are not UTF-8 are kept as they are."""
     return text.encode(errors="surrogateescape")
-

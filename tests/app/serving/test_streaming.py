@@ -346,3 +346,32 @@ def test_limits_leave_the_default_length(tiny: Repository) -> None:
     _, result = streamed(streaming, temperature=0)
 
     assert result.tokens <= 4
+
+
+def test_texts_share_calls(tiny: Repository, streaming: Streaming, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that began at different times share the calls of their steps; each is the one that it is alone."""
+    documents = [{"length": 20 + seed, "seed": seed, "prompt": "to be"[:seed]} for seed in range(12)]
+    alone = [streamed(streaming, **document)[0].events() for document in documents]
+    sizes: list[int] = []
+    with tiny.acquire("generation") as servable:
+        assert servable.steps is not None
+        for batcher in servable.steps._batchers.values():
+            monkeypatch.setattr(batcher, "_observe", sizes.append)
+
+    async def together() -> list[Client]:
+        clients = [Client() for _ in documents]
+        tasks = []
+        for client, document in zip(clients, documents, strict=True):
+            body = json.dumps(document).encode()
+            tasks.append(asyncio.create_task(streaming(body, client.receive, client.send, name="generation")))
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        return clients
+
+    for client, events in zip(asyncio.run(together()), alone, strict=True):
+        assert client.events()[:-1] == events[:-1]
+        assert client.events()[-1] == events[-1] | {
+            "log_probability": pytest.approx(events[-1]["log_probability"], abs=1e-3)
+        }
+    assert max(sizes) > 2
+    assert len(sizes) < sum(sizes) / 2
