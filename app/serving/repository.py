@@ -271,7 +271,7 @@ class Repository:
         # Without this, each garbage collection traverses TensorFlow and all models: all requests would wait
         # for 0.3 s.
         gc.freeze()
-        return_memory()  # a load frees tens of megabytes: descriptions of graphs before and after optimization
+        return_memory()  # a load frees tens of megabytes, in which graphs were read and optimized
         self._metrics.load(name, number, loaded=True)
         self._log("loaded", model=name, version=number, seconds=round(time.monotonic() - began, 3))
         return True

@@ -41,8 +41,8 @@ def emit(
         end_id: the token that ends a row; -1 for none.
         coverage: of a state, see `models.decoding.beam.beam_search`.
         emitted: ids int32 [B, P] of an earlier call that this one continues.
-        counts: how many of them at the end of each row are of its text, int32 [B]; those before are padding, 0.
-            None: all.
+        counts: how many of them at the end of each row are of its text, int32 [B]; those before are padding,
+            0. None: all.
 
     Returns:
         ids int32 [B, T], lengths int32 [B], log p float [B], the coverage [B, S] at the last token or None,

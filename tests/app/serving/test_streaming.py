@@ -349,7 +349,7 @@ def test_limits_leave_the_default_length(tiny: Repository) -> None:
 
 
 def test_texts_share_calls(tiny: Repository, streaming: Streaming, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts that began at different times share the calls of their steps; each is the one that it is alone."""
+    """Texts that began at different times share the calls of their steps; each is as it is alone."""
     documents = [{"length": 20 + seed, "seed": seed, "prompt": "to be"[:seed]} for seed in range(12)]
     alone = [streamed(streaming, **document)[0].events() for document in documents]
     sizes: list[int] = []
