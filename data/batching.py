@@ -152,7 +152,8 @@ def row_costs(inputs: Mapping[str, Sequence[Any] | np.ndarray]) -> np.ndarray:
     Args:
         inputs: by name, each with a value for each row, at least one input. Arrays of strings hold bytes.
     """
-    costs: np.ndarray = np.stack([_costs(values) for values in inputs.values()]).sum(axis=0)
+    first, *others = map(_costs, inputs.values())
+    costs: np.ndarray = sum(others, start=first)
     return costs
 
 

@@ -152,7 +152,7 @@ def load_export(
         preprocessing=_preprocessing(path, manifest, task.facts),
     )
     with no_collection():
-        signatures = load_signatures(path, kernels, whole=whole, note=note))
+        signatures = load_signatures(path, kernels, whole=whole, note=note)
     return Predictor(info, signatures)
 
 
