@@ -343,7 +343,7 @@ def serve(
         UserError: a package of `textrnn[serve]` is missing, a directory is not an export, or a port is used.
     """
     from app.extras import extra
-    from app.serving.memory import save_address_space
+    from app.allocator import save_address_space
 
     save_address_space()
     with extra("serve", "serve"):

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.serving.errors import Code, Refused
-from app.serving.memory import return_memory
+from app.allocator import return_memory
 
 Arrays = dict[str, np.ndarray]
 Function = Callable[..., Mapping[str, tf.Tensor]]

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-
-_M_ARENA_MAX = -8
-"""Of glibc's `malloc.h`."""
-
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -52,22 +47,3 @@ def cgroup_limits(groups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> Iterator
                 yield int((groups / folder / part / name).read_text())
             except (OSError, ValueError):  # no such group here, or `max`
                 continue
-
-
-def save_address_space() -> None:
-    """Let all threads allocate from two arenas, if the address space of the process is limited (`ulimit -v`).
-
-    glibc reserves 64 MB of address space for each thread that allocates: almost 1 GB for the threads of a
-    server, which uses a few MB of it. Call it before TensorFlow is imported.
-    """
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if limit != resource.RLIM_INFINITY and mallopt is not None:
-        mallopt(_M_ARENA_MAX, 2)
-
-
-def return_memory() -> None:
-    """Return freed memory to the system, which glibc keeps for the process."""
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(0)
