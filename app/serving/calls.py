@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from app.serving.errors import Code, Refused
 from app.allocator import return_memory
+from app.serving.errors import Code, Refused
 
 Arrays = dict[str, np.ndarray]
 Function = Callable[..., Mapping[str, tf.Tensor]]

@@ -13,11 +13,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from app.allocator import return_memory
 from app.prediction.kernels import AUTO
 from app.serving.calls import Budget
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
-from app.serving.memory import return_memory
 from app.serving.metrics import Metrics, QueueLength
 from app.serving.options import Batching, Limits
 from app.serving.servable import Servable, load_servable, versions_of
