@@ -15,6 +15,8 @@ namespace {
 constexpr Index kFewRows = 12;         // up to which the input is multiplied for several steps at once
 constexpr Index kRowsOfProduct = 48;   // of such a product, or more
 constexpr Index kRowsOfBlock = 256;    // whose part of the gradient of the weights is computed at once, or more
+constexpr Index kRowsOfPart = 16;      // that a thread runs forwards, or more
+constexpr Index kSmallWeights = 1 << 18;
 constexpr Index kWidestPanel = 32;
 constexpr double kSmallTask = 500e3;   // multiplications that a thread of its own is worth
 
@@ -326,8 +328,12 @@ class ForwardRows {
 void run_forward(const Shape& shape, const State& state, const Packed& packed, const Outputs& outputs) {
   const Order order(state.lengths, shape.batch);
   const Index workers = useful_threads(multiplications(shape, order));
-  const Index parts = std::max<Index>(
-      1, std::min(rounded_up(workers, shape.directions) / shape.directions, shape.batch / kernels().height));
+  // More parts than threads, so that a thread that gets less of the machine does less; unless the weights are large:
+  // each part reads them in each step.
+  const bool is_small = shape.gates() * shape.units * (shape.width + shape.units) <= kSmallWeights;
+  const Index wanted = std::max(rounded_up(workers, shape.directions) / shape.directions,
+                                is_small && workers > 1 ? shape.batch / kRowsOfPart : 1);
+  const Index parts = std::max<Index>(1, std::min(wanted, shape.batch / kernels().height));
   std::vector<std::unique_ptr<ForwardRows>> all;
   for (Index d = 0; d < shape.directions; d++)
     for (Index part = 0; part < parts; part++)
