@@ -225,6 +225,8 @@ def _train(
         if not remaining(run, manifest, before, config):
             return _summary(run, finished=True)
     model = new_model(task, config, preprocessing, token_counts)
+    for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
+        yield Message(note)
     choice = yield from choose_kernels(model, config, manifest.kernels if resumed else None)
     if resumed:
         check_kernels(run, manifest, config, choice)
@@ -252,8 +254,6 @@ def _train(
         preprocessing=preprocessing,
     )
     after_epoch = task.training.after_epoch(model, preprocessing, config)
-    for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
-        yield Message(note)
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
             yield Message(damage)
