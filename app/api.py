@@ -342,8 +342,8 @@ def serve(
     Raises:
         UserError: a package of `textrnn[serve]` is missing, a directory is not an export, or a port is used.
     """
+    from app.allocator import save_address_space
     from app.extras import extra
-    from app.serving.memory import save_address_space
 
     save_address_space()
     with extra("serve", "serve"):

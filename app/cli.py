@@ -755,6 +755,13 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     help="Maximum number of tokens to generate for a row.",
 )
 @click.option(
+    "--max-streams",
+    type=COUNT,
+    metavar="N",
+    default=Limits.streams,
+    help="Maximum number of texts that are streamed at the same time; further requests are refused.",
+)
+@click.option(
     "--cors-origin",
     "cors_origins",
     metavar="ORIGIN",
@@ -791,6 +798,7 @@ def serve(
     max_text: int,
     max_body: int,
     max_length: int,
+    max_streams: int,
     cors_origins: tuple[str, ...],
     max_values: int,
     kernels: str,
@@ -826,6 +834,7 @@ def serve(
             text_bytes=max_text,
             body_bytes=max_body,
             length=max_length,
+            streams=max_streams,
             timeout=timeout,
             values=max_values,
         ),

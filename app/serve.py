@@ -27,6 +27,7 @@ from app.serving.options import Batching, Limits
 from app.serving.repository import Repository
 from app.serving.rest import application
 from app.serving.servable import versions_of
+from app.serving.threads import limit_threads
 from data.errors import UserError, did_you_mean
 
 KEEP_ALIVE = 75
@@ -190,6 +191,7 @@ def serve(
     Raises:
         UserError: a port is not available, or an origin is not one.
     """
+    limit_threads()
     log, metrics, limits = Log(texts=log_texts), Metrics(), limits or Limits()
     repository = Repository(
         models,
@@ -216,6 +218,7 @@ def serve(
             log_config=None,
             log_level="critical",
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=math.ceil(grace + FAREWELL),
         )

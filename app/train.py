@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.allocator import keep_freed_memory
 from app.artifacts.files import MANIFEST, versions
 from app.artifacts.manifests import RunManifest
 from app.artifacts.preprocessing import Preprocessing
@@ -150,7 +151,8 @@ def training_steps(
 ) -> Generator[Event, None, TrainedRun]:
     """Train as `train` does, and yield each event.
 
-    Closing the generator saves the state, so that training can be resumed.
+    Closing the generator saves the state, so that training can be resumed. From then on the process keeps
+    freed memory, see `app.allocator.keep_freed_memory`.
     """
     task = get_task(task_name)
     if run is not None and run.exists() and not resume:
@@ -178,6 +180,7 @@ def training_steps(
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
         raise UserError(f"{run} exists; give another --run")
+    keep_freed_memory()
     with _op_determinism(config.training.deterministic):
         return (yield from _train(task, dataset, data, config, run, should_stop))
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import pydantic
 import tensorflow as tf
 
@@ -18,6 +17,7 @@ from app.artifacts.preprocessing import Facts, Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
 from app.bounds import BEAM_WIDTH
+from app.collection import no_collection
 from app.config import TaskConfig, config_from
 from app.prediction.exchange import Note, load_signatures, runs_natively
 from app.prediction.kernels import AUTO
@@ -26,9 +26,14 @@ from app.tasks import TASKS, get_task
 from app.tasks.signature import Signature
 from data.errors import UserError
 
+if TYPE_CHECKING:
+    import keras
+
 
 def load_keras_model(run: Run) -> keras.Model:
     """Return the best model of a run."""
+    import keras  # an export needs no Keras
+
     get_task(run.task).training.register_model()
     return keras.saving.load_model(run.path / MODEL, compile=False, safe_mode=True)
 
@@ -146,7 +151,9 @@ def load_export(
         config=config_from(manifest.task, manifest.config, str(path / EXPORT_MANIFEST)),
         preprocessing=_preprocessing(path, manifest, task.facts),
     )
-    return Predictor(info, load_signatures(path, kernels, whole=whole, note=note))
+    with no_collection():
+        signatures = load_signatures(path, kernels, whole=whole, note=note)
+    return Predictor(info, signatures)
 
 
 def _preprocessing(path: Path, manifest: ExportManifest, facts: type[Facts]) -> Preprocessing[Facts]:

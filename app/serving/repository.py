@@ -13,6 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from app.allocator import return_memory
 from app.prediction.kernels import AUTO
 from app.serving.calls import Budget
 from app.serving.errors import Code, Refused
@@ -185,9 +186,9 @@ class Repository:
 
     def _queues(self) -> list[QueueLength]:
         return [
-            QueueLength(servable.name, servable.version, name, signature.waiting)
+            QueueLength(servable.name, servable.version, name, rows)
             for servable in self._servables()
-            for name, signature in servable.signatures.items()
+            for name, rows in servable.waiting().items()
         ]
 
     def _servables(self) -> list[Servable]:
@@ -276,6 +277,7 @@ class Repository:
         # Without this, each garbage collection traverses TensorFlow and all models: all requests would wait
         # for 0.3 s.
         gc.freeze()
+        return_memory()  # a load frees tens of megabytes, in which graphs were read and optimized
         self._metrics.load(name, number, loaded=True)
         self._log("loaded", model=name, version=number, seconds=round(time.monotonic() - began, 3))
         return True

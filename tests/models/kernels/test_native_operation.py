@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 
 from models.kernels.native.library import library, operations
 from models.kernels.native.operation import Outputs, run, supports
-
-pytestmark = pytest.mark.skipif(not library().available, reason=library().reason)
+from models.kernels.native.threads import native_threads
 
 LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple": keras.layers.SimpleRNN}
 SETS = ["avx512", "avx2", "baseline"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _available() -> None:
+    """Skip where the native kernels cannot be compiled."""
+    found = library()
+    if not found.available:
+        pytest.skip(found.reason)
 
 
 def _functions() -> ctypes.CDLL:
@@ -34,7 +41,7 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def threads() -> Iterator[Any]:
     yield _functions().textrnn_set_threads
-    library()  # follows TensorFlow's setting again
+    _functions().textrnn_set_threads(native_threads())
 
 
 def layers(cell: str, units: int, width: int, directions: int = 2, **options: Any) -> list[keras.layers.RNN]:
