@@ -12,7 +12,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 Parts = dict[str, dict[str, Any]]
@@ -41,6 +42,57 @@ def seconds(call: Callable[[], Any]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
+
+
+def turn_of_layers(
+    cases: Sequence[dict[str, Any]], prepared: Callable[[dict[str, Any]], Callable[[], Any]]
+) -> Turn:
+    """Return a turn that measures a layer alone, after some calls to warm up.
+
+    Args:
+        cases: each with a `name`, the `rows`, `steps` and `units`, whether it goes `backward`, and the number
+            of `calls` in a turn.
+        prepared: returns the function of a case.
+    """
+    calls = [(case, prepared(case)) for case in cases]
+    for _, call in calls:
+        repeated(call, 2)
+
+    def turn() -> Parts:
+        return {
+            case["name"]: {
+                "seconds": repeated(call, case["calls"]),
+                "examples": case["rows"],
+                "tokens": case["rows"] * case["steps"],
+            }
+            for case, call in calls
+        }
+
+    return turn
+
+
+def turn_of_texts(texts: Mapping[str, Any], predict: Callable[[Any], list[float]], calls: int) -> Turn:
+    """Return a turn that measures predictions for one text at a time, after a turn to warm up.
+
+    Args:
+        texts: or token ids, by their number of tokens.
+        predict: returns the probabilities of the classes.
+        calls: number of predictions of each text in a turn.
+    """
+
+    def turn() -> Parts:
+        return {
+            length: {
+                "seconds": repeated(partial(predict, text), calls),
+                "examples": 1,
+                "tokens": int(length),
+                "probabilities": predict(text),
+            }
+            for length, text in texts.items()
+        }
+
+    turn()
+    return turn
 
 
 def repeated(call: Callable[[], Any], calls: int) -> float:

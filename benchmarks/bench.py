@@ -108,7 +108,9 @@ def check_same(workload: Workload, turns: dict[str, list[Any]]) -> None:
                 continue
             difference = max(abs(a - b) for a, b in zip(measured["probabilities"], expected, strict=True))
             if difference > 1e-4:
-                print(f"{workload.title} {part}: {title(program)} differs by {difference:.1e}", file=sys.stderr)
+                print(
+                    f"{workload.title} {part}: {title(program)} differs by {difference:.1e}", file=sys.stderr
+                )
 
 
 def write(found: list[Row], facts: dict[str, Any], output: Path) -> None:
@@ -131,7 +133,11 @@ def rate_spread(seconds: list[float]) -> dict[str, float]:
 
 def _facts(arguments: argparse.Namespace) -> dict[str, Any]:
     cpus = Path("/proc/cpuinfo")
-    models = [line for line in cpus.read_text().splitlines() if line.startswith("model name")] if cpus.exists() else []
+    models = (
+        [line for line in cpus.read_text().splitlines() if line.startswith("model name")]
+        if cpus.exists()
+        else []
+    )
     return {
         "processor": models[0].partition(":")[2].strip() if models else platform.processor(),
         "threads": arguments.threads,

@@ -129,7 +129,11 @@ class Corpora:
 
 def read_rows(path: Path) -> Iterator[Example]:
     """Yield the objects of a file of JSON lines, which may be compressed."""
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+    with (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8") as file
+    ):
         yield from map(json.loads, file)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 GATES = {"lstm": 4, "gru": 3, "simple": 1}
 TRAINING = 3
-"""Forward and backward pass against the forward pass: the backward pass has a product with the gradient of the
-outputs for the inputs, and one for the weights."""
+"""Forward and backward pass against the forward pass: the backward pass has a product for the gradient of the
+inputs, and one for that of the weights."""
 PRODUCT_SIZE = 2048
 """Rows and columns of the matrices of the product that the machine is measured with."""
 

@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from answering import Parts, Turn, answer, repeated, seconds
+from answering import Parts, Turn, answer, repeated, seconds, turn_of_layers, turn_of_texts
 from flops import PRODUCT_SIZE
 
 
@@ -55,7 +55,9 @@ class Tutorial:
         found = tf.data.Dataset.from_tensor_slices((self._texts, self._classes))
         if shuffled:
             found = found.shuffle(self.examples, seed=0)
-        return found.batch(self._batch_size).map(self._encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+        return (
+            found.batch(self._batch_size).map(self._encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+        )
 
     def measured(self, took: float) -> Parts:
         """Return the measurement of one pass over the texts."""
@@ -108,27 +110,7 @@ def layer(job: dict[str, Any]) -> Turn:
             return lambda: [value.numpy() for value in both(x)]
         return lambda: forward(x).numpy()
 
-    return measured_cases(job, prepared)
-
-
-def measured_cases(job: dict[str, Any], prepared: Any) -> Turn:
-    """Return the turn of a job with cases of a layer, each prepared by a function."""
-    calls = {case["name"]: (prepared(case), case) for case in job["cases"]}
-    for call, _ in calls.values():
-        for _ in range(2):
-            call()
-
-    def turn() -> Parts:
-        return {
-            name: {
-                "seconds": repeated(call, case["calls"]),
-                "examples": case["rows"],
-                "tokens": case["rows"] * case["steps"],
-            }
-            for name, (call, case) in calls.items()
-        }
-
-    return turn
+    return turn_of_layers(job["cases"], prepared)
 
 
 def single(job: dict[str, Any]) -> Turn:
@@ -156,19 +138,7 @@ def single(job: dict[str, Any]) -> Turn:
         row: list[float] = found.numpy()[0].tolist()
         return row
 
-    def turn() -> Parts:
-        return {
-            name: {
-                "seconds": repeated(lambda ids=ids: predict(ids), job["calls"]),
-                "examples": 1,
-                "tokens": len(ids),
-                "probabilities": predict(ids),
-            }
-            for name, ids in job["ids"].items()
-        }
-
-    turn()
-    return turn
+    return turn_of_texts(job["ids"], predict, job["calls"])
 
 
 def product(job: dict[str, Any]) -> Turn:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from answering import Parts, Turn, answer, repeated
+from answering import Turn, answer, turn_of_layers, turn_of_texts
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR = 17, 9
@@ -24,7 +24,9 @@ def session(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def lstm_weights(weights: Weights) -> Weights:
@@ -78,51 +80,29 @@ def single(job: dict[str, Any]) -> Turn:
     ]
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["steps"])
     running = session(nodes, ids, "probabilities", constants, job["threads"])
-    inputs = {name: np.array(ids, np.int64) for name, ids in job["ids"].items()}
 
-    def turn() -> Parts:
-        return {
-            name: {
-                "seconds": repeated(lambda ids=ids: running.run(None, {"ids": ids}), job["calls"]),
-                "examples": 1,
-                "tokens": len(ids),
-                "probabilities": running.run(None, {"ids": ids})[0][0].tolist(),
-            }
-            for name, ids in inputs.items()
-        }
+    def predict(ids: np.ndarray) -> list[float]:
+        found: list[float] = running.run(None, {"ids": ids})[0][0].tolist()
+        return found
 
-    turn()
-    return turn
+    inputs = {length: np.array(ids, np.int64) for length, ids in job["ids"].items()}
+    return turn_of_texts(inputs, predict, job["calls"])
 
 
 def layer(job: dict[str, Any]) -> Turn:
     """Run a bidirectional LSTM alone, for the cases that do not go backward."""
     random = np.random.default_rng(0)
-    calls = {}
-    for case in job["cases"]:
-        if case["backward"]:
-            continue
+
+    def prepared(case: dict[str, Any]) -> Any:
         rows, steps, units = case["rows"], case["steps"], case["units"]
         shapes = {"W": (2, 4 * units, units), "R": (2, 4 * units, units), "B": (2, 8 * units)}
         weights = {k: 0.1 * random.standard_normal(v).astype(np.float32) for k, v in shapes.items()}
         given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["steps", "rows", units])
         running = session([lstm("x", "y", units)], given, "y", weights, job["threads"])
         x = random.standard_normal((steps, rows, units)).astype(np.float32)
-        calls[case["name"]] = (lambda running=running, x=x: running.run(None, {"x": x}), case)
-    for call, _ in calls.values():
-        call()
+        return lambda: running.run(None, {"x": x})
 
-    def turn() -> Parts:
-        return {
-            name: {
-                "seconds": repeated(call, case["calls"]),
-                "examples": case["rows"],
-                "tokens": case["rows"] * case["steps"],
-            }
-            for name, (call, case) in calls.items()
-        }
-
-    return turn
+    return turn_of_layers([case for case in job["cases"] if not case["backward"]], prepared)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def _pace(measured: Sequence[Mapping[str, Any]]) -> list[float]:
 def table(found: Sequence[Row]) -> str:
     """Return a Markdown table."""
     lines = [
-        "| what | program | median | lowest to highest | speed of textrnn against it | GFLOP/s | share of the product |",
+        "| what | program | median | range | textrnn against it | GFLOP/s | share of the product |",
         "|---|---|---|---|---|---|---|",
     ]
     before = ""

@@ -30,7 +30,10 @@ class Worker:
     """A process that prepares a job, and then measures it once in each turn."""
 
     def __init__(
-        self, command: Sequence[str | Path], job: Mapping[str, Any], environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str | Path],
+        job: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start it. It prepares its job while others do; `ready` waits for it.
 

@@ -17,8 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-from answering import Parts, Turn, answer, repeated, seconds
-from keras_worker import measured_cases
+from answering import Parts, Turn, answer, seconds, turn_of_layers, turn_of_texts
 
 import textrnn
 
@@ -33,6 +32,7 @@ def train(job: dict[str, Any]) -> Turn:
         "training.steps_per_checkpoint": 0,
     }
     events = textrnn.training_steps(job["task"], job["data"], run=run, overrides=overrides)
+    # Of an example; if the job does not say it, the epoch of the warm-up does.
     state: dict[str, float] = {"tokens": job.get("tokens", 0)}
 
     def step() -> tuple[float, textrnn.Step]:
@@ -63,8 +63,6 @@ def train(job: dict[str, Any]) -> Turn:
             }
         }
 
-    if not state["tokens"]:
-        raise ValueError("the job has no number of tokens, and no epoch of warm-up to count them")
     return turn
 
 
@@ -90,9 +88,9 @@ def export(job: dict[str, Any]) -> Turn:
 
 def _described(run_path: Path, folder: Path, lengths: list[int]) -> dict[str, Any]:
     """Write the weights of a classifier, and return its sizes and texts of some lengths with their ids."""
-    from app.artifacts.preprocessing import Facts
     from app.artifacts.run import open_run
     from app.prediction.loading import load_keras_model
+    from app.tasks import get_task
     from app.tasks.tokenizing import tokenizer_options
     from models.text.preprocessor import Preprocessor
 
@@ -108,9 +106,11 @@ def _described(run_path: Path, folder: Path, lengths: list[int]) -> dict[str, An
         for part in ("kernel", "recurrent_kernel", "bias"):
             arrays[f"{name}_{part}"] = getattr(layer.cell, part).numpy()
     np.savez(folder / "weights.npz", **arrays)
-    preprocessing = run.preprocessing(Facts)
+    preprocessing = run.preprocessing(get_task(run.task).facts)
     tokens = [token.decode() for token in preprocessing.vocabulary if token.isalpha() and token.isascii()]
-    texts = {str(length): " ".join(tokens[number % len(tokens)] for number in range(length)) for length in lengths}
+    texts = {
+        str(length): " ".join(tokens[number % len(tokens)] for number in range(length)) for length in lengths
+    }
     preprocessor = Preprocessor(
         preprocessing.vocabulary, **tokenizer_options(run.config, preprocessing.facts)
     )
@@ -151,22 +151,13 @@ def single(job: dict[str, Any]) -> Turn:
     predictor = load_predictor(Path(job["export"]), **_load_options(job))
     call = predictor.signatures["serving_default"]
 
-    def predict(text: bytes) -> dict[str, Any]:
-        return {name: value.numpy() for name, value in call(text=tf.constant([text])).items()}
+    def predict(text: bytes) -> list[float]:
+        found = {name: value.numpy() for name, value in call(text=tf.constant([text])).items()}
+        probabilities: list[float] = found["probabilities"][0].tolist()
+        return probabilities
 
-    def turn() -> Parts:
-        return {
-            name: {
-                "seconds": repeated(lambda text=text.encode(): predict(text), job["calls"]),
-                "examples": 1,
-                "tokens": int(name),
-                "probabilities": predict(text.encode())["probabilities"][0].tolist(),
-            }
-            for name, text in job["texts"].items()
-        }
-
-    turn()
-    return turn
+    texts = {length: text.encode() for length, text in job["texts"].items()}
+    return turn_of_texts(texts, predict, job["calls"])
 
 
 def serve(job: dict[str, Any]) -> Turn:
@@ -201,8 +192,8 @@ def layer(job: dict[str, Any]) -> Turn:
         stack.build((None, None, units))
         if job["kernels"] == "portable" or (job["kernels"] == "native" and not case["backward"]):
             stack.make_portable()  # as where a model is loaded: the weights never change
-        if job["kernels"] in ("native", "keras"):
-            stack.runner.kernels = job["kernels"]
+        if job["kernels"] == "native":
+            stack.runner.kernels = "native"
         specs = [tf.TensorSpec([None, None, units]), tf.TensorSpec([None], tf.int32)]
         inputs = tf.random.normal([rows, steps, units]), tf.fill([rows], steps)
 
@@ -222,7 +213,7 @@ def layer(job: dict[str, Any]) -> Turn:
         return lambda: forward(*inputs).numpy()
 
     cases = [case for case in job["cases"] if not (case["backward"] and job["kernels"] == "portable")]
-    return measured_cases({**job, "cases": cases}, prepared)
+    return turn_of_layers(cases, prepared)
 
 
 if __name__ == "__main__":

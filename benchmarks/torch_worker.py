@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from answering import Parts, Turn, answer, repeated, seconds
+from answering import Parts, Turn, answer, seconds, turn_of_layers, turn_of_texts
 from torch.nn.utils.rnn import pad_sequence
 
 POOL_BATCHES = 50
@@ -56,7 +56,9 @@ class Texts:
 class Classifier(torch.nn.Module):
     """Embedding, a bidirectional LSTM, pooling over the time steps, and a dense layer."""
 
-    def __init__(self, *, vocabulary: int, embedding: int, units: int, classes: int, mean: bool = False) -> None:
+    def __init__(
+        self, *, vocabulary: int, embedding: int, units: int, classes: int, mean: bool = False
+    ) -> None:
         """Create the layers.
 
         Args:
@@ -246,22 +248,7 @@ def layer(job: dict[str, Any]) -> Turn:
 
         return both if case["backward"] else forward
 
-    calls = {case["name"]: (prepared(case), case) for case in job["cases"]}
-    for call, _ in calls.values():
-        for _ in range(2):
-            call()
-
-    def turn() -> Parts:
-        return {
-            name: {
-                "seconds": repeated(call, case["calls"]),
-                "examples": case["rows"],
-                "tokens": case["rows"] * case["steps"],
-            }
-            for name, (call, case) in calls.items()
-        }
-
-    return turn
+    return turn_of_layers(job["cases"], prepared)
 
 
 def single(job: dict[str, Any]) -> Turn:
@@ -274,21 +261,8 @@ def single(job: dict[str, Any]) -> Turn:
             found: list[float] = model(ids).softmax(1).numpy()[0].tolist()
             return found
 
-    inputs = {name: torch.tensor([ids]) for name, ids in job["ids"].items()}
-
-    def turn() -> Parts:
-        return {
-            name: {
-                "seconds": repeated(lambda ids=ids: predict(ids), job["calls"]),
-                "examples": 1,
-                "tokens": ids.shape[1],
-                "probabilities": predict(ids),
-            }
-            for name, ids in inputs.items()
-        }
-
-    turn()
-    return turn
+    inputs = {length: torch.tensor([ids]) for length, ids in job["ids"].items()}
+    return turn_of_texts(inputs, predict, job["calls"])
 
 
 def threaded(kind: Any) -> Any:

@@ -238,7 +238,7 @@ def layers(setting: Setting) -> Workload:
             flops[name] = recurrent(sizes["units"], sizes["units"], directions=2)
             flops[name] *= TRAINING if backward else 1
     common = {"kind": "layer", "cases": cases, "threads": setting.threads}
-    jobs = setting.own(LAYER_KERNELS, common) | {name: common for name in ("keras", "torch", "onnx")}
+    jobs = setting.own(LAYER_KERNELS, common) | dict.fromkeys(("keras", "torch", "onnx"), common)
     return Workload("Layer,", "ms", jobs, flops, rounds=5)
 
 
