@@ -67,7 +67,9 @@ class Corpora:
     def equal(self, count: int, tokens: int, vocabulary: int) -> Path:
         """Return a folder of texts that all have the same number of tokens, with labels."""
         random = np.random.default_rng(0)
-        words = [f"w{number}" for number in range(vocabulary)]
+        # Of letters alone, so that a word is one token: 19 is `bj`.
+        letters = str.maketrans("0123456789", "abcdefghij")
+        words = [str(number).translate(letters) for number in range(vocabulary)]
         rows = random.integers(0, vocabulary, (count, tokens))
         # Each word occurs, so that the vocabulary has the size that is asked for.
         rows.flat[:vocabulary] = np.arange(vocabulary)

@@ -12,14 +12,18 @@ import os
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+Name = TypeVar("Name", bound=Hashable)
 Result = TypeVar("Result")
 PATIENCE = 10
 """Seconds that a worker has to end by itself."""
+PAUSE = 0.05
+"""Seconds before a turn: threads of the program before may still wait actively for more work."""
 
 
 class WorkerFailed(Exception):
@@ -73,6 +77,7 @@ class Worker:
         Raises:
             WorkerFailed: it ended.
         """
+        time.sleep(PAUSE)
         self._write("go")
         return self._read()
 
@@ -115,8 +120,8 @@ class Worker:
 
 
 def alternate(
-    calls: Mapping[str, Callable[[], Result]], rounds: int, *, warm_up: int = 0
-) -> dict[str, list[Result]]:
+    calls: Mapping[Name, Callable[[], Result]], rounds: int, *, warm_up: int = 0
+) -> dict[Name, list[Result]]:
     """Call all functions in each round, and return what each returned, by its name.
 
     Each round starts with another function, so that none always comes after the same one.
@@ -127,7 +132,7 @@ def alternate(
         warm_up: number of rounds before them.
     """
     names = list(calls)
-    found: dict[str, list[Result]] = {name: [] for name in names}
+    found: dict[Name, list[Result]] = {name: [] for name in names}
     for number in range(-warm_up, rounds):
         first = number % len(names) if names else 0
         for name in names[first:] + names[:first]:
