@@ -11,12 +11,13 @@ VERSION := $(shell "$(INTERPRETER)" -c 'import sys; print("%d.%d" % sys.version_
 BIN := .venv/bin
 READY := .venv/ready-$(VERSION)
 
-.PHONY: help setup demo test coverage check lint spelling types layers dependencies package sanitize hidden-compiler docs lock clean
+.PHONY: help setup demo test coverage bench check lint spelling types layers dependencies package sanitize hidden-compiler docs lock clean
 
 help:
 	@echo "make demo      train on a generated sample, evaluate, export, verify, predict (a few minutes)"
 	@echo "make test      run the tests"
 	@echo "make coverage  run the tests and measure their coverage; fail below the minimum in setup.cfg"
+	@echo "make bench     compare the speed with Keras, PyTorch and ONNX Runtime (20 minutes; OPTIONS=--quick: 4)"
 	@echo "make check     formatter, linter, spelling, types, layers, dependencies, wheel, tests"
 	@echo "make sanitize         run the kernels' own test program under the sanitizers of the compiler"
 	@echo "make hidden-compiler  run the tests of the kernels and a small training without a compiler"
@@ -56,6 +57,18 @@ coverage: $(READY)
 	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered
+
+# Each peer has an environment of its own. One that cannot be installed is left out.
+PEERS := .bench/torch/ready .bench/onnx/ready
+
+bench: $(READY) $(PEERS)
+	$(BIN)/python benchmarks/bench.py $(OPTIONS)
+
+.PHONY: $(PEERS)
+$(PEERS): .bench/%/ready: benchmarks/peers/%.txt
+	@cmp -s $< $@ || { rm -rf .bench/$* && "$(INTERPRETER)" -m venv .bench/$* \
+	  && .bench/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< && cp $< $@; } \
+	  || echo "bench: $* cannot be installed and is left out" >&2
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -102,4 +115,4 @@ lock:
 	  --output-file requirements.lock
 
 clean:
-	rm -rf .venv build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .bench build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*

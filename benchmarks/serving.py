@@ -181,8 +181,8 @@ async def leaver(port: int, requests: list[bytes], until: float, seen: Seen) -> 
 async def load(port: int, requests: list[bytes], clients: int, seconds: float, leavers: int = 0) -> Seen:
     """Run clients for some time."""
     seen = Seen()
+    orders = [list(np.random.default_rng(i).permutation(len(requests))) * 1000 for i in range(clients)]
     until = time.perf_counter() + seconds
-    orders = (list(np.random.default_rng(i).permutation(len(requests))) * 1000 for i in range(clients))
     await asyncio.gather(
         *(client(port, requests, order, until, seen) for order in orders),
         *(leaver(port, requests, until, seen) for _ in range(leavers)),
