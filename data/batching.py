@@ -130,7 +130,7 @@ def made_ahead(
         threads: number of threads.
     """
     remaining = iter(entries)
-    with ThreadPoolExecutor(threads, thread_name_prefix="batches") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         futures = deque(pool.submit(make, entry) for entry in itertools.islice(remaining, ahead + 1))
         try:
             while futures:

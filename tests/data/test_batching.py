@@ -242,7 +242,7 @@ def test_rows_of_several_arrays_are_put_in_order() -> None:
 
 def batch_threads() -> int:
     """Return the number of threads that make batches."""
-    return sum(thread.name.startswith("batches") for thread in threading.enumerate())
+    return sum(thread.name.startswith("ahead") for thread in threading.enumerate())
 
 
 def test_values_are_made_ahead_in_order() -> None:
