@@ -11,13 +11,16 @@ VERSION := $(shell "$(INTERPRETER)" -c 'import sys; print("%d.%d" % sys.version_
 BIN := .venv/bin
 READY := .venv/ready-$(VERSION)
 
-.PHONY: help setup demo test coverage check lint spelling types layers dependencies package docs lock clean
+.PHONY: help setup demo test coverage bench check lint spelling types layers dependencies package sanitize hidden-compiler docs lock clean
 
 help:
 	@echo "make demo      train on a generated sample, evaluate, export, verify, predict (a few minutes)"
 	@echo "make test      run the tests"
 	@echo "make coverage  run the tests and measure their coverage; fail below the minimum in setup.cfg"
+	@echo "make bench     compare the speed with Keras, PyTorch and ONNX Runtime (20 minutes; OPTIONS=--quick: 4)"
 	@echo "make check     formatter, linter, spelling, types, layers, dependencies, wheel, tests"
+	@echo "make sanitize         run the kernels' own test program under the sanitizers of the compiler"
+	@echo "make hidden-compiler  run the tests of the kernels and a small training without a compiler"
 	@echo "make docs      write docs/commands.md and docs/configuration.md from the code"
 	@echo "make lock      resolve requirements.lock from setup.cfg (needs uv)"
 	@echo "make clean     delete .venv and everything that was built"
@@ -55,6 +58,18 @@ coverage: $(READY)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered
 
+# Each peer has an environment of its own. One that cannot be installed is left out.
+PEERS := .bench/torch/ready .bench/onnx/ready
+
+bench: $(READY) $(PEERS)
+	$(BIN)/python benchmarks/bench.py $(OPTIONS)
+
+.PHONY: $(PEERS)
+$(PEERS): .bench/%/ready: benchmarks/peers/%.txt
+	@cmp -s $< $@ || { rm -rf .bench/$* && "$(INTERPRETER)" -m venv .bench/$* \
+	  && .bench/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< && cp $< $@; } \
+	  || echo "bench: $* cannot be installed and is left out" >&2
+
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -76,6 +91,19 @@ package: $(READY)
 	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	$(BIN)/python tests/check_wheel.py dist/*.whl
 
+sanitize: $(READY)
+	$(BIN)/python tests/models/kernels/sanitize.py
+
+# As on a machine without a compiler, which CC=/bin/false is.
+hidden-compiler: export CC = /bin/false
+hidden-compiler: export CXX =
+hidden-compiler: $(READY)
+	$(BIN)/python -m pytest tests/models/kernels/test_native_*.py tests/app/training/test_training_kernels.py tests/app/test_info.py
+	folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
+	  && $(BIN)/textrnn train classification sample:reviews --run "$$folder/run" --set data.directory="$$folder/data" \
+	    --set training.epochs=1 --set model.units=8 2>&1 | tee "$$folder/said" \
+	  && grep -q '^no native kernels: ' "$$folder/said" && grep -q '"kernels": "keras"' "$$folder/run/manifest.json"
+
 check: lint spelling types layers dependencies package test
 
 docs: $(READY)
@@ -87,4 +115,4 @@ lock:
 	  --output-file requirements.lock
 
 clean:
-	rm -rf .venv build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .bench build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from app.prediction.kernels import AUTO, KERNELS
 from app.training.events import Epoch, Event, Message, Step, TrainedRun, Watcher
 from data.errors import UserError
 
@@ -117,18 +118,20 @@ def training_steps(
     )
 
 
-def load(path: PathName) -> Model:
+def load(path: PathName, *, kernels: str = AUTO) -> Model:
     """Load a model.
 
     Args:
         path: a run directory, an export, or one version of an export.
+        kernels: recurrent kernels: `native` (on a CPU), `tensorflow` (of an export: its graph as it is), or
+            `auto`: native on a host without a GPU where they can run.
 
     Raises:
         UserError: it is none of these, its files were changed, or training is not finished.
     """
     from app.prediction.loading import load_predictor
 
-    return Model(Path(path), load_predictor(Path(path)))
+    return Model(Path(path), load_predictor(Path(path), _kernels(kernels)))
 
 
 class Model:
@@ -264,6 +267,7 @@ def evaluate(
     split: str = "test",
     baseline: bool = True,
     beam: int | None = None,
+    kernels: str = AUTO,
     manual_directory: PathName | None = None,
     overrides: Mapping[str, Any] | Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -275,6 +279,7 @@ def evaluate(
         split: `train`, `validation`, `test` or `all`.
         baseline: also train and evaluate a simple model to compare with.
         beam: beam width of a translator; None: the one in its configuration.
+        kernels: see `load`.
         manual_directory: raw files of a `tfds:` dataset.
         overrides: how the files of `data` are read, if not as in training, e.g.
             `{"data.label_column": "stars", "data.delimiter": ";"}`, or `KEY=VALUE` strings.
@@ -283,9 +288,10 @@ def evaluate(
         the metrics, as `textrnn evaluate --json` prints them.
     """
     from app.evaluate import evaluate as run_evaluation
+    from app.prediction.loading import load_predictor
 
     return run_evaluation(
-        Path(path),
+        load_predictor(Path(path), _kernels(kernels)),
         data=None if data is None else str(data),
         split=split,
         with_baseline=baseline,
@@ -336,8 +342,8 @@ def serve(
     Raises:
         UserError: a package of `textrnn[serve]` is missing, a directory is not an export, or a port is used.
     """
+    from app.allocator import save_address_space
     from app.extras import extra
-    from app.serving.memory import save_address_space
 
     save_address_space()
     with extra("serve", "serve"):
@@ -364,6 +370,12 @@ def _config(
             raise UserError("a loaded configuration cannot be combined with preset or overrides")
         return config
     return load_config(task, file=_path(config), preset=preset, overrides=_assignments(overrides))
+
+
+def _kernels(name: str) -> str:
+    if name not in KERNELS:
+        raise UserError(f"unknown kernels {name!r}; expected one of {', '.join(KERNELS)}")
+    return name
 
 
 def _assignments(overrides: Mapping[str, Any] | Sequence[str] | None) -> Sequence[str]:

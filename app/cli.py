@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from app.bounds import BEAM_WIDTH, LARGEST_INTEGER
+from app.prediction.kernels import AUTO, KERNELS
 from app.serving.options import Batching, Limits, affordable_bytes
 from app.tasks import TASKS
 from app.tasks.generation.bounds import OPTIONS
@@ -150,6 +151,13 @@ beam_option = click.option(
     metavar="N",
     help="Beam width of translation; 1: greedy decoding. [default: decoding.beam of the model]",
 )
+kernels_option = click.option(
+    "--kernels",
+    type=click.Choice(KERNELS),
+    default=AUTO,
+    help="Recurrent kernels: native (on a CPU), tensorflow (an export's graph as it is), or auto: native "
+    "on a host without a GPU where they can run.",
+)
 reading_option = click.option(
     "--set",
     "overrides",
@@ -269,6 +277,7 @@ def train(
     "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
 )
 @beam_option
+@kernels_option
 @reading_option
 @manual_dir_option
 def evaluate(
@@ -278,6 +287,7 @@ def evaluate(
     as_json: bool,
     baseline: bool,
     beam: int | None,
+    kernels: str,
     overrides: tuple[str, ...],
     manual_dir: Path | None,
 ) -> None:
@@ -292,13 +302,14 @@ def evaluate(
       textrnn evaluate runs/reviews --data others.csv --set data.label_column=stars
     """
     _quiet()
-    from app import api
+    from app.evaluate import evaluate as run_evaluation
+    from app.prediction.loading import load_predictor
 
-    result = api.evaluate(
-        model,
+    result = run_evaluation(
+        load_predictor(model, kernels, note=_note),
         data=data,
         split=split,
-        baseline=baseline,
+        with_baseline=baseline,
         beam=beam,
         manual_directory=manual_dir,
         overrides=overrides,
@@ -330,6 +341,7 @@ def evaluate(
 )
 @reading_option
 @beam_option
+@kernels_option
 def predict(
     model: Path,
     input_file: str,
@@ -338,6 +350,7 @@ def predict(
     text_column: str | None,
     overrides: tuple[str, ...],
     beam: int | None,
+    kernels: str,
 ) -> int:
     """Predict for each example of INPUT, or of stdin, and print one JSON object for each, in the same order.
 
@@ -360,7 +373,7 @@ def predict(
     from app.prediction.loading import load_predictor, with_beam
 
     failed = run_prediction(
-        with_beam(load_predictor(model), beam),
+        with_beam(load_predictor(model, kernels, note=_note), beam),
         None if input_file == "-" else Path(input_file),
         output=output,
         format_name=format_name,
@@ -454,6 +467,7 @@ def predict(
     is_flag=True,
     help="Print one JSON object for each text: prompt, text, score (log probability).",
 )
+@kernels_option
 @click.pass_context
 def generate(
     context: click.Context,
@@ -472,6 +486,7 @@ def generate(
     stops: tuple[str, ...],
     streams: bool,
     as_json: bool,
+    kernels: str,
 ) -> None:
     """Generate text with a language model.
 
@@ -505,9 +520,8 @@ def generate(
         stop=stops,
         label=label,
     )
-    pieces = output(
-        load_predictor(model), prompt or "", options, samples=samples, streams=streams, as_json=as_json
-    )
+    predictor = load_predictor(model, kernels, note=_note)
+    pieces = output(predictor, prompt or "", options, samples=samples, streams=streams, as_json=as_json)
     for piece in pieces:
         _print(_shown(piece), end="")
 
@@ -554,7 +568,7 @@ def inspect(model: Path, text: str, output: Path) -> None:
     from app.inspect import draw
     from app.prediction.loading import load_predictor
 
-    _print(_shown(draw(load_predictor(model), text, output)))
+    _print(_shown(draw(load_predictor(model, note=_note), text, output)))
 
 
 @main.command()
@@ -741,6 +755,13 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     help="Maximum number of tokens to generate for a row.",
 )
 @click.option(
+    "--max-streams",
+    type=COUNT,
+    metavar="N",
+    default=Limits.streams,
+    help="Maximum number of texts that are streamed at the same time; further requests are refused.",
+)
+@click.option(
     "--cors-origin",
     "cors_origins",
     metavar="ORIGIN",
@@ -755,6 +776,7 @@ def export(run: Path, output: Path | None, version: int | None, with_training_te
     default=Limits.values,
     help="Maximum number of output values of a request, padding included.",
 )
+@kernels_option
 @click.option("--log-text", is_flag=True, help="Include request texts in the logs.")
 def serve(
     exports: tuple[str, ...],
@@ -776,8 +798,10 @@ def serve(
     max_text: int,
     max_body: int,
     max_length: int,
+    max_streams: int,
     cors_origins: tuple[str, ...],
     max_values: int,
+    kernels: str,
     log_text: bool,
 ) -> None:
     """Serve exports over TensorFlow Serving's REST and gRPC interfaces.
@@ -810,6 +834,7 @@ def serve(
             text_bytes=max_text,
             body_bytes=max_body,
             length=max_length,
+            streams=max_streams,
             timeout=timeout,
             values=max_values,
         ),
@@ -820,6 +845,7 @@ def serve(
             max_queue=max_queue,
             max_queue_bytes=max_queue_bytes,
         ),
+        kernels=kernels,
         log_texts=log_text,
         cors_origins=cors_origins,
     )

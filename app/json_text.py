@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -22,11 +23,17 @@ def dumps(value: Any, **options: Any) -> str:
         value: to be written.
         options: of `json.dumps`.
     """
+    encoder = _encoder(**options)
     try:
-        text = json.dumps(value, allow_nan=False, **options)
+        text = encoder.encode(value)
     except ValueError:
-        text = json.dumps(_finite(value), allow_nan=False, **options)
+        text = encoder.encode(_finite(value))
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+@functools.cache
+def _encoder(**options: Any) -> json.JSONEncoder:
+    return json.JSONEncoder(allow_nan=False, **options)
 
 
 def _finite(value: Any) -> Any:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.artifacts.manifests import read_export_manifest
 from app.artifacts.saved_model import SAVED_MODEL
+from app.prediction.kernels import AUTO
 from app.serving.grpc_api import grpc_server
 from app.serving.http_protocol import WholeResponses, limited_protocol
 from app.serving.logs import Log
@@ -26,6 +27,7 @@ from app.serving.options import Batching, Limits
 from app.serving.repository import Repository
 from app.serving.rest import application
 from app.serving.servable import versions_of
+from app.serving.threads import limit_threads
 from data.errors import UserError, did_you_mean
 
 KEEP_ALIVE = 75
@@ -163,6 +165,7 @@ def serve(
     grace: float = 30.0,
     limits: Limits | None = None,
     batching: Batching | None = None,
+    kernels: str = AUTO,
     log_texts: bool = False,
     cors_origins: Sequence[str] = (),
 ) -> None:
@@ -181,15 +184,24 @@ def serve(
         grace: seconds to finish requests in progress after SIGTERM.
         limits: largest requests.
         batching: dynamic batching.
+        kernels: one of `app.prediction.kernels.KERNELS`.
         log_texts: whether request texts are logged.
         cors_origins: web origins whose pages may send requests, e.g. `https://example.com`; `*`: all.
 
     Raises:
         UserError: a port is not available, or an origin is not one.
     """
+    limit_threads()
     log, metrics, limits = Log(texts=log_texts), Metrics(), limits or Limits()
     repository = Repository(
-        models, keep=keep, labels=labels, limits=limits, batching=batching, metrics=metrics, log=log
+        models,
+        keep=keep,
+        labels=labels,
+        limits=limits,
+        batching=batching,
+        kernels=kernels,
+        metrics=metrics,
+        log=log,
     )
     rest = application(
         repository, limits=limits, metrics=metrics, log=log, origins=_checked_origins(cors_origins)
@@ -206,6 +218,7 @@ def serve(
             log_config=None,
             log_level="critical",
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=math.ceil(grace + FAREWELL),
         )

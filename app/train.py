@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.allocator import keep_freed_memory
 from app.artifacts.files import MANIFEST, versions
 from app.artifacts.manifests import RunManifest
 from app.artifacts.preprocessing import Preprocessing
@@ -150,7 +151,8 @@ def training_steps(
 ) -> Generator[Event, None, TrainedRun]:
     """Train as `train` does, and yield each event.
 
-    Closing the generator saves the state, so that training can be resumed.
+    Closing the generator saves the state, so that training can be resumed. From then on the process keeps
+    freed memory, see `app.allocator.keep_freed_memory`.
     """
     task = get_task(task_name)
     if run is not None and run.exists() and not resume:
@@ -178,6 +180,7 @@ def training_steps(
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
         raise UserError(f"{run} exists; give another --run")
+    keep_freed_memory()
     with _op_determinism(config.training.deterministic):
         return (yield from _train(task, dataset, data, config, run, should_stop))
 
@@ -222,6 +225,8 @@ def _train(
         if not remaining(run, manifest, before, config):
             return _summary(run, finished=True)
     model = new_model(task, config, preprocessing, token_counts)
+    for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
+        yield Message(note)
     choice = yield from choose_kernels(model, config, manifest.kernels if resumed else None)
     if resumed:
         check_kernels(run, manifest, config, choice)
@@ -249,8 +254,6 @@ def _train(
         preprocessing=preprocessing,
     )
     after_epoch = task.training.after_epoch(model, preprocessing, config)
-    for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
-        yield Message(note)
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
             yield Message(damage)

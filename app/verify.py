@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.prediction.loading import find_export
-from app.verification.checks import Check, replay_checks, static_checks
+from app.verification.checks import Check, native_check, replay_checks, static_checks
 from data.errors import UserError
 
 
@@ -55,7 +55,8 @@ def verify(path: Path, *, replay: bool = True) -> Report:
     """Check an export on this machine: checksums, operations, kernels, and replay of its golden outputs.
 
     Files and graph are checked first. The graph is run only if all its operations are allowed, in a separate
-    process that cannot import this project.
+    process that cannot import this project. If the outputs are the golden ones, the graph with native kernels
+    is run here.
 
     Args:
         path: a version that `export` wrote, or the directory of several versions; the newest is used.
@@ -74,4 +75,6 @@ def verify(path: Path, *, replay: bool = True) -> Report:
     if replay:
         trusted = next(check for check in checks if check.name == "operations").passed
         checks += replay_checks(found, trusted=trusted)
+        if checks[-1].passed:
+            checks.append(native_check(found))
     return Report(found, checks)

@@ -9,12 +9,13 @@ table has medians in milliseconds, and the ratio to the GRU.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
+from answering import seconds
+from rounds import Spread, alternate
 
 from models.layers.cells import CELLS
 from models.layers.recurrent import RecurrentStack
@@ -32,21 +33,25 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=15, help="number of timed rounds")
     rounds = parser.parse_args().rounds
-    calls = {name: (training_step(name), single_text(name)) for name in CELLS}
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in CELLS}
-    for round_ in range(rounds + 2):
-        for name, pair in calls.items():
-            for call, measured in zip(pair, times[name], strict=True):
-                began = time.perf_counter()
-                call()
-                if round_ >= 2:  # the first rounds warm up
-                    measured.append(1000 * (time.perf_counter() - began))
-    reference = [statistics.median(measured) for measured in times["gru"]]
+    calls = {
+        (name, kind): partial(milliseconds, make(name))
+        for name in CELLS
+        for kind, make in (("training", training_step), ("single", single_text))
+    }
+    times = alternate(calls, rounds, warm_up=2)
+    medians = {key: Spread.of(measured).median for key, measured in times.items()}
     print(f"{'':8}{f'train, {BATCH} x {STEPS} x {UNITS}':>26}{f'1 x {STEPS} x {UNITS}, forward':>28}")
-    for name, measured in times.items():
-        medians = [statistics.median(values) for values in measured]
-        columns = [f"{m:.1f} ms ({m / r:.2f})" for m, r in zip(medians, reference, strict=True)]
+    for name in CELLS:
+        columns = [
+            f"{medians[name, kind]:.1f} ms ({medians[name, kind] / medians['gru', kind]:.2f})"
+            for kind in ("training", "single")
+        ]
         print(f"{name:8}{columns[0]:>26}{columns[1]:>28}")
+
+
+def milliseconds(call: Call) -> float:
+    """Return how long a call takes."""
+    return 1000 * seconds(call)
 
 
 def _stack(name: str) -> RecurrentStack:

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from corpora import made_up_words, zipf
 
 from data.samples import reviews
 
@@ -31,11 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     random = np.random.default_rng(arguments.seed)
-    syllables = np.array([c + v for c in "bdfgklmnprstvz" for v in "aeiou"])
-    words = np.array(["".join(random.choice(syllables, random.integers(1, 5))) for _ in range(WORDS)])
-    chances = 1 / np.arange(1, WORDS + 1)
-    chances /= chances.sum()
-    passages = [" ".join(row) for row in random.choice(words, (PASSAGES, PASSAGE_WORDS), p=chances)]
+    words = made_up_words(random, WORDS)
+    passages = [" ".join(row) for row in random.choice(words, (PASSAGES, PASSAGE_WORDS), p=zipf(WORDS))]
     examples = reviews(arguments.seed)["train"]
     sentences = {
         label: [example["text"] for example in examples if example["label"] == label]

@@ -1,12 +1,18 @@
-"""Load on `textrnn serve`: throughput of one and of many clients, and two minutes of disturbances.
+"""Load on `textrnn serve`: throughput, streamed texts, two minutes of disturbances, and none at all.
 
     python benchmarks/serving.py throughput exports/imdb DATA
+    python benchmarks/serving.py streams exports/plays
+    python benchmarks/serving.py idle exports/imdb exports/plays exports/tags exports/pairs
     python benchmarks/serving.py endure exports/imdb DATA --other exports/imdb-2
 
 DATA is a file of JSON lines with a `text`, also one that ends with .gz.
 
 `throughput` measures one client that sends one request after the other, and many clients at once. Both take
 turns in several rounds; medians are printed.
+
+`streams` measures texts of 40 tokens that are streamed at the same time: 1, 16 and 64 of them.
+
+`idle` measures the CPU time of a server that nobody asks, during a minute, and its memory.
 
 `endure` sends requests from many clients for two minutes. In the middle a new version is copied into the
 model's directory. Some clients disconnect during their requests. The server gets SIGTERM at the end.
@@ -36,7 +42,11 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
+from models.kernels.cpus import available_cpus
+
 CLIENTS = 64
+STREAMED = 40
+"""Tokens of a streamed text."""
 ROUNDS = 3
 TOLERANCE = 1e-4
 Texts = list[str]
@@ -68,7 +78,7 @@ class Server:
 
     def __init__(self, directory: Path, *options: str) -> None:
         """Start it, and wait until it is ready."""
-        command = [Path(sys.executable).with_name("textrnn"), "serve", directory, "--name", "model"]
+        command = [Path(sys.executable).with_name("textrnn"), "serve", f"model={directory}"]
         self.process = subprocess.Popen(
             [*map(str, command), "--rest-port", "0", "--grpc-port", "0", *options],
             stderr=subprocess.PIPE,
@@ -87,6 +97,11 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         return int(found[1]) / 1024 if found else 0.0
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all of its threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> int:
         """Send SIGTERM, as an orchestrator does, and return the exit status."""
@@ -166,8 +181,8 @@ async def leaver(port: int, requests: list[bytes], until: float, seen: Seen) -> 
 async def load(port: int, requests: list[bytes], clients: int, seconds: float, leavers: int = 0) -> Seen:
     """Run clients for some time."""
     seen = Seen()
+    orders = [list(np.random.default_rng(i).permutation(len(requests))) * 1000 for i in range(clients)]
     until = time.perf_counter() + seconds
-    orders = (list(np.random.default_rng(i).permutation(len(requests))) * 1000 for i in range(clients))
     await asyncio.gather(
         *(client(port, requests, order, until, seen) for order in orders),
         *(leaver(port, requests, until, seen) for _ in range(leavers)),
@@ -199,23 +214,74 @@ def throughput(export: Path, texts: Texts, seconds: float) -> None:
     requests = [request(text, server.port) for text in texts]
     uvloop.run(load(server.port, requests, CLIENTS, 2))
     one, many, ratios = [], [], []
+    used: dict[int, list[float]] = {1: [], CLIENTS: []}
     for _ in range(ROUNDS):
-        one.append(uvloop.run(load(server.port, requests, 1, seconds)))
-        many.append(uvloop.run(load(server.port, requests, CLIENTS, seconds)))
+        for clients, rounds in ((1, one), (CLIENTS, many)):
+            before = server.cpu_seconds()
+            rounds.append(uvloop.run(load(server.port, requests, clients, seconds)))
+            used[clients].append((server.cpu_seconds() - before) / len(rounds[-1].seconds) * 1e3)
         ratios.append(len(many[-1].seconds) / len(one[-1].seconds))
     alone = expected(export, texts)
-    print(f"{os.cpu_count()} CPUs, {len(texts)} texts, {ROUNDS} rounds of {seconds:.0f} s")
-    for name, rounds in (("one client", one), (f"{CLIENTS} clients", many)):
+    print(f"{available_cpus()} CPUs, {len(texts)} texts, {ROUNDS} rounds of {seconds:.0f} s")
+    for name, clients, rounds in (("one client", 1, one), (f"{CLIENTS} clients", CLIENTS, many)):
         rate = np.median([len(seen.seconds) / seconds for seen in rounds])
         p50, p99 = (np.median([np.percentile(seen.seconds, p) for seen in rounds]) * 1e3 for p in (50, 99))
         lost = sum(seen.dropped + seen.refused for seen in rounds)
         statuses = sum((seen.statuses for seen in rounds), Counter())
         bad = sum(wrong(seen, alone) for seen in rounds)
         print(
-            f"{name:12} {rate:8,.0f} requests/s  p50 {p50:6.1f} ms  p99 {p99:6.1f} ms  lost {lost}  "
+            f"{name:12} {rate:8,.0f} requests/s  p50 {p50:6.1f} ms  p99 {p99:6.1f} ms  "
+            f"CPU time of the server {np.median(used[clients]):.2f} ms/request  lost {lost}  "
             f"statuses {dict(statuses)}  wrong {bad}"
         )
     print(f"{CLIENTS} clients / one client: {np.median(ratios):.2f}")
+    print(f"exit status {server.stop()}")
+
+
+async def stream(port: int, seed: int) -> tuple[float, int]:
+    """Stream a text; return the seconds until its end, and the number of its tokens."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = json.dumps({"prompt": "The ", "length": STREAMED, "seed": seed}).encode()
+    head = f"Host: localhost:{port}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    begun = time.perf_counter()
+    writer.write(b"POST /v1/models/model:generate HTTP/1.1\r\n" + head.encode() + body)
+    found = await reader.read()
+    writer.close()
+    if b'"done": true' not in found:
+        raise SystemExit(f"the stream failed: {found[:200]!r}")
+    return time.perf_counter() - begun, found.count(b"data: ") - 1
+
+
+def streams(export: Path) -> None:
+    """Measure texts that are streamed at the same time."""
+    server = Server(export)
+
+    async def together(texts: int) -> list[tuple[float, int]]:
+        return await asyncio.gather(*(stream(server.port, seed) for seed in range(texts)))
+
+    uvloop.run(together(2))
+    for texts in (1, 16, 64):
+        begun, before, found = time.perf_counter(), server.cpu_seconds(), []
+        for _ in range(ROUNDS):
+            found += uvloop.run(together(texts))
+        seconds, cpu = time.perf_counter() - begun, server.cpu_seconds() - before
+        tokens = sum(count for _, count in found)
+        times = [own for own, _ in found]
+        print(
+            f"{texts:3} texts of {STREAMED}: p50 {np.median(times):.2f} s, longest {max(times):.2f} s, "
+            f"{tokens / seconds:,.0f} tokens/s, CPU time of the server {cpu / tokens * 1e3:.2f} ms/token"
+        )
+    print(f"exit status {server.stop()}")
+
+
+def idle(exports: list[Path], seconds: float) -> None:
+    """Measure a server that nobody asks."""
+    server = Server(exports[0], *(f"model{i}={path}" for i, path in enumerate(exports[1:])))
+    time.sleep(5)
+    before = server.cpu_seconds()
+    time.sleep(seconds)
+    share = (server.cpu_seconds() - before) / seconds
+    print(f"{len(exports)} models: {share:.2%} of a core in {seconds:.0f} s, {server.megabytes():,.0f} MB")
     print(f"exit status {server.stop()}")
 
 
@@ -272,16 +338,22 @@ def endure(export: Path, other: Path, texts: Texts, seconds: float) -> None:
 
 
 def main() -> None:
-    """Run one of the two measurements."""
+    """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["throughput", "endure"])
+    parser.add_argument("what", choices=["throughput", "streams", "idle", "endure"])
     parser.add_argument("export", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="*", help="of `idle`: further exports")
     parser.add_argument("--other", type=Path, help="the version that is added in the middle of `endure`")
     parser.add_argument("--texts", type=int, default=300)
     parser.add_argument("--seconds", type=float)
     arguments = parser.parse_args()
-    path = arguments.data
+    if arguments.what == "streams":
+        streams(arguments.export)
+        return
+    if arguments.what == "idle":
+        idle([arguments.export, *arguments.data], arguments.seconds or 60)
+        return
+    (path,) = arguments.data
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         texts = [json.loads(line)["text"] for line, _ in zip(file, range(arguments.texts), strict=False)]
     if arguments.what == "throughput":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +19,11 @@ LARGEST_STEP = 2**16
 evaluation, which keeps no values for gradients, takes twice as many rows and tokens."""
 
 
+AHEAD = 2
+"""Number of batches that are made while a step runs."""
+
 Row = TypeVar("Row")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,31 @@ def sorted_batches(lengths: np.ndarray, *, batch_size: int, largest: int = LARGE
     return _fitting(_ascending(np.arange(len(lengths)), lengths), lengths, batch_size, largest)
 
 
+def made_ahead(
+    make: Callable[[Any], Made], entries: Iterable[Any], *, ahead: int = AHEAD, threads: int = 1
+) -> Generator[Made, None, None]:
+    """Yield `make(entry)` for each entry, in order, made in threads while the caller uses those before it.
+
+    An error of `make` is raised where its value would be yielded. The threads end with the generator, also if
+    that is closed before its end; a call of `make` that has begun is waited for.
+
+    Args:
+        make: called in the threads; with one thread for one entry at a time, in order.
+        entries: read by the caller's thread, no further than `ahead` entries ahead.
+        ahead: number of values that are made or being made while the caller uses one.
+        threads: number of threads.
+    """
+    remaining = iter(entries)
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
+        futures = deque(pool.submit(make, entry) for entry in itertools.islice(remaining, ahead + 1))
+        try:
+            while futures:
+                yield futures.popleft().result()
+                futures.extend(pool.submit(make, entry) for entry in itertools.islice(remaining, 1))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 def row_costs(inputs: Mapping[str, Sequence[Any] | np.ndarray]) -> np.ndarray:
     """Return what each row costs: int64 [rows].
 
@@ -120,7 +152,8 @@ def row_costs(inputs: Mapping[str, Sequence[Any] | np.ndarray]) -> np.ndarray:
     Args:
         inputs: by name, each with a value for each row, at least one input. Arrays of strings hold bytes.
     """
-    costs: np.ndarray = np.stack([_costs(values) for values in inputs.values()]).sum(axis=0)
+    first, *others = map(_costs, inputs.values())
+    costs: np.ndarray = sum(others, start=first)
     return costs
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.kernels.dense import dense
+from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
@@ -68,10 +69,10 @@ class Classifier(Network):
         self.classes, self.several_labels = classes, several_labels
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
-        self.embedding_dropout = keras.layers.Dropout(settings.dropout, name="embedding_dropout")
+        self.embedding_dropout = Dropout(settings.dropout, name="embedding_dropout")
         self.recurrent = RecurrentStack(settings, runner=self.runner, name="recurrent")
         self.pooling = Pooling(settings.pooling, name="pooling")
-        self.head_dropout = keras.layers.Dropout(settings.dropout, name="head_dropout")
+        self.head_dropout = Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(classes, name="head")
 
     def build(self, *_: Any, **__: Any) -> None:

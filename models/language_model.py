@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.kernels import portable
 from models.layers.cells import get_cell
+from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
 from models.layers.recurrent import recurrent_layer
 from models.layers.word_dropout import WordDropout
@@ -58,15 +59,15 @@ class LanguageModel(Network):
         self.label_embedding = (
             Embedding(labels + 1, settings.embedding_size, name="label_embedding") if labels else None
         )
-        self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
+        self.embedding_dropout = Dropout(dropout, name="embedding_dropout")
         self.recurrent = [
             recurrent_layer(settings, return_state=True, name=f"recurrent_{i}")
             for i in range(settings.layers)
         ]
-        self.between = [keras.layers.Dropout(dropout, name=f"between_{i}") for i in range(1, settings.layers)]
+        self.between = [Dropout(dropout, name=f"between_{i}") for i in range(1, settings.layers)]
         self.weight_dropout = settings.weight_dropout
         self.weight_seed = keras.random.SeedGenerator()
-        self.head_dropout = keras.layers.Dropout(dropout, name="head_dropout")
+        self.head_dropout = Dropout(dropout, name="head_dropout")
         self.head: keras.layers.Layer = (
             TiedHead(self.embedding, project=units != settings.embedding_size, name="head")
             if settings.tie_embeddings

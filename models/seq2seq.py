@@ -15,6 +15,7 @@ import tensorflow as tf
 from models.kernels import portable
 from models.layers.attention import Attention
 from models.layers.cells import get_cell
+from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
 from models.layers.recurrent import RecurrentStack, recurrent_layer
 from models.layers.word_dropout import WordDropout
@@ -87,7 +88,7 @@ class Seq2Seq(Network):
         self.source_embedding = (
             self.target_embedding if shared else embedding(source_vocabulary_size, "source_embedding")
         )
-        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+        self.dropout = Dropout(dropout, name="dropout")
         self.encoder = RecurrentStack(settings, runner=self.runner, name="encoder")
         self.bridge = keras.layers.Dense(layers * self.cell.states * units, activation="tanh", name="bridge")
         self.decoder = [

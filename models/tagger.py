@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.kernels.runner import Runner
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
+from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
@@ -195,15 +196,15 @@ class Tagger(Network):
                 runner=self.runner,
                 name="character_encoder",
             )
-        self.feature_dropout = keras.layers.Dropout(settings.dropout, name="feature_dropout")
+        self.feature_dropout = Dropout(settings.dropout, name="feature_dropout")
         self.recurrent = RecurrentStack(settings, runner=self.runner, name="recurrent")
-        self.head_dropout = keras.layers.Dropout(settings.dropout, name="head_dropout")
+        self.head_dropout = Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(tags, name="head")
         self.crf = CRF(tags, allowed=allowed, name="crf") if settings.crf else None
         self.forbidden = None if allowed is None else forbidding(allowed)
         if labels:
             self.pooling = Pooling("max_mean", name="pooling")
-            self.label_dropout = keras.layers.Dropout(settings.dropout, name="label_dropout")
+            self.label_dropout = Dropout(settings.dropout, name="label_dropout")
             self.label_head = keras.layers.Dense(labels, name="label_head")
         self.tokenizer = (
             CharacterTokenizer(alphabet, runner=self.runner, name="tokenizer") if alphabet else None

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from models.kernels.runner import Runner
+from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
 from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
@@ -81,13 +82,13 @@ class CharacterTokenizer(keras.layers.Layer):
         self.filters = keras.layers.Conv1D(
             _FILTERS, _WIDTH, padding="same", activation="relu", name="filters"
         )
-        self.input_dropout = keras.layers.Dropout(_DROPOUT, name="input_dropout")
+        self.input_dropout = Dropout(_DROPOUT, name="input_dropout")
         self.recurrent = RecurrentStack(
             BidirectionalSettings(cell="lstm", units=_UNITS, layers=1, bidirectional=True, dropout=0.0),
             runner=runner,
             name="recurrent",
         )
-        self.output_dropout = keras.layers.Dropout(_DROPOUT, name="output_dropout")
+        self.output_dropout = Dropout(_DROPOUT, name="output_dropout")
         self.head = keras.layers.Dense(1, name="head")
         self._classes = class_table()
         self._ids = id_table(self.alphabet, first=_FIRST_ID, unknown=UNKNOWN_ID)

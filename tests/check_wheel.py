@@ -8,6 +8,7 @@ run in another folder, so that nothing of the checkout can be imported.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -17,10 +18,14 @@ import venv
 import zipfile
 from pathlib import Path
 
+from models.kernels.native.build import BuildError, find_compiler
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "data", "models", "textrnn-stubs")
 MODULES = ("textrnn.py",)
-PATTERNS = ("*.py", "*.pyi", "py.typed", "*.toml", "*.html", "*.css", "*.js", "*.svg")
+PATTERNS = ("*.py", "*.pyi", "py.typed", "*.toml", "*.html", "*.css", "*.js", "*.svg", "*.cpp", "*.h")
+NATIVE = {f"models/kernels/native/kernels.{suffix}" for suffix in ("so", "json")}
+"""What a wheel for one platform has besides: the compiled kernels, and what they were made of."""
 TABLE = "text,label\n" + "".join(
     f"{opening} {noun} is {adjective}.,{label}\n"
     for opening in ("The", "This", "Our", "Their")
@@ -42,19 +47,35 @@ textrnn.load(1)
 REVEALED = ('Revealed type is "list[dict[str, Any]]"', 'Argument 1 to "load" has incompatible type "int"')
 
 
-def check_files(wheel: Path) -> None:
-    """Exit if a file of the packages is missing in the wheel, or if it holds anything else."""
+def check_files(wheel: Path) -> bool:
+    """Exit if a file of the packages is missing in the wheel, or if it holds anything else.
+
+    Returns:
+        whether it has compiled kernels, as it must where there is a compiler.
+    """
+    is_native = _has_compiler()
+    if is_native == wheel.name.endswith("-any.whl"):
+        sys.exit(f"{wheel}: the tag does not fit: {'a' if is_native else 'no'} compiler is here")
     expected = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for pattern in PATTERNS
         for path in (ROOT / package).rglob(pattern)
-    } | set(MODULES)
+    } | {*MODULES, *(NATIVE if is_native else ())}
     with zipfile.ZipFile(wheel) as archive:
         present = {name for name in archive.namelist() if ".dist-info/" not in name}
     if present != expected:
         sys.exit(f"missing: {sorted(expected - present)}; unexpected: {sorted(present - expected)}")
     print(f"{wheel}: {len(present)} files", flush=True)
+    return is_native
+
+
+def _has_compiler() -> bool:
+    try:
+        find_compiler()
+    except BuildError:
+        return False
+    return True
 
 
 def environment(folder: Path, wheel: Path) -> Path:
@@ -97,8 +118,11 @@ def check_imports(programs: Path, folder: Path) -> None:
         sys.exit(f"mypy does not see the types of the wheel:\n{said}")
 
 
-def check_commands(programs: Path, folder: Path) -> None:
-    """Train, evaluate, export and predict with the installed program; exit if a command fails."""
+def check_commands(programs: Path, folder: Path, is_native: bool) -> None:
+    """Train, evaluate, export and predict with the installed program; exit if a command fails.
+
+    No compiler is found then: the kernels of the wheel run, if it has some.
+    """
     (folder / "reviews.csv").write_text(TABLE)
     (folder / "texts.txt").write_text("The soup is dull.\n")
     version = importlib.metadata.version("textrnn")
@@ -106,7 +130,7 @@ def check_commands(programs: Path, folder: Path) -> None:
     def run(*arguments: str) -> str:
         print("textrnn", *arguments, flush=True)
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        clean["XDG_CACHE_HOME"] = str(folder / "cache")
+        clean |= {"XDG_CACHE_HOME": str(folder / "cache"), "CXX": "/bin/false"}
         result = subprocess.run(
             [programs / "textrnn", *arguments],
             cwd=folder,
@@ -121,6 +145,9 @@ def check_commands(programs: Path, folder: Path) -> None:
 
     if version not in run("--version"):
         sys.exit("textrnn --version: not the version of the wheel")
+    kernels = json.loads(run("info", "--json"))["kernels"]
+    if is_native != str(kernels["library"]).startswith(str(programs.parent)):
+        sys.exit(f"textrnn info: {kernels}")
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     run("train", "classification", "reviews.csv", "--run", "run", "--preset", "fast", *settings)
     run("evaluate", "run", "--split", "all")
@@ -131,13 +158,13 @@ def check_commands(programs: Path, folder: Path) -> None:
 
 def main(wheel: Path) -> None:
     """Check the files, then install the wheel and use it."""
-    check_files(wheel)
+    is_native = check_files(wheel)
     with tempfile.TemporaryDirectory() as folder:
         programs = environment(Path(folder, "environment"), wheel)
         work = Path(folder, "work")
         work.mkdir()
         check_imports(programs, work)
-        check_commands(programs, work)
+        check_commands(programs, work, is_native)
 
 
 main(Path(sys.argv[1]).resolve())

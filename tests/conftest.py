@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -17,7 +18,15 @@ hypothesis.settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep prepared datasets away from the user's cache, in this process and in those it starts."""
+    """Keep prepared datasets away from the user's cache, in this process and in those it starts.
+
+    The processes of pytest-xdist share the native kernels, which one of them compiles.
+    """
+    cache, base = tmp_path_factory.mktemp("cache"), tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+    shared.mkdir(mode=0o700, exist_ok=True)
+    (cache / "textrnn").mkdir()
+    (cache / "textrnn" / "kernels").symlink_to(shared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         yield

@@ -12,7 +12,9 @@ import json
 import random
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -127,15 +129,15 @@ def _shown(array: np.ndarray) -> str:
     return f"[{text}{', …' if array.size > len(values) else ''}]"
 
 
-def _rows_apart(outputs: Arrays) -> list[Arrays]:
+def rows_apart(outputs: Arrays) -> list[Arrays]:
     """Return the outputs of each row of a batch."""
     rows = range(len(next(iter(outputs.values()))))
     return [{name: value[row : row + 1] for name, value in outputs.items()} for row in rows]
 
 
-def _batches(cases: list[Case]) -> list[list[int]]:
+def batches(cases: list[Case]) -> list[list[int]]:
     """Return the cases of each batch: all in one, or the longest ones in a second one."""
-    sizes = [max((_size(value) for value in case["rows"].values()), default=0) for case in cases]
+    sizes = [max((size(value) for value in case["rows"].values()), default=0) for case in cases]
     largest = max(sizes)
     every = list(range(len(cases)))
     if largest * len(cases) <= LARGEST_BATCH:
@@ -146,12 +148,13 @@ def _batches(cases: list[Case]) -> list[list[int]]:
     return [others, long + others[:room]] if others else [long]
 
 
-def _size(array: np.ndarray) -> int:
+def size(array: np.ndarray) -> int:
     """Return the size in bytes of the strings of a row."""
     return sum(len(value) + 1 for value in array.ravel()) if array.dtype == object else 0
 
 
-def _batch(cases: list[Case], order: list[int]) -> Arrays:
+def batch(cases: list[Case], order: list[int]) -> Arrays:
+    """Return the inputs of some cases of one signature as one call."""
     rows = {name: padded([cases[i]["rows"][name] for i in order]) for name in cases[0]["rows"]}
     return {**rows, **cases[0]["shared"]}
 
@@ -159,10 +162,17 @@ def _batch(cases: list[Case], order: list[int]) -> Arrays:
 def main(export: str, golden: str) -> dict[str, Any]:
     """Run every case alone, in a batch, in a shuffled batch, and in a TF1 session."""
 
-    class Refuse(importlib.abc.MetaPathFinder):
-        def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+    class Refuse(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
             if name.partition(".")[0] in ("app", "data", "models"):
                 raise ImportError(f"{name}: this project must not be imported here")
+            if name != "keras" or (spec := PathFinder.find_spec(name, path, target)) is None:
+                return None
+            spec.loader = self  # TensorFlow asks where Keras is, then does without it
+            return spec
+
+        def exec_module(self, module: ModuleType) -> None:
+            raise ImportError(f"{module.__name__}: the graph must run without it")
 
     sys.meta_path.insert(0, Refuse())
     import tensorflow as tf
@@ -190,9 +200,9 @@ def main(export: str, golden: str) -> dict[str, Any]:
             return {key: value.numpy() for key, value in outputs.items()}
 
         note(ALONE, cases, [call({**case["rows"], **case["shared"]}) for case in cases])
-        for order in _batches(cases):
+        for order in batches(cases):
             for way in (BATCH, SHUFFLED):
-                note(way, [cases[i] for i in order], _rows_apart(call(_batch(cases, order))))
+                note(way, [cases[i] for i in order], rows_apart(call(batch(cases, order))))
                 random.Random(0).shuffle(order)
 
     del loaded

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import pydantic
 import tensorflow as tf
 
@@ -18,16 +17,23 @@ from app.artifacts.preprocessing import Facts, Preprocessing, from_description
 from app.artifacts.run import MODEL, Run, open_run
 from app.artifacts.saved_model import SAVED_MODEL
 from app.bounds import BEAM_WIDTH
+from app.collection import no_collection
 from app.config import TaskConfig, config_from
+from app.prediction.exchange import Note, load_signatures, runs_natively
+from app.prediction.kernels import AUTO
 from app.prediction.predictor import ModelInfo, Predictor
 from app.tasks import TASKS, get_task
 from app.tasks.signature import Signature
 from data.errors import UserError
-from models.kernels.choice import choose
+
+if TYPE_CHECKING:
+    import keras
 
 
 def load_keras_model(run: Run) -> keras.Model:
     """Return the best model of a run."""
+    import keras  # an export needs no Keras
+
     get_task(run.task).training.register_model()
     return keras.saving.load_model(run.path / MODEL, compile=False, safe_mode=True)
 
@@ -65,9 +71,9 @@ def build_served(run: Run, *, native: bool = False) -> Served:
     return Served(module, signatures, model, preprocessing, config)
 
 
-def _from_run(path: Path) -> Predictor:
+def _from_run(path: Path, kernels: str, note: Note) -> Predictor:
     run = open_run(path)
-    served = build_served(run, native=choose("auto").kernels == "native")
+    served = build_served(run, native=runs_natively(path, kernels, note))
     info = ModelInfo(
         where=str(path),
         task=run.task,
@@ -115,12 +121,25 @@ def check_export(path: Path) -> ExportManifest:
     return manifest
 
 
-def load_export(path: Path, manifest: ExportManifest) -> Predictor:
+def load_export(
+    path: Path,
+    manifest: ExportManifest,
+    kernels: str = AUTO,
+    *,
+    whole: bool = False,
+    note: Note = lambda sentence: None,
+) -> Predictor:
     """Load an export that `check_export` has checked.
 
     Args:
         path: directory of one version.
         manifest: what `check_export` returned for it.
+        kernels: as of `load_signatures`, like the other options.
+        whole: whether all outputs of native kernels are compared now with the golden ones.
+        note: called with a sentence about native kernels.
+
+    Raises:
+        UserError: native kernels are asked for and cannot run.
     """
     task = get_task(manifest.task)
     info = ModelInfo(
@@ -132,12 +151,8 @@ def load_export(path: Path, manifest: ExportManifest) -> Predictor:
         config=config_from(manifest.task, manifest.config, str(path / EXPORT_MANIFEST)),
         preprocessing=_preprocessing(path, manifest, task.facts),
     )
-    loaded = tf.saved_model.load(str(path))
-    # A signature does not hold its variables: the default argument does.
-    signatures = {
-        name: lambda _loaded=loaded, _name=name, **inputs: _loaded.signatures[_name](**inputs)
-        for name in loaded.signatures
-    }
+    with no_collection():
+        signatures = load_signatures(path, kernels, whole=whole, note=note)
     return Predictor(info, signatures)
 
 
@@ -171,11 +186,19 @@ def find_export(path: Path) -> Path | None:
     return max(versions, key=lambda version: int(version.name), default=None)
 
 
-def load_predictor(path: Path) -> Predictor:
+def load_predictor(path: Path, kernels: str = AUTO, *, note: Note = lambda sentence: None) -> Predictor:
     """Return a predictor from a run directory or an exported SavedModel.
 
+    Args:
+        path: of the run or the export.
+        kernels: one of `app.prediction.kernels.KERNELS`.
+        note: called with a sentence about the native kernels.
+
     Raises:
-        UserError: it is neither, incomplete, changed, or not trusted.
+        UserError: it is neither, incomplete, changed, or not trusted, or native kernels are asked for and
+            cannot run.
     """
     export = find_export(path)
-    return load_export(export, check_export(export)) if export else _from_run(path)
+    if export is None:
+        return _from_run(path, kernels, note)
+    return load_export(export, check_export(export), kernels, note=note)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
-from data.batching import in_order, row_costs, sorted_batches
+from data.batching import in_order, made_ahead, row_costs, sorted_batches
 from data.encoding import Texts
 
 BATCH_SIZE = 64
@@ -85,10 +85,17 @@ class Predictor:
         parts: dict[str, list[np.ndarray]] = {}
         costs = row_costs(inputs) * max(int((shared or {}).get("width", 1)), 1)
         batches = sorted_batches(costs, batch_size=self.batch_size, largest=LARGEST_BATCH)
-        for rows in batches:
+
+        def outputs_of(rows: np.ndarray) -> OutputArrays:
             batch = {name: _tensor([values[i] for i in rows]) for name, values in inputs.items()}
-            for name, value in call(**batch, **(shared or {})).items():
-                parts.setdefault(name, []).append(value.numpy())
+            return {name: value.numpy() for name, value in call(**batch, **(shared or {})).items()}
+
+        # A batch is tokenized by one core: meanwhile others compute another batch.
+        is_single = len(batches) == 1
+        found = map(outputs_of, batches) if is_single else made_ahead(outputs_of, batches, ahead=1, threads=2)
+        for outputs in found:
+            for name, array in outputs.items():
+                parts.setdefault(name, []).append(array)
         order = np.concatenate(batches)
         return {name: in_order(arrays, order) for name, arrays in parts.items()}
 

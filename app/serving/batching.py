@@ -11,8 +11,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +44,10 @@ class _Part:
     future: Future[Arrays]
     arrived: float
     """On the clock `time.monotonic()`."""
+    kind: Hashable = None
+    """Only parts of equal kind share a call."""
+    number: int = 0
+    """Its place in the order of arrival."""
     abandoned: bool = False
     """Whether its client has gone."""
 
@@ -70,7 +75,7 @@ class Waiting:
             threads: calls that run at the same time, see `Batching.threads`.
             shared_calls: whether parts of several requests may be taken together.
         """
-        self._lanes: list[deque[tuple[int, _Part]]] = [deque() for _ in range(len(batching.boundaries) + 1)]
+        self._lanes: list[deque[_Part]] = [deque() for _ in range(len(batching.boundaries) + 1)]
         self._numbers = itertools.count()
         self._batching = batching
         self._budget = budget
@@ -101,9 +106,10 @@ class Waiting:
             for part, size in zip(parts, sizes, strict=True):
                 self.rows += part.size
                 self.bytes += size
-                lane = int(np.searchsorted(self._batching.boundaries, part.longest))
-                self._lanes[lane].append((next(self._numbers), part))
-            self._changed.notify(len(parts))
+                part.number = next(self._numbers)
+                self._lanes[bisect_left(self._batching.boundaries, part.longest)].append(part)
+            if self._in_turn():  # else a thread would wake for nothing with each request
+                self._changed.notify(len(parts))
         for part, size in zip(parts, sizes, strict=True):
             part.future.add_done_callback(partial(self._leave, part.size, size))
 
@@ -125,6 +131,8 @@ class Waiting:
                     if seconds > 0:
                         patience.append(seconds)
                     elif call := self._started(lane, found):
+                        if self._in_turn():
+                            self._changed.notify()
                         return call
                     else:
                         is_spent = True
@@ -134,19 +142,21 @@ class Waiting:
     def _in_turn(self) -> list[int]:
         """Return the lanes of which a call may run now, the one with the oldest part first."""
         for waiting in self._lanes:
-            while waiting and waiting[0][1].future.cancelled():
+            while waiting and waiting[0].future.cancelled():
                 waiting.popleft()
-        heads = sorted((waiting[0][0], lane) for lane, waiting in enumerate(self._lanes) if waiting)
         if len(self._running) < self._threads:
+            heads = sorted((waiting[0].number, lane) for lane, waiting in enumerate(self._lanes) if waiting)
             return [lane for _, lane in heads]
-        is_blocked = any(call.lane == SHORT for call in self._running)
-        return [] if is_blocked else [lane for _, lane in heads if lane == SHORT]
+        is_blocked = not self._lanes[SHORT] or any(call.lane == SHORT for call in self._running)
+        return [] if is_blocked else [SHORT]
 
     def _fitting(self, lane: int) -> list[_Part]:
-        """Return the first parts of a lane that fit into one call."""
+        """Return the first parts of a lane that fit into one call, all of the kind of the first one."""
         found: list[_Part] = []
         rows, longest, largest = 0, 0, self._budget.largest_call
-        for _, part in self._lanes[lane]:
+        for part in self._lanes[lane]:
+            if found and part.kind != found[0].kind:
+                continue
             rows, longest = rows + part.size, max(longest, part.longest)
             fits = rows <= self._batching.max_batch_size and rows * longest <= largest
             if found and not (fits and self._shared_calls):
@@ -166,8 +176,8 @@ class Waiting:
         cost = sum(part.size for part in parts) * max(part.longest for part in parts)
         if lane != SHORT and not self._budget.take(cost, self._wake):
             return None
-        for _ in parts:
-            self._lanes[lane].popleft()
+        for part in parts:
+            self._lanes[lane].remove(part)  # nearly always the first one
         # A client may have gone in the meantime.
         call = _Call(lane, [part for part in parts if part.future.set_running_or_notify_cancel()], cost)
         self._running.append(call)
@@ -180,8 +190,7 @@ class Waiting:
     def end(self, call: _Call) -> None:
         """Let further calls start."""
         with self._changed:
-            self._running.remove(call)
-            self._changed.notify_all()
+            self._running.remove(call)  # the thread that ends a call takes the next one
         if call.lane != SHORT:
             self._budget.give_back(call.cost)
 
@@ -203,7 +212,7 @@ class Waiting:
         """Drop all queued parts and cancel running calls."""
         with self._changed:
             self._closed = True
-            dropped = [part for waiting in self._lanes for _, part in waiting]
+            dropped = [part for waiting in self._lanes for part in waiting]
             running = list(self._running)
             for waiting in self._lanes:
                 waiting.clear()
@@ -249,8 +258,8 @@ class Batcher:
         self._shared = frozenset(shared)
         threads = batching.threads if shared_calls else batching.direct_calls
         self.queue = Waiting(batching, budget, threads=threads, shared_calls=shared_calls)
-        for _ in range(threads + 1):
-            threading.Thread(target=self._work, name="batches", daemon=True).start()
+        self._missing_threads = threads + 1
+        self._starting = threading.Lock()
 
     def warm(self, inputs: Arrays) -> None:
         """Call the function once: the first call of a graph optimizes it, and would do so in every thread.
@@ -260,13 +269,21 @@ class Batcher:
         """
         called(self._function, inputs)
 
-    def submit(self, inputs: Arrays, costs: np.ndarray, sizes: np.ndarray | None = None) -> Pending:
+    def submit(
+        self,
+        inputs: Arrays,
+        costs: np.ndarray,
+        sizes: np.ndarray | None = None,
+        *,
+        kind: Hashable = None,
+    ) -> Pending:
         """Queue the rows of a request.
 
         Args:
             inputs: arrays with the same number of rows, at least one, and the shared ones.
             costs: int [rows]; rows of similar cost share calls.
             sizes: int [rows], what the queue counts; None: the costs.
+            kind: only requests of equal kind share a call, e.g. those whose arrays have the same width.
 
         Returns:
             the request. Its outputs have one row for each input row, as wide as if no other rows were called.
@@ -274,20 +291,37 @@ class Batcher:
         Raises:
             Refused: the queue is full.
         """
-        costs = np.maximum(costs, 1)
         sizes = costs if sizes is None else sizes
-        divided = self._divided(costs)
         now = time.monotonic()
-        if len(divided) == 1:
-            parts = [_Part(inputs, len(costs), int(costs.max()), Future(), now)]
-            self.queue.put(parts, [int(sizes.sum())])
-            return self._pending(parts, lambda outputs: outputs[0])
+        rows, longest = len(costs), max(int(costs.max()), 1)
+        if self._is_one_call(costs, rows, longest):
+            parts = [_Part(inputs, rows, longest, Future(), now, kind)]
+            self._put(parts, [int(sizes.sum())])
+            return self._pending(parts, _first)
+        costs = np.maximum(costs, 1)
+        divided = self._divided(costs)
         parts = []
         for own in divided:
-            rows = {name: value if name in self._shared else value[own] for name, value in inputs.items()}
-            parts.append(_Part(rows, len(own), int(costs[own[-1]]), Future(), now))
-        self.queue.put(parts, [int(sizes[own].sum()) for own in divided])
+            own_rows = {name: value if name in self._shared else value[own] for name, value in inputs.items()}
+            parts.append(_Part(own_rows, len(own), int(costs[own[-1]]), Future(), now, kind))
+        self._put(parts, [int(sizes[own].sum()) for own in divided])
         return self._pending(parts, partial(_joined, np.concatenate(divided), self._values))
+
+    def _put(self, parts: Sequence[_Part], sizes: Sequence[int]) -> None:
+        if self._missing_threads:  # most signatures of a model are never called
+            with self._starting:
+                for _ in range(self._missing_threads):
+                    threading.Thread(target=self._work, name="batches", daemon=True).start()
+                self._missing_threads = 0
+        self.queue.put(parts, sizes)
+
+    def _is_one_call(self, costs: np.ndarray, rows: int, longest: int) -> bool:
+        """Return whether rows need not be divided: all are of one lane and fit into one call."""
+        if rows == 1:
+            return True
+        boundaries = self._batching.boundaries
+        fits = rows <= self._batching.max_batch_size and rows * longest <= self._largest
+        return fits and bisect_left(boundaries, longest) == bisect_left(boundaries, max(int(costs.min()), 1))
 
     def _divided(self, costs: np.ndarray) -> list[np.ndarray]:
         """Return the rows of each part: those of one lane that fit into one call."""
@@ -364,6 +398,10 @@ class Batcher:
     def close(self) -> None:
         """Drop queued parts and cancel running calls."""
         self.queue.close()
+
+
+def _first(outputs: Sequence[Arrays]) -> Arrays:
+    return outputs[0]
 
 
 def _full(what: str) -> Refused:

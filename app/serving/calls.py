@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from app.allocator import return_memory
 from app.serving.errors import Code, Refused
-from app.serving.memory import return_memory
 
 Arrays = dict[str, np.ndarray]
 Function = Callable[..., Mapping[str, tf.Tensor]]
@@ -96,28 +97,47 @@ class Pending:
 
     async def wait(self, deadline: float) -> Arrays:
         """Wait as `result` does, without a thread. Cancelling the waiting task drops the request."""
-        whole = asyncio.gather(*(asyncio.wrap_future(future) for future in self.futures))
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        missing = len(self.futures)
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        def count(future: Future[Arrays]) -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing or future.cancelled() or future.exception():
+                wake()
+
+        def ended(future: Future[Arrays]) -> None:  # in the thread of the call
+            with suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(count, future)
+
+        for future in self.futures:
+            future.add_done_callback(ended)
+        timer = loop.call_later(deadline - time.monotonic(), wake)
         try:
-            outputs = await asyncio.wait_for(whole, max(deadline - time.monotonic(), 0))
-        except TimeoutError:
-            self._give_up()
-            raise Refused(Code.DEADLINE_EXCEEDED, LATE) from None
+            await waiter
         except asyncio.CancelledError:
             self._give_up()
-            if any(future.cancelled() for future in self.futures) and not _being_cancelled():
-                raise Refused(Code.UNAVAILABLE, STOPPING) from None
             raise
+        finally:
+            timer.cancel()
+        try:
+            outputs = [future.result() for future in self.futures if future.done()]
+        except CancelledError:
+            raise Refused(Code.UNAVAILABLE, STOPPING) from None
+        if len(outputs) < len(self.futures):
+            self._give_up()
+            raise Refused(Code.DEADLINE_EXCEEDED, LATE)
         return self.join(outputs)
 
     def _give_up(self) -> None:
         for future in self.futures:
             future.cancel()  # calls that are still queued never run
         self.stop()
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def refusal(error: tf.errors.OpError) -> Refused:

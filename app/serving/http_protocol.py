@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.serving.http_body import Connection
 from app.serving.json_body import write_error
 from app.serving.options import Limits
 
@@ -44,6 +45,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Bytes of the target, names and values so far."""
         self._timer: TimerHandle | None = None
         self._refused = False
+        self._connection = Connection()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
@@ -54,6 +56,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Stop waiting."""
         self._cancel_timer()
         super().connection_lost(exc)
+        self._connection.lose()
 
     def data_received(self, data: bytes) -> None:
         """Parse a packet."""
@@ -74,6 +77,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count."""
         super().on_message_begin()
+        self.scope["state"][Connection.STATE] = self._connection
         self._in_header = self._began = True
         self._unread = self._size = 0
 

@@ -195,8 +195,11 @@ _SHORT_FLOATS = (np.float32, np.float16, tf.bfloat16.as_numpy_dtype)
 
 def _decimals(array: np.ndarray) -> Any:
     """Return float32 values with six digits if these are exact, else nine: 0.2, not 0.20000000298023224."""
-    values = array.ravel()
-    short = [float(f"{value:.6g}") for value in values.tolist()]
-    for index in np.flatnonzero(np.array(short, np.float32) != values).tolist():
-        short[index] = float(f"{values[index]:.9g}")
-    return np.array(short, np.float64).reshape(array.shape).tolist()
+    values: list[float] = array.ravel().tolist()
+    short = [float(f"{value:.6g}") for value in values]
+    is_exact = (np.array(short, np.float32) == array.ravel()).tolist()
+    written = [
+        few if exact else float(f"{value:.9g}")
+        for few, exact, value in zip(short, is_exact, values, strict=True)
+    ]
+    return np.array(written, np.float64).reshape(array.shape).tolist()

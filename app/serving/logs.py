@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
-import uuid
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -33,5 +33,5 @@ class Log:
 
 
 def request_id() -> str:
-    """Return a new id for a request without one."""
-    return uuid.uuid4().hex
+    """Return a new id for a request without one: 32 hexadecimal digits. It is no secret."""
+    return f"{random.getrandbits(128):032x}"

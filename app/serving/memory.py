@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import resource
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
-_M_ARENA_MAX = -8
-"""Of glibc's `malloc.h`."""
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_LIMITS = {"": "memory.max", "memory": "memory/memory.limit_in_bytes"}
+"""File with the limit of a control group, by the controllers of its hierarchy: version 2, and 1."""
 
 
-def save_address_space() -> None:
-    """Let all threads allocate from two arenas, if the address space of the process is limited (`ulimit -v`).
+def available_memory() -> int:
+    """Return how many bytes this process may use.
 
-    glibc reserves 64 MB of address space for each thread that allocates: almost 1 GB for the threads of a
-    server, which uses a few MB of it. Call it before TensorFlow is imported.
+    It is the memory of the machine, the limit of the control groups of a container, or the limit of the
+    address space (`ulimit -v`), whichever is the least.
     """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if limit != resource.RLIM_INFINITY and mallopt is not None:
-        mallopt(_M_ARENA_MAX, 2)
+    limits = [] if limit == resource.RLIM_INFINITY else [limit]
+    return min([memory, *limits, *cgroup_limits()])
 
 
-def return_memory() -> None:
-    """Return freed memory to the system: after a call that failed for want of it, the next one needs it."""
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(0)
+def cgroup_limits(groups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> Iterator[int]:
+    """Yield the limits of the memory of the control groups of this process, in bytes.
+
+    Args:
+        groups: where control groups are mounted.
+        own: lists the groups of this process, a line `ID:CONTROLLERS:PATH` for each hierarchy.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # not Linux, or no /proc
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in _LIMITS:
+            continue
+        folder, _, name = _LIMITS[controllers].rpartition("/")
+        group = PurePosixPath(path.lstrip("/"))
+        for part in (group, *group.parents):
+            try:
+                yield int((groups / folder / part / name).read_text())
+            except (OSError, ValueError):  # no such group here, or `max`
+                continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -65,6 +66,13 @@ class Metrics:
             ("model", "version"),
             registry=self.registry,
         )
+        self._streams = Gauge("textrnn_streams", "Texts that are being streamed.", registry=self.registry)
+        self._tokens = Counter(
+            "textrnn_streamed_tokens", "Tokens of streamed texts.", ("model",), registry=self.registry
+        )
+        # Looking a metric up by its labels takes as long as counting.
+        self._of = functools.cache(self._of_request)
+        self._sizes = functools.cache(self._batches.labels)
         ProcessCollector(registry=self.registry)
 
     def request(self, *, api: str, model: str, signature: str, code: str, seconds: float, rows: int) -> None:
@@ -78,14 +86,22 @@ class Metrics:
             seconds: until the response.
             rows: of the request.
         """
-        self._requests.labels(api, model, signature, code).inc()
-        self._seconds.labels(api, model, signature).observe(seconds)
-        if code == "OK":
-            self._rows.labels(api, model, signature).inc(rows)
+        counter, histogram, row_counter = self._of(api, model, signature, code)
+        counter.inc()
+        histogram.observe(seconds)
+        if row_counter is not None:
+            row_counter.inc(rows)
+
+    def _of_request(
+        self, api: str, model: str, signature: str, code: str
+    ) -> tuple[Counter, Histogram, Counter | None]:
+        call = (api, model, signature)
+        rows = self._rows.labels(*call) if code == "OK" else None
+        return self._requests.labels(*call, code), self._seconds.labels(*call), rows
 
     def batch(self, model: str, signature: str, rows: int) -> None:
         """Count a call of a model."""
-        self._batches.labels(model, signature).observe(rows)
+        self._sizes(model, signature).observe(rows)
 
     def load(self, model: str, version: int, *, loaded: bool) -> None:
         """Count an attempt to load a version."""
@@ -96,6 +112,14 @@ class Metrics:
     def retired(self, model: str, version: int) -> None:
         """Record that a version is no longer available."""
         self._versions.remove(model, str(version))
+
+    def streamed(self, model: str, tokens: int) -> None:
+        """Count the tokens of a text that has been streamed."""
+        self._tokens.labels(model).inc(tokens)
+
+    def watch_streams(self, running: Callable[[], int]) -> None:
+        """Report the number of texts that are being streamed whenever the metrics are read."""
+        self._streams.set_function(running)
 
     def watch_queues(self, lengths: Callable[[], Iterable[QueueLength]]) -> None:
         """Report the current queue lengths whenever the metrics are read."""

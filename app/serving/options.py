@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
 from dataclasses import dataclass, field
+
+from app.serving.memory import available_memory
+from models.kernels.cpus import available_cpus
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,17 @@ class Limits:
     """Seconds until a request without a deadline is given up."""
     values: int = 2**23
     """Output values of one request, padding included."""
+    streams: int = 64
+    """Texts that are streamed at the same time; further requests are refused with RESOURCE_EXHAUSTED."""
 
 
 def affordable_bytes() -> int:
-    """Return the default of `Batching.max_bytes` for the memory and the cores of this machine.
+    """Return the default of `Batching.max_bytes` for the memory and the cores that this process may use.
 
     A token of a default tagger takes about 8 KB, and may be a single byte. A quarter of the memory is for
     these calls, the rest for TensorFlow, the models and the requests.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        memory = min(memory, limit)
-    return min(max(memory // 2**15, 2**15), (os.cpu_count() or 1) * 2**17)
+    return min(max(available_memory() // 2**15, 2**15), available_cpus() * 2**17)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Batching:
     max_bytes: int = field(default_factory=affordable_bytes)
     """Size of all calls of long rows that run at the same time: rows × longest row, in bytes. One call of
     several rows has at most half of it. A single row that is larger runs when no other long ones do."""
-    threads: int = os.cpu_count() or 1
+    threads: int = field(default_factory=available_cpus)
     """Concurrent calls of one signature; by default one for each core, as in TensorFlow Serving. If all of
     them have long rows, one more may have short ones."""
     timeout: float = 0.0

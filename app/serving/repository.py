@@ -13,6 +13,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from app.allocator import return_memory
+from app.prediction.kernels import AUTO
 from app.serving.calls import Budget
 from app.serving.errors import Code, Refused
 from app.serving.logs import Log
@@ -70,6 +72,7 @@ class Repository:
         labels: version by model and label. Labelled versions are served in addition to the newest ones.
         limits: largest requests.
         batching: dynamic batching.
+        kernels: one of `app.prediction.kernels.KERNELS`.
         metrics: of the server.
         log: receives loads and failures.
     """
@@ -82,6 +85,7 @@ class Repository:
         labels: Mapping[tuple[str, str], int] | None = None,
         limits: Limits | None = None,
         batching: Batching | None = None,
+        kernels: str = AUTO,
         metrics: Metrics,
         log: Log,
     ) -> None:
@@ -90,6 +94,7 @@ class Repository:
         self._keep = keep
         self._labels = dict(labels or {})
         self._batching = batching or Batching()
+        self._kernels = kernels
         self._metrics = metrics
         self._log = log
         self._versions: dict[str, dict[int, _Version]] = {name: {} for name in models}
@@ -181,9 +186,9 @@ class Repository:
 
     def _queues(self) -> list[QueueLength]:
         return [
-            QueueLength(servable.name, servable.version, name, signature.waiting)
+            QueueLength(servable.name, servable.version, name, rows)
             for servable in self._servables()
-            for name, signature in servable.signatures.items()
+            for name, rows in servable.waiting().items()
         ]
 
     def _servables(self) -> list[Servable]:
@@ -254,6 +259,8 @@ class Repository:
                 batching=self._batching,
                 metrics=self._metrics,
                 budget=self._budget,
+                kernels=self._kernels,
+                note=lambda sentence: self._log("kernels", model=name, version=number, message=sentence),
             )
         except Exception as error:
             version.failed = files
@@ -270,6 +277,7 @@ class Repository:
         # Without this, each garbage collection traverses TensorFlow and all models: all requests would wait
         # for 0.3 s.
         gc.freeze()
+        return_memory()  # a load frees tens of megabytes, in which graphs were read and optimized
         self._metrics.load(name, number, loaded=True)
         self._log("loaded", model=name, version=number, seconds=round(time.monotonic() - began, 3))
         return True

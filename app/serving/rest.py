@@ -98,6 +98,7 @@ class Rest:
         self.metrics = metrics
         self.log = log
         self.streaming = Streaming(repository, limits=limits)
+        metrics.watch_streams(lambda: self.streaming.running)
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rest")
         self.body = BodyReader(limits)
         self.posts: dict[str, Callable[[Call, bytes], Coroutine[Any, Any, bytes]]] = {
@@ -138,10 +139,10 @@ class Rest:
     ) -> bytes | None:
         """Return the body of the response; None if it has been sent."""
         method, target = scope["method"], _target(scope)
-        posted, got = _POST.fullmatch(target), _GET.fullmatch(target)
-        match = {"POST": posted, "GET": got, "HEAD": got}.get(method)
+        pattern = {"POST": _POST, "GET": _GET, "HEAD": _GET}.get(method)
+        match = pattern and pattern.fullmatch(target)
         if match is None:
-            if posted or got:
+            if (posted := _POST.fullmatch(target)) or _GET.fullmatch(target):
                 allowed = "POST" if posted else "GET, HEAD"
                 raise HttpError(405, f"{method} is not allowed here, expected {allowed}", allow=allowed)
             raise Refused(Code.INVALID_ARGUMENT, f"there is no such endpoint: {method} {target}")
@@ -151,7 +152,7 @@ class Rest:
             call.version = _int64(version)
             if call.version is None:
                 raise Refused(Code.INVALID_ARGUMENT, f"version {version} is too large")
-        if got:
+        if pattern is _GET:
             work = self.metadata if call.method == "metadata" else self.status
             call.method = work.__name__
             return await self._in_thread(work, call)
@@ -166,7 +167,7 @@ class Rest:
         if call.method == "generate":
             await self._stream(call, body, receive, send)
             return None
-        return await until_gone(self.posts[call.method](call, body), receive)
+        return await until_gone(self.posts[call.method](call, body), receive, scope)
 
     async def _stream(self, call: Call, body: bytes, receive: Receive, send: Send) -> None:
         streamed = await self.streaming(
@@ -180,11 +181,13 @@ class Rest:
         )
         call.served, call.rows, call.signature = streamed.servable, 1, call.method
         call.more |= {"tokens": streamed.tokens, "reason": streamed.reason}
+        self.metrics.streamed(streamed.servable.name, streamed.tokens)
         if streamed.reason == "gone":
             call.status, call.code = GONE, Code.CANCELLED.name
         elif streamed.reason == "error":
-            call.status, call.code = 500, Code.INTERNAL.name
-            call.more["traceback"] = streamed.error
+            call.status, call.code = streamed.code.http, streamed.code.name
+            if streamed.error:
+                call.more["traceback"] = streamed.error
 
     async def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
@@ -318,8 +321,7 @@ def application(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        for pool in (rest.pool, rest.streaming.pool):
-            pool.shutdown(wait=False, cancel_futures=True)
+        rest.pool.shutdown(wait=False, cancel_futures=True)
 
     others = Starlette(
         routes=[

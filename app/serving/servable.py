@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,8 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from app.artifacts.manifests import ExportManifest, SignatureManifest, read_export_manifest
 from app.artifacts.saved_model import SAVED_MODEL, read_saved_model
 from app.artifacts.warmup import read_warmup
+from app.prediction.exchange import Note
+from app.prediction.kernels import AUTO
 from app.prediction.loading import check_export, load_export
 from app.prediction.predictor import Predictor
 from app.serving.batching import Batcher
@@ -22,6 +24,7 @@ from app.serving.errors import Code, Refused
 from app.serving.metrics import Metrics
 from app.serving.options import Batching, Limits
 from app.serving.signature import CAPPED, DEFAULT_SIGNATURE, Signature, tensor_infos
+from app.serving.steps import STEPS, Steps
 from data.errors import UserError
 
 INITIALIZER = "__saved_model_init_op"
@@ -40,6 +43,8 @@ class Servable:
     signatures: Mapping[str, Signature]
     signature_defs: Mapping[str, SignatureDef]
     """As in the SavedModel, the initializer included."""
+    steps: Steps | None = None
+    """Of streamed texts; None: the model does not stream."""
 
     @property
     def task(self) -> str:
@@ -49,7 +54,7 @@ class Servable:
     @property
     def generates(self) -> bool:
         """Whether `:generate` can stream texts from it."""
-        return {"begin", "resume"} <= self.signatures.keys()
+        return self.steps is not None
 
     def signature(self, name: str) -> Signature:
         """Return a signature by name; for an empty name, the default one.
@@ -62,10 +67,17 @@ class Servable:
             raise Refused(Code.FAILED_PRECONDITION, unknown_signature(self, name))
         return self.signatures[name]
 
+    def waiting(self) -> dict[str, int]:
+        """Return the rows that are queued or running by signature; those of streamed texts as `streams`."""
+        streams = {} if self.steps is None else {"streams": self.steps.waiting}
+        return {name: signature.waiting for name, signature in self.signatures.items()} | streams
+
     def close(self) -> None:
         """Cancel queued and running calls."""
         for signature in self.signatures.values():
             signature.close()
+        if self.steps is not None:
+            self.steps.close()
 
 
 def unknown_signature(servable: Servable, name: str) -> str:
@@ -82,6 +94,8 @@ def load_servable(
     batching: Batching,
     metrics: Metrics,
     budget: Budget,
+    kernels: str = AUTO,
+    note: Note = lambda sentence: None,
 ) -> Servable:
     """Check an export, load it and run its warm-up requests.
 
@@ -93,36 +107,40 @@ def load_servable(
         batching: dynamic batching.
         metrics: records the size of each call.
         budget: what the calls of long rows of all models may cost.
+        kernels: one of `app.prediction.kernels.KERNELS`; native ones are compared with the whole golden set.
+        note: called with a sentence about the kernels.
 
     Raises:
         UserError: the directory is not an export, is incomplete or changed, has operations that are not
-            allowed, or its warm-up fails.
+            allowed, its warm-up fails, or native kernels are asked for and cannot run.
     """
     manifest = check_export(path)
-    predictor = load_export(path, manifest)
+    predictor = load_export(path, manifest, kernels, whole=True, note=note)
     definitions = dict(read_saved_model(path).meta_graphs[0].signature_def)
+
+    def batcher(key: str, shared: Sequence[str] = (), *, shared_calls: bool = True) -> Batcher:
+        return Batcher(
+            predictor.signatures[key],
+            _specs(definitions[key].outputs),
+            batching=batching,
+            budget=budget,
+            values=limits.values,
+            observe=partial(metrics.batch, name, key),
+            shared=shared,
+            shared_calls=shared_calls,
+        )
+
     signatures = {}
     for key, definition in sorted(definitions.items()):
         if key == INITIALIZER:
             continue
         described = _described(manifest, key, path)
-        function = predictor.signatures[key]
-        calls = Batcher(
-            function,
-            _specs(definition.outputs),
-            batching=batching,
-            budget=budget,
-            values=limits.values,
-            observe=partial(metrics.batch, name, key),
-            shared=[
-                n
-                for n, spec in _specs(definition.inputs).items()
-                if not spec.shape.rank or n in described.shared
-            ],
-            shared_calls=described.batched,
-        )
+        specs = _specs(definition.inputs)
+        shared = [n for n, spec in specs.items() if not spec.shape.rank or n in described.shared]
+        calls = batcher(key, shared, shared_calls=described.batched)
         signatures[key] = Signature(key, definition, calls, described, limits)
-    servable = Servable(name, version, path, manifest, predictor, signatures, definitions)
+    steps = Steps(batcher) if signatures.keys() >= set(STEPS) else None
+    servable = Servable(name, version, path, manifest, predictor, signatures, definitions, steps)
     try:
         _warm(servable)
     except Refused as error:

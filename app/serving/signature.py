@@ -63,6 +63,7 @@ class Signature:
         self._row_inputs = [n for n, info in self.inputs.items() if info.shape and n not in manifest.shared]
         self._bounds = manifest.bounds
         self._limited = [n for n in manifest.limited if n in self.inputs]
+        self._dtypes = {n: np.dtype(info.dtype.as_numpy_dtype) for n, info in self.inputs.items()}
 
     @property
     def waiting(self) -> int:
@@ -121,10 +122,11 @@ class Signature:
             raise _invalid(_other_names(inputs, self.inputs))
         for name, info in self.inputs.items():
             value = inputs[name]
-            dtype = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
-            if dtype != info.dtype:
-                raise _invalid(f"input {name!r} has the type {dtype.name}, expected {info.dtype.name}")
-            if not tf.TensorShape(info.shape).is_compatible_with(value.shape):
+            if value.dtype != self._dtypes[name]:
+                dtype = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
+                if dtype != info.dtype:
+                    raise _invalid(f"input {name!r} has the type {dtype.name}, expected {info.dtype.name}")
+            if not _fits(value.shape, info.shape):
                 raise _invalid(
                     f"input {name!r} has the shape {_shape(value.shape)}, expected {_shape(info.shape)}"
                 )
@@ -133,7 +135,7 @@ class Signature:
         for name, info in self.inputs.items():
             if info.dtype == tf.string:
                 self._check_strings(name, inputs[name])
-        copies, steps = 1, np.zeros(rows, np.int64)
+        copies, steps = 1, np.zeros(rows, np.int64) if self._limited else None
         for name in self._limited:
             most = getattr(self._limits, name)
             highest = int(inputs[name].max()) if inputs[name].size else 0
@@ -145,7 +147,7 @@ class Signature:
             else:
                 copies = max(copies, highest)
         sizes = self._row_sizes(inputs, rows, copies)
-        return (sizes + steps) * copies, sizes
+        return sizes if steps is None else (sizes + steps) * copies, sizes
 
     def _row_sizes(self, inputs: Mapping[str, np.ndarray], rows: int, copies: int) -> np.ndarray:
         """Refuse rows that are too large; return the size of each: int64 [rows].
@@ -155,32 +157,32 @@ class Signature:
             rows: their number.
             copies: beams that each row is repeated for.
         """
-        costs = np.zeros(rows, np.int64)
+        costs: Any = 0
         of_all = 0
         for name, info in self.inputs.items():
             if not info.shape or not (info.dtype == tf.string or None in info.shape[1:]):
                 continue  # the model decides how large it is
             own = row_costs({name: inputs[name]})
             if name in self._row_inputs:
-                costs += own
+                costs = costs + own
             elif (of_all := int(own.sum())) - 1 > self._limits.text_bytes:
                 raise _invalid(
                     f"input {name!r} has {of_all - 1} bytes, at most {self._limits.text_bytes} are allowed "
                     "(--max-text)"
                 )
-        costs = np.maximum(costs, 1)
-        size, most = int(costs.max()) - 1, self._limits.text_bytes
+        sizes: np.ndarray = np.maximum(costs, np.ones(rows, np.int64))
+        size, most = int(sizes.max()) - 1, self._limits.text_bytes
         if size * copies > most:
             times = f" times {copies} beams" if copies > 1 else ""
             raise _invalid(
-                f"row {int(costs.argmax())} has {size} bytes{times}, with one byte between two strings; "
+                f"row {int(sizes.argmax())} has {size} bytes{times}, with one byte between two strings; "
                 f"at most {most} are allowed (--max-text)"
             )
-        return costs + of_all
+        return sizes + of_all if of_all else sizes
 
     def _check_strings(self, name: str, strings: np.ndarray) -> None:
-        flat = strings.ravel()
-        if not all(isinstance(value, bytes) for value in flat):
+        flat = strings.ravel().tolist()
+        if set(map(type, flat)) - {bytes} and not all(isinstance(value, bytes) for value in flat):
             raise _invalid(f"input {name!r} has values that are not strings")
         longest = max(map(len, flat), default=0)
         if longest > self._limits.text_bytes:
@@ -232,6 +234,12 @@ def _other_names(found: Iterable[str], expected: Iterable[str]) -> str:
     if unknown := sorted(sent - known):
         message += f"; unknown: {', '.join(unknown)}"
     return message
+
+
+def _fits(sizes: Sequence[int], expected: Sequence[int | None]) -> bool:
+    return len(sizes) == len(expected) and all(
+        want is None or own == want for own, want in zip(sizes, expected, strict=True)
+    )
 
 
 def _shape(sizes: Sequence[int | None]) -> str:

@@ -8,9 +8,9 @@ character, or ends the text. The last event is `data: {"done": true, "reason": â
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,12 +22,11 @@ from app.serving.json_body import parse
 from app.serving.options import Limits
 from app.serving.repository import Repository
 from app.serving.servable import Servable
+from app.serving.steps import Steps
 from app.tasks.generation.bounds import OPTIONS
-from app.tasks.generation.sampling import Ending, Options, stream
+from app.tasks.generation.sampling import Arrays, Ending, ModelCall, Options, pieces
 from data.errors import UserError, did_you_mean
 
-MOST_STREAMS = 16
-"""Concurrent streams; further requests are refused."""
 MOST_STOPS = 16
 """Stop strings of one request."""
 KEYS = (
@@ -51,26 +50,24 @@ class Streamed:
     tokens: int = 0
     reason: str = "gone"
     """Why the stream ended: `length`, `end`, `stop`; `gone`: the client disconnected; `error`."""
+    code: Code = Code.INTERNAL
+    """Of an error."""
     error: str = ""
-    """Traceback of an error."""
+    """Traceback of an error that is one of the program."""
 
 
 class Streaming:
-    """Streams texts, a bounded number of them concurrently."""
+    """Streams texts, a bounded number of them concurrently. Their next tokens are sampled in shared calls.
 
-    def __init__(self, repository: Repository, *, limits: Limits, most: int = MOST_STREAMS) -> None:
-        """Create it; threads are started on demand.
+    Args:
+        repository: the models.
+        limits: largest requests, and the number of streams.
+    """
 
-        Args:
-            repository: the models.
-            limits: largest requests.
-            most: concurrent streams.
-        """
+    def __init__(self, repository: Repository, *, limits: Limits) -> None:
         self.repository = repository
         self.limits = limits
-        self.most = most
         self.running = 0
-        self.pool = ThreadPoolExecutor(most, thread_name_prefix="stream")
 
     async def __call__(
         self,
@@ -101,15 +98,19 @@ class Streaming:
             Refused: before anything is sent.
         """
         document = parse(body)
-        if self.running >= self.most:
-            raise Refused(Code.RESOURCE_EXHAUSTED, f"the server is already generating {self.most} texts")
+        if self.running >= self.limits.streams:
+            raise Refused(
+                Code.RESOURCE_EXHAUSTED,
+                f"the server is already generating {self.running} texts (--max-streams); try again later",
+            )
         self.running += 1
         try:
             with self.repository.acquire(name, version=version, label=label) as servable:
                 prompt, options = read_options(document, servable, self.limits)
-                pieces = stream(servable.predictor, prompt, options, tokens=1)
+                assert servable.steps is not None
+                text = _Text(pieces(servable.predictor, prompt, options, tokens=1), servable.steps)
                 streamed = Streamed(servable)
-                await self._write(streamed, pieces, receive, send, identifier)
+                await self._write(streamed, text, receive, send, identifier)
                 return streamed
         finally:
             self.running -= 1
@@ -117,14 +118,13 @@ class Streaming:
     async def _write(
         self,
         streamed: Streamed,
-        pieces: Generator[str, None, Ending],
+        text: _Text,
         receive: Receive,
         send: Send,
         identifier: str,
     ) -> None:
-        first = await self._next(
-            pieces
-        )  # runs the prompt: an error before the first event is still sent as an error response
+        # Runs the prompt: an error before the first event is still sent as an error response.
+        first = await text.next(self.limits.timeout)
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-store"),
@@ -138,13 +138,16 @@ class Streaming:
             while isinstance(piece, str) and not gone.done():
                 await self._send(send, {"text": piece, "index": streamed.tokens})
                 streamed.tokens += 1
-                piece = await self._next(pieces)
+                piece = await text.next(self.limits.timeout)
             if isinstance(piece, Ending):
                 streamed.reason = piece.reason
                 last = {"done": True, "reason": piece.reason, "log_probability": piece.log_probability}
                 await self._send(send, last)
         except (OSError, TimeoutError):
             pass  # the client has disconnected or does not read
+        except Refused as error:
+            streamed.reason, streamed.code = "error", error.code
+            await self._send(send, {"error": error.message})
         except Exception:
             streamed.reason, streamed.error = "error", traceback.format_exc()
             await self._send(send, {"error": "internal error"})
@@ -153,21 +156,43 @@ class Streaming:
         if streamed.reason != "gone":
             await send({"type": "http.response.body", "body": b""})
 
-    async def _next(self, pieces: Generator[str, None, Ending]) -> str | Ending:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, _step, pieces)
-
     async def _send(self, send: Send, event: Mapping[str, Any]) -> None:
         body = f"data: {dumps(event, ensure_ascii=False)}\n\n".encode()
         async with asyncio.timeout(self.limits.timeout):
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-def _step(pieces: Generator[str, None, Ending]) -> str | Ending:
-    try:
-        return next(pieces)
-    except StopIteration as stopped:
-        ending: Ending = stopped.value
-        return ending
+class _Text:
+    """A text that is being generated.
+
+    Args:
+        work: generates it.
+        steps: run its calls.
+    """
+
+    def __init__(self, work: Generator[ModelCall | str, Arrays | None, Ending], steps: Steps) -> None:
+        self._work = work
+        self._steps = steps
+
+    async def next(self, timeout: float) -> str | Ending:
+        """Return the next piece, or how the text has ended.
+
+        Args:
+            timeout: seconds for each call.
+
+        Raises:
+            Refused: a call is refused, late, or fails.
+        """
+        outputs = None
+        while True:
+            try:
+                found = self._work.send(outputs)
+            except StopIteration as stopped:
+                ending: Ending = stopped.value
+                return ending
+            if isinstance(found, str):
+                return found
+            outputs = await self._steps(found, time.monotonic() + timeout)
 
 
 async def _gone(receive: Receive) -> None:
@@ -181,7 +206,7 @@ def read_options(document: Mapping[str, Any], servable: Servable, limits: Limits
     Raises:
         Refused: a value is not valid, or the model does not generate texts.
     """
-    if not servable.generates:
+    if servable.steps is None:
         raise _invalid(f"a model for {servable.task} does not generate texts")
     if unknown := sorted(document.keys() - set(KEYS)):
         raise _invalid(f"unknown key{did_you_mean(unknown[0], KEYS)}; expected some of {', '.join(KEYS)}")

@@ -20,7 +20,7 @@ import numpy as np
 from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
 from app.metrics import Metric
-from data.batching import Batches
+from data.batching import Batches, made_ahead
 from data.blank_texts import BlankTexts
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
 from data.errors import UserError
@@ -380,11 +380,10 @@ def evaluated(
         nonlocal graph
         arrays = []
         outputs = []
-        for entry in batches.whole():
-            batch = batches.batch(entry).arrays
-            graph = graph or graph_of(step, batch)
-            arrays.append(batch)
-            outputs.append({name: value.numpy() for name, value in graph(batch).items()})
+        for batch in made_ahead(batches.batch, batches.whole()):
+            graph = graph or graph_of(step, batch.arrays)
+            arrays.append(batch.arrays)
+            outputs.append({name: value.numpy() for name, value in graph(batch.arrays).items()})
         return metrics(arrays, outputs)
 
     return evaluate

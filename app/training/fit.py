@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import keras
@@ -20,7 +21,7 @@ from app.tasks.base import Task, graph_of
 from app.training.events import Epoch, Step
 from app.training.optimizer import build_optimizer, clip
 from app.training.state import Totals, TrainingState
-from data.batching import Batches
+from data.batching import Batch, Batches, made_ahead
 from data.errors import UserError
 
 PLATEAU_FACTOR = 0.5
@@ -102,7 +103,7 @@ class Fit:
         ended = state.epoch >= training.epochs or state.selection.stops(training.early_stopping_patience)
         state.finished = state.epoch > 0 and state.step == 0 and ended
 
-    def _step(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+    def _step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         training = self.config.training
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
@@ -113,7 +114,8 @@ class Fit:
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
         gradients, norm, clipped = clip(gradients, training)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return loss, correct, count, norm, clipped
+        # One tensor, which is fetched at once.
+        return tf.stack([tf.cast(value, tf.float32) for value in (loss, correct, count, norm, clipped)])
 
     def _steps(self) -> Generator[Step, None, None]:
         state, every = self.state, self.config.training.steps_per_checkpoint
@@ -121,18 +123,19 @@ class Fit:
         if not state.step:
             for variable in self.carried:
                 variable.assign(tf.zeros_like(variable))
-        for entry in entries[state.step :]:
-            self._add_step(entry)
-            record = None
-            if every and state.step % every == 0 and state.step < len(entries):
-                record = self._record()
-                state.history.append(record)
-            yield Step(state.epoch + 1, state.step, len(entries), self._metrics(), record)
+        with closing(made_ahead(self.train.batch, entries[state.step :])) as batches:
+            while state.step < len(entries):
+                self._add_step(batches)
+                record = None
+                if every and state.step % every == 0 and state.step < len(entries):
+                    record = self._record()
+                    state.history.append(record)
+                yield Step(state.epoch + 1, state.step, len(entries), self._metrics(), record)
 
-    def _add_step(self, entry: Any) -> None:
+    def _add_step(self, batches: Iterator[Batch]) -> None:
         started = time.perf_counter()
-        batch = self.train.batch(entry)
-        loss, correct, count, norm, clipped = (float(value) for value in self._train_step(batch.arrays))
+        batch = next(batches)
+        loss, correct, count, norm, clipped = self._train_step(batch.arrays).numpy().tolist()
         self.state.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise UserError(self._explain_not_finite(loss, norm))

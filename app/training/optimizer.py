@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from app.config import TrainingConfig
+from app.training.fused import SGD, Adam, AdamW
 
 MOMENTUM = 0.9
 FINAL_RATE = 0.02
@@ -31,14 +32,13 @@ def build_optimizer(training: TrainingConfig, total_steps: int) -> keras.optimiz
             warmup_steps=warmup,
         )
     options = {"learning_rate": rate, "weight_decay": training.weight_decay or None}
-    optimizers = keras.optimizers
     if training.optimizer == "sgd":
-        return optimizers.SGD(momentum=MOMENTUM, **options)
+        return SGD(momentum=MOMENTUM, **options)
     if training.optimizer == "rmsprop":
-        return optimizers.RMSprop(**options)
+        return keras.optimizers.RMSprop(**options)
     if training.optimizer == "adamw":
-        return optimizers.AdamW(**(options | {"weight_decay": training.weight_decay}))
-    return optimizers.Adam(**options)
+        return AdamW(**(options | {"weight_decay": training.weight_decay}))
+    return Adam(**options)
 
 
 def clip(

@@ -12,16 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from app.artifacts import replay
+from app.artifacts.exchange import load_exchanged
 from app.artifacts.files import checksums
 from app.artifacts.golden import GOLDEN, MAIN
 from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, read_export_manifest
 from app.artifacts.operations import forbidden_operations
 from app.artifacts.saved_model import SAVED_MODEL, described_signatures
 from app.artifacts.warmup import read_warmup
+from app.prediction.exchange import disagreement, signatures_of
 from app.tasks import TASKS
 from app.verification.kernels import kernels, portability_problem
 from data.errors import UserError
+from models.kernels.choice import choose
 
 SMALLEST_GOLDEN_SET = 40
 """Number of texts that a golden set must have at least."""
@@ -101,6 +106,33 @@ def replay_checks(path: Path, *, trusted: bool) -> list[Check]:
         golden.problems.append(f"not replayed: {EXPORT_MANIFEST} is missing or invalid")
         return [golden]
     return _replayed(golden, path, manifest)
+
+
+def native_check(path: Path) -> Check:
+    """Compare the outputs of the native kernels with the golden set, where they can run.
+
+    Args:
+        path: directory of one version; all its operations are allowed.
+    """
+    check = Check("native")
+    choice = choose("auto")
+    if choice.kernels != "native":
+        check.said = f"not run: {choice.reason}"
+        return check
+    try:
+        loaded = load_exchanged(path)
+    except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        check.problems.append(f"the graph cannot be exchanged: {error}")
+        return check
+    signatures = {} if loaded is None else signatures_of(loaded)
+    found = (disagreement(path, name, function) for name, function in signatures.items())
+    check.problems += filter(None, found)
+    check.said = (
+        f"{choice.reason}: golden outputs of {len(signatures)} signatures in batches"
+        if signatures
+        else "the graph has no layer that the native kernels compute"
+    )
+    return check
 
 
 def _run(name: str, look: Callable[[Check], None]) -> Check:

@@ -12,7 +12,7 @@ State = Any
 Step = Callable[[tf.Tensor, State], tuple[tf.Tensor, State]]
 """One step of a model: token ids int32 [N], state → logits of the next token float [N, V], state."""
 Choice = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""Logits float [N, V], position int32 [], recent tokens int32 [N, W] → the next tokens int32 [N]."""
+"""Logits float [N, V], position int32 [] or [N], recent tokens int32 [N, W] → the next tokens int32 [N]."""
 
 REPETITION_WINDOW = 64
 """Number of the most recent tokens that count as repeated: over a whole text, every letter would be one."""
@@ -28,6 +28,7 @@ def emit(
     end_id: int | tf.Tensor,
     coverage: Callable[[State], tf.Tensor] | None = None,
     emitted: tf.Tensor | None = None,
+    counts: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor | None, State, tf.Tensor]:
     """Emit one text a row.
 
@@ -40,6 +41,8 @@ def emit(
         end_id: the token that ends a row; -1 for none.
         coverage: of a state, see `models.decoding.beam.beam_search`.
         emitted: ids int32 [B, P] of an earlier call that this one continues.
+        counts: how many of them at the end of each row are of its text, int32 [B]; those before are padding,
+            0. None: all.
 
     Returns:
         ids int32 [B, T], lengths int32 [B], log p float [B], the coverage [B, S] at the last token or None,
@@ -47,7 +50,7 @@ def emit(
     """
     rows = tf.shape(logits)[0]
     before = tf.zeros([rows, 0], tf.int32) if emitted is None else emitted
-    past = tf.shape(before)[1]
+    past = tf.shape(before)[1] if counts is None else counts
     shapes = tf.nest.map_structure(any_rows, state)
     covered = () if coverage is None else (coverage(state),)
     size = tf.maximum(tf.reduce_max(length), 1)

@@ -14,7 +14,7 @@ def gumbel_noise(seed: tf.Tensor, position: tf.Tensor, ids: tf.Tensor) -> tf.Ten
 
     Args:
         seed: int32 [B].
-        position: of the token in the text, int32 [].
+        position: of the token in the text, int32 [] or [B].
         ids: token ids int32 [B, V] or [1, V].
 
     Returns:

@@ -25,6 +25,7 @@ def sample(
     end_id: int | tf.Tensor = -1,
     forbidden: Sequence[int] | tf.Tensor = (),
     emitted: tf.Tensor | None = None,
+    counts: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, State, tf.Tensor]:
     """Sample one text a row, token by token.
 
@@ -51,6 +52,7 @@ def sample(
         forbidden: ids that are never emitted, int32 [F].
         emitted: ids int32 [B, P] of an earlier call that this one continues with the state and the logits
             that it returned: the text is then that of one call.
+        counts: how many of them at the end of each row are of its text, int32 [B]; None: all.
 
     Returns:
         ids int32 [B, T], 0 beyond a row's length, T the longest row's length; lengths int32 [B]; the
@@ -94,6 +96,13 @@ def sample(
         )
 
     ids, lengths, log_probability, _, state, logits = emit(
-        step, state, logits, choose, length=for_rows(length, tf.int32), end_id=end_id, emitted=emitted
+        step,
+        state,
+        logits,
+        choose,
+        length=for_rows(length, tf.int32),
+        end_id=end_id,
+        emitted=emitted,
+        counts=counts,
     )
     return ids, lengths, log_probability, state, logits

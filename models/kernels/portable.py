@@ -25,7 +25,7 @@ from models.kernels.block import run_block, stack_kernels, stacked_weights
 from models.kernels.cudnn import run_cudnn
 from models.kernels.devices import either, for_each_device
 from models.kernels.loop import run_loop, run_steps
-from models.kernels.steps import last_step
+from models.kernels.steps import last_step, reverse
 from models.layers.cells import cell_of
 from models.layers.cells.base import Weights
 
@@ -76,21 +76,24 @@ def run(
         return outputs, (last_step(outputs, lengths),) if wants_state else ()
     # The h of a last step is found in the outputs, the c of an LSTM is not.
     wants_memory = wants_state and cell.states == 2
-    ((outputs, *memory),) = _run([layer], [sequences], lengths, state, wants_memory)
+    outputs, *memory = _run([layer], sequences, lengths, state, wants_memory)
     return outputs, (last_step(outputs, lengths), *memory) if wants_state else ()
 
 
 def run_both(
-    layers: tuple[keras.layers.RNN, keras.layers.RNN],
-    sequences: tuple[tf.Tensor, tf.Tensor],
-    lengths: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Run two layers of one class at once, such as those of two directions, each as `run` does."""
+    layers: tuple[keras.layers.RNN, keras.layers.RNN], sequences: tf.Tensor, lengths: tf.Tensor
+) -> tf.Tensor:
+    """Run two layers of one class, each as `run` does; the second one backwards within each row's length.
+
+    Returns:
+        outputs of both in the order of the text, float32 [B, T, 2U].
+    """
     if cell_of(layers[0]).kernels is None:
-        first, second = (_by_keras(layer, x, None) for layer, x in zip(layers, sequences, strict=True))
-        return first, second
-    (first,), (second,) = _run(list(layers), list(sequences), lengths, None, False)
-    return first, second
+        ahead, behind = layers
+        both = [_by_keras(ahead, sequences, None), _by_keras(behind, reverse(sequences, lengths), None)]
+        return _merged(both, lengths)
+    (outputs,) = _run(list(layers), sequences, lengths, None, False)
+    return outputs
 
 
 def _by_keras(layer: keras.layers.RNN, sequences: tf.Tensor, state: Sequence[tf.Tensor] | None) -> tf.Tensor:
@@ -100,12 +103,15 @@ def _by_keras(layer: keras.layers.RNN, sequences: tf.Tensor, state: Sequence[tf.
 
 def _run(
     layers: list[keras.layers.RNN],
-    sequences: list[tf.Tensor],
+    sequences: tf.Tensor,
     lengths: tf.Tensor,
     state: Sequence[tf.Tensor] | None,
     wants_memory: bool,
-) -> list[tuple[tf.Tensor, ...]]:
-    """Return the outputs of each layer, and if wanted its c; all start with the same state."""
+) -> tuple[tf.Tensor, ...]:
+    """Return the outputs of one layer, and if wanted its c; or the outputs of two layers as `run_both` does.
+
+    The functions of the graph that is made here are read by `models.kernels.exchange`.
+    """
     cell = cell_of(layers[0])
     kernels = cell.kernels
     if kernels is None:
@@ -121,18 +127,17 @@ def _run(
         both, bias = weights
         return both[: -layers[0].units], both[-layers[0].units :], bias
 
-    def each(
-        run_one: Callable[..., tuple[tf.Tensor, ...]],
-    ) -> Callable[..., list[tuple[tf.Tensor, ...]]]:
-        def run_all(*flat: tf.Tensor) -> list[tuple[tf.Tensor, ...]]:
-            inputs, until, start, weights = tf.nest.pack_sequence_as(arguments, flat)
+    def each(run_one: Callable[..., tuple[tf.Tensor, ...]]) -> Callable[..., tuple[tf.Tensor, ...]]:
+        def run_all(*flat: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            x, until, start, weights = tf.nest.pack_sequence_as(arguments, flat)
             for value in start:
                 value.set_shape([None, layers[0].units])
-            zeros = [tf.zeros([tf.size(until), layers[0].units])] * cell.states
-            return [
-                run_one(layer.cell, x, until, start or zeros, of_layer)
-                for layer, x, of_layer in zip(layers, inputs, weights, strict=True)
-            ]
+            start = start or [tf.zeros([tf.size(until), layers[0].units])] * cell.states
+            found = run_one(layers[0].cell, x, until, start, weights[0])
+            if len(layers) == 1:
+                return found
+            behind = run_one(layers[1].cell, reverse(x, until), until, start, weights[1])
+            return (_merged([found[0], behind[0]], until),)
 
         return run_all
 
@@ -156,17 +161,22 @@ def _run(
     def on_cpu(*flat: tf.Tensor) -> Any:
         if not is_stacked:  # BlockLSTMV2 does not compute this cell
             return each(loop)(*flat)
-        sequences, rows = flat[0], tf.size(flat[len(layers)])
+        sequences, rows = flat[0], tf.size(flat[1])
         fits = tf.size(sequences) <= blocks.LARGEST_BLOCK // layers[0].units * sequences.shape[2]
         return either(fits & (rows <= blocks.block_rows(layers[0].units)), each(block), each(loop), flat)
 
     flat = [tf.convert_to_tensor(value) for value in tf.nest.flatten(arguments)]
     found = on_cpu(*flat) if mode is None else for_each_device(on_cpu, each(cudnn), flat)
-    for inputs, layer, (outputs, *memory) in zip(sequences, layers, found, strict=True):
-        outputs.set_shape([inputs.shape[0], inputs.shape[1], layer.units])
-        for value in memory:
-            value.set_shape([inputs.shape[0], layer.units])
-    return [tuple(one) for one in found]
+    outputs, *memory = found
+    outputs.set_shape([*sequences.shape[:2], len(layers) * layers[0].units])
+    for value in memory:
+        value.set_shape([sequences.shape[0], layers[0].units])
+    return outputs, *memory
+
+
+def _merged(both: list[tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
+    """Return the outputs of two directions; those of the second one are reversed."""
+    return tf.concat([both[0], reverse(both[1], lengths)], axis=-1)
 
 
 def _has_block(layer: keras.layers.RNN) -> bool:

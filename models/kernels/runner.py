@@ -135,9 +135,9 @@ def _portable(
         outputs, after = portable.run(layers[0], sequences, lengths, state, wants_state=wants_memory)
         return Outputs(outputs, [after or (last_step(outputs, lengths),)])
     ahead, behind = layers
-    both = portable.run_both((ahead, behind), (sequences, reverse(sequences, lengths)), lengths)
-    states = [(last_step(outputs, lengths),) for outputs in both]
-    return Outputs(tf.concat([both[0], reverse(both[1], lengths)], axis=-1), states)
+    outputs = portable.run_both((ahead, behind), sequences, lengths)
+    units = ahead.units
+    return Outputs(outputs, [(last_step(outputs, lengths)[:, :units],), (outputs[:, 0, units:],)])
 
 
 def _keras(

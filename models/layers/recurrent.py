@@ -16,6 +16,7 @@ from models.kernels import portable
 from models.kernels.runner import Runner
 from models.kernels.steps import last_step
 from models.layers.cells import CELLS, get_cell
+from models.layers.dropout import Dropout
 from models.settings import BidirectionalSettings, RecurrentSettings
 
 
@@ -83,7 +84,7 @@ class RecurrentStack(keras.layers.Layer):
         layers = range(settings.layers)
         self.forward = [direction(f"forward_{i}") for i in layers]
         self.backward = [direction(f"backward_{i}") for i in layers] if settings.bidirectional else []
-        self.between = [keras.layers.Dropout(settings.dropout, name=f"between_{i}") for i in layers[1:]]
+        self.between = [Dropout(settings.dropout, name=f"between_{i}") for i in layers[1:]]
         is_double = settings.bidirectional and settings.merge_mode == "concat"
         self.output_size = (2 if is_double else 1) * settings.units if settings.layers else None
 

@@ -144,7 +144,7 @@ class Terminal(io.StringIO):
 def test_generated_text(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     """Generated text is escaped on a terminal, and unchanged in a pipe."""
     stream = Terminal() if terminal else io.StringIO()
-    monkeypatch.setattr("app.prediction.loading.load_predictor", lambda path: None)
+    monkeypatch.setattr("app.prediction.loading.load_predictor", lambda *_, **__: None)
     monkeypatch.setattr("app.generate.output", lambda *_, **__: iter([RED, "\n"]))
     monkeypatch.setattr(sys, "stdout", stream)
 

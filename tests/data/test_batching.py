@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from data.batching import (
     bounded,
     epoch_batches,
     in_order,
+    made_ahead,
     row_costs,
     sorted_batches,
 )
@@ -235,3 +238,58 @@ def test_rows_of_several_arrays_are_put_in_order() -> None:
     assert in_order(parts, np.array([2, 0, 1])).tolist() == [[2, 3, 0], [4, 5, 0], [1, 0, 0]]
     assert in_order(words, np.array([1, 0])).tolist() == [[b"b", b"c"], [b"a", b""]]
     assert in_order([np.array([1.5, 2.5]), np.array([3.5])], np.array([1, 2, 0])).tolist() == [3.5, 1.5, 2.5]
+
+
+def batch_threads() -> int:
+    """Return the number of threads that make batches."""
+    return sum(thread.name.startswith("ahead") for thread in threading.enumerate())
+
+
+def test_values_are_made_ahead_in_order() -> None:
+    """While one value is used the next ones are made, no more of them than asked for, in another thread."""
+    made = []
+
+    def make(entry: int) -> int:
+        assert threading.current_thread() is not threading.main_thread()
+        time.sleep(0.001 * (entry % 3))
+        made.append(entry)
+        return 10 * entry
+
+    values = []
+    for value in made_ahead(make, range(12), ahead=2):
+        values.append(value)
+        time.sleep(0.02)
+        assert made == list(range(min(len(values) + 2, 12)))
+
+    assert values == [10 * entry for entry in range(12)]
+    assert not batch_threads()
+    assert list(made_ahead(make, [])) == []
+
+
+def test_an_error_is_raised_in_its_place() -> None:
+    """Values before the error are yielded; it is raised as it was, and the thread ends."""
+
+    def make(entry: int) -> float:
+        return 1 / (3 - entry)
+
+    values = made_ahead(make, range(9))
+
+    assert [next(values) for _ in range(3)] == [1 / 3, 1 / 2, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(values)
+    assert not batch_threads()
+
+
+def test_closing_ends_the_thread() -> None:
+    """No value is made after the generator is closed, nor after an interrupt."""
+    made: list[int] = []
+    values, others = (made_ahead(made.append, range(1000)) for _ in range(2))
+    next(values)
+    next(others)
+
+    values.close()
+    with pytest.raises(KeyboardInterrupt):
+        others.throw(KeyboardInterrupt())
+
+    assert not batch_threads()
+    assert len(made) <= 6

@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 
 from app.bounds import BEAM_WIDTH
@@ -72,6 +73,19 @@ class Generated:
     score: float
     """Log-probability of the sampled tokens up to the end or the stop string; of beam search the score of the
     hypothesis before it is truncated at a stop string."""
+
+
+Arrays = dict[str, np.ndarray]
+"""Inputs or outputs of a signature by name; strings are objects of bytes."""
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """A call of a signature."""
+
+    signature: str
+    inputs: Arrays
+    """One row."""
 
 
 @dataclass(frozen=True)
@@ -186,11 +200,51 @@ def stream(
     Raises:
         UserError: the model does not generate text, an option is not allowed, or the label is unknown.
     """
+    work = pieces(predictor, prompt, options, tokens=tokens)
+    outputs: Arrays | None = None
+    while True:
+        try:
+            found = work.send(outputs)
+        except StopIteration as end:
+            ending: Ending = end.value
+            return ending
+        if isinstance(found, str):
+            outputs = None
+            yield found
+        else:
+            tensors = {name: tf.constant(value) for name, value in found.inputs.items()}
+            called = predictor.signatures[found.signature](**tensors)
+            outputs = {name: value.numpy() for name, value in called.items()}
+
+
+def pieces(
+    predictor: Predictor, prompt: str, options: Options, *, tokens: int
+) -> Generator[ModelCall | str, Arrays | None, Ending]:
+    """Generate a text as `stream` does; who runs the generator makes the calls.
+
+    Args:
+        predictor: the model.
+        prompt: what the text follows.
+        options: without beam search.
+        tokens: sampled for each piece.
+
+    Yields:
+        a call of the model, for which the outputs are sent; or a piece of the text.
+
+    Returns:
+        how the text ended.
+
+    Raises:
+        UserError: as `stream`.
+    """
     options = options.checked()
     check_model(predictor, options.label)
-    inputs = _inputs(predictor, [prompt], options)
-    state = _call(predictor, "begin", inputs, ("prompt",))
-    inputs["ids"] = tf.zeros([1, 0], tf.int32)
+    given = {name: value.numpy() for name, value in _inputs(predictor, [prompt], options).items()}
+    label = ["label"] if "label" in given else []
+    state = yield ModelCall("begin", {name: given[name] for name in ("prompt", *label)})
+    assert state is not None
+    fixed = {name: given[name] for name in ("prompt", *SAMPLING, *label)}
+    ids = np.zeros((1, 0), np.int32)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     shown = b""
     stops = [_bytes(stop) for stop in options.stop if stop]
@@ -198,21 +252,22 @@ def stream(
     log_probability = 0.0
     reason: Reason | None = None
     while reason is None:
-        left = options.length - inputs["ids"].shape[1]
-        outputs = _resume(predictor, inputs, state, min(tokens, left))
-        text = outputs["text"].numpy()[0]
+        length = np.array([min(tokens, options.length - ids.shape[1])], np.int32)
+        outputs = yield ModelCall("resume", {**fixed, **state, "ids": ids, "length": length})
+        assert outputs is not None
+        text: bytes = outputs["text"][0]
         if tokens > 1 and any(stop in text for stop in stops):
             tokens = 1  # this piece once more, token by token: none is sampled after the stop string
             continue
-        state = {name: outputs[name] for name in ("logits", *_cells(outputs))}
-        inputs["ids"] = outputs["ids"]
+        state = {name: outputs[name] for name in state}
+        ids = outputs["ids"]
         log_probability += float(outputs["log_probability"][0])
         places = [place for stop in stops if (place := text.find(stop)) >= 0]
         if places:
             text, reason = text[: min(places)], "stop"
         elif outputs["ended"][0]:
             reason = "end"
-        elif inputs["ids"].shape[1] >= options.length:
+        elif ids.shape[1] >= options.length:
             reason = "length"
         # What may become a stop string is held back.
         until = len(text) if reason else max(len(text) - held, len(shown))
@@ -221,17 +276,6 @@ def stream(
     return Ending(reason, log_probability)
 
 
-def _resume(
-    predictor: Predictor, inputs: dict[str, Any], state: dict[str, Any], tokens: int
-) -> dict[str, Any]:
-    names = ("prompt", "ids", "logits", "length", *SAMPLING, *_cells(state))
-    return _call(predictor, "resume", {**inputs, **state, "length": tf.constant([tokens])}, names)
-
-
 def _bytes(text: str) -> bytes:
     """Return UTF-8; bytes of the command line that are not UTF-8 are kept as they are."""
     return text.encode(errors="surrogateescape")
-
-
-def _cells(state: dict[str, Any]) -> list[str]:
-    return sorted(name for name in state if name.startswith("state_"))

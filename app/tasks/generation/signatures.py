@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
-from app.bounds import BEAM_WIDTH, Bounds
+from app.bounds import BEAM_WIDTH, LARGEST_INTEGER, Bounds
 from app.tasks.generation.bounds import OPTIONS, STATE
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
@@ -65,7 +65,8 @@ class GenerationSignatures(tf.Module):
 
         `serving_default` samples texts; `generate` has all sampling options; `beam` searches.
         `score` computes the loss of texts; `score_pieces` that of documents piece by piece.
-        `begin` and `resume` sample texts piece by piece. The caller keeps the state between two pieces.
+        `begin` and `resume` sample texts piece by piece. The caller keeps the state between two pieces: all
+        outputs of `begin`. `ids` of texts of different lengths share a call if they are padded on the left.
         """
         prompt = _rows("prompt", tf.string)
         length, seed = _rows("length", tf.int32), _rows("seed", tf.int32)
@@ -82,7 +83,7 @@ class GenerationSignatures(tf.Module):
             for i, value in enumerate(tf.nest.flatten(model.initial_state(1)))
         ]
         logits = tf.TensorSpec([None, len(self._tokens)], tf.float32, "logits")
-        ids = tf.TensorSpec([None, None], tf.int32, "ids")
+        ids, emitted = tf.TensorSpec([None, None], tf.int32, "ids"), _rows("emitted", tf.int32)
         pieces = (_rows("begins", tf.bool), _rows("ends", tf.bool), _rows("previous", tf.int32))
 
         token = Bounds(minimum=0, maximum=len(self._tokens) - 1, default=0)
@@ -90,6 +91,7 @@ class GenerationSignatures(tf.Module):
             **OPTIONS,
             "width": BEAM_WIDTH,
             **dict.fromkeys(("ids", "previous"), token),
+            "emitted": Bounds(minimum=0, maximum=LARGEST_INTEGER, default=0),
             **dict.fromkeys(("logits", *(spec.name for spec in cells)), STATE),
         }
 
@@ -115,10 +117,10 @@ class GenerationSignatures(tf.Module):
             ),
             "score": of(self._score, text, batched=True),
             "score_pieces": of(self._score_pieces, text, *pieces, *label, *cells, follows="begin"),
-            "begin": of(self._begin, prompt, *label),
+            "begin": of(self._begin, prompt, *label, batched=True),
             "resume": of(
                 self._resume,
-                *(prompt, ids, logits, length, *drawing, penalty, seed, *label, *cells),
+                *(prompt, ids, emitted, logits, length, *drawing, penalty, seed, *label, *cells),
                 limited=long,
                 reads_sequences=False,
                 follows="begin",
@@ -130,12 +132,12 @@ class GenerationSignatures(tf.Module):
 
     def _generate(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         state, logits, labels = self._read_prompt(a["prompt"], a.get("label"))
-        ids, lengths, log_probability, _, _ = self._sample(a, state, logits, labels, None)
+        ids, lengths, log_probability, _, _ = self._sample(a, state, logits, labels)
         text = self._text(ids, lengths, a["prompt"])
         return {"text": truncate_at(text, a["stop"]), "log_probability": log_probability}
 
     def _sample(
-        self, a: dict[str, tf.Tensor], state: Any, logits: tf.Tensor, labels: Any, emitted: tf.Tensor | None
+        self, a: dict[str, tf.Tensor], state: Any, logits: tf.Tensor, labels: Any, **emitted: tf.Tensor
     ) -> tuple[Any, ...]:
         return sample(
             lambda ids, state: self._model().step(ids, state, labels),
@@ -149,7 +151,7 @@ class GenerationSignatures(tf.Module):
             repetition_penalty=a["repetition_penalty"],
             end_id=self._end_id,
             forbidden=self._forbidden,
-            emitted=emitted,
+            **emitted,
         )
 
     def _beam(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -205,18 +207,24 @@ class GenerationSignatures(tf.Module):
 
     def _begin(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         state, logits, _ = self._read_prompt(a["prompt"], a.get("label"))
-        return {"logits": logits, **_numbered(state)}
+        return {"logits": logits, "emitted": tf.zeros_like(a["prompt"], tf.int32), **_numbered(state)}
 
     def _resume(self, a: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         labels = self._label_ids(a["label"]) if self._labels else None
+        width = tf.shape(a["ids"])[1]
+        counts = tf.minimum(a["emitted"], width)
         ids, lengths, log_probability, state, logits = self._sample(
-            a, self._state(a), a["logits"], labels, a["ids"]
+            a, self._state(a), a["logits"], labels, emitted=a["ids"], counts=counts
         )
         whole = tf.concat([a["ids"], ids], axis=1)
+        # Each row without its padding on the left; what it has too much on the right is beyond its length.
+        places = tf.range(tf.shape(whole)[1]) + (width - counts)[:, tf.newaxis]
+        own = tf.gather(whole, tf.minimum(places, tf.shape(whole)[1] - 1), batch_dims=1)
         ended = lengths < a["length"]
         return {
             "ids": whole,
-            "text": self._text(whole, tf.shape(a["ids"])[1] + lengths, a["prompt"]),
+            "emitted": counts + tf.shape(ids)[1],
+            "text": self._text(own, counts + lengths, a["prompt"]),
             "ended": ended,
             "log_probability": log_probability,
             "logits": logits,

@@ -14,7 +14,7 @@ from app.tasks.base import Losses, Training, graph_of
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import METRICS
-from data.batching import Batches
+from data.batching import Batches, made_ahead
 from data.streams import StreamBatches
 
 if TYPE_CHECKING:
@@ -161,15 +161,15 @@ def _reader(model: Any, batches: StreamBatches) -> Callable[[], tuple[float, flo
 
     def read() -> tuple[float, float, float]:
         nonlocal graph
-        state = [value.numpy() for value in tf.nest.flatten(model.initial_state(streams))]
+        state = tf.nest.flatten(model.initial_state(streams))
         sums = np.zeros(3)
-        for entry in entries:
+        for batch in made_ahead(batches.batch, entries):
             carried = {f"state_{i:03}": value for i, value in enumerate(state)}
-            arrays = {**batches.batch(entry).arrays, **carried}
+            arrays = {**batch.arrays, **carried}
             graph = graph or graph_of(step, arrays)
             *values, after = graph(arrays)
             sums += [float(value) for value in values]
-            state = [value.numpy() for value in tf.nest.flatten(after)]
+            state = tf.nest.flatten(after)
         return float(sums[0]), float(sums[1]), float(sums[2])
 
     return read

@@ -28,6 +28,10 @@ from pathlib import Path
 from models.kernels.cpus import available_cpus
 
 SOURCES = Path(__file__).parent
+LIBRARY = "kernels.so"
+"""Name of the compiled library."""
+DESCRIPTION = ".json"
+"""Suffix of the file beside a library that says what it was made of."""
 CHECK = "check.cpp"
 """The kernels' own test program, which is not in the library."""
 OPERATION = "operation.cpp"
@@ -140,6 +144,38 @@ def _sets() -> dict[str, tuple[str, ...]]:
     return INSTRUCTION_SETS.get(platform.machine(), {"baseline": ()})
 
 
+def describe(library: Path) -> None:
+    """Write beside a library what it was made of, so that `fits` can be asked on another machine."""
+    facts = {"sources": sources_key(), "machine": machine(), "sha256": checksum(library)}
+    library.with_suffix(DESCRIPTION).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def fits(library: Path) -> bool:
+    """Return whether a library is there, whole, made of these sources, and can run on this machine."""
+    try:
+        facts = json.loads(library.with_suffix(DESCRIPTION).read_text(encoding="utf-8"))
+        *kind, version = facts["machine"]
+        *own_kind, own_version = machine()
+        return bool(
+            facts["sources"] == sources_key()
+            and kind == own_kind
+            and _numbers(version) <= _numbers(own_version)
+            and facts["sha256"] == checksum(library)
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+def checksum(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def compile_library(compiler: Compiler, library: Path, timeout: float = TIMEOUT) -> None:
     """Compile the shared library of the kernels, in parallel processes.
 
@@ -239,7 +275,7 @@ def _run(command: Sequence[str], timeout: float) -> str:
         try:
             status = process.wait(max(timeout, 0))
         except subprocess.TimeoutExpired:
-            raise BuildError(f"{command[0]} was stopped after {TIMEOUT:.0f} s") from None
+            raise BuildError(f"{command[0]} took too long and was stopped") from None
         finally:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):

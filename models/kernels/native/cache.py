@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 import stat
@@ -18,8 +17,9 @@ from pathlib import Path
 
 import platformdirs
 
-LIBRARY, CHECKSUM = "kernels.so", "kernels.so.sha256"
-"""Files in the folder of a library."""
+from models.kernels.native.build import LIBRARY, checksum
+
+CHECKSUM = f"{LIBRARY}.sha256"
 _LOCK = "lock"
 _PARTIAL = "partial-"
 
@@ -69,12 +69,6 @@ def stored(cache: Path, key: str) -> Path | None:
         return path if checksum(path) == expected else None
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def checksum(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def store(cache: Path, key: str, make: Callable[[Path], None], timeout: float) -> Path:

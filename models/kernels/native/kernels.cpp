@@ -4,6 +4,9 @@
 #include "kernels.h"
 
 #include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define TEXTRNN_JOIN(a, b) a##b
 #define TEXTRNN_NAME(a, b) TEXTRNN_JOIN(a, b)
@@ -31,27 +34,59 @@ constexpr Index kDepth = 256;  // of a panel that stays in the first cache
 typedef float Vector __attribute__((vector_size(kLanes * 4)));
 typedef float Unaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
-inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
+inline Vector read(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+inline void write(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
 inline Vector all(float value) { return value - Vector{}; }
 
-// The numbers of a tensor, which ends after `count` of them.
-inline Vector load(const float* from, Index count) {
-  if (count >= kLanes) return load(from);
-  float copy[kLanes] = {};
-  std::memcpy(copy, from, count * sizeof(float));
-  return load(copy);
-}
-inline void store(float* to, Vector value, Index count) {
-  if (count >= kLanes) return store(to, value);
-  float copy[kLanes];
-  store(copy, value);
-  std::memcpy(to, copy, count * sizeof(float));
+// A vector of a row of a tensor, and what remains of a row behind the last whole vector.
+struct Whole {
+  Vector load(const float* from) const { return read(from); }
+  void store(float* to, Vector value) const { write(to, value); }
+};
+struct Rest {
+  Index count;
+  Vector load(const float* from) const {
+    float copy[kLanes] = {};
+    std::memcpy(copy, from, count * sizeof(float));
+    return read(copy);
+  }
+  void store(float* to, Vector value) const {
+    float copy[kLanes];
+    write(copy, value);
+    std::memcpy(to, copy, count * sizeof(float));
+  }
+};
+// Calls take(unit, Whole or Rest) for all units.
+template <class Take>
+inline void for_units(Index units, const Take& take) {
+  Index u = 0;
+  for (; u + kLanes <= units; u += kLanes) take(u, Whole{});
+  if (u < units) take(u, Rest{units - u});
 }
 
-// The limits come first, so that what is not a number stays so.
-inline Vector at_most(Vector limit, Vector x) { return limit < x ? limit : x; }
-inline Vector at_least(Vector limit, Vector x) { return limit > x ? limit : x; }
+// The minimum and the maximum of a limit and x. What is not a number stays so: x is the second operand.
+inline Vector at_most(Vector limit, Vector x) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(limit, x);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(limit, x);
+#elif defined(__x86_64__)
+  return _mm_min_ps(limit, x);
+#else
+  return limit < x ? limit : x;
+#endif
+}
+inline Vector at_least(Vector limit, Vector x) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(limit, x);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(limit, x);
+#elif defined(__x86_64__)
+  return _mm_max_ps(limit, x);
+#else
+  return limit > x ? limit : x;
+#endif
+}
 
 // A rational approximation, as in Eigen: x P(x²) / Q(x²).
 inline Vector tanh_of(Vector x) {
@@ -101,7 +136,7 @@ inline __attribute__((always_inline)) void add_piece(Vector (&sums)[M][P * kVect
     Vector b[P * kVectors];
     UNROLL for (int p = 0; p < P; p++)
       UNROLL for (int v = 0; v < kVectors; v++)
-        b[p * kVectors + v] = load(columns + p * piece.panel_stride + v * kLanes);
+        b[p * kVectors + v] = read(columns + p * piece.panel_stride + v * kLanes);
     UNROLL for (int r = 0; r < M; r++) {
       const Vector a = all(piece.rows[r * piece.stride + k]);
       UNROLL for (int v = 0; v < P * kVectors; v++) sums[r][v] += a * b[v];
@@ -125,7 +160,7 @@ inline __attribute__((always_inline)) void tile(const Pass& pass, Index row, Ind
   const float* start = pass.start ? pass.start + row * pass.start_stride + column : nullptr;
   UNROLL for (int r = 0; r < M; r++)
     UNROLL for (int v = 0; v < P * kVectors; v++)
-      sums[r][v] = start ? load(start + r * pass.start_stride + v * kLanes) : Vector{};
+      sums[r][v] = start ? read(start + r * pass.start_stride + v * kLanes) : Vector{};
   for (const Piece& whole : pass.pieces) {
     if (!whole.depth) continue;
     Piece piece = whole;
@@ -135,7 +170,7 @@ inline __attribute__((always_inline)) void tile(const Pass& pass, Index row, Ind
   }
   float* out = pass.out + row * pass.out_stride + column;
   UNROLL for (int r = 0; r < M; r++)
-    UNROLL for (int v = 0; v < P * kVectors; v++) store(out + r * pass.out_stride + v * kLanes, sums[r][v]);
+    UNROLL for (int v = 0; v < P * kVectors; v++) write(out + r * pass.out_stride + v * kLanes, sums[r][v]);
 }
 
 // Few rows: several panels at once, since a sum must wait for the one before it.
@@ -161,6 +196,22 @@ inline void strip(const Pass& pass, Index row, Index height, Index panel) {
   }
 }
 
+constexpr Index kLine = 16;  // numbers of a line of the cache
+
+// Rows and columns that the next tiles read. The rows of a strip are short: the machine does not see them coming.
+inline void prefetch_strip(const Pass& pass, Index row, Index height) {
+  for (const Piece& piece : pass.pieces)
+    for (Index r = row; r < row + height; r++)
+      for (Index k = 0; k < piece.depth; k += kLine) __builtin_prefetch(piece.rows + r * piece.stride + k);
+}
+inline void prefetch_panel(const Pass& pass, Index panel, Index part, Index parts) {
+  for (const Piece& piece : pass.pieces) {
+    const Index size = piece.depth * kWidth;
+    const float* columns = piece.panels + panel * piece.panel_stride;
+    for (Index k = size * part / parts; k < size * (part + 1) / parts; k += kLine) __builtin_prefetch(columns + k);
+  }
+}
+
 void run(const Pass& pass, Index rows, Index panels) {
   if (rows == 1) return few_rows<1, 8 / kVectors>(pass, panels);
   if (rows == 2) return few_rows<2, 4 / kVectors>(pass, panels);
@@ -171,6 +222,8 @@ void run(const Pass& pass, Index rows, Index panels) {
     Index row = 0;
     for (Index i = 0; i < strips; i++) {
       const Index own = height + (i < higher);
+      prefetch_strip(pass, i + 1 < strips ? row + own : 0, own);
+      if (panel + 1 < panels) prefetch_panel(pass, panel + 1, i, strips);
       strip(pass, row, own, panel);
       row += own;
     }
@@ -209,17 +262,17 @@ void multiply_weights(const WeightProduct& product) {
       float* out = product.out + s * kHeight * kWidth;
       Vector sums[kHeight][kVectors];
       UNROLL for (int r = 0; r < kHeight; r++)
-        UNROLL for (int v = 0; v < kVectors; v++) sums[r][v] = load(out + r * kWidth + v * kLanes);
+        UNROLL for (int v = 0; v < kVectors; v++) sums[r][v] = read(out + r * kWidth + v * kLanes);
       for (Index k = first; k < last; k++, a += kHeight, b += kWidth) {
         Vector column[kVectors];
-        UNROLL for (int v = 0; v < kVectors; v++) column[v] = load(b + v * kLanes);
+        UNROLL for (int v = 0; v < kVectors; v++) column[v] = read(b + v * kLanes);
         UNROLL for (int r = 0; r < kHeight; r++) {
           const Vector x = all(a[r]);
           UNROLL for (int v = 0; v < kVectors; v++) sums[r][v] += x * column[v];
         }
       }
       UNROLL for (int r = 0; r < kHeight; r++)
-        UNROLL for (int v = 0; v < kVectors; v++) store(out + r * kWidth + v * kLanes, sums[r][v]);
+        UNROLL for (int v = 0; v < kVectors; v++) write(out + r * kWidth + v * kLanes, sums[r][v]);
     }
   }
 }
@@ -235,14 +288,14 @@ void add_to_strips(const float* row, Index size, float* strips, Index strip_stri
 
 void take_panel(const float* rows, Index stride, Index count, float* panel, float* sums) {
   Vector total[kVectors];
-  UNROLL for (int v = 0; v < kVectors; v++) total[v] = load(sums + v * kLanes);
+  UNROLL for (int v = 0; v < kVectors; v++) total[v] = read(sums + v * kLanes);
   for (Index k = 0; k < count; k++, rows += stride, panel += kWidth)
     UNROLL for (int v = 0; v < kVectors; v++) {
-      const Vector value = load(rows + v * kLanes);
-      store(panel + v * kLanes, value);
+      const Vector value = read(rows + v * kLanes);
+      write(panel + v * kLanes, value);
       total[v] += value;
     }
-  UNROLL for (int v = 0; v < kVectors; v++) store(sums + v * kLanes, total[v]);
+  UNROLL for (int v = 0; v < kVectors; v++) write(sums + v * kLanes, total[v]);
 }
 
 // ---- gates, forwards
@@ -252,66 +305,64 @@ void forward_simple(const ForwardStep& step) {
   for (Index r = 0; r < step.rows; r++) {
     const float* sums = step.sums + r * step.sums_stride + step.offsets[0];
     float* next = step.next_hidden + r * step.state_stride;
-    for (Index u = 0; u < step.units; u += kLanes) {
-      const Vector h = activate<A>(load(sums + u));
-      store(next + u, h);
-      store(step.outputs[r] + u, h, step.units - u);
-    }
+    for_units(step.units, [&](Index u, auto at) {
+      const Vector h = activate<A>(read(sums + u));
+      write(next + u, h);
+      at.store(step.outputs[r] + u, h);
+    });
   }
 }
 
 template <Activation A>
 void forward_gru(const ForwardStep& step) {
-  const Index* at = step.offsets;
+  const Index* offsets = step.offsets;
   for (Index r = 0; r < step.rows; r++) {
     const float* sums = step.sums + r * step.sums_stride;
     const float* before = step.hidden + r * step.state_stride;
     float* next = step.next_hidden + r * step.state_stride;
-    for (Index u = 0; u < step.units; u += kLanes) {
-      const Vector update = sigmoid_of(load(sums + at[0] + u));
-      const Vector reset = sigmoid_of(load(sums + at[1] + u));
-      const Vector recurrent = load(sums + at[3] + u);
-      const Vector candidate = activate<A>(load(sums + at[2] + u) + reset * recurrent);
-      const Vector h = update * load(before + u) + (1.0f - update) * candidate;
-      const Index left = step.units - u;
-      store(next + u, h);
-      store(step.outputs[r] + u, h, left);
-      if (!step.gates) continue;
+    for_units(step.units, [&](Index u, auto at) {
+      const Vector update = sigmoid_of(read(sums + offsets[0] + u));
+      const Vector reset = sigmoid_of(read(sums + offsets[1] + u));
+      const Vector recurrent = read(sums + offsets[3] + u);
+      const Vector candidate = activate<A>(read(sums + offsets[2] + u) + reset * recurrent);
+      const Vector h = update * read(before + u) + (1.0f - update) * candidate;
+      write(next + u, h);
+      at.store(step.outputs[r] + u, h);
+      if (!step.gates) return;
       float* gates = step.gates[r] + u;
-      store(gates, update, left);
-      store(gates + step.units, reset, left);
-      store(gates + 2 * step.units, candidate, left);
-      store(gates + 3 * step.units, recurrent, left);
-    }
+      at.store(gates, update);
+      at.store(gates + step.units, reset);
+      at.store(gates + 2 * step.units, candidate);
+      at.store(gates + 3 * step.units, recurrent);
+    });
   }
 }
 
 template <Activation A>
 void forward_lstm(const ForwardStep& step) {
-  const Index* at = step.offsets;
+  const Index* offsets = step.offsets;
   for (Index r = 0; r < step.rows; r++) {
     const float* sums = step.sums + r * step.sums_stride;
     float* next = step.next_hidden + r * step.state_stride;
     float* memory = step.memory + r * step.state_stride;
-    for (Index u = 0; u < step.units; u += kLanes) {
-      const Vector input = sigmoid_of(load(sums + at[0] + u));
-      const Vector forget = sigmoid_of(load(sums + at[1] + u));
-      const Vector candidate = activate<A>(load(sums + at[2] + u));
-      const Vector output = sigmoid_of(load(sums + at[3] + u));
-      const Vector c = forget * load(memory + u) + input * candidate;
+    for_units(step.units, [&](Index u, auto at) {
+      const Vector input = sigmoid_of(read(sums + offsets[0] + u));
+      const Vector forget = sigmoid_of(read(sums + offsets[1] + u));
+      const Vector candidate = activate<A>(read(sums + offsets[2] + u));
+      const Vector output = sigmoid_of(read(sums + offsets[3] + u));
+      const Vector c = forget * read(memory + u) + input * candidate;
       const Vector h = output * activate<A>(c);
-      const Index left = step.units - u;
-      store(memory + u, c);
-      store(next + u, h);
-      store(step.outputs[r] + u, h, left);
-      if (!step.gates) continue;
+      write(memory + u, c);
+      write(next + u, h);
+      at.store(step.outputs[r] + u, h);
+      if (!step.gates) return;
       float* gates = step.gates[r] + u;
-      store(gates, input, left);
-      store(gates + step.units, forget, left);
-      store(gates + 2 * step.units, candidate, left);
-      store(gates + 3 * step.units, output, left);
-      store(step.memories[r] + u, c, left);
-    }
+      at.store(gates, input);
+      at.store(gates + step.units, forget);
+      at.store(gates + 2 * step.units, candidate);
+      at.store(gates + 3 * step.units, output);
+      at.store(step.memories[r] + u, c);
+    });
   }
 }
 
@@ -332,13 +383,14 @@ void forward(Cell cell, const ForwardStep& step) {
 
 template <Activation A>
 void backward_simple(const BackwardStep& step) {
-  for (Index r = 0; r < step.rows; r++)
-    for (Index u = 0; u < step.units; u += kLanes) {
-      const Index left = step.units - u;
-      const Vector dh = load(step.hidden_gradient + r * step.state_stride + u) +
-                        load(step.output_gradients[r] + u, left);
-      store(step.input_sums + r * step.sums_stride + u, dh * slope<A>(load(step.outputs[r] + u, left)), left);
-    }
+  for (Index r = 0; r < step.rows; r++) {
+    const float *outputs = step.outputs[r], *of_output = step.output_gradients[r];
+    const float* gradient = step.hidden_gradient + r * step.state_stride;
+    float* sums = step.input_sums + r * step.sums_stride;
+    for_units(step.units, [&](Index u, auto at) {
+      at.store(sums + u, (read(gradient + u) + at.load(of_output + u)) * slope<A>(at.load(outputs + u)));
+    });
+  }
 }
 
 template <Activation A>
@@ -350,23 +402,22 @@ void backward_gru(const BackwardStep& step) {
     float* gradient = step.hidden_gradient + r * step.state_stride;
     float* input_sums = step.input_sums + r * step.sums_stride;
     float* recurrent_sums = step.recurrent_sums + r * step.sums_stride;
-    for (Index u = 0; u < units; u += kLanes) {
-      const Index left = units - u;
-      const Vector update = load(gates + u, left), reset = load(gates + units + u, left);
-      const Vector candidate = load(gates + 2 * units + u, left), recurrent = load(gates + 3 * units + u, left);
-      const Vector h = before ? load(before + u, left) : Vector{};
-      const Vector dh = load(gradient + u) + load(step.output_gradients[r] + u, left);
+    for_units(step.units, [&](Index u, auto at) {
+      const Vector update = at.load(gates + u), reset = at.load(gates + units + u);
+      const Vector candidate = at.load(gates + 2 * units + u), recurrent = at.load(gates + 3 * units + u);
+      const Vector h = before ? at.load(before + u) : Vector{};
+      const Vector dh = read(gradient + u) + at.load(step.output_gradients[r] + u);
       const Vector dupdate = dh * (h - candidate) * update * (1.0f - update);
       const Vector dcandidate = dh * (1.0f - update) * slope<A>(candidate);
       const Vector dreset = dcandidate * recurrent * reset * (1.0f - reset);
-      store(gradient + u, dh * update);
-      store(input_sums + u, dupdate, left);
-      store(input_sums + units + u, dreset, left);
-      store(input_sums + 2 * units + u, dcandidate, left);
-      store(recurrent_sums + u, dupdate, left);
-      store(recurrent_sums + units + u, dreset, left);
-      store(recurrent_sums + 2 * units + u, dcandidate * reset, left);
-    }
+      write(gradient + u, dh * update);
+      at.store(input_sums + u, dupdate);
+      at.store(input_sums + units + u, dreset);
+      at.store(input_sums + 2 * units + u, dcandidate);
+      at.store(recurrent_sums + u, dupdate);
+      at.store(recurrent_sums + units + u, dreset);
+      at.store(recurrent_sums + 2 * units + u, dcandidate * reset);
+    });
   }
 }
 
@@ -379,20 +430,19 @@ void backward_lstm(const BackwardStep& step) {
     const float* gradient = step.hidden_gradient + r * step.state_stride;
     float* memory_gradient = step.memory_gradient + r * step.state_stride;
     float* sums = step.input_sums + r * step.sums_stride;
-    for (Index u = 0; u < units; u += kLanes) {
-      const Index left = units - u;
-      const Vector input = load(gates + u, left), forget = load(gates + units + u, left);
-      const Vector candidate = load(gates + 2 * units + u, left), output = load(gates + 3 * units + u, left);
-      const Vector active = activate<A>(load(step.memories[r] + u, left));
-      const Vector before = memory_before ? load(memory_before + u, left) : Vector{};
-      const Vector dh = load(gradient + u) + load(step.output_gradients[r] + u, left);
-      const Vector dc = load(memory_gradient + u) + dh * output * slope<A>(active);
-      store(memory_gradient + u, dc * forget);
-      store(sums + u, dc * candidate * input * (1.0f - input), left);
-      store(sums + units + u, dc * before * forget * (1.0f - forget), left);
-      store(sums + 2 * units + u, dc * input * slope<A>(candidate), left);
-      store(sums + 3 * units + u, dh * active * output * (1.0f - output), left);
-    }
+    for_units(step.units, [&](Index u, auto at) {
+      const Vector input = at.load(gates + u), forget = at.load(gates + units + u);
+      const Vector candidate = at.load(gates + 2 * units + u), output = at.load(gates + 3 * units + u);
+      const Vector active = activate<A>(at.load(step.memories[r] + u));
+      const Vector before = memory_before ? at.load(memory_before + u) : Vector{};
+      const Vector dh = read(gradient + u) + at.load(step.output_gradients[r] + u);
+      const Vector dc = read(memory_gradient + u) + dh * output * slope<A>(active);
+      write(memory_gradient + u, dc * forget);
+      at.store(sums + u, dc * candidate * input * (1.0f - input));
+      at.store(sums + units + u, dc * before * forget * (1.0f - forget));
+      at.store(sums + 2 * units + u, dc * input * slope<A>(candidate));
+      at.store(sums + 3 * units + u, dh * active * output * (1.0f - output));
+    });
   }
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import json
 import sys
 import tempfile
 import threading
@@ -15,13 +14,12 @@ from typing import Any
 import tensorflow as tf
 
 from models.kernels.native import build as builder
-from models.kernels.native.build import BuildError, Compiler
-from models.kernels.native.cache import LIBRARY, UnusableError, checksum, open_cache, store, stored
+from models.kernels.native.build import LIBRARY, BuildError, Compiler
+from models.kernels.native.cache import UnusableError, open_cache, store, stored
 from models.kernels.native.threads import native_threads
 
 PACKAGED = Path(__file__).parent / LIBRARY
-"""The library that a wheel brings, and beside it what it was made of (see `describe`)."""
-DESCRIPTION = ".json"
+"""The library that a wheel brings."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def library(build: bool = True) -> Library:
 def needs_compiling() -> bool:
     """Return whether `library()` would compile now, so that a user can be told why it takes time."""
     with _lock:
-        if _loaded is not None or _failed is not None or _is_packaged():
+        if _loaded is not None or _failed is not None or builder.fits(PACKAGED):
             return False
         try:
             key = _key(_compiler())
@@ -101,14 +99,8 @@ def operations() -> Any:
     return _loaded.operations
 
 
-def describe(path: Path) -> None:
-    """Write what a compiled library was made of beside it, so that it can be used elsewhere."""
-    facts = {"sources": builder.sources_key(), "machine": builder.machine(), "sha256": checksum(path)}
-    path.with_suffix(DESCRIPTION).write_text(json.dumps(facts), encoding="utf-8")
-
-
 def _open(build: bool) -> Library:
-    if _is_packaged():
+    if builder.fits(PACKAGED):
         try:
             return _load(PACKAGED, "from the package", PACKAGED)
         except (tf.errors.OpError, OSError):
@@ -163,24 +155,6 @@ def _compiler() -> Compiler:
 
 def _key(compiler: Compiler) -> str:
     return builder.library_key(compiler, tf.__version__)
-
-
-def _is_packaged() -> bool:
-    """Return whether the package has a library, whole, of these sources and for this machine."""
-    try:
-        facts = json.loads(PACKAGED.with_suffix(DESCRIPTION).read_text(encoding="utf-8"))
-        return bool(
-            facts["sources"] == builder.sources_key()
-            and facts["machine"][:3] == builder.machine()[:3]
-            and _numbers(facts["machine"][3]) <= _numbers(builder.machine()[3])
-            and facts["sha256"] == checksum(PACKAGED)
-        )
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
-        return False
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in version.split(".")]
 
 
 def _one_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """The native operation for recurrent layers on a CPU, with its gradient.
 
-`TextrnnRecurrent` runs all steps of one layer, or of the two directions of one, over padded rows. A row depends
-neither on its padding nor on other rows, and no result on the number of threads, bit for bit.
+`TextrnnRecurrent` runs all steps of one layer, or of the two directions of one, over padded rows. A row
+depends neither on its padding nor on other rows, and no result on the number of threads, bit for bit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import keras
 import tensorflow as tf
 
 from models.kernels.native.library import operations
-from models.layers.cells import cell_of
 
 _CELLS = {keras.layers.LSTM: "lstm", keras.layers.GRU: "gru", keras.layers.SimpleRNN: "simple"}
 _ACTIVATIONS = {
@@ -116,7 +115,6 @@ def _mask(cell: Any, rows: tf.Tensor) -> tf.Tensor:
     return tf.stack(masks if isinstance(masks, list) else [masks])
 
 
-@tf.RegisterGradient("TextrnnRecurrent")
 def _gradient(
     operation: tf.Operation,
     of_outputs: tf.Tensor,
@@ -156,3 +154,6 @@ def _gradient(
         None,
         *of_weights,
     ]
+
+
+tf.RegisterGradient("TextrnnRecurrent")(_gradient)

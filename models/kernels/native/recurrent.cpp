@@ -15,10 +15,16 @@ namespace {
 constexpr Index kFewRows = 12;         // up to which the input is multiplied for several steps at once
 constexpr Index kRowsOfProduct = 48;   // of such a product, or more
 constexpr Index kRowsOfBlock = 256;    // whose part of the gradient of the weights is computed at once, or more
+constexpr Index kRowsOfPart = 16;      // that a thread runs forwards, or more
+constexpr Index kSmallWeights = 1 << 18;
 constexpr Index kWidestPanel = 32;
 constexpr double kSmallTask = 500e3;   // multiplications that a thread of its own is worth
 
 Index rounded_up(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
+
+void prefetch(const float* from, Index count) {
+  for (Index k = 0; k < count; k += 16) __builtin_prefetch(from + k);
+}
 
 // Zeros, aligned for any vector.
 class Buffer {
@@ -240,8 +246,7 @@ class ForwardRows {
       const float* from = state_.inputs + place(r, step) * width;
       std::memcpy(inputs_.get() + (at + r) * width, from, width * sizeof(float));
       if (is_few_ || step + 1 >= order_.lengths[r]) continue;
-      const float* next = from + (direction_ ? -width : width);
-      for (Index k = 0; k < width; k += 16) __builtin_prefetch(next + k);
+      prefetch(from + (direction_ ? -width : width), width);
     }
   }
 
@@ -323,8 +328,12 @@ class ForwardRows {
 void run_forward(const Shape& shape, const State& state, const Packed& packed, const Outputs& outputs) {
   const Order order(state.lengths, shape.batch);
   const Index workers = useful_threads(multiplications(shape, order));
-  const Index parts = std::max<Index>(
-      1, std::min(rounded_up(workers, shape.directions) / shape.directions, shape.batch / kernels().height));
+  // More parts than threads, so that a thread that gets less of the machine does less; unless the weights are large:
+  // each part reads them in each step.
+  const bool is_small = shape.gates() * shape.units * (shape.width + shape.units) <= kSmallWeights;
+  const Index wanted = std::max(rounded_up(workers, shape.directions) / shape.directions,
+                                is_small && workers > 1 ? shape.batch / kRowsOfPart : 1);
+  const Index parts = std::max<Index>(1, std::min(wanted, shape.batch / kernels().height));
   std::vector<std::unique_ptr<ForwardRows>> all;
   for (Index d = 0; d < shape.directions; d++)
     for (Index part = 0; part < parts; part++)
@@ -503,9 +512,7 @@ class BackwardDirection {
                                                           : nullptr;
       }
       keep_row(r, own, offset + r, hidden, pointers.masked_row.data());
-      if (!step) continue;
-      const float* next = outputs_.gates + (saved + before) * shape_.saved();
-      for (Index k = 0; k < shape_.saved(); k += 16) __builtin_prefetch(next + k);
+      if (step) prefetch_step(before, step > 1 ? place(r, step - 2) : before);
     }
     if (!count) return;
     const Index at = (offset + part) * sums_stride_, state = part * state_stride_;
@@ -516,6 +523,16 @@ class BackwardDirection {
                                      memory_.get() ? memory_.get() + state : nullptr, parts_ * state_stride_,
                                      sums_.get() + at, recurrent_sums, parts_ * sums_stride_});
     if (step || gradients_.hidden) multiply_hidden(is_gru_ ? recurrent_sums : sums_.get() + at, part, count);
+  }
+
+  // What the step before reads.
+  void prefetch_step(Index own, Index before) const {
+    const Index saved = direction_ * shape_.batch * shape_.steps;
+    prefetch(outputs_.gates + (saved + own) * shape_.saved(), shape_.saved());
+    if (memory_.get()) prefetch(outputs_.memories + (saved + before) * shape_.units, shape_.units);
+    prefetch(output(before), shape_.units);
+    prefetch(gradients_.outputs + (own * shape_.directions + direction_) * shape_.units, shape_.units);
+    prefetch(state_.inputs + own * shape_.width, shape_.width);
   }
 
   // Keeps input and hidden state of a step for the gradient of the weights.

@@ -33,3 +33,24 @@ class PoolingFunction:
 def real_steps(sequences: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Return whether each step is real: [B, T, D], lengths [B] → bool [B, T, 1]."""
     return tf.expand_dims(tf.sequence_mask(lengths, tf.shape(sequences)[1]), -1)
+
+
+def reduce_real(
+    reduce: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], sequences: tf.Tensor, lengths: tf.Tensor
+) -> tf.Tensor:
+    """Reduce the real steps of each row in one pass, without a masked copy of the sequences.
+
+    Args:
+        reduce: such as `tf.math.segment_max`. A row's real steps are a segment, and its padding the next one.
+        sequences: float [B, T, D], right-padded.
+        lengths: int32 [B], each from 1 to T.
+
+    Returns:
+        float [B, D].
+    """
+    size = tf.shape(sequences)
+    padding = tf.cast(tf.range(size[1]) >= tf.expand_dims(lengths, -1), tf.int32)
+    segments = 2 * tf.expand_dims(tf.range(size[0]), -1) + padding
+    steps = tf.reshape(sequences, tf.stack([-1, size[2]]))
+    reduced = reduce(steps, tf.reshape(segments, [-1]))[::2]
+    return tf.ensure_shape(reduced, [sequences.shape[0], sequences.shape[2]])

@@ -37,12 +37,13 @@ def _close(found: Any, expected: Any) -> bool:
     return bool(found == expected)
 
 
+@pytest.mark.parametrize("kernels", ["auto", "tensorflow"])
 @pytest.mark.parametrize("kind", ["run", "export"])
-def test_predictions_are_the_same(stored: Path, kind: str) -> None:
-    """A stored run and its export give the predictions that were stored with them."""
+def test_predictions_are_the_same(stored: Path, kind: str, kernels: str) -> None:
+    """A stored run and its export give the predictions that were stored with them, whichever kernels run."""
     expected = json.loads((stored / "expected.json").read_text())
 
-    found = textrnn.load(stored / kind).predict(expected["texts"])
+    found = textrnn.load(stored / kind, kernels=kernels).predict(expected["texts"])
 
     assert _close(found, expected["predictions"])
 

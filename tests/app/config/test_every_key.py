@@ -24,6 +24,7 @@ from app.training.optimizer import build_optimizer, clip
 from data.encoding import Encoded
 from data.errors import UserError
 from data.prepared import Dataset, prepare
+from models.kernels.choice import choose
 from models.text.tokens import END_ID
 
 Write = Callable[[Path, list[dict[str, object]]], None]
@@ -327,6 +328,7 @@ LOOP = {
     "training.early_stopping_patience",
     "training.early_stopping_metric",
     "training.deterministic",
+    "training.kernels",
     "training.steps_per_checkpoint",
 }
 CASES = {
@@ -462,7 +464,7 @@ def test_the_training_loop(
         "first",
         *("training.epochs=7", "training.schedule=plateau", "training.early_stopping_patience=3"),
         *("training.early_stopping_metric=loss", "training.steps_per_checkpoint=1"),
-        "training.deterministic=true",
+        *("training.deterministic=true", "training.kernels=keras"),
     )
     switched_on = len(determinism)
     second = lines(
@@ -470,6 +472,9 @@ def test_the_training_loop(
         *("training.epochs=3", "training.schedule=constant", "training.early_stopping_patience=0"),
         *("training.early_stopping_metric=accuracy", "training.steps_per_checkpoint=0"),
     )
+    kernels = [
+        json.loads((tmp_path / of / "manifest.json").read_text())["kernels"] for of in ("first", "second")
+    ]
 
     ends = [[line for line in of if "best" in line] for of in (first, second)]
     assert [len(of) for of in ends] == [5, 3]
@@ -479,6 +484,7 @@ def test_the_training_loop(
     assert len(first) > len(ends[0])
     assert len(second) == len(ends[1])
     assert (switched_on, len(determinism)) == (1, 1)
+    assert kernels == ["keras", choose("auto").name]
 
 
 @pytest.mark.parametrize("task", TASKS)

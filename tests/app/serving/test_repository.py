@@ -479,3 +479,11 @@ def test_documented_signatures(tiny: Repository) -> None:
         for flag, text in ((True, batched), (False, others)):
             expected = {name for name, about in signatures.items() if about.batched is flag}
             assert set(re.findall(r"`(\w+)`", text)) == expected, task
+
+
+def test_native_kernels_that_cannot_run(repository: Make, model: Path, events: Events) -> None:
+    """If native kernels are asked for, a version that cannot run them is not loaded."""
+    served = repository(model, kernels="native")
+
+    assert not served.ready
+    assert "the native kernels" in events.of("load_failed")[0]["error"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from app.serving.calls import Budget
 from app.serving.errors import Code, Refused
+from app.serving.memory import cgroup_limits
 from app.serving.metrics import Metrics
 from app.serving.options import Batching, Limits, affordable_bytes
 from app.serving.servable import Servable, load_servable
@@ -178,11 +180,38 @@ def test_a_padded_response_is_bounded(servable: Servable) -> None:
 
 def test_defaults_follow_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """More memory allows larger calls, as far as there are cores to run them."""
-    monkeypatch.setattr("app.serving.options.resource.getrlimit", lambda _: (4 * 2**30, 4 * 2**30))
-    monkeypatch.setattr("app.serving.options.os.cpu_count", lambda: 16)
+    monkeypatch.setattr("app.serving.memory.resource.getrlimit", lambda _: (4 * 2**30, 4 * 2**30))
+    monkeypatch.setattr("app.serving.options.available_cpus", lambda: 16)
     assert affordable_bytes() <= 2**17
-    monkeypatch.setattr("app.serving.options.os.sysconf", lambda name: 2**12 if "SIZE" in name else 2**24)
-    monkeypatch.setattr("app.serving.options.resource.getrlimit", lambda _: (-1, -1))
+    monkeypatch.setattr("app.serving.memory.os.sysconf", lambda name: 2**12 if "SIZE" in name else 2**24)
+    monkeypatch.setattr("app.serving.memory.resource.getrlimit", lambda _: (-1, -1))
+    monkeypatch.setattr("app.serving.memory.cgroup_limits", lambda: iter(()))
     assert affordable_bytes() == 2**21
-    monkeypatch.setattr("app.serving.options.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("app.serving.memory.cgroup_limits", lambda: iter((2**34, 2**40)))
+    assert affordable_bytes() == 2**19
+    monkeypatch.setattr("app.serving.options.available_cpus", lambda: 2)
     assert affordable_bytes() == 2**18
+    assert Batching().threads >= 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "limits"),
+    [
+        ("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": "700", "memory.max": "900"}, [700, 900]),
+        ("0::/of/the/host", {"memory.max": "5"}, [5]),
+        ("3:cpu:/x\n4:memory:/x", {"memory/x/memory.limit_in_bytes": "6", "x/memory.max": "1"}, [6]),
+        ("0::/", {}, []),
+    ],
+    ids=["version 2", "path of the host", "version 1", "no limit"],
+)
+def test_limits_of_control_groups(
+    tmp_path: Path, lines: str, files: dict[str, str], limits: list[int]
+) -> None:
+    """A container may have less memory than the machine."""
+    (tmp_path / "own").write_text(f"{lines}\n")
+    for name, limit in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{limit}\n")
+
+    assert list(cgroup_limits(tmp_path, tmp_path / "own")) == limits
+    assert list(cgroup_limits(tmp_path, tmp_path / "nothing")) == []

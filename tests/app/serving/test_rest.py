@@ -125,6 +125,12 @@ class Counts:
 
     CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+    def watch_streams(self, running: Callable[[], int]) -> None:
+        self.streams = running
+
+    def streamed(self, model: str, tokens: int) -> None:
+        self.tokens = {model: tokens}
+
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
 

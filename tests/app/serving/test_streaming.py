@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import io
 import json
-import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -20,8 +19,9 @@ from app.serving.metrics import Metrics
 from app.serving.options import Limits
 from app.serving.repository import Repository
 from app.serving.rest import application
+from app.serving.steps import Steps
 from app.serving.streaming import MOST_STOPS, Streamed, Streaming
-from app.tasks.generation.sampling import Ending, Options, generate, stream
+from app.tasks.generation.sampling import Arrays, Ending, ModelCall, Options, generate
 
 Message = dict[str, Any]
 
@@ -224,24 +224,21 @@ Pieces = Generator[str, None, Ending]
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Return a function that lets so many tokens be written; all texts wait for it."""
-    allowed = threading.Semaphore(0)
+def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that lets so many calls be made; all texts wait for it."""
+    allowed = asyncio.Semaphore(0)
+    run = Steps.__call__
 
-    def waiting(*arguments: Any, **options: Any) -> Pieces:
-        pieces: Pieces = stream(*arguments, **options)
-        while True:
-            assert allowed.acquire(timeout=20)
-            try:
-                piece = next(pieces)
-            except StopIteration as stopped:
-                ending: Ending = stopped.value
-                return ending
-            yield piece
+    async def waiting(self: Steps, call: ModelCall, deadline: float) -> Arrays:
+        await asyncio.wait_for(allowed.acquire(), 20)
+        return await run(self, call, deadline)
 
-    monkeypatch.setattr(app.serving.streaming, "stream", waiting)
-    yield lambda tokens: allowed.release(tokens)
-    allowed.release(10_000)
+    def release(calls: int) -> None:
+        for _ in range(calls):
+            allowed.release()
+
+    monkeypatch.setattr(Steps, "__call__", waiting)
+    return release
 
 
 def test_a_client_that_leaves(streaming: Streaming, tiny: Repository) -> None:
@@ -273,7 +270,7 @@ def test_a_client_that_reads_no_more(tiny: Repository) -> None:
 
 def test_so_many_at_once(tiny: Repository, slow: Callable[[int], None]) -> None:
     """No more than so many texts are written at once; other work goes on beside them."""
-    streaming = Streaming(tiny, limits=Limits(), most=2)
+    streaming = Streaming(tiny, limits=Limits(streams=2))
 
     async def main() -> list[Streamed]:
         def ask() -> Any:
@@ -302,7 +299,7 @@ def test_a_failure_in_the_middle(streaming: Streaming, monkeypatch: pytest.Monke
         yield from ("a", "b")
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(app.serving.streaming, "stream", failing)
+    monkeypatch.setattr(app.serving.streaming, "pieces", failing)
     client, result = streamed(streaming)
 
     assert client.events() == [
@@ -322,7 +319,7 @@ def test_a_failure_at_the_beginning(streaming: Streaming, monkeypatch: pytest.Mo
         raise ZeroDivisionError
         yield
 
-    monkeypatch.setattr(app.serving.streaming, "stream", failing)
+    monkeypatch.setattr(app.serving.streaming, "pieces", failing)
     client = Client()
     with pytest.raises(ZeroDivisionError):
         streamed(streaming, client)
@@ -336,7 +333,7 @@ def test_characters_and_bytes(streaming: Streaming, monkeypatch: pytest.MonkeyPa
         yield from ("ä\n\n", "\u2028👍", "")
         return Ending("end", -1.5)
 
-    monkeypatch.setattr(app.serving.streaming, "stream", speaking)
+    monkeypatch.setattr(app.serving.streaming, "pieces", speaking)
     client, _ = streamed(streaming)
 
     assert [event.get("text") for event in client.events()] == ["ä\n\n", "\u2028👍", "", None]
@@ -349,3 +346,31 @@ def test_limits_leave_the_default_length(tiny: Repository) -> None:
     _, result = streamed(streaming, temperature=0)
 
     assert result.tokens <= 4
+
+
+def test_texts_share_calls(tiny: Repository, streaming: Streaming, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that began at different times share the calls of their steps; each is as it is alone."""
+    documents = [{"length": 20 + seed, "seed": seed, "prompt": "to be"[:seed]} for seed in range(12)]
+    alone = [streamed(streaming, **document)[0].events() for document in documents]
+    sizes: list[int] = []
+    with tiny.acquire("generation") as servable:
+        assert servable.steps is not None
+        for batcher in servable.steps._batchers.values():
+            monkeypatch.setattr(batcher, "_observe", sizes.append)
+
+    async def together() -> list[Client]:
+        clients = [Client() for _ in documents]
+        tasks = []
+        for client, document in zip(clients, documents, strict=True):
+            body = json.dumps(document).encode()
+            tasks.append(asyncio.create_task(streaming(body, client.receive, client.send, name="generation")))
+            await asyncio.sleep(0.002)
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        return clients
+
+    for client, events in zip(asyncio.run(together()), alone, strict=True):
+        assert client.events()[:-1] == events[:-1]
+        assert client.events()[-1] == events[-1] | {
+            "log_probability": pytest.approx(events[-1]["log_probability"], abs=1e-3)
+        }
+    assert max(sizes) > 2

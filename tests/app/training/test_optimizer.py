@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +15,7 @@ from trained import PLAIN, metrics
 
 from app.config import TaskConfig, TrainingConfig
 from app.train import train
-from app.training.optimizer import clip
+from app.training.optimizer import build_optimizer, clip
 
 Command = Callable[..., Result]
 Configured = Callable[..., TaskConfig]
@@ -107,3 +109,74 @@ def test_cosine_schedule(configured: Configured, reviews: Path, tmp_path: Path) 
     fall = [0.5 * (1 + math.cos(math.pi * step / 15)) for step in range(16)]
     assert rates[:5] == pytest.approx([0.004 * step / 5 for step in range(1, 6)])
     assert rates[4:] == pytest.approx([0.004 * (0.02 + 0.98 * share) for share in fall])
+
+
+REFERENCES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": functools.partial(keras.optimizers.SGD, momentum=0.9),
+}
+
+
+def after_forty_steps(make: Callable[[], keras.optimizers.Optimizer]) -> dict[str, np.ndarray]:
+    """Return weights and state of an optimizer by name, after steps with gradients of different sizes."""
+    keras.utils.clear_session()
+    initial = gradients(np.random.default_rng(1))
+    weights = [keras.Variable(value, name=f"w{i}") for i, value in enumerate(initial)]
+    optimizer = make()
+    optimizer.build(weights)
+    step = tf.function(
+        lambda *found: optimizer.apply_gradients(zip(found, weights, strict=True)), autograph=False
+    )
+    random = np.random.default_rng(2)
+    for _ in range(40):
+        found = [v * np.float32(10 ** random.uniform(-3, 2)) for v in gradients(random)]
+        found[0][random.random(5) < 0.6] = 0
+        step(*map(tf.constant, found))
+    return {variable.path: variable.numpy() for variable in [*weights, *optimizer.variables]}
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "decay"),
+    [
+        ("adam", "constant", 0.0),
+        ("adam", "cosine", 0.01),
+        ("adamw", "constant", 0.01),
+        ("sgd", "cosine", 0.01),
+    ],
+)
+def test_as_keras(name: str, schedule: str, decay: float) -> None:
+    """Weights, state and names of variables are those of Keras's optimizer, over forty steps.
+
+    Some rows of a gradient are zeros, as in that of an embedding.
+    """
+    training = TrainingConfig(optimizer=name, schedule=schedule, weight_decay=decay, learning_rate=0.003)
+    rate: Any = training.learning_rate
+    if schedule == "cosine":
+        warmup = round(training.warmup * 40)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, 40 - warmup, alpha=0.02, warmup_target=rate, warmup_steps=warmup
+        )
+    decays = {"weight_decay": decay if name == "adamw" else decay or None}
+    ours = after_forty_steps(lambda: build_optimizer(training, 40))
+    reference = after_forty_steps(lambda: REFERENCES[name](learning_rate=rate, **decays))
+
+    assert list(ours) == list(reference)
+    for path, value in reference.items():
+        np.testing.assert_allclose(ours[path], value, rtol=3e-5, atol=2e-6, err_msg=path)
+        if name == "sgd":
+            np.testing.assert_allclose(ours[path], value, rtol=2e-6, atol=1e-7, err_msg=path)
+
+
+def test_a_schedule_without_a_formula() -> None:
+    """The learning rate of the plateau schedule can be lowered between two calls of one graph."""
+    optimizer = build_optimizer(TrainingConfig(schedule="plateau", learning_rate=0.1, clip_norm=0), 10)
+    weights = keras.Variable([1.0])
+    optimizer.build([weights])
+    step = tf.function(lambda: optimizer.apply_gradients([(tf.constant([2.0]), weights)]), autograph=False)
+
+    step()
+    optimizer.learning_rate = 0.05
+    step()
+
+    assert weights.numpy() == pytest.approx([1 - 0.1 - 0.05], rel=1e-5)  # Adam's steps of equal gradients

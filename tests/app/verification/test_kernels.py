@@ -68,10 +68,8 @@ class Holder(tf.Module):
 
         return {
             **{name: self.total(name) for name in self.layers},
-            # two layers in one call
-            "both": lambda x, lengths: tf.add_n(
-                [tf.reduce_sum(y, axis=[1, 2]) for y in run_both((layers["gru"],) * 2, (x, -x), lengths)]
-            ),
+            # both directions in one call
+            "both": lambda x, lengths: tf.reduce_sum(run_both((layers["gru"],) * 2, x, lengths), axis=[1, 2]),
             "nested": lambda x, lengths: inner(x, lengths) + inner(-x, lengths),
             "looped": looped,
             "chosen": chosen,

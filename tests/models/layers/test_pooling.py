@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
@@ -167,3 +169,42 @@ def test_real_steps() -> None:
         [[True], [False], [False]],
         [[True], [True], [True]],
     ]
+
+
+@pytest.mark.parametrize("kind", ["max", "mean", "max_mean"])
+def test_equal_values_share_the_gradient(kind: str) -> None:
+    """The gradient is that of the plain definition, of which equal largest values have equal shares."""
+    random = np.random.default_rng(1)
+    sequences = tf.constant(random.integers(-2, 2, (3, 7, 5)), tf.float32)
+    lengths = tf.constant([7, 4, 1])
+    made = pooling(kind)
+    wish = tf.constant(random.normal(size=(3, 10 if kind == "max_mean" else 5)), tf.float32)
+
+    def plain(sequences: tf.Tensor) -> tf.Tensor:
+        real = real_steps(sequences, lengths)
+        largest = tf.reduce_max(tf.where(real, sequences, -9.0), axis=1)
+        mean = tf.reduce_sum(tf.where(real, sequences, 0.0), axis=1) / tf.cast(lengths, tf.float32)[:, None]
+        return {"max": largest, "mean": mean, "max_mean": tf.concat([largest, mean], -1)}[kind]
+
+    def gradient(pool: Callable[[tf.Tensor], tf.Tensor]) -> Array:
+        with tf.GradientTape() as tape:
+            tape.watch(sequences)
+            pooled = pool(sequences)
+        return tape.gradient(pooled, sequences, wish).numpy()
+
+    found = gradient(tf.function(lambda steps: made(steps, steps[:, 0], lengths)))
+
+    np.testing.assert_allclose(found, gradient(plain), rtol=1e-6, atol=1e-7)
+
+
+@each_kind
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite(kind: str, value: float) -> None:
+    """A value that is not finite shows in its own row, and only if its step is real."""
+    sequences = np.ones((3, 4, WIDTH), np.float32)
+    sequences[1, 1, 2] = sequences[2, 3, 2] = value
+    sequences = tf.constant(sequences)
+
+    pooled = pooling(kind)(sequences, sequences[:, 1], tf.constant([4, 4, 2])).numpy()
+
+    assert np.isfinite(pooled).all(axis=1).tolist() == [True, False, True]
