@@ -176,7 +176,7 @@ def _catalogue(
         builder.name,
         {split: part(split) for split in dataset.sizes},
         lambda: digest,
-        key=fields[0].name if fields else "text",
+        fields[0].name if fields else "text",
         ignored=tuple(f"tfds:{name.name}: the split {split} is not read" for split in others),
     )
     return dataset, rows

@@ -55,12 +55,12 @@ class Source:
     """By split. Examples that have no splits are one part, `all`, which `data.assignment` divides."""
     digest: Callable[[], str]
     """Computes the sha256 of the content."""
+    key: str
+    """Name of the first field, whose hash decides the split of an example that has none."""
     by_position: bool = False
     """Whether the examples are pieces of one text, which is divided by position."""
     several_labels: bool = False
     """Whether the training examples have sets of labels, such as lists in JSON."""
-    key: str = "text"
-    """Name of the first field, whose hash decides the split of an example that has none."""
     layout: tuple[str, ...] = ()
     """Sentences: which files are which split, and how they are written."""
     ignored: tuple[str, ...] = ()
@@ -274,9 +274,9 @@ def _from_files(
         _identifier(name),
         made,
         lambda: _sha256(_roles(parts)),
+        fields[0].name,
         by_position=reader.by_position,
         several_labels=reader.several_labels,
-        key=fields[0].name,
         layout=reader.layout(),
         ignored=tuple(ignored),
         options=astuple(reader.options),
@@ -369,6 +369,7 @@ def _sample(name: str, fields: Sequence[Field]) -> Source:
         f"sample_{name}",
         {split: part(split) for split in splits},
         lambda: hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest(),
+        used[0].name if used else "text",
         several_labels=isinstance(present.get("label"), tuple),
     )
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from app.config import load_config
 from app.datasets import list_all, prepare
 from data.sources import CatalogueName, Source, open_source
@@ -21,6 +23,22 @@ def test_every_listed_name_can_be_given(tmp_path: Path) -> None:
             assert isinstance(open_source(name, (), ()), CatalogueName)
         else:
             assert isinstance(open_source(name, (), ()), Source)
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("reviews", "classification"),
+        ("topics", "classification"),
+        ("tags", "tagging"),
+        ("text", "generation"),
+        ("pairs", "translation"),
+    ],
+)
+def test_every_sample_is_prepared(name: str, task: str, tmp_path: Path) -> None:
+    """Each sample can be read by its task, whatever its fields are called."""
+    config = load_config(task, overrides=[f"data.directory={tmp_path}"])
+    assert prepare(f"sample:{name}", task, config, None).sizes["train"] > 0
 
 
 def test_names_are_filtered() -> None:

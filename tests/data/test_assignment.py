@@ -40,7 +40,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
             ]
             return Part(f"{name}.csv", lambda: ((f"{name}.csv", row) for row in rows))
 
-        source = Source("data", {name: part(name) for name in parts}, lambda: "digest")
+        source = Source("data", {name: part(name) for name in parts}, lambda: "digest", "text")
         splits: dict[str, list[tuple[str, object]]] = {}
         with Spool(tmp_path_factory.mktemp("spool")) as spool:
             counts = scan(source, fields, splitting or Splitting(), spool)

@@ -31,7 +31,9 @@ def source_of(name: str, splits: Mapping[str, Labels]) -> Source:
         ]
         return Part(split, lambda: iter(examples))
 
-    return Source(name, {split: part(split, rows) for split, rows in splits.items()}, lambda: str(splits))
+    return Source(
+        name, {split: part(split, rows) for split, rows in splits.items()}, lambda: str(splits), "text"
+    )
 
 
 SPLITS = {

@@ -213,6 +213,7 @@ def test_an_interrupted_preparation_starts_again(directory: Path, monkeypatch: p
         "texts",
         {"train": Part("texts", lambda: (("texts", row) for row in examples)), "validation": TEST},
         lambda: "digest",
+        "text",
     )
 
     def interrupted(spool: Spool, split: str) -> Iterator[dict[str, Any]]:
@@ -243,6 +244,7 @@ def test_two_processes_may_prepare_at_once(directory: Path, monkeypatch: pytest.
         "texts",
         {"train": Part("texts", lambda: (("texts", row) for row in content)), "validation": TEST},
         lambda: "digest",
+        "text",
     )
     first: list[Dataset] = []
     read = Spool.read

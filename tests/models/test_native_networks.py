@@ -96,7 +96,7 @@ def trained(name: str, kernels: Literal["keras", "native"]) -> tuple[list[float]
     model, loss_of = NETWORKS[name][0]()
     model.use_kernels(kernels)
     # Adam would turn the rounding errors of gradients that are 0 into whole steps.
-    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer = keras.optimizers.SGD(0.03, momentum=0.9)
     optimizer.build(model.trainable_variables)
 
     @tf.function(autograph=False)

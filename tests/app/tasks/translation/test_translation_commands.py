@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def lines_of(output: str) -> list[dict[str, Any]]:
 def test_predict(command: Command, translator: Path, networks: Networks, predictor: Predictor) -> None:
     """A run and its export print the same lines; `--beam` sets the width of the search."""
     texts = ["two one.", "", "five five six one two three.", "Ωμέγα one", "six" * 4]
+    generator = random.Random(0)  # texts that the model is uncertain of
+    texts += ["".join(generator.choices("abeinostuwx Ωμ.", k=12)) for _ in range(40)]
     configured, greedy = translated(predictor, texts), searched(predictor, texts, 1)
     for model in (translator, networks.exports["learned"]):
         for options, expected in (((), configured), (("--beam", 1), greedy)):
@@ -56,9 +59,9 @@ def test_predict(command: Command, translator: Path, networks: Networks, predict
             lines = lines_of(result.stdout)
 
             assert result.exit_code == 0
-            assert [set(line) for line in lines] == [{"text", "score"}] * 5
+            assert [set(line) for line in lines] == [{"text", "score"}] * len(texts)
             assert [line["text"].encode() for line in lines] == expected["text"].tolist()
-            np.testing.assert_allclose([line["score"] for line in lines], expected["score"], atol=1e-5)
+            np.testing.assert_allclose([line["score"] for line in lines], expected["score"], atol=2e-5)
     assert lines[1] == {"text": "", "score": 0.0}
     assert not np.allclose(configured["score"], greedy["score"], atol=1e-4)
 
