@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from models.kernels.native.library import library
-
 # The same examples in every run, so that a failure is the fault of a change. Another profile looks for new
 # ones: `pytest --hypothesis-profile=search`. There is no deadline, because a machine that others use too is
 # slow for a moment now and then.
@@ -31,5 +29,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (cache / "textrnn" / "kernels").symlink_to(shared)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
+        from models.kernels.native.library import library
+
         library()  # so that no command of a test is the first to compile them, which it would say
         yield
