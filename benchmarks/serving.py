@@ -42,8 +42,6 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from models.kernels.cpus import available_cpus
-
 CLIENTS = 64
 STREAMED = 40
 """Tokens of a streamed text."""
@@ -222,7 +220,7 @@ def throughput(export: Path, texts: Texts, seconds: float) -> None:
             used[clients].append((server.cpu_seconds() - before) / len(rounds[-1].seconds) * 1e3)
         ratios.append(len(many[-1].seconds) / len(one[-1].seconds))
     alone = expected(export, texts)
-    print(f"{available_cpus()} CPUs, {len(texts)} texts, {ROUNDS} rounds of {seconds:.0f} s")
+    print(f"{len(os.sched_getaffinity(0))} CPUs, {len(texts)} texts, {ROUNDS} rounds of {seconds:.0f} s")
     for name, clients, rounds in (("one client", 1, one), (f"{CLIENTS} clients", CLIENTS, many)):
         rate = np.median([len(seen.seconds) / seconds for seen in rounds])
         p50, p99 = (np.median([np.percentile(seen.seconds, p) for seen in rounds]) * 1e3 for p in (50, 99))
