@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, function_pb2, node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from app.artifacts.operations import functions_of_objects
 from app.artifacts.saved_model import SAVED_MODEL, functions_in, read_saved_model
 from models.kernels.exchange import native_functions
 
@@ -69,13 +70,7 @@ def _needed(
 
 def _roots(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
     yield from _named(graph.graph_def.node, {})
-    for gradient in graph.graph_def.library.gradient:
-        yield from (gradient.function_name, gradient.gradient_func)
-    yield from (registered.gradient_func for registered in graph.graph_def.library.registered_gradients)
-    yield from graph.object_graph_def.concrete_functions
-    for thing in graph.object_graph_def.nodes:
-        yield thing.bare_concrete_function.concrete_function_name
-        yield from thing.function.concrete_functions
+    yield from functions_of_objects(graph)
 
 
 def _named(

@@ -222,6 +222,11 @@ def _functions_named(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
         for value in values.values():
             yield from functions_in(value)
             yield from (text.decode(errors="replace") for text in (value.s, *value.list.s))
+    yield from functions_of_objects(graph)
+
+
+def functions_of_objects(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
+    """Yield the functions that gradients and objects of a SavedModel name, rather than nodes."""
     for gradient in graph.graph_def.library.gradient:
         yield from (gradient.function_name, gradient.gradient_func)
     yield from (registered.gradient_func for registered in graph.graph_def.library.registered_gradients)

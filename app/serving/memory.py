@@ -7,6 +7,8 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from models.kernels.cpus import own_groups
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _LIMITS = {"": "memory.max", "memory": "memory/memory.limit_in_bytes"}
@@ -32,12 +34,7 @@ def cgroup_limits(groups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> Iterator
         groups: where control groups are mounted.
         own: lists the groups of this process, a line `ID:CONTROLLERS:PATH` for each hierarchy.
     """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:  # not Linux, or no /proc
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
+    for controllers, path in own_groups(own):
         if controllers not in _LIMITS:
             continue
         folder, _, name = _LIMITS[controllers].rpartition("/")

@@ -32,19 +32,25 @@ def cgroup_quota(groups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> float | N
         groups: where control groups are mounted.
         own: lists the groups of this process, a line `ID:CONTROLLERS:PATH` for each hierarchy.
     """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:  # not Linux, or no /proc
-        return None
     quotas: list[float] = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
+    for controllers, path in own_groups(own):
         if not controllers:
             quotas += _quotas(groups, path, _quota_of_version_2)
         elif "cpu" in controllers.split(","):
             for name in dict.fromkeys((controllers, "cpu")):
                 quotas += _quotas(groups / name, path, _quota_of_version_1)
     return min(quotas, default=None)
+
+
+def own_groups(own: Path = _OWN_CGROUPS) -> Iterator[tuple[str, str]]:
+    """Yield the control groups of this process: the controllers of each hierarchy, and the path in it."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # not Linux, or no /proc
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        yield controllers, path
 
 
 def _quotas(root: Path, path: str, quota_of: Callable[[Path], float | None]) -> Iterator[float]:

@@ -95,14 +95,12 @@ class Call {
     tensors_.push_back(tensor);
     return tensor;
   }
-  // The numbers of an input of this shape, or null if it is optional and empty.
-  const float* input(const char* name, const Dims& expected, bool optional = false) {
-    const TF_Tensor* tensor = input();
-    const Dims dims = dims_of(tensor);
-    if (optional && dims == Dims{0}) return nullptr;
-    if (dims != expected)
+  // The numbers of an input of this shape.
+  const float* input(const char* name, const Dims& dims) { return expected(name, input(), dims); }
+  static const float* expected(const char* name, const TF_Tensor* tensor, const Dims& dims) {
+    if (dims_of(tensor) != dims)
       throw Failure{kInvalidArgument,
-                    std::string(name) + " has the shape " + text(dims) + ", expected " + text(expected)};
+                    std::string(name) + " has the shape " + text(dims_of(tensor)) + ", expected " + text(dims)};
     return static_cast<const float*>(TF_TensorData(tensor));
   }
   float* output(const Dims& dims) {
@@ -237,7 +235,7 @@ struct Inputs {
     state.memory = optional("memory", memory, states);
     state.masks = optional("masks", masks, {shape.directions, gates, shape.batch, shape.units});
     for (Index d = 0; d < shape.directions; d++)
-      weights.kernels[d] = expected("kernels", kernels[d], {shape.width, columns});
+      weights.kernels[d] = Call::expected("kernels", kernels[d], {shape.width, columns});
     for (Index d = 0; d < shape.directions; d++)
       weights.recurrents[d] = call.input("recurrents", {shape.units, columns});
     const Dims bias = shape.cell == Cell::kGru ? Dims{2, columns} : Dims{columns};
@@ -249,14 +247,8 @@ struct Inputs {
   bool has_memory() const { return shape.cell == Cell::kLstm; }
 
  private:
-  static const float* expected(const char* name, const TF_Tensor* tensor, const Dims& dims) {
-    if (Call::dims_of(tensor) != dims)
-      throw Failure{kInvalidArgument, std::string(name) + " has the shape " + text(Call::dims_of(tensor)) +
-                                          ", expected " + text(dims)};
-    return static_cast<const float*>(TF_TensorData(tensor));
-  }
   static const float* optional(const char* name, const TF_Tensor* tensor, const Dims& dims) {
-    return Call::dims_of(tensor) == Dims{0} ? nullptr : expected(name, tensor, dims);
+    return Call::dims_of(tensor) == Dims{0} ? nullptr : Call::expected(name, tensor, dims);
   }
 };
 
