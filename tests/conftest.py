@@ -29,7 +29,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (cache / "textrnn" / "kernels").symlink_to(shared)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
-        from models.kernels.native.library import library
+        from models.kernels.native.library import PACKAGED, library
 
-        library()  # so that no command of a test is the first to compile them, which it would say
+        # So that no command of a test is the first to compile them, which it would say.
+        found = library().path
+        assert found in (None, PACKAGED) or found.is_relative_to(cache), "loaded before the first test"
         yield
+
+
+@pytest.fixture(scope="session")
+def native_kernels(own_cache: None) -> None:
+    """Skip where the native kernels cannot run: Keras's layers run then."""
+    from models.kernels.choice import choose
+
+    found = choose("auto")
+    if found.kernels != "native":
+        pytest.skip(found.reason)

@@ -13,7 +13,6 @@ import tagger_models
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.kernels.choice import choose
 from models.layers.recurrent import RecurrentStack
 from models.network import Network
 from models.settings import BidirectionalSettings
@@ -24,12 +23,7 @@ OPERATION = "TextrnnRecurrent"
 DROPPING: dict[str, Any] = {"dropout": 0.3, "recurrent_dropout": 0.2, "word_dropout": 0.2}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where the native kernels cannot be compiled: Keras's layers run then."""
-    found = choose("auto")
-    if found.kernels != "native":
-        pytest.skip(found.reason)
+pytestmark = pytest.mark.usefixtures("native_kernels")
 
 
 def squares(*values: tf.Tensor) -> tf.Tensor:

@@ -19,7 +19,7 @@ from app.artifacts.files import checksums
 from app.artifacts.golden import GOLDEN, MAIN
 from app.prediction.exchange import load_signatures
 from data.errors import UserError
-from models.kernels.native.library import Library, library
+from models.kernels.native.library import Library
 from models.kernels.portable import prepare, run, run_both
 from models.layers.cells import get_cell
 
@@ -27,9 +27,7 @@ Command = Callable[..., Result]
 UNITS, WIDTH = 6, 3
 DISAGREE = r"the native kernels cannot run: .*the golden output"
 
-needs_native = pytest.mark.skipif(
-    not library().available or bool(tf.config.list_physical_devices("GPU")), reason=library().reason
-)
+needs_native = pytest.mark.usefixtures("native_kernels")
 
 
 @pytest.fixture

@@ -9,18 +9,12 @@ import tensorflow as tf
 from app.artifacts.operations import ALLOWED, forbidden_operations
 from app.artifacts.run import open_run
 from app.prediction.loading import build_served, load_predictor
-from models.kernels.choice import choose
 
 OPERATION = "TextrnnRecurrent"
 TEXTS = [b"The soup is dull, but the bread is very charming.", b"", b"charming"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where the native kernels cannot be compiled: Keras's layers run then."""
-    found = choose("auto")
-    if found.kernels != "native":
-        pytest.skip(found.reason)
+pytestmark = pytest.mark.usefixtures("native_kernels")
 
 
 def operations(function: tf.types.experimental.PolymorphicFunction) -> set[str]:

@@ -84,12 +84,11 @@ def test_native_that_cannot_run_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("native_kernels")
 def test_native_kernels_are_recorded_and_a_change_is_said(
     trained: Trained, hidden: Callable[[], None], tmp_path: Path
 ) -> None:
     """Resuming on a machine without them goes on with Keras's layers, but not if it has to be exact."""
-    if choice.choose("auto").kernels != "native":
-        pytest.skip("no native kernels here")
     native = choice.choose("native").name
     deterministic = "training.deterministic=true"
     exact, _ = trained(tmp_path / "exact", deterministic)

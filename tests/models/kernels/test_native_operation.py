@@ -17,12 +17,7 @@ LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple": keras.la
 SETS = ["avx512", "avx2", "baseline"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where the native kernels cannot be compiled."""
-    found = library()
-    if not found.available:
-        pytest.skip(found.reason)
+pytestmark = pytest.mark.usefixtures("native_kernels")
 
 
 def _functions() -> ctypes.CDLL:
