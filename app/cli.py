@@ -265,7 +265,7 @@ def train(
 
 
 @main.command()
-@click.argument("model", metavar="MODEL", type=DIRECTORY)
+@click.argument("models", metavar="MODEL [RUN]...", nargs=-1, required=True, type=DIRECTORY)
 @click.option(
     "--data", metavar="DATA", help="DATA to evaluate on. [default: the data that the model was trained on]"
 )
@@ -281,7 +281,7 @@ def train(
 @reading_option
 @manual_dir_option
 def evaluate(
-    model: Path,
+    models: tuple[Path, ...],
     data: str | None,
     split: str,
     as_json: bool,
@@ -293,33 +293,41 @@ def evaluate(
 ) -> None:
     """Compute metrics of a model on a split of its data, or of other data.
 
-    MODEL is a run directory or an export.
+    MODEL is a run directory or an export. Several runs that differ in their seed only are evaluated as one
+    model: metrics of each, mean and standard error. The main metrics have bootstrap 95 % intervals, and so
+    has the difference from the baseline: where that contains 0, there is "no difference".
 
     \b
     Examples:
       textrnn evaluate runs/reviews
+      textrnn evaluate runs/reviews-0 runs/reviews-1 runs/reviews-2
       textrnn evaluate runs/reviews --data newer.csv --split all --json
       textrnn evaluate runs/reviews --data others.csv --set data.label_column=stars
     """
     _quiet()
     from app.evaluate import evaluate as run_evaluation
+    from app.evaluate import evaluate_runs
     from app.prediction.loading import load_predictor
+    from app.terminal.tables import show_evaluation, show_runs
 
-    result = run_evaluation(
-        load_predictor(model, kernels, note=_note),
-        data=data,
-        split=split,
-        with_baseline=baseline,
-        beam=beam,
-        manual_directory=manual_dir,
-        overrides=overrides,
-    )
+    options: dict[str, Any] = {
+        "data": data,
+        "split": split,
+        "with_baseline": baseline,
+        "beam": beam,
+        "manual_directory": manual_dir,
+        "overrides": overrides,
+    }
+    if len(models) == 1:
+        result = run_evaluation(load_predictor(models[0], kernels, note=_note), **options)
+    else:
+        result = evaluate_runs(models, **options, kernels=kernels, note=_note)
     if as_json:
         _print(json_line(result))
-    else:
-        from app.terminal.tables import show_evaluation
-
+    elif len(models) == 1:
         show_evaluation(result)
+    else:
+        show_runs(result)
 
 
 @main.command()

@@ -13,11 +13,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
+from app.bootstrap import OutcomesByMetric
 from app.config import TaskConfig
 from app.metrics import Metric
 from data.batching import Batches, made_ahead
@@ -249,6 +251,15 @@ class Explanation(NamedTuple):
     """From the outputs of one row to a JSON object."""
 
 
+class Evaluation(NamedTuple):
+    """Metrics of a model on the examples of a split, and how each example contributes to the main ones."""
+
+    metrics: dict[str, Any]
+    """By the names of `evaluate --json`."""
+    outcomes: OutcomesByMetric = MappingProxyType({})
+    """Of the metrics that models are compared by, the main one first: for each example, in order."""
+
+
 class Predictions(ABC, Generic[C, F]):
     """What the SavedModel of a task computes, and what its outputs mean."""
 
@@ -327,8 +338,8 @@ class Predictions(ABC, Generic[C, F]):
     @abstractmethod
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
-    ) -> dict[str, Any]:
-        """Return the metrics of `evaluate --json`, `examples` among them.
+    ) -> Evaluation:
+        """Evaluate a model; the number of `examples` is among the metrics.
 
         Args:
             predictor: of a run or an export of the task.
@@ -336,7 +347,7 @@ class Predictions(ABC, Generic[C, F]):
             examples: batches; at least one example.
         """
 
-    def baseline(self, train: Split, test: Split, predictor: Predictor) -> dict[str, Any] | None:
+    def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation | None:
         """Train and evaluate the baseline.
 
         Args:
@@ -345,7 +356,8 @@ class Predictions(ABC, Generic[C, F]):
             predictor: gives labels and configuration.
 
         Returns:
-            metrics by the names of `evaluate`; None: the task has no baseline.
+            metrics by the names of `evaluate`; outcomes of the same examples in the same order as those of
+            `evaluate`. None: the task has no baseline.
         """
         return None
 
