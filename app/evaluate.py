@@ -275,6 +275,8 @@ def check_comparable(runs: Sequence[Path]) -> None:
     Raises:
         UserError: they differ in more, or two have the same seed.
     """
+    if len(runs) < 2:
+        raise UserError("give at least two runs to compare")
     first, *others = map(open_run, runs)
     seen = {first.config.seed: first.path}
     for run in others:

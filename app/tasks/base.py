@@ -190,6 +190,9 @@ class Examples(ABC, Generic[C, F]):
 class Training(ABC, Generic[C, F]):
     """The network of a task, its losses and its validation metrics."""
 
+    distills = False
+    """Whether `teach` is there, and `losses` reads what it returns, see `app.tasks.teaching`."""
+
     @abstractmethod
     def metrics(self, preprocessing: Preprocessing[F]) -> tuple[Metric, ...]:
         """Return the validation metrics that the task has on this data, the loss among them."""
@@ -228,6 +231,21 @@ class Training(ABC, Generic[C, F]):
         label_smoothing: float,
     ) -> Losses:
         """Run the network on a batch in training mode."""
+
+    def teach(
+        self, model: keras.Model, batch: Mapping[str, tf.Tensor], temperature: float
+    ) -> dict[str, tf.Tensor]:
+        """Return the probabilities that a network gives to what students learn.
+
+        Args:
+            model: the teacher.
+            batch: of its training examples.
+            temperature: its logits are divided by it.
+
+        Returns:
+            by name float32 [B, C], or [B, T, K] with a row for each of the tokens that `Batches` sorts by.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def evaluator(
