@@ -13,6 +13,7 @@ Train a model, and use it:
 Functions:
 
 - `train` trains a model; `training_steps` does the same as an iterator of events.
+- `distill` trains one network on the probabilities of several runs.
 - `load` returns a `Model` with `predict`, `generate`, `score`, `evaluate` and `export`, as its task allows.
 - `evaluate`, `export` and `serve` take a path, as the commands of the same names do.
 
@@ -29,6 +30,7 @@ from app.api import (
     TrainedRun,
     UserError,
     Watcher,
+    distill,
     evaluate,
     export,
     load,
@@ -46,6 +48,7 @@ __all__ = [
     "TrainedRun",
     "UserError",
     "Watcher",
+    "distill",
     "evaluate",
     "export",
     "load",

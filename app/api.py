@@ -29,6 +29,7 @@ __all__ = [
     "TrainedRun",
     "UserError",
     "Watcher",
+    "distill",
     "evaluate",
     "export",
     "load",
@@ -115,6 +116,50 @@ def training_steps(
         run=_path(run),
         resume=resume,
         manual_directory=_path(manual_directory),
+    )
+
+
+def distill(
+    teachers: Sequence[PathName],
+    *,
+    run: PathName,
+    config: PathName | None = None,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    resume: bool = False,
+    manual_directory: PathName | None = None,
+    watcher: Watcher | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainedRun:
+    """Train one network on the data of several runs and on the mean of their probabilities.
+
+    Args:
+        teachers: finished runs of classification or tagging on the same data.
+        run: run directory of the student to create.
+        config: TOML file with the configuration of the student.
+        preset: named configuration of the student; without a file and a preset it has that of the first
+            teacher.
+        overrides: configuration values of the student, as of `train`.
+        resume: continue an earlier distillation in `run`.
+        manual_directory: raw files of a `tfds:` dataset.
+        watcher: as of `train`.
+        should_stop: as of `train`.
+
+    Raises:
+        UserError: the runs cannot teach together, or as of `train`.
+    """
+    from app.distill import distill as run_distillation
+
+    return run_distillation(
+        [Path(teacher) for teacher in teachers],
+        Path(run),
+        config_file=_path(config),
+        preset=preset,
+        overrides=_assignments(overrides),
+        resume=resume,
+        manual_directory=_path(manual_directory),
+        watcher=watcher or _ignore,
+        should_stop=should_stop or _never,
     )
 
 
@@ -261,7 +306,7 @@ class Model:
 
 
 def evaluate(
-    path: PathName,
+    path: PathName | Sequence[PathName],
     *,
     data: PathName | None = None,
     split: str = "test",
@@ -274,7 +319,8 @@ def evaluate(
     """Evaluate a model on a split of its data, or of other data.
 
     Args:
-        path: a run directory, an export, or one version of an export.
+        path: a run directory, an export, or one version of an export; or several run directories that differ
+            in their seeds.
         data: other data than the model was trained on.
         split: `train`, `validation`, `test` or `all`.
         baseline: also train and evaluate a simple model to compare with.
@@ -288,17 +334,21 @@ def evaluate(
         the metrics, as `textrnn evaluate --json` prints them.
     """
     from app.evaluate import evaluate as run_evaluation
+    from app.evaluate import evaluate_runs
     from app.prediction.loading import load_predictor
 
-    return run_evaluation(
-        load_predictor(Path(path), _kernels(kernels)),
-        data=None if data is None else str(data),
-        split=split,
-        with_baseline=baseline,
-        beam=beam,
-        manual_directory=_path(manual_directory),
-        overrides=_assignments(overrides),
-    )
+    options: dict[str, Any] = {
+        "data": None if data is None else str(data),
+        "split": split,
+        "with_baseline": baseline,
+        "beam": beam,
+        "manual_directory": _path(manual_directory),
+        "overrides": _assignments(overrides),
+    }
+    paths = [Path(path)] if isinstance(path, str | PathLike) else [Path(own) for own in path]
+    if len(paths) == 1:
+        return run_evaluation(load_predictor(paths[0], _kernels(kernels)), **options)
+    return evaluate_runs(paths, **options, kernels=_kernels(kernels))
 
 
 def export(

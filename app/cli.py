@@ -6,9 +6,11 @@ TensorFlow is imported inside the commands, so that help is printed immediately.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +25,9 @@ from app.terminal.printable import json_line, one_line, printable
 from app.terminal.streams import drop_output, finish_output, prepare_streams, print_path
 from data.errors import UserError
 from data.formats import formats_of
+
+if TYPE_CHECKING:
+    from app.training.events import TrainedRun
 
 DIRECTORY = click.Path(path_type=Path)
 PREDICTED_FORMATS = list(formats_of(("records", "sentences", "lines")))
@@ -78,6 +83,7 @@ class OneLineErrors(click.Group):
 
 
 SMALLER = {
+    "distill": "give a smaller --set training.batch_size=N, or shorten the longest texts",
     "train": "give a smaller --set training.batch_size=N, or shorten the longest texts",
     "generate": "give a smaller --length, --samples or --beam",
 }
@@ -204,6 +210,13 @@ def main() -> None:
 )
 @manual_dir_option
 @click.option(
+    "--seeds",
+    type=COUNT,
+    metavar="N",
+    help="Train N models, one after the other, whose seeds are seed, seed + 1, …; their run directories are "
+    "those of --run with -0, -1, … at the end.",
+)
+@click.option(
     "--print-config", is_flag=True, help="Print the configuration with a description of each key, and exit."
 )
 def train(
@@ -215,6 +228,7 @@ def train(
     overrides: tuple[str, ...],
     resume: bool,
     manual_dir: Path | None,
+    seeds: int | None,
     print_config: bool,
 ) -> int:
     """Train a model for TASK on DATA and write a run directory.
@@ -228,6 +242,7 @@ def train(
       textrnn train classification sample:reviews --run runs/demo
       textrnn train classification intents.csv --set data.label_column=intent --set model.cell=gru
       textrnn train classification intents.csv --run runs/intents --resume
+      textrnn train classification intents.csv --run runs/intents --seeds 3
       textrnn train tagging corpus.conllu --run runs/tags
       textrnn train generation plays.txt --run runs/plays
       textrnn train translation corpus/ --set data.source=en --set data.target=de
@@ -240,20 +255,31 @@ def train(
         _print(dump_config(config), end="")
         return 0
     from app import api
+    from app.train import with_seeds
+
+    status = 0
+    for own_config, own_run in [(config, run)] if seeds is None else with_seeds(config, run, seeds):
+        status = status or _show_training(
+            partial(
+                api.train,
+                task,
+                data,
+                config=own_config,
+                run=own_run,
+                resume=resume,
+                manual_directory=manual_dir,
+            )
+        )
+    return status
+
+
+def _show_training(train: Callable[..., TrainedRun]) -> int:
+    """Train, print what happens and the path of the run, and return the status."""
     from app.terminal.signals import stop_signals
     from app.training.display import TrainingDisplay
 
     with stop_signals() as should_stop, TrainingDisplay() as display:
-        trained = api.train(
-            task,
-            data,
-            config=config,
-            run=run,
-            resume=resume,
-            manual_directory=manual_dir,
-            watcher=display,
-            should_stop=should_stop,
-        )
+        trained = train(watcher=display, should_stop=should_stop)
     if not trained.finished:
         _note(f"{trained.path}: interrupted; run the same command with --resume to continue")
         return INTERRUPTED
@@ -265,7 +291,53 @@ def train(
 
 
 @main.command()
-@click.argument("model", metavar="MODEL", type=DIRECTORY)
+@click.argument("teachers", metavar="RUN...", nargs=-1, required=True, type=DIRECTORY)
+@click.option(
+    "--run", type=DIRECTORY, metavar="STUDENT", required=True, help="Run directory of the student to create."
+)
+@config_options
+@click.option("--resume", is_flag=True, help="Resume the distillation in the run directory --run.")
+@manual_dir_option
+def distill(
+    teachers: tuple[Path, ...],
+    run: Path,
+    config_file: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    manual_dir: Path | None,
+) -> int:
+    """Train one network on the data of several runs and on the mean of their probabilities.
+
+    RUN... are finished runs of classification or tagging on the same data, such as those of train --seeds.
+    The student has the configuration of the first one, unless --config, --preset or --set say otherwise, and
+    is a run like any other. Keys are training.distillation_weight and training.distillation_temperature.
+
+    \b
+    Examples:
+      textrnn distill runs/reviews-0 runs/reviews-1 runs/reviews-2 --run runs/student
+      textrnn distill runs/reviews-* --run runs/small --set model.units=32
+      textrnn distill runs/reviews-* --run runs/student --resume
+    """
+    _quiet()
+    from app import api
+
+    return _show_training(
+        partial(
+            api.distill,
+            teachers,
+            run=run,
+            config=config_file,
+            preset=preset,
+            overrides=overrides,
+            resume=resume,
+            manual_directory=manual_dir,
+        )
+    )
+
+
+@main.command()
+@click.argument("models", metavar="MODEL [RUN]...", nargs=-1, required=True, type=DIRECTORY)
 @click.option(
     "--data", metavar="DATA", help="DATA to evaluate on. [default: the data that the model was trained on]"
 )
@@ -281,7 +353,7 @@ def train(
 @reading_option
 @manual_dir_option
 def evaluate(
-    model: Path,
+    models: tuple[Path, ...],
     data: str | None,
     split: str,
     as_json: bool,
@@ -293,33 +365,41 @@ def evaluate(
 ) -> None:
     """Compute metrics of a model on a split of its data, or of other data.
 
-    MODEL is a run directory or an export.
+    MODEL is a run directory or an export. Several runs that differ in their seed only are evaluated as one
+    model: metrics of each, mean and standard error. The main metrics have bootstrap 95 % intervals, and so
+    has the difference from the baseline: where that contains 0, there is "no difference".
 
     \b
     Examples:
       textrnn evaluate runs/reviews
+      textrnn evaluate runs/reviews-0 runs/reviews-1 runs/reviews-2
       textrnn evaluate runs/reviews --data newer.csv --split all --json
       textrnn evaluate runs/reviews --data others.csv --set data.label_column=stars
     """
     _quiet()
     from app.evaluate import evaluate as run_evaluation
+    from app.evaluate import evaluate_runs
     from app.prediction.loading import load_predictor
+    from app.terminal.tables import show_evaluation, show_runs
 
-    result = run_evaluation(
-        load_predictor(model, kernels, note=_note),
-        data=data,
-        split=split,
-        with_baseline=baseline,
-        beam=beam,
-        manual_directory=manual_dir,
-        overrides=overrides,
-    )
+    options: dict[str, Any] = {
+        "data": data,
+        "split": split,
+        "with_baseline": baseline,
+        "beam": beam,
+        "manual_directory": manual_dir,
+        "overrides": overrides,
+    }
+    if len(models) == 1:
+        result = run_evaluation(load_predictor(models[0], kernels, note=_note), **options)
+    else:
+        result = evaluate_runs(models, **options, kernels=kernels, note=_note)
     if as_json:
         _print(json_line(result))
-    else:
-        from app.terminal.tables import show_evaluation
-
+    elif len(models) == 1:
         show_evaluation(result)
+    else:
+        show_runs(result)
 
 
 @main.command()

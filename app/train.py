@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from app.artifacts.manifests import RunManifest
 from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import (
     METRICS,
+    Run,
     change_run,
     complete_run,
     create_run,
@@ -37,11 +39,31 @@ if TYPE_CHECKING:
     from app.tasks.base import Task
 
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
+MOST_SEEDS = 2**31
 
 
 def default_run(task: str, dataset: str, now: datetime) -> Path:
     """Return `runs/<task>-<dataset>-<date>-<time>`."""
     return Path("runs", f"{task}-{dataset}-{now:%Y%m%d}-{now:%H%M%S}")
+
+
+def with_seeds(config: TaskConfig, run: Path | None, number: int) -> list[tuple[TaskConfig, Path]]:
+    """Return configurations that differ in their seeds, each with its run directory, `RUN-0`, `RUN-1`, ….
+
+    Raises:
+        UserError: there is no name for the runs, or a seed is too large.
+    """
+    if run is None:
+        raise UserError("--seeds needs --run, the beginning of the names of the run directories")
+    if config.seed + number > MOST_SEEDS:
+        raise UserError(
+            f"--seeds {number}: the last seed would be {config.seed + number - 1}; the largest is "
+            f"{MOST_SEEDS - 1}; give a smaller --set seed=N"
+        )
+    return [
+        (config.model_copy(update={"seed": config.seed + i}), run.with_name(f"{run.name}-{i}"))
+        for i in range(number)
+    ]
 
 
 def resolve_epochs(config: TaskConfig, tokens: int, *, to_learn_from: int) -> TaskConfig:
@@ -103,6 +125,7 @@ def train(
     resume: bool = False,
     manual_directory: Path | None = None,
     now: datetime | None = None,
+    teachers: Sequence[Run] = (),
     watcher: Watcher = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedRun:
@@ -118,6 +141,7 @@ def train(
         resume: continue an earlier training in `run` from its last state.
         manual_directory: raw files of a catalogue dataset.
         now: the time, for the name of the run.
+        teachers: finished runs of the task on the same data, whose probabilities are learned too.
         watcher: called with each event.
         should_stop: called after each event; True saves the state and stops.
 
@@ -126,7 +150,7 @@ def train(
     """
     steps = training_steps(
         task_name, data, config, run=run, resume=resume, manual_directory=manual_directory, now=now,
-        should_stop=should_stop,
+        teachers=teachers, should_stop=should_stop,
     )  # fmt: skip
     with closing(steps):
         while True:
@@ -147,6 +171,7 @@ def training_steps(
     resume: bool = False,
     manual_directory: Path | None = None,
     now: datetime | None = None,
+    teachers: Sequence[Run] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, TrainedRun]:
     """Train as `train` does, and yield each event.
@@ -182,7 +207,7 @@ def training_steps(
         raise UserError(f"{run} exists; give another --run")
     keep_freed_memory()
     with _op_determinism(config.training.deterministic):
-        return (yield from _train(task, dataset, data, config, run, should_stop))
+        return (yield from _train(task, dataset, data, config, run, teachers, should_stop))
 
 
 def _train(
@@ -191,6 +216,7 @@ def _train(
     data: str,
     config: TaskConfig,
     run: Path,
+    teachers: Sequence[Run],
     should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import encode_and_batch
@@ -205,6 +231,7 @@ def _train(
         with_epochs_of,
     )
     from app.training.selection import selecting_metric
+    from app.training.teacher import TaughtBatches, check_teachers, described_teacher, write_probabilities
 
     # Data that cannot be learned from is refused before the run directory is created.
     found = encode_and_batch(dataset, task, config, config.data_directory())
@@ -222,6 +249,7 @@ def _train(
     if resumed:
         manifest = read_run_manifest(run)
         check_same(run, manifest, before, config, dataset, data)
+        check_teachers(run, manifest, teachers)
         if not remaining(run, manifest, before, config):
             return _summary(run, finished=True)
     model = new_model(task, config, preprocessing, token_counts)
@@ -242,14 +270,25 @@ def _train(
             parameters=model.count_params(),
             layout=list(dataset.layout),
             examples={name: len(split) for name, split in encoded.splits.items()},
+            teachers=[described_teacher(teacher) for teacher in teachers],
         )
-        create_run(run, config, manifest, preprocessing, found.longest)
+        write_teacher = None
+        if teachers:
+            yield Message(f"{run}: computing the probabilities of {_teachers(len(teachers))}")
+            write_teacher = partial(
+                write_probabilities, teachers=teachers, task=task, dataset=dataset, config=config
+            )
+        create_run(run, config, manifest, preprocessing, found.longest, write_teacher)
+        manifest = read_run_manifest(run)
+    train_batches = batches["train"]
+    if manifest.teachers:
+        train_batches = TaughtBatches(train_batches, run, manifest, config)
     fit = Fit(
         task,
         model,
         config,
         metric=metric,
-        train=batches["train"],
+        train=train_batches,
         validation=batches["validation"],
         preprocessing=preprocessing,
     )
@@ -315,6 +354,10 @@ def _described(preprocessing: Preprocessing[Any], token_counts: np.ndarray, mani
         f"({token_counts[UNKNOWN_ID] / max(token_counts.sum(), 1):.1%} of the text is out of vocabulary), "
         f"{manifest.parameters:,} parameters"
     )
+
+
+def _teachers(number: int) -> str:
+    return "a teacher" if number == 1 else f"{number} teachers"
 
 
 def _absolute(data: str) -> str:

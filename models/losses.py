@@ -28,6 +28,21 @@ def cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float 
     return nats
 
 
+def soft_cross_entropy(logits: tf.Tensor, probabilities: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
+    """Return the cross-entropy of given probabilities with the softmax of logits at a temperature, in nats.
+
+    Args:
+        logits: float [..., C].
+        probabilities: float32 [..., C], of a teacher.
+        temperature: the logits are divided by it.
+
+    Returns:
+        float32 [...]. `soft_cross_entropy([[0., 0.]], [[0.1, 0.9]], 2.) -> [0.69]`
+    """
+    logits = tf.cast(logits, tf.float32) / temperature
+    return tf.nn.softmax_cross_entropy_with_logits(labels=probabilities, logits=logits)
+
+
 def binary_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """Return the cross-entropy of each target, present or not, with the sigmoid of its logit, in nats.
 
@@ -36,7 +51,7 @@ def binary_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing:
 
     Args:
         logits: float [...].
-        targets: bool [...].
+        targets: bool [...], or their probabilities float32 [...].
         label_smoothing: ε, from 0 to 1.
 
     Returns:

@@ -15,7 +15,7 @@ from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
-from models.losses import token_cross_entropy
+from models.losses import soft_cross_entropy, token_cross_entropy
 from models.network import Network
 from models.settings import BidirectionalSettings, TaggerSettings
 from models.tokenizer import CharacterTokenizer
@@ -313,6 +313,33 @@ class Tagger(Network):
         real = tf.sequence_mask(lengths, tf.shape(tags)[1])
         return tf.reduce_sum(token_cross_entropy(emissions, tags, real, label_smoothing), axis=1)
 
+    def taught_losses(
+        self,
+        outputs: dict[str, tf.Tensor],
+        probabilities: tf.Tensor,
+        lengths: tf.Tensor,
+        temperature: tf.Tensor | float = 1.0,
+    ) -> tf.Tensor:
+        """Return the loss of each row's tags against a teacher's probabilities, in nats.
+
+        With one-hot probabilities and a temperature of 1 it is `tag_losses`.
+
+        Args:
+            outputs: of `call`.
+            probabilities: float32 [B, T, K] of the tags; 0 beyond a row's length.
+            lengths: int32 [B].
+            temperature: all scores are divided by it.
+
+        Returns:
+            float32 [B].
+        """
+        emissions = tf.cast(outputs["emissions"], tf.float32)
+        if self.crf is not None:
+            return -self.crf.expected_log_likelihood(emissions, probabilities, lengths, temperature)
+        real = tf.sequence_mask(lengths, tf.shape(emissions)[1])
+        nats = tf.where(real, soft_cross_entropy(emissions, probabilities, temperature), 0.0)
+        return tf.reduce_sum(nats, axis=1)
+
     def decode(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
         """Return the best allowed tags of each row.
 
@@ -331,19 +358,23 @@ class Tagger(Network):
         tags = tf.argmax(emissions, axis=-1, output_type=tf.int32)
         return tf.where(tf.sequence_mask(lengths, tf.shape(tags)[1]), tags, 0)
 
-    def tag_probabilities(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
+    def tag_probabilities(
+        self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor, temperature: float = 1.0
+    ) -> tf.Tensor:
         """Return the probability of each tag of each token, over all allowed tag sequences of the row.
 
         Args:
             outputs: of `call`.
             lengths: int32 [B].
+            temperature: all scores are divided by it.
 
         Returns:
             float32 [B, T, K]; 0 beyond a row's length.
         """
         emissions = tf.cast(outputs["emissions"], tf.float32)
         if self.crf is not None:
-            return self.crf.marginals(emissions, lengths)
+            return self.crf.marginals(emissions, lengths, temperature)
+        emissions = emissions / temperature
         if self.forbidden is not None:
             return marginals(emissions, lengths, *self.forbidden)
         real = tf.sequence_mask(lengths, tf.shape(emissions)[1])[:, :, None]

@@ -52,6 +52,19 @@ class Manifest(BaseModel):
         return type(self).model_validate({**self.model_dump(), **changes})
 
 
+class Teacher(BaseModel):
+    """A run that a student was distilled from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    run: str
+    """Its directory, as an absolute path."""
+    seed: int
+    parameters: int
+    model: str
+    """sha256 of its weights."""
+
+
 class RunManifest(Manifest):
     """`manifest.json` of a run."""
 
@@ -63,6 +76,10 @@ class RunManifest(Manifest):
     """What computes the recurrent layers in training: `keras`, or `native` with the instruction set."""
     changes: list[str] = Field(default_factory=list)
     """Sentences: what was changed when the training was resumed, and from which step on."""
+    teachers: list[Teacher] = Field(default_factory=list)
+    """The runs whose mean probabilities the network was trained on, beside the true labels."""
+    teacher_files: dict[str, str] = Field(default_factory=dict)
+    """sha256 of the files with these probabilities, which only resuming needs."""
     complete: bool = False
     """Whether training has finished."""
 

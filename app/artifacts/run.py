@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ MODEL = "model.keras"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
+TEACHER = "teacher"
+"""Probabilities that the network is trained on, of a run of `textrnn distill`."""
 LONGEST = "longest_text"
 """The training text with the most bytes."""
 
@@ -53,7 +56,12 @@ class Run:
 
 
 def create_run(
-    path: Path, config: TaskConfig, manifest: RunManifest, preprocessing: Preprocessing[Any], longest: bytes
+    path: Path,
+    config: TaskConfig,
+    manifest: RunManifest,
+    preprocessing: Preprocessing[Any],
+    longest: bytes,
+    write_teacher: Callable[[Path], None] | None = None,
 ) -> None:
     """Create a run directory before training begins.
 
@@ -63,12 +71,17 @@ def create_run(
         manifest: describes the run; not complete.
         preprocessing: vocabularies and facts.
         longest: the longest training text.
+        write_teacher: writes the probabilities of teachers to a directory; None: there are none.
     """
     with new_directory(path) as directory:
         (directory / CONFIG).write_text(dump_config(config), encoding="utf-8")
         preprocessing.write(directory)
         (directory / LONGEST).write_bytes(longest)
         (directory / CHECKPOINTS).mkdir()
+        if write_teacher is not None:
+            (directory / TEACHER).mkdir()
+            write_teacher(directory / TEACHER)
+            manifest = manifest.with_(teacher_files=checksums(directory / TEACHER))
         write_manifest(directory / MANIFEST, manifest)
 
 
@@ -91,7 +104,7 @@ def change_run(path: Path, config: TaskConfig, kernels: str, change: str) -> Non
 def complete_run(path: Path) -> None:
     """Mark training as finished and store the checksums of the files that the run consists of.
 
-    Checkpoints, TensorBoard logs and files of the user are not among them.
+    Checkpoints, probabilities of teachers, TensorBoard logs and files of the user are not among them.
     """
     for directory in (path, path / CHECKPOINTS):
         remove_partial_files(directory)

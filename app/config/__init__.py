@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.config.differences import FREE_ON_RESUME, changes_of_course, differences
+from app.config.differences import FREE_ON_RESUME, changed_keys, changes_of_course, differences
 from app.config.dump import dump_config
 from app.config.keys import get_config_class
 from app.config.load import config_from, load_config, presets
@@ -22,6 +22,7 @@ __all__ = [
     "TaskConfig",
     "TextConfig",
     "TrainingConfig",
+    "changed_keys",
     "changes_of_course",
     "config_from",
     "differences",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from app.config.keys import keys_of
@@ -36,6 +37,17 @@ def differences(before: TaskConfig, after: TaskConfig) -> list[str]:
 def changes_of_course(before: TaskConfig, after: TaskConfig) -> list[str]:
     """Return the keys that differ, may do so, and decide how long the training is."""
     return _changed(before, after, {EPOCHS, PATIENCE})
+
+
+def changed_keys(before: TaskConfig, after: TaskConfig, *, without: Iterable[str]) -> list[str]:
+    """Return the keys that differ between two configurations of a task, e.g. `model.units was 64, is 32`.
+
+    Args:
+        before: a configuration.
+        after: another one.
+        without: keys that may differ.
+    """
+    return _changed(before, after, keys_of(type(after)).keys() - {*without})
 
 
 def _changed(before: TaskConfig, after: TaskConfig, paths: set[str]) -> list[str]:

@@ -190,6 +190,21 @@ class TrainingConfig(Section):
     )
 
 
+class Distillation(Section):
+    """How the networks of `textrnn distill` are taught."""
+
+    distillation_weight: Annotated[float, Key(ge=0, le=1)] = Key(
+        0.5,
+        description="share of the teachers' probabilities in the loss of textrnn distill; that of the true "
+        "labels is the rest; without teachers it has no effect",
+    )
+    distillation_temperature: Annotated[float, Key(gt=0)] = Key(
+        2.0,
+        description="temperature that softens the probabilities of teachers and student in textrnn distill "
+        "(Hinton et al. 2015); without teachers it has no effect",
+    )
+
+
 # The whole
 
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from app.artifacts.preprocessing import Facts, Preprocessing
+from app.bootstrap import OutcomesByMetric
 from app.config import TaskConfig
 from app.metrics import Metric
 from data.batching import Batches, made_ahead
@@ -188,6 +190,9 @@ class Examples(ABC, Generic[C, F]):
 class Training(ABC, Generic[C, F]):
     """The network of a task, its losses and its validation metrics."""
 
+    distills = False
+    """Whether `teach` is there, and `losses` reads what it returns, see `app.tasks.teaching`."""
+
     @abstractmethod
     def metrics(self, preprocessing: Preprocessing[F]) -> tuple[Metric, ...]:
         """Return the validation metrics that the task has on this data, the loss among them."""
@@ -227,6 +232,21 @@ class Training(ABC, Generic[C, F]):
     ) -> Losses:
         """Run the network on a batch in training mode."""
 
+    def teach(
+        self, model: keras.Model, batch: Mapping[str, tf.Tensor], temperature: float
+    ) -> dict[str, tf.Tensor]:
+        """Return the probabilities that a network gives to what students learn.
+
+        Args:
+            model: the teacher.
+            batch: of its training examples.
+            temperature: its logits are divided by it.
+
+        Returns:
+            by name float32 [B, C], or [B, T, K] with a row for each of the tokens that `Batches` sorts by.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def evaluator(
         self, model: keras.Model, batches: Batches, preprocessing: Preprocessing[F], config: C
@@ -247,6 +267,15 @@ class Explanation(NamedTuple):
     """The signature that computes the explanation of a text."""
     to_json: Callable[[Mapping[str, Any]], dict[str, Any]]
     """From the outputs of one row to a JSON object."""
+
+
+class Evaluation(NamedTuple):
+    """Metrics of a model on the examples of a split, and how each example contributes to the main ones."""
+
+    metrics: dict[str, Any]
+    """By the names of `evaluate --json`."""
+    outcomes: OutcomesByMetric = MappingProxyType({})
+    """Of the metrics that models are compared by, the main one first: for each example, in order."""
 
 
 class Predictions(ABC, Generic[C, F]):
@@ -327,8 +356,8 @@ class Predictions(ABC, Generic[C, F]):
     @abstractmethod
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
-    ) -> dict[str, Any]:
-        """Return the metrics of `evaluate --json`, `examples` among them.
+    ) -> Evaluation:
+        """Evaluate a model; the number of `examples` is among the metrics.
 
         Args:
             predictor: of a run or an export of the task.
@@ -336,7 +365,7 @@ class Predictions(ABC, Generic[C, F]):
             examples: batches; at least one example.
         """
 
-    def baseline(self, train: Split, test: Split, predictor: Predictor) -> dict[str, Any] | None:
+    def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation | None:
         """Train and evaluate the baseline.
 
         Args:
@@ -345,7 +374,8 @@ class Predictions(ABC, Generic[C, F]):
             predictor: gives labels and configuration.
 
         Returns:
-            metrics by the names of `evaluate`; None: the task has no baseline.
+            metrics by the names of `evaluate`; outcomes of the same examples in the same order as those of
+            `evaluate`. None: the task has no baseline.
         """
         return None
 

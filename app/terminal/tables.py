@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -30,14 +30,17 @@ def show_evaluation(result: dict[str, Any]) -> None:
     console.print(
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} examples\n"
     )
-    baseline = result.get("baseline", {})
-    metrics = _table("", "model", baseline["name"]) if baseline else _table("", "model")
+    baseline, intervals = result.get("baseline", {}), result.get("intervals", {})
+    names = [baseline["name"]] if baseline else []
+    metrics = _table("", "model", *names, *(["95 % interval of the model"] if intervals else []))
     for name, value in result.items():
         if isinstance(value, float):
             other = baseline.get(name)
             compared = [f"{other:.4f}" if other is not None else "–"] if baseline else []
-            metrics.add_row(name, f"{value:.4f}", *compared)
+            interval = [_interval(intervals[name])] if name in intervals else []
+            metrics.add_row(name, f"{value:.4f}", *compared, *interval)
     console.print(metrics)
+    _show_comparison(console, result, result)
     for name, signature in result.get("signatures", {}).items():
         console.print(f"{name}: {signature}", soft_wrap=True)
     if "error" in baseline:
@@ -64,6 +67,48 @@ def show_evaluation(result: dict[str, Any]) -> None:
             console.print(classes)
     if confusion := result.get("confusion"):
         _show_confused(console, confusion, list(result["per_class"]))
+
+
+def show_runs(result: dict[str, Any]) -> None:
+    """Print the result of `evaluate` of several runs: the metrics of each, their mean, and the baseline's."""
+    console = make_console()
+    runs, means, errors = result["runs"], result["mean"], result["standard_error"]
+    console.print(
+        f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} examples · "
+        f"{len(runs)} runs\n"
+    )
+    table = _table("", "seed", *means)
+    for run in runs:
+        table.add_row(run["run"], str(run["seed"]), *(f"{run[name]:.4f}" for name in means))
+    table.add_row("mean", "", *(f"{value:.4f}" for value in means.values()))
+    table.add_row("standard error", "", *(f"{value:.4f}" for value in errors.values()))
+    if (baseline := result.get("baseline")) and "error" not in baseline:
+        own = (f"{baseline[name]:.4f}" if name in baseline else "–" for name in means)
+        table.add_row(baseline["name"], "", *own)
+    console.print(table)
+    if baseline and "error" in baseline:
+        console.print(f"no baseline: {baseline['error']}")
+    _show_comparison(console, result, means)
+
+
+def _show_comparison(console: Console, result: dict[str, Any], values: dict[str, float]) -> None:
+    """Print a sentence for each metric in which a model, or the mean of several, is compared."""
+    comparison = result.get("comparison", {})
+    if comparison:
+        console.print()
+    baseline = result.get("baseline", {})
+    for name, own in comparison.items():
+        better_or_worse = "better" if own["difference"] > 0 else "worse"
+        verdict = better_or_worse if own["different"] else "no difference"
+        console.print(
+            f"{name}: {values[name]:.4f} against {baseline[name]:.4f} of the {baseline['name']}: {verdict} "
+            f"(95 % interval of the difference {_interval(own['interval'], signed=True)})",
+            soft_wrap=True,
+        )
+
+
+def _interval(limits: Sequence[float], *, signed: bool = False) -> str:
+    return " to ".join(f"{limit:+.4f}" if signed else f"{limit:.4f}" for limit in limits)
 
 
 def _limited(present: int, shown: int) -> str:

@@ -132,6 +132,16 @@ def marginals(
     return tf.where(real, tf.nn.softmax(both), 0.0)
 
 
+def _log_partition(
+    emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor, start: tf.Tensor, end: tf.Tensor
+) -> tf.Tensor:
+    """Return the logarithm of the summed exponentials of the scores of all paths: float32 [B]."""
+    scores, shifts = _forward(emissions, transitions, start, _all_for_training)
+    of_all = tf.reduce_logsumexp(last_step(scores, lengths) + end, axis=1)
+    real = tf.sequence_mask(lengths, tf.shape(emissions)[1], tf.float32)
+    return of_all + tf.reduce_sum(real * shifts, axis=1)
+
+
 def forbidding(allowed: Allowed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return scores that forbid paths: (start, step, end) of bool → (transitions, start, end), 0 or -inf.
 
@@ -194,7 +204,7 @@ class CRF(keras.layers.Layer):
             float32 [B].
         """
         emissions = _finite(emissions)
-        transitions, start, end = (tf.convert_to_tensor(weight) for weight in self._weights())
+        transitions, start, end = self._tensors()
         real = tf.sequence_mask(lengths, tf.shape(tags)[1], tf.float32)
         pairs = tf.stack([tags[:, :-1], tags[:, 1:]], axis=-1)
         path = (
@@ -203,17 +213,53 @@ class CRF(keras.layers.Layer):
             + tf.reduce_sum(real[:, 1:] * tf.gather_nd(transitions, pairs), axis=1)
             + tf.gather(end, last_step(tags, lengths))
         )
-        scores, shifts = _forward(emissions, transitions, start, _all_for_training)
-        of_all = tf.reduce_logsumexp(last_step(scores, lengths) + end, axis=1)
-        return path - of_all - tf.reduce_sum(real * shifts, axis=1)
+        return path - _log_partition(emissions, lengths, transitions, start, end)
+
+    def expected_log_likelihood(
+        self,
+        emissions: tf.Tensor,
+        probabilities: tf.Tensor,
+        lengths: tf.Tensor,
+        temperature: tf.Tensor | float = 1.0,
+    ) -> tf.Tensor:
+        """Return the mean log-probability of tags that are drawn for each step on its own.
+
+        With one-hot probabilities it is `log_likelihood`. With those of a teacher its negative is a
+        cross-entropy of tag sequences, for a teacher whose tags are independent given the text; the pairwise
+        probabilities of a teacher with a CRF (Wang et al. 2021, "Structural knowledge distillation") would
+        take [B, T, K, K].
+
+        Args:
+            emissions: float [B, T, K].
+            probabilities: float32 [B, T, K] of the tags; 0 beyond a row's length.
+            lengths: int32 [B], each from 1 to T.
+            temperature: all scores are divided by it.
+
+        Returns:
+            float32 [B].
+        """
+        emissions = _finite(emissions) / temperature
+        transitions, start, end = (weight / temperature for weight in self._tensors())
+        pairs = tf.einsum("btj,jk,btk->b", probabilities[:, :-1], transitions, probabilities[:, 1:])
+        path = (
+            tf.linalg.matvec(probabilities[:, 0], start)
+            + tf.reduce_sum(probabilities * emissions, axis=[1, 2])
+            + pairs
+            + tf.linalg.matvec(last_step(probabilities, lengths), end)
+        )
+        return path - _log_partition(emissions, lengths, transitions, start, end)
 
     def decode(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Return the best allowed tags: [B, T, K], lengths int32 [B] → int32 [B, T], see `viterbi`."""
         return viterbi(emissions, lengths, *self._allowed_weights())
 
-    def marginals(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Return tag probabilities over allowed paths: [B, T, K], lengths int32 [B] → float32 [B, T, K]."""
-        return marginals(emissions, lengths, *self._allowed_weights())
+    def marginals(self, emissions: tf.Tensor, lengths: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
+        """Return tag probabilities over allowed paths: [B, T, K], lengths int32 [B] → float32 [B, T, K].
+
+        All scores are divided by the temperature.
+        """
+        weights = (weight / temperature for weight in self._allowed_weights())
+        return marginals(_finite(emissions) / temperature, lengths, *weights)
 
     def call(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Return what `decode` returns."""
@@ -221,6 +267,9 @@ class CRF(keras.layers.Layer):
 
     def _weights(self) -> tuple[Any, Any, Any]:
         return self.transitions, self.start, self.end
+
+    def _tensors(self) -> tuple[tf.Tensor, ...]:
+        return tuple(tf.convert_to_tensor(weight) for weight in self._weights())
 
     def _allowed_weights(self) -> tuple[tf.Tensor, ...]:
         weights = tuple(_finite(weight) for weight in self._weights())

@@ -80,7 +80,7 @@ def test_the_object(metrics: dict[str, Any]) -> None:
     assert metrics["examples"] == 14
     assert metrics.keys() == {
         *("task", "dataset", "split", "examples", "loss", "accuracy", "macro_f1", "per_class", "confusion"),
-        "baseline",
+        *("intervals", "baseline", "comparison"),
     }
 
 
@@ -122,7 +122,7 @@ def metrics_of(probabilities: np.ndarray, targets: list[int], labels: list[str])
     ]
     task: Any = get_task("classification")
     predictor = Predictor(info, {"serving_default": serving_default})
-    found: dict[str, Any] = task.predictions.evaluate(predictor, dataset, rows)
+    found: dict[str, Any] = task.predictions.evaluate(predictor, dataset, rows).metrics
     return found
 
 

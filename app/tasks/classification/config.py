@@ -8,6 +8,7 @@ from pydantic import Field as Key
 from pydantic import model_validator
 
 from app.config.sections import (
+    Distillation,
     ModelConfig,
     RareWordDropout,
     TaskConfig,
@@ -69,7 +70,7 @@ class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig
     """The classifier."""
 
 
-class ClassificationTrainingConfig(TrainingConfig):
+class ClassificationTrainingConfig(Distillation, TrainingConfig):
     """How the classifier is trained."""
 
     early_stopping_metric: Annotated[str, OneOf(MetricsByName(_metrics))] = Key(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.tasks.base import Split
+from app.metrics import MICRO_F1
+from app.tasks.base import Evaluation, Split
 from app.tasks.classification.baseline import logistic_regression, texts_and_targets, tfidf
-from app.tasks.classification.label_set_scores import predicted, scores
+from app.tasks.classification.label_set_scores import micro_f1_outcomes, predicted, scores
 from app.tasks.classification.thresholds import choose_thresholds
 from app.tasks.labels import label_sets, with_unseen
 
@@ -21,7 +22,7 @@ HELD_OUT = 10
 """Every so many-th training example chooses thresholds, and the model is not fitted on it."""
 
 
-def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most: int) -> dict[str, Any]:
+def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most: int) -> Evaluation:
     """Evaluate a logistic regression for each label on TF-IDF of word uni- and bigrams.
 
     Its thresholds are chosen as those of a `Classifier`, on a tenth of the training examples.
@@ -56,7 +57,7 @@ def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most:
         try:
             model.fit([texts[i] for i in np.flatnonzero(~held_out)], targets[~held_out])
         except ValueError as error:  # of scikit-learn, if there are no words at all
-            return {"error": str(error)}
+            return Evaluation({"error": str(error)})
     chosen_on = [texts[i] for i in np.flatnonzero(held_out)]
     thresholds = np.full(len(labels), 0.5, np.float32)
     if chosen_on:
@@ -64,4 +65,5 @@ def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most:
     found = probabilities(test_texts)
     known = np.arange(test_targets.shape[1]) < len(labels)
     test_targets = test_targets[:, known | test_targets.any(axis=0)]
-    return {**scores(predicted(found >= thresholds, found, test_targets)), "rows": len(texts)}
+    sets = predicted(found >= thresholds, found, test_targets)
+    return Evaluation({**scores(sets), "rows": len(texts)}, {MICRO_F1.name: micro_f1_outcomes(sets)})

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.tasks.base import ExampleBatch, OutputArrays
-from app.tasks.classification.label_set_scores import mean_loss, per_label, predicted, scores
+from app.metrics import MICRO_F1
+from app.tasks.base import Evaluation, ExampleBatch, OutputArrays
+from app.tasks.classification.label_set_scores import (
+    mean_loss,
+    micro_f1_outcomes,
+    per_label,
+    predicted,
+    scores,
+)
 from app.tasks.labels import label_sets, with_unseen
 from data.prepared import Dataset
 
@@ -39,7 +46,7 @@ def label_sets_to_json(outputs: OutputArrays) -> list[dict[str, Any]]:
 
 def evaluate_label_sets(
     predictor: Predictor, signature: str, dataset: Dataset, examples: Iterable[ExampleBatch]
-) -> dict[str, Any]:
+) -> Evaluation:
     """Return loss (nats per example), metrics, and metrics of each label.
 
     Labels that the model does not know count as missed; the loss is that of the others.
@@ -67,4 +74,4 @@ def evaluate_label_sets(
     if unseen:
         result["unseen_labels"] = dict(sorted(unseen.items()))
     result["per_class"] = per_label(found, names, thresholds.tolist())
-    return result
+    return Evaluation(result, {MICRO_F1.name: micro_f1_outcomes(found)})

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from app.bootstrap import Outcomes, f1
 from app.metrics import AVERAGE_PRECISION, LOSS, MACRO_F1, MICRO_F1, SUBSET_ACCURACY, Metric
 
 
@@ -91,6 +92,14 @@ def metrics() -> tuple[Metric, ...]:
 def scores(found: Predicted) -> dict[str, float]:
     """Compute all metrics by name."""
     return {metric.name: score(found) for metric, score in SCORES.items()}
+
+
+def micro_f1_outcomes(found: Predicted) -> Outcomes:
+    """Return what each example contributes to the micro-averaged F1."""
+    hits, chosen, having = (
+        labels.sum(axis=1) for labels in (found.chosen & found.targets, found.chosen, found.targets)
+    )
+    return f1(hits, chosen, having)
 
 
 def per_label(

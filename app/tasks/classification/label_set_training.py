@@ -10,11 +10,15 @@ import numpy as np
 from app.tasks.base import Arrays, Losses, evaluated
 from app.tasks.classification.label_set_scores import predicted, scores
 from app.tasks.classification.thresholds import choose_thresholds
+from app.tasks.teaching import taught
 from data.batching import Batches
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+CLASSES = "classes"
+"""Name of a teacher's probabilities of classes or labels."""
 
 
 def label_set_losses(model: keras.Model, batch: Mapping[str, tf.Tensor], *, label_smoothing: float) -> Losses:
@@ -29,7 +33,15 @@ def label_set_losses(model: keras.Model, batch: Mapping[str, tf.Tensor], *, labe
     from models.losses import binary_cross_entropy
 
     logits = model(batch["ids"], batch["lengths"], training=True)
-    nats = binary_cross_entropy(logits, batch["targets"], label_smoothing) * batch["weights"]
+    nats = taught(
+        binary_cross_entropy(logits, batch["targets"], label_smoothing),
+        batch,
+        CLASSES,
+        lambda probabilities, temperature: binary_cross_entropy(
+            tf.cast(logits, tf.float32) / temperature, probabilities
+        ),
+    )
+    nats *= batch["weights"]
     correct = tf.reduce_all((logits >= 0) == batch["targets"], axis=1)
     return Losses(
         tf.reduce_mean(tf.reduce_sum(nats, axis=1)),

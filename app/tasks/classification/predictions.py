@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions, Split
+from app.bootstrap import correct
+from app.metrics import ACCURACY
+from app.tasks.base import Evaluation, ExampleBatch, Explanation, OutputArrays, Predictions, Split
 from app.tasks.classification.baseline import logistic_regression, texts_and_targets, tfidf
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
@@ -84,7 +86,7 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
-    ) -> dict[str, Any]:
+    ) -> Evaluation:
         """Return loss (nats per example), metrics, metrics of each class, and the confusion matrix.
 
         Examples of an unseen class count as wrong; the loss is the mean over the others. There is no
@@ -117,9 +119,9 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
             result["unseen_labels"] = dict(sorted(unseen.items()))
         result["per_class"] = per_class(predicted, targets, names)
         result["confusion"] = confusion(predicted, targets, len(names))
-        return result
+        return Evaluation(result, {ACCURACY.name: correct(predicted == targets)})
 
-    def baseline(self, train: Split, test: Split, predictor: Predictor) -> dict[str, Any] | None:
+    def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation | None:
         """Evaluate multinomial logistic regression on TF-IDF of word uni- and bigrams.
 
         With several labels it is one logistic regression for each label.
@@ -143,8 +145,12 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
         try:
             model.fit(texts, targets)
         except ValueError as error:  # of scikit-learn, if there are no words at all
-            return {"error": str(error)}
-        return {**scores(model.predict(test_texts), test_targets, len(names)), "rows": len(texts)}
+            return Evaluation({"error": str(error)})
+        predicted = model.predict(test_texts)
+        return Evaluation(
+            {**scores(predicted, test_targets, len(names)), "rows": len(texts)},
+            {ACCURACY.name: correct(predicted == test_targets)},
+        )
 
 
 def has_several_labels(predictor: Predictor) -> bool:

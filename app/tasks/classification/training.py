@@ -14,8 +14,9 @@ from app.tasks.base import Arrays, Losses, Training, evaluated
 from app.tasks.classification import label_set_scores
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
-from app.tasks.classification.label_set_training import label_set_evaluator, label_set_losses
+from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
 from app.tasks.classification.scores import metrics, scores
+from app.tasks.teaching import taught
 from data.batching import Batches
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]):
     """Training of a `models.classifier.Classifier`."""
+
+    distills = True
 
     def metrics(self, preprocessing: Preprocessing[ClassificationFacts]) -> tuple[Metric, ...]:
         """Return the loss (nats per example) and all metrics of classes, or of sets of labels."""
@@ -65,17 +68,31 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         """Compute the mean cross-entropy of a batch, weighted by class, or by label."""
         import tensorflow as tf
 
-        from models.losses import cross_entropy, number_correct
+        from models.losses import cross_entropy, number_correct, soft_cross_entropy
 
         if model.several_labels:
             return label_set_losses(model, batch, label_smoothing=label_smoothing)
         logits = model(batch["ids"], batch["lengths"], training=True)
-        losses = cross_entropy(logits, batch["targets"], label_smoothing)
+        losses = taught(
+            cross_entropy(logits, batch["targets"], label_smoothing),
+            batch,
+            CLASSES,
+            lambda probabilities, temperature: soft_cross_entropy(logits, probabilities, temperature),
+        )
         return Losses(
             tf.reduce_mean(losses * batch["weights"]),
             number_correct(logits, batch["targets"]),
             tf.cast(tf.shape(losses)[0], tf.float32),
         )
+
+    def teach(
+        self, model: keras.Model, batch: Mapping[str, tf.Tensor], temperature: float
+    ) -> dict[str, tf.Tensor]:
+        """Return the probabilities of the classes, or of each label: float32 [B, C]."""
+        import tensorflow as tf
+
+        logits = tf.cast(model(batch["ids"], batch["lengths"], training=False), tf.float32) / temperature
+        return {CLASSES: tf.sigmoid(logits) if model.several_labels else tf.nn.softmax(logits)}
 
     def evaluator(
         self,

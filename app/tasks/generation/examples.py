@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
     ) -> Plan:
         """Return the sequence `tokens`, with an end token after each document, and two columns."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
-        from models.text.tokens import END, SEQUENCE_TOKENS
+        from models.text.tokens import SEQUENCE_TOKENS
 
         tokenizer = text_tokenizer(
             config,
@@ -66,15 +66,13 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         documents_end = CONTINUES not in dataset.columns
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
-            tokens, places, lengths = tokenizer.tokenize(batch["text"])
+            tokens = tokenizer.tokenize(batch["text"])
             if documents_end:
-                tokens = [*tokens, END]
-                places = np.insert(places, np.cumsum(lengths), len(tokens) - 1)
-                lengths = lengths + 1
-            columns = {CONTINUES: batch.get(CONTINUES, np.zeros(len(lengths), bool))}
+                tokens = with_ends(*tokens)
+            columns = {CONTINUES: batch.get(CONTINUES, np.zeros(len(tokens[2]), bool))}
             if has_labels:
                 columns[COLUMN] = batch["label"].astype(np.int32)
-            return {"tokens": (tokens, places, lengths)}, columns
+            return {"tokens": tokens}, columns
 
         facts = {"subwords": tokenizer.subwords, "documents_end": documents_end}
         return Plan(tokenize, {"tokens": VOCABULARY}, {VOCABULARY: tokenizer.rule}, facts)
@@ -123,3 +121,11 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
             start_id=END_ID,
             labels=labels,
         )
+
+
+def with_ends(tokens: Sequence[bytes], places: np.ndarray, lengths: np.ndarray) -> UniqueTokens:
+    """Return the tokens of documents with an end token after each."""
+    from models.text.tokens import END
+
+    tokens = [*tokens, END]
+    return tokens, np.insert(places, np.cumsum(lengths), len(tokens) - 1), lengths + 1

@@ -9,7 +9,8 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import perplexity, token_scores
-from app.tasks.base import ExampleBatch, OutputArrays, Predictions, by_row
+from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split, by_row
+from app.tasks.generation.baseline import ngram_baseline
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import bits_per_character
@@ -33,6 +34,7 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
     """Predictions of a language model."""
 
     signature = "score"
+    baseline_name = "n-gram baseline"
 
     def signatures(
         self,
@@ -94,7 +96,7 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
-    ) -> dict[str, Any]:
+    ) -> Evaluation:
         """Return loss, perplexity and bits per character; each document is read whole, from its start."""
         facts, labels = predictor.info.preprocessing.facts, predictor.info.preprocessing.labels
         assert isinstance(facts, GenerationFacts)
@@ -121,13 +123,19 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
             else:
                 sums += _sums(_score(predictor, inputs, {}, begins=True))
         nats, correct, tokens = (float(value) for value in sums)
-        return {
-            "examples": count,
-            "tokens": int(tokens),
-            "characters": characters,
-            **token_scores(nats, correct, tokens),
-            "bits_per_character": bits_per_character(nats, characters),
-        }
+        return Evaluation(
+            {
+                "examples": count,
+                "tokens": int(tokens),
+                "characters": characters,
+                **token_scores(nats, correct, tokens),
+                "bits_per_character": bits_per_character(nats, characters),
+            }
+        )
+
+    def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation:
+        """Evaluate an interpolated n-gram model of the same tokens."""
+        return ngram_baseline(train, test, predictor)
 
 
 def _is_state(name: str) -> bool:

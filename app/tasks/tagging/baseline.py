@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from app.tasks.base import Split
+from app.tasks.base import Evaluation, Split
 from app.tasks.tagging.examples import learned, tag_names
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.scores import TagScore
 
 
-def most_frequent_tags(train: Split, test: Split, facts: TaggingFacts) -> dict[str, Any]:
+def most_frequent_tags(train: Split, test: Split, facts: TaggingFacts) -> Evaluation:
     """Evaluate the most frequent tag of each lower-cased word.
 
     A word without training examples gets the most frequent tag of the words that occur once.
@@ -36,4 +36,5 @@ def most_frequent_tags(train: Split, test: Split, facts: TaggingFacts) -> dict[s
             found = [best.get(token.decode(errors="replace").lower(), unseen) for token in tokens]
             score.add(learned(tags, facts.tag_scheme), found, None)
     metrics = score.metrics()
-    return {name: metrics[name] for name in ("accuracy", "span_f1") if name in metrics}
+    kept: dict[str, Any] = {name: metrics[name] for name in ("accuracy", "span_f1") if name in metrics}
+    return Evaluation(kept, score.outcomes())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.tasks.base import ExampleBatch, OutputArrays, Predictions, Split
+from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split
 from app.tasks.labels import label_ids
 from app.tasks.tagging.baseline import most_frequent_tags
 from app.tasks.tagging.config import TaggingConfig
@@ -120,7 +120,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
-    ) -> dict[str, Any]:
+    ) -> Evaluation:
         """Return metrics on the given tokens, and under `raw_text` those on raw texts, if there are any."""
         facts, labels = _facts(predictor), predictor.info.preprocessing.labels
         require_comparable_tags(dataset, predictor.info.preprocessing.vocabularies["tags"], facts)
@@ -149,7 +149,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             name, raw_name = ("span_f1", "span_f1") if facts.has_spans else ("accuracy", "tag_f1")
             result["raw_text"]["gap"] = result[name] - result["raw_text"][raw_name]
             result["raw_text"]["tokenizer"] = _tokenizer(predictor)
-        return result
+        return Evaluation(result, given.outcomes())
 
     def _add_raw(
         self, predictor: Predictor, batch: ExampleBatch, gold: Sequence[Sequence[str]], raw: RawScore
@@ -163,7 +163,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             tokens = [token.decode(errors="replace") for token in batch["tokens"][i]]
             raw.add(batch["text"][i].decode(errors="replace"), tokens, gold[i], words[i], line)
 
-    def baseline(self, train: Split, test: Split, predictor: Predictor) -> dict[str, Any] | None:
+    def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation | None:
         """Evaluate the most frequent tag of each word."""
         return most_frequent_tags(train, test, _facts(predictor))
 

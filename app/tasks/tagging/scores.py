@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from app.bootstrap import Outcomes, f1
 from app.metrics import ACCURACY, EXACT_MATCH, LABEL_ACCURACY, LOSS, SPAN_F1, Metric
 from app.tasks.tagging.facts import TaggingFacts
-from data.tags import SpanScores
+from data.tags import Score, SpanScores
 
 
 def metrics(*, has_spans: bool, has_labels: bool) -> tuple[Metric, ...]:
@@ -35,6 +38,7 @@ class TagScore:
         self.loss = 0.0
         self.scored = self.examples = self.tokens = self.words = self.correct = 0
         self.labels = self.correct_labels = self.exact = 0
+        self._of_examples: list[tuple[int, ...]] = []
 
     def add(self, gold: Sequence[str], predicted: Sequence[str], correct_label: bool | None) -> None:
         """Add an example: true and predicted tags, and whether its label is correct if it has one."""
@@ -47,8 +51,11 @@ class TagScore:
         self.words += words
         self.tokens += len(gold)
         self.correct += correct
+        before = Score() if self.spans is None else self.spans.overall
         if self.spans is not None:
             self.spans.add(gold, predicted)
+        after = Score() if self.spans is None else self.spans.overall
+        self._of_examples.append((correct, words, *(b - a for a, b in zip(before, after, strict=True))))
         if correct_label is not None:
             self.labels += 1
             self.correct_labels += bool(correct_label)
@@ -63,6 +70,12 @@ class TagScore:
         """Add a loss in nats that is a sum over a number of tokens."""
         self.loss += loss
         self.scored += tokens
+
+    def outcomes(self) -> dict[str, Outcomes]:
+        """Return the outcomes of span F1 if tags encode spans, and of accuracy."""
+        correct, words, gold, predicted, hits = np.array(self._of_examples, np.float64).T
+        of_spans = {SPAN_F1.name: f1(hits, predicted, gold)} if self.spans is not None else {}
+        return {**of_spans, ACCURACY.name: Outcomes(correct, words)}
 
     def metrics(self) -> dict[str, Any]:
         """Return the metrics by the names of `evaluate --json`; no loss if none was added."""

@@ -15,6 +15,7 @@ from app.tasks.tagging.boundaries import CHARACTERS, edge_spans, rules_spans, sp
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.scores import TagScore, metrics
+from app.tasks.teaching import taught
 from data.batching import Batches
 from data.tags import Score, transitions
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 ARGUMENTS = ("token_ids", "lengths", "word_types", "characters", "character_lengths")
 """Inputs of the network, in order."""
+TAGS, LABELS = "tags", "labels"
+"""Names of a teacher's probabilities."""
 
 
 class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
     """Training of a `models.tagger.Tagger`."""
+
+    distills = True
 
     def metrics(self, preprocessing: Preprocessing[TaggingFacts]) -> tuple[Metric, ...]:
         """Return the loss (nats per token) and accuracy; span F1 for span tags; label metrics for labels.
@@ -83,20 +88,46 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         """
         import tensorflow as tf
 
-        from models.losses import cross_entropy, number_correct
+        from models.losses import cross_entropy, number_correct, soft_cross_entropy
 
         outputs = run_tagger(model, batch, training=True)
         lengths = batch["lengths"]
         tokens = tf.cast(tf.reduce_sum(lengths), tf.float32)
-        nats = model.tag_losses(outputs, batch["tags"], lengths, label_smoothing)
+        nats = taught(
+            model.tag_losses(outputs, batch["tags"], lengths, label_smoothing),
+            batch,
+            TAGS,
+            lambda probabilities, temperature: model.taught_losses(
+                outputs, probabilities, lengths, temperature
+            ),
+        )
         loss = tf.reduce_sum(nats) / tokens
         if "labels" in batch:
-            of_labels = cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing)
+            of_labels = taught(
+                cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing),
+                batch,
+                LABELS,
+                lambda probabilities, temperature: soft_cross_entropy(
+                    outputs["label_logits"], probabilities, temperature
+                ),
+            )
             loss += tf.reduce_mean(of_labels)
         if model.tokenizer is not None:
             loss += model.tokenizer.loss(batch["code_points"], batch["text_lengths"], batch["boundaries"])
         real = tf.sequence_mask(lengths, tf.shape(batch["tags"])[1])
         return Losses(loss, number_correct(outputs["emissions"], batch["tags"], real), tokens)
+
+    def teach(
+        self, model: keras.Model, batch: Mapping[str, tf.Tensor], temperature: float
+    ) -> dict[str, tf.Tensor]:
+        """Return the probabilities of tags, float32 [B, T, K], and of labels, if there are any, [B, L]."""
+        import tensorflow as tf
+
+        outputs = run_tagger(model, batch, training=False)
+        found = {TAGS: model.tag_probabilities(outputs, batch["lengths"], temperature)}
+        if "label_logits" in outputs:
+            found[LABELS] = tf.nn.softmax(tf.cast(outputs["label_logits"], tf.float32) / temperature)
+        return found
 
     def evaluator(
         self,

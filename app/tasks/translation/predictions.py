@@ -9,7 +9,7 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import token_scores
-from app.tasks.base import ExampleBatch, Explanation, OutputArrays, Predictions, by_row
+from app.tasks.base import Evaluation, ExampleBatch, Explanation, OutputArrays, Predictions, by_row
 from app.tasks.translation.config import DecodingConfig, TranslationConfig
 from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.scores import corpus_scores
@@ -91,7 +91,7 @@ class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
-    ) -> dict[str, Any]:
+    ) -> Evaluation:
         """Return BLEU and chrF of the translations, their mean score, and the loss of the references."""
         loss = tokens = correct = 0.0
         predicted: list[str] = []
@@ -108,13 +108,15 @@ class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
             correct += float(outputs["correct"].sum())
         facts = predictor.info.preprocessing.facts
         assert isinstance(facts, TranslationFacts)
-        return {
-            "examples": len(predicted),
-            **token_scores(loss, correct, tokens),
-            **corpus_scores(predicted, references, facts.bleu_tokenizer),
-            "mean_score": float(np.mean(scores)),
-            "beam": predictor.beam or _decoding(predictor).beam,
-        }
+        return Evaluation(
+            {
+                "examples": len(predicted),
+                **token_scores(loss, correct, tokens),
+                **corpus_scores(predicted, references, facts.bleu_tokenizer),
+                "mean_score": float(np.mean(scores)),
+                "beam": predictor.beam or _decoding(predictor).beam,
+            }
+        )
 
 
 def _decoding(predictor: Predictor) -> DecodingConfig:

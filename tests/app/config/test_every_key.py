@@ -321,7 +321,11 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
     },
 }
 TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
-ALONE = {"data.directory", "model.embeddings", "text.tokenizer"}
+ALONE = {
+    *("data.directory", "model.embeddings", "text.tokenizer"),
+    # they need teachers: tests/app/test_distill.py
+    *("training.distillation_weight", "training.distillation_temperature"),
+}
 LOOP = {
     "training.epochs",
     "training.schedule",

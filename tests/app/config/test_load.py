@@ -56,12 +56,13 @@ def test_the_keys_of_the_contract() -> None:
         *("training.early_stopping_metric", "training.mixed_precision", "training.deterministic"),
         *("training.steps_per_checkpoint", "training.kernels"),
     }
+    taught = {"training.distillation_weight", "training.distillation_temperature"}
     directions = {"model.bidirectional", "model.merge_mode"}
     labelled = {"data.text_column", "data.label_column"}
     length = {"text.tokens", "text.max_length", "text.truncate"}
     expected = {
         "classification": {
-            *(*common, *directions, *labelled, *length),
+            *(*common, *directions, *labelled, *length, *taught),
             *("model.pooling", "model.rare_word_dropout", "training.class_weights"),
             *("data.labels", "data.label_separator", "data.label_columns"),
         },
@@ -75,7 +76,7 @@ def test_the_keys_of_the_contract() -> None:
                 "model.rare_word_dropout",
             ),
             *("model.character_features", "model.character_embedding_size", "model.character_units"),
-            *("model.crf", "text.tokenizer"),
+            *("model.crf", "text.tokenizer", *taught),
         },
         "generation": {
             *(*common, *labelled, "text.tokens", "training.sequence_length"),
@@ -94,7 +95,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 68
+    assert len(OTHERS - {"task", "format"}) == 70
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)

@@ -382,3 +382,64 @@ def test_mixed_precision_is_for_others() -> None:
     close = tf.constant([[[1.0, 1.0001]]])  # equal in bfloat16
 
     assert made(close, tf.constant([1])).numpy().tolist() == [[1]]
+
+
+def expected_by_paths(made: CRF, emissions: Array, probabilities: Array, temperature: float) -> float:
+    """Return the mean log-probability of paths whose steps are drawn on their own."""
+    scores = {path: value / temperature for path, value in all_paths(made, emissions).items()}
+    total = np.log(sum(np.exp(value) for value in scores.values()))
+    drawn = {path: np.prod([p[k] for p, k in zip(probabilities, path, strict=True)]) for path in scores}
+    return float(sum(share * (scores[path] - total) for path, share in drawn.items()))
+
+
+@each_size
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_expected_log_likelihood(size: int, temperature: float) -> None:
+    """It is the mean over all paths, and padding has no effect on it."""
+    made, values = crf(size), []
+    for padding in (0, 3):
+        emissions, _, lengths = batch(size, padding)
+        probabilities = np.zeros(emissions.shape, np.float32)
+        for row, length in enumerate(LENGTHS):
+            probabilities[row, :length] = np.random.default_rng(row).dirichlet(np.ones(size), length)
+        found = made.expected_log_likelihood(emissions, tf.constant(probabilities), lengths, temperature)
+        for row, length in enumerate(LENGTHS):
+            own = (emissions.numpy()[row, :length].astype(np.float64), probabilities[row, :length])
+            assert float(found[row]) == pytest.approx(
+                expected_by_paths(made, *own, temperature), rel=1e-4, abs=1e-4
+            )
+        values.append(found.numpy())
+
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@each_size
+def test_expected_log_likelihood_of_certain_tags(size: int) -> None:
+    """Of one-hot probabilities it is the log-likelihood of the tags, and has its gradient."""
+    made = crf(size)
+    emissions, tags, lengths = batch(size, padding=2)
+    certain = tf.one_hot(tags, size) * tf.sequence_mask(lengths, tags.shape[1], tf.float32)[:, :, None]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(emissions)
+        one = made.log_likelihood(emissions, tags, lengths)
+        other = made.expected_log_likelihood(emissions, certain, lengths)
+
+    assert one.numpy() == pytest.approx(other.numpy(), rel=1e-5, abs=1e-5)
+    for variable in (emissions, *(weight.value for weight in made.trainable_weights)):
+        gradients = [tape.gradient(loss, variable).numpy() for loss in (one, other)]
+        assert gradients[0] == pytest.approx(gradients[1], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("allowed", [None, BIO], ids=["all", "BIO"])
+def test_marginals_at_a_temperature(allowed: Any) -> None:
+    """A temperature divides the scores of all paths; forbidden ones stay so."""
+    made = crf(3, allowed)
+    emissions, _, lengths = batch(3)
+    found = made.marginals(emissions, lengths, 2.0).numpy()
+
+    for row, length in enumerate(LENGTHS):
+        paths = all_paths(made, emissions.numpy()[row, :length].astype(np.float64))
+        shares = {path: np.exp(value / 2) for path, value in paths.items() if is_allowed(path, allowed)}
+        for step in range(length):
+            expected = [sum(s for path, s in shares.items() if path[step] == tag) for tag in range(3)]
+            assert found[row, step] == pytest.approx(np.array(expected) / sum(shares.values()), abs=1e-5)

@@ -68,6 +68,7 @@ def test_keys(evaluation: tuple[dict[str, Any], Lines, Lines, Lines]) -> None:
             "label_accuracy",
             "exact_match",
             "raw_text",
+            "intervals",
         ),
     ]
     assert (metrics["task"], metrics["examples"]) == ("tagging", 87)
