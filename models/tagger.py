@@ -14,6 +14,7 @@ from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
+from models.layers.token_features import TokenFeatures
 from models.layers.word_dropout import WordDropout
 from models.losses import token_cross_entropy
 from models.network import Network
@@ -140,7 +141,8 @@ class Tagger(Network):
     A CRF may score the tags of a sentence together (Huang et al. 2015). With sentence labels, the maximum
     and the mean of the inputs of the head are the input of a second head; both are trained together (Liu and
     Lane 2016).
-    With `layers=0` each token is tagged by itself, as a baseline.
+    With `layers=0` each token is tagged by itself, as a baseline. With `token_features` a linear model of
+    hashed features adds its scores to those of the head.
 
     With an alphabet there is a `CharacterTokenizer`, which shares nothing with the other layers; else
     `tokenizer` is None.
@@ -200,6 +202,11 @@ class Tagger(Network):
         self.recurrent = RecurrentStack(settings, runner=self.runner, name="recurrent")
         self.head_dropout = Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(tags, name="head")
+        self.token_features: TokenFeatures | None = None
+        if settings.token_features:
+            self.token_features = TokenFeatures(
+                settings.token_features, tags, dropout=settings.dropout, name="token_features"
+            )
         self.crf = CRF(tags, allowed=allowed, name="crf") if settings.crf else None
         self.forbidden = None if allowed is None else forbidding(allowed)
         if labels:
@@ -220,6 +227,8 @@ class Tagger(Network):
         self.recurrent.build((None, None, width))
         width = self.recurrent.output_size or width
         self.head.build((None, None, width))
+        if self.token_features is not None:
+            self.token_features.build()
         if self.crf is not None:
             self.crf.build()
         if self.labels:
@@ -254,12 +263,13 @@ class Tagger(Network):
         word_types: tf.Tensor | None = None,
         characters: tf.Tensor | None = None,
         character_lengths: tf.Tensor | None = None,
+        word_features: tf.Tensor | None = None,
         training: bool = False,
     ) -> dict[str, tf.Tensor]:
         """Return scores.
 
-        The characters of each distinct word of a batch are encoded once. Without character features the last
-        three arguments may be omitted.
+        The characters and features of each distinct word of a batch are encoded once. What the settings turn
+        off may be omitted.
 
         Args:
             token_ids: int32 [B, T], right-padded.
@@ -267,6 +277,7 @@ class Tagger(Network):
             word_types: int32 [B, T], the row of `characters` for each token; any row for padding.
             characters: int32 [U, C], character ids, right-padded.
             character_lengths: int32 [U], each from 1 to C.
+            word_features: int32 [U, F], of `models.text.word_features.word_features`.
             training: whether to apply dropout.
 
         Returns:
@@ -279,7 +290,11 @@ class Tagger(Network):
             features = tf.concat([features, tf.gather(of_types, word_types)], axis=-1)
         features = self.feature_dropout(features, training=training)
         sequences, final = self.recurrent(features, lengths, training=training)
-        outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}
+        emissions = self.head(self.head_dropout(sequences, training=training))
+        if self.token_features is not None:
+            linear = self.token_features(word_features, word_types, lengths, training=training)
+            emissions = tf.cast(emissions, linear.dtype) + linear
+        outputs = {"emissions": emissions}
         if self.labels:
             pooled = self.pooling(sequences, final, lengths)
             outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))

@@ -197,10 +197,11 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             [array.numpy() for array in encoder.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
             for i in range(0, len(spelled), DESCRIBED_AT_ONCE)
         ]
-        width = max(characters.shape[1] for _, characters, _ in parts)
-        word_ids = np.concatenate([words for words, _, _ in parts])
-        character_lengths = np.concatenate([lengths for _, _, lengths in parts])
-        characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
+        width = max(characters.shape[1] for _, characters, *_ in parts)
+        characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, *_ in parts])
+        word_ids, character_lengths, features = (
+            np.concatenate([part[i] for part in parts]) for i in (0, 2, 3)
+        )
         kept = np.flatnonzero(word_types.counts)  # an example without tokens has no loss
         boundaries = BoundaryBatches(encoded, split) if CHARACTERS in preprocessing.vocabularies else None
 
@@ -215,6 +216,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
                 "word_types": places.reshape(ids.shape).astype(np.int32),
                 "characters": characters[distinct, : spelled_lengths.max()],
                 "character_lengths": spelled_lengths,
+                "word_features": features[distinct],
                 "tags": tags.batch(kept[indices])[0],
             }
             if labels is not None:
@@ -300,6 +302,7 @@ def word_encoder(preprocessing: Preprocessing[TaggingFacts], config: TaggingConf
         characters,
         lowercase=config.text.lowercase,
         rules=preprocessing.facts.word_rules,
+        features=config.model.token_features > 0,
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-ARGUMENTS = ("token_ids", "lengths", "word_types", "characters", "character_lengths")
+ARGUMENTS = ("token_ids", "lengths", "word_types", "characters", "character_lengths", "word_features")
 """Inputs of the network, in order."""
 
 
