@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from models.kernels.runner import Runner
+from models.layers.bioes import SpanEnds
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
 from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
@@ -160,6 +161,7 @@ class Tagger(Network):
         labels: int = 0,
         character_vocabulary_size: int = 0,
         allowed: Allowed | None = None,
+        inside: Sequence[int] = (),
         alphabet: Sequence[int] = (),
         **options: Any,
     ) -> None:
@@ -172,7 +174,10 @@ class Tagger(Network):
             labels: number of sentence labels; 0 for none.
             character_vocabulary_size: number of character ids, including the special ones.
             allowed: start [K], step [K, K] (from, to) and end [K] of bool: the tag sequences that decoding
-                may return, with a CRF or without; None allows all.
+                may return, with a CRF or without; None allows all. With `inside` K is the number of learned
+                tags.
+            inside: of `models.layers.bioes.SpanEnds`, with `tag_scheme="bioes"`; empty: tags are learned as
+                they are.
             alphabet: code points that the tokenizer knows; empty for none, where tokens come from rules.
             options: of `keras.Model`.
         """
@@ -182,10 +187,13 @@ class Tagger(Network):
             "labels": labels,
             "character_vocabulary_size": character_vocabulary_size,
             "allowed": as_lists(allowed),
+            "inside": list(inside),
             "alphabet": list(alphabet),
         }
         super().__init__(settings, arguments, **options)
         self.labels = labels
+        self.span_ends = SpanEnds(inside) if inside else None
+        tags = self.span_ends.size if self.span_ends else tags
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.character_encoder: CharacterEncoder | None = None
@@ -281,7 +289,7 @@ class Tagger(Network):
             training: whether to apply dropout.
 
         Returns:
-            `emissions` float [B, T, K], the scores of each token's tags (meaningless beyond a row's
+            `emissions` float [B, T, K], the scores of each token's learned tags (meaningless beyond a row's
             length), and with sentence labels `label_logits` float [B, L].
         """
         features = self.embedding(self.word_dropout(token_ids, training=training))
@@ -299,6 +307,10 @@ class Tagger(Network):
             pooled = self.pooling(sequences, final, lengths)
             outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))
         return outputs
+
+    def learned_tags(self, tags: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Return what the network learns of tags: int32 [B, T], lengths int32 [B] → int32 [B, T]."""
+        return tags if self.span_ends is None else self.span_ends.learned(tags, lengths)
 
     def tag_losses(
         self,
@@ -323,6 +335,7 @@ class Tagger(Network):
             float32 [B].
         """
         emissions = tf.cast(outputs["emissions"], tf.float32)
+        tags = self.learned_tags(tags, lengths)
         if self.crf is not None:
             return -self.crf.log_likelihood(emissions, tags, lengths)
         real = tf.sequence_mask(lengths, tf.shape(tags)[1])
@@ -338,13 +351,17 @@ class Tagger(Network):
         Returns:
             int32 [B, T]; 0 beyond a row's length.
         """
-        emissions = outputs["emissions"]
+        tags = self._decoded(outputs["emissions"], lengths)
+        if self.span_ends is not None:
+            tags = self.span_ends.of_data(tags)
+        return tf.where(tf.sequence_mask(lengths, tf.shape(tags)[1]), tags, 0)
+
+    def _decoded(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         if self.crf is not None:
             return self.crf.decode(emissions, lengths)
         if self.forbidden is not None:
             return viterbi(emissions, lengths, *self.forbidden)
-        tags = tf.argmax(emissions, axis=-1, output_type=tf.int32)
-        return tf.where(tf.sequence_mask(lengths, tf.shape(tags)[1]), tags, 0)
+        return tf.argmax(emissions, axis=-1, output_type=tf.int32)
 
     def tag_probabilities(self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
         """Return the probability of each tag of each token, over all allowed tag sequences of the row.
@@ -356,7 +373,10 @@ class Tagger(Network):
         Returns:
             float32 [B, T, K]; 0 beyond a row's length.
         """
-        emissions = tf.cast(outputs["emissions"], tf.float32)
+        probabilities = self._probabilities(tf.cast(outputs["emissions"], tf.float32), lengths)
+        return probabilities if self.span_ends is None else self.span_ends.joined(probabilities)
+
+    def _probabilities(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         if self.crf is not None:
             return self.crf.marginals(emissions, lengths)
         if self.forbidden is not None:

@@ -53,6 +53,11 @@ class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
 class TaggingTrainingConfig(TrainingConfig):
     """How the tagger is trained."""
 
+    exchange_spans: Annotated[float, Key(ge=0, le=1)] = Key(
+        0.0,
+        description="probability that a span of a training example is replaced by another training span of "
+        "the same label (mention replacement, Dai and Adel 2020); needs tags of spans",
+    )
     early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
         "accuracy",
         description="validation metric that selects the best epoch, whose weights are kept; span_f1 needs "

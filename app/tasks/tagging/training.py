@@ -15,6 +15,7 @@ from app.tasks.tagging.boundaries import CHARACTERS, edge_spans, rules_spans, sp
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.scores import TagScore, metrics
+from app.tasks.tagging.span_ends import inside_tags, learned_tags
 from data.batching import Batches
 from data.tags import Score, transitions
 
@@ -46,8 +47,13 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         model = config.model
         tags = preprocessing.vocabularies["tags"]
         allowed = None
+        inside: list[int] = []
         if preprocessing.facts.has_spans:
-            allowed = transitions([tag.decode() for tag in tags], LEARNED_SCHEME)
+            names, scheme = [tag.decode() for tag in tags], LEARNED_SCHEME
+            if model.tag_scheme == "bioes":
+                inside = inside_tags(names)
+                names, scheme = learned_tags(names, inside), "BIOES"
+            allowed = transitions(names, scheme)
         tagger = Tagger(
             config.model,
             vocabulary_size=len(preprocessing.vocabulary),
@@ -55,6 +61,7 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             labels=len(preprocessing.labels),
             character_vocabulary_size=len(preprocessing.vocabularies["characters"]),
             allowed=allowed,
+            inside=inside,
             alphabet=[
                 ord(character.decode()) for character in preprocessing.vocabularies.get(CHARACTERS, ())
             ],
@@ -96,7 +103,8 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         if model.tokenizer is not None:
             loss += model.tokenizer.loss(batch["code_points"], batch["text_lengths"], batch["boundaries"])
         real = tf.sequence_mask(lengths, tf.shape(batch["tags"])[1])
-        return Losses(loss, number_correct(outputs["emissions"], batch["tags"], real), tokens)
+        learned = model.learned_tags(batch["tags"], lengths)
+        return Losses(loss, number_correct(outputs["emissions"], learned, real), tokens)
 
     def evaluator(
         self,
