@@ -35,7 +35,8 @@ class TokenFeatures(keras.layers.Layer):
         Args:
             buckets: rows of the table.
             outputs: scores of a token, K.
-            dropout: rate at which single features are left out in training.
+            dropout: rate at which single features are left out in training; those of one word alone in all
+                places of a batch.
             options: of `keras.layers.Layer`.
         """
         super().__init__(**options)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import Split
-from app.tasks.classification.baseline import logistic_regression, texts_and_targets, tfidf
 from app.tasks.classification.label_set_scores import predicted, scores
 from app.tasks.classification.thresholds import choose_thresholds
 from app.tasks.labels import label_sets, with_unseen
+from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
 
 if TYPE_CHECKING:
     from app.prediction.predictor import Predictor

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field as Key
 
@@ -68,6 +69,8 @@ class TaggingTrainingConfig(TrainingConfig):
 class TaggingConfig(TaskConfig):
     """Everything that a tagger depends on."""
 
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"token_features": 0}}
+
     task: Literal["tagging"] = "tagging"
     data: TaggingDataConfig = TaggingDataConfig()
     text: TaggingTextConfig = TaggingTextConfig()
@@ -78,6 +81,7 @@ class TaggingConfig(TaskConfig):
         word_dropout=0.0,
         rare_word_dropout=5e-6,
         crf=True,
+        token_features=1 << 15,
     )
     training: TaggingTrainingConfig = TaggingTrainingConfig(batch_size=32, learning_rate=2e-3)
 

@@ -245,8 +245,8 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             return None
         if not preprocessing.facts.has_spans:
             raise UserError(
-                f"training.exchange_spans = {probability:g}: the tags of the data encode no spans; only tags of "
-                "spans, such as B-PER and I-PER, are exchanged: set training.exchange_spans=0"
+                f"training.exchange_spans = {probability:g}: the tags of the data encode no spans; only tags "
+                "of spans, such as B-PER and I-PER, are exchanged: set training.exchange_spans=0"
             )
         sequences = encoded.splits["train"].sequences
         names = [tag.decode() for tag in encoded.vocabularies["tags"]]
