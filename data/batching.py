@@ -54,7 +54,7 @@ class Batches(Protocol):
 class ExampleBatches:
     """`Batches` of examples of similar length."""
 
-    def __init__(self, lengths: np.ndarray, make: Callable[[np.ndarray], Batch], *, batch_size: int) -> None:
+    def __init__(self, lengths: np.ndarray, make: Callable[[Any], Batch], *, batch_size: int) -> None:
         """Initialize.
 
         Args:
@@ -66,13 +66,34 @@ class ExampleBatches:
         self.batch = make
         self.batch_size = batch_size
 
-    def epoch(self, seed: int, epoch: int) -> list[np.ndarray]:
+    def epoch(self, seed: int, epoch: int) -> list[Any]:
         """Return the example indices of each step: shuffled, then sorted by length within pools."""
         return epoch_batches(self.lengths, batch_size=self.batch_size, seed=seed, epoch=epoch)
 
     def whole(self) -> list[np.ndarray]:
         """Return the example indices of each batch, the shortest examples first."""
         return sorted_batches(self.lengths, batch_size=2 * self.batch_size, largest=2 * LARGEST_STEP)
+
+
+@dataclass(frozen=True)
+class SeededRows:
+    """The entry of a training step whose examples are changed at random."""
+
+    indices: np.ndarray
+    """int64 [B], of the examples."""
+    seed: tuple[int, ...]
+    """Of the random numbers, with which the position of an example is joined."""
+
+
+class ChangingBatches(ExampleBatches):
+    """`ExampleBatches` whose examples differ between epochs, as a function of the seed and the epoch alone.
+
+    `make` gets `SeededRows` in training, and indices as there in evaluation.
+    """
+
+    def epoch(self, seed: int, epoch: int) -> list[Any]:
+        """Return the examples of each step and the seed of their changes."""
+        return [SeededRows(indices, (seed, epoch)) for indices in super().epoch(seed, epoch)]
 
 
 def epoch_batches(

@@ -98,12 +98,25 @@ class Sequences:
         Returns:
             ids int32 [B, T], right-padded with 0, T the length of the longest example; lengths int32 [B].
         """
-        lengths = self.lengths[indices].astype(np.int32)
-        ids = np.zeros((len(indices), int(lengths.max())), np.int32)
-        for position, index in enumerate(indices):
-            row = self.row(index)
-            ids[position, : len(row)] = row
-        return ids, lengths
+        return padded([self.row(index) for index in indices])
+
+
+def padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a batch of rows of token ids, at least one.
+
+    `padded([[7, 8], [], [9]]) -> [[7, 8], [0, 0], [9, 0]], [2, 1, 1]`
+
+    Args:
+        rows: int [tokens] each.
+
+    Returns:
+        ids int32 [B, T], right-padded with 0, T the length of the longest row; lengths int32 [B], at least 1.
+    """
+    lengths = np.array([max(len(row), 1) for row in rows], np.int32)
+    ids = np.zeros((len(rows), int(lengths.max())), np.int32)
+    for position, row in enumerate(rows):
+        ids[position, : len(row)] = row
+    return ids, lengths
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,16 @@ class TaggerSettings(BidirectionalSettings):
         50, description="size of the character encoder: units of each direction, or number of filters"
     )
     crf: bool = Field(False, description="score tag sequences with a linear-chain CRF instead of a softmax")
+    tag_scheme: Literal["bio", "bioes"] = Field(
+        "bio",
+        description="scheme in which tags of spans are learned, whichever one the data has; predictions are "
+        "BIO. bioes: the last token of a span has a tag of its own (Ratinov and Roth 2009)",
+    )
+    token_features: Count = Field(
+        0,
+        description="rows of a table of hashed words, affixes, shapes and neighbours, which are added to the "
+        "scores of the tags (Huang et al. 2015); 0: none",
+    )
 
 
 class LanguageModelSettings(RecurrentSettings):

@@ -9,11 +9,13 @@ import keras
 import tensorflow as tf
 
 from models.kernels.runner import Runner
+from models.layers.bioes import SpanEnds
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
 from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
+from models.layers.token_features import TokenFeatures
 from models.layers.word_dropout import WordDropout
 from models.losses import soft_cross_entropy, token_cross_entropy
 from models.network import Network
@@ -140,7 +142,8 @@ class Tagger(Network):
     A CRF may score the tags of a sentence together (Huang et al. 2015). With sentence labels, the maximum
     and the mean of the inputs of the head are the input of a second head; both are trained together (Liu and
     Lane 2016).
-    With `layers=0` each token is tagged by itself, as a baseline.
+    With `layers=0` each token is tagged by itself, as a baseline. With `token_features` a linear model of
+    hashed features adds its scores to those of the head.
 
     With an alphabet there is a `CharacterTokenizer`, which shares nothing with the other layers; else
     `tokenizer` is None.
@@ -158,6 +161,7 @@ class Tagger(Network):
         labels: int = 0,
         character_vocabulary_size: int = 0,
         allowed: Allowed | None = None,
+        inside: Sequence[int] = (),
         alphabet: Sequence[int] = (),
         **options: Any,
     ) -> None:
@@ -170,7 +174,10 @@ class Tagger(Network):
             labels: number of sentence labels; 0 for none.
             character_vocabulary_size: number of character ids, including the special ones.
             allowed: start [K], step [K, K] (from, to) and end [K] of bool: the tag sequences that decoding
-                may return, with a CRF or without; None allows all.
+                may return, with a CRF or without; None allows all. With `inside` K is the number of learned
+                tags.
+            inside: of `models.layers.bioes.SpanEnds`, with `tag_scheme="bioes"`; empty: tags are learned as
+                they are.
             alphabet: code points that the tokenizer knows; empty for none, where tokens come from rules.
             options: of `keras.Model`.
         """
@@ -180,10 +187,13 @@ class Tagger(Network):
             "labels": labels,
             "character_vocabulary_size": character_vocabulary_size,
             "allowed": as_lists(allowed),
+            "inside": list(inside),
             "alphabet": list(alphabet),
         }
         super().__init__(settings, arguments, **options)
         self.labels = labels
+        self.span_ends = SpanEnds(inside) if inside else None
+        tags = self.span_ends.size if self.span_ends else tags
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.character_encoder: CharacterEncoder | None = None
@@ -200,6 +210,11 @@ class Tagger(Network):
         self.recurrent = RecurrentStack(settings, runner=self.runner, name="recurrent")
         self.head_dropout = Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(tags, name="head")
+        self.token_features: TokenFeatures | None = None
+        if settings.token_features:
+            self.token_features = TokenFeatures(
+                settings.token_features, tags, dropout=settings.dropout, name="token_features"
+            )
         self.crf = CRF(tags, allowed=allowed, name="crf") if settings.crf else None
         self.forbidden = None if allowed is None else forbidding(allowed)
         if labels:
@@ -220,6 +235,8 @@ class Tagger(Network):
         self.recurrent.build((None, None, width))
         width = self.recurrent.output_size or width
         self.head.build((None, None, width))
+        if self.token_features is not None:
+            self.token_features.build()
         if self.crf is not None:
             self.crf.build()
         if self.labels:
@@ -254,12 +271,13 @@ class Tagger(Network):
         word_types: tf.Tensor | None = None,
         characters: tf.Tensor | None = None,
         character_lengths: tf.Tensor | None = None,
+        word_features: tf.Tensor | None = None,
         training: bool = False,
     ) -> dict[str, tf.Tensor]:
         """Return scores.
 
-        The characters of each distinct word of a batch are encoded once. Without character features the last
-        three arguments may be omitted.
+        The characters and features of each distinct word of a batch are encoded once. What the settings turn
+        off may be omitted.
 
         Args:
             token_ids: int32 [B, T], right-padded.
@@ -267,10 +285,11 @@ class Tagger(Network):
             word_types: int32 [B, T], the row of `characters` for each token; any row for padding.
             characters: int32 [U, C], character ids, right-padded.
             character_lengths: int32 [U], each from 1 to C.
+            word_features: int32 [U, F], of `models.text.word_features.word_features`.
             training: whether to apply dropout.
 
         Returns:
-            `emissions` float [B, T, K], the scores of each token's tags (meaningless beyond a row's
+            `emissions` float [B, T, K], the scores of each token's learned tags (meaningless beyond a row's
             length), and with sentence labels `label_logits` float [B, L].
         """
         features = self.embedding(self.word_dropout(token_ids, training=training))
@@ -279,11 +298,19 @@ class Tagger(Network):
             features = tf.concat([features, tf.gather(of_types, word_types)], axis=-1)
         features = self.feature_dropout(features, training=training)
         sequences, final = self.recurrent(features, lengths, training=training)
-        outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}
+        emissions = self.head(self.head_dropout(sequences, training=training))
+        if self.token_features is not None:
+            linear = self.token_features(word_features, word_types, lengths, training=training)
+            emissions = tf.cast(emissions, linear.dtype) + linear
+        outputs = {"emissions": emissions}
         if self.labels:
             pooled = self.pooling(sequences, final, lengths)
             outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))
         return outputs
+
+    def learned_tags(self, tags: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Return what the network learns of tags: int32 [B, T], lengths int32 [B] → int32 [B, T]."""
+        return tags if self.span_ends is None else self.span_ends.learned(tags, lengths)
 
     def tag_losses(
         self,
@@ -308,6 +335,7 @@ class Tagger(Network):
             float32 [B].
         """
         emissions = tf.cast(outputs["emissions"], tf.float32)
+        tags = self.learned_tags(tags, lengths)
         if self.crf is not None:
             return -self.crf.log_likelihood(emissions, tags, lengths)
         real = tf.sequence_mask(lengths, tf.shape(tags)[1])
@@ -326,7 +354,7 @@ class Tagger(Network):
 
         Args:
             outputs: of `call`.
-            probabilities: float32 [B, T, K] of the tags; 0 beyond a row's length.
+            probabilities: float32 [B, T, K] of the learned tags; 0 beyond a row's length.
             lengths: int32 [B].
             temperature: all scores are divided by it.
 
@@ -350,13 +378,17 @@ class Tagger(Network):
         Returns:
             int32 [B, T]; 0 beyond a row's length.
         """
-        emissions = outputs["emissions"]
+        tags = self._decoded(outputs["emissions"], lengths)
+        if self.span_ends is not None:
+            tags = self.span_ends.of_data(tags)
+        return tf.where(tf.sequence_mask(lengths, tf.shape(tags)[1]), tags, 0)
+
+    def _decoded(self, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         if self.crf is not None:
             return self.crf.decode(emissions, lengths)
         if self.forbidden is not None:
             return viterbi(emissions, lengths, *self.forbidden)
-        tags = tf.argmax(emissions, axis=-1, output_type=tf.int32)
-        return tf.where(tf.sequence_mask(lengths, tf.shape(tags)[1]), tags, 0)
+        return tf.argmax(emissions, axis=-1, output_type=tf.int32)
 
     def tag_probabilities(
         self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor, temperature: float = 1.0
@@ -371,6 +403,13 @@ class Tagger(Network):
         Returns:
             float32 [B, T, K]; 0 beyond a row's length.
         """
+        probabilities = self.learned_probabilities(outputs, lengths, temperature)
+        return probabilities if self.span_ends is None else self.span_ends.joined(probabilities)
+
+    def learned_probabilities(
+        self, outputs: dict[str, tf.Tensor], lengths: tf.Tensor, temperature: float = 1.0
+    ) -> tf.Tensor:
+        """Return probabilities as `tag_probabilities` does, but of the learned tags."""
         emissions = tf.cast(outputs["emissions"], tf.float32)
         if self.crf is not None:
             return self.crf.marginals(emissions, lengths, temperature)

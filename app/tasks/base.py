@@ -232,6 +232,10 @@ class Training(ABC, Generic[C, F]):
     ) -> Losses:
         """Run the network on a batch in training mode."""
 
+    def cannot_learn(self, student: C, teacher: C) -> str:
+        """Return why a student cannot learn from the probabilities of a teacher; empty if it can."""
+        return ""
+
     def teach(
         self, model: keras.Model, batch: Mapping[str, tf.Tensor], temperature: float
     ) -> dict[str, tf.Tensor]:

@@ -66,7 +66,7 @@ def write_probabilities(
         config: of the student; gives the temperature and the data directory.
 
     Raises:
-        UserError: the teachers were trained on other examples.
+        UserError: the teachers were trained on other examples, or the student cannot learn from them.
     """
     arrays: dict[str, np.memmap] = {}
     for teacher in teachers:
@@ -75,6 +75,8 @@ def write_probabilities(
                 f"{teacher.path} cannot teach here: it was trained on other examples: dataset_hash is "
                 f"{teacher.manifest.dataset_hash!r}, not {dataset.hash!r}; leave [data] as it was"
             )
+        if reason := task.training.cannot_learn(config, teacher.config):
+            raise UserError(f"{teacher.path} cannot teach here: {reason}")
         model = load_keras_model(teacher)
         if runs_natively(teacher.path, AUTO, lambda note: None):
             model.use_kernels("native")

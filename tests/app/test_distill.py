@@ -18,6 +18,7 @@ from app.artifacts.run import open_run
 from app.config import TaskConfig, load_config
 from app.prediction.loading import load_predictor
 from app.train import train
+from data.errors import UserError
 from data.samples import reviews as sample_reviews
 from data.samples import tags as sample_tags
 from data.samples import topics as sample_topics
@@ -365,8 +366,10 @@ def test_sets_of_labels(tmp_path: Path, jsonl: Jsonl) -> None:
     assert epoch_lines(tmp_path / "student")[-1]["validation_micro_f1"] >= 0
 
 
-@pytest.mark.parametrize("crf", ["true", "false"], ids=["crf", "softmax"])
-def test_tags_and_labels(crf: str, tmp_path: Path, jsonl: Jsonl, stop_at: StopAt) -> None:
+@pytest.mark.parametrize(
+    ("crf", "scheme"), [("true", "bioes"), ("false", "bio")], ids=["crf-bioes", "softmax"]
+)
+def test_tags_and_labels(crf: str, scheme: str, tmp_path: Path, jsonl: Jsonl, stop_at: StopAt) -> None:
     """Taggers teach the tags of each token, and the label of each example; resuming is exact."""
     for (split, own), size in zip(sample_tags(0).items(), (30, 10, 10), strict=True):
         jsonl(tmp_path / f"data/{split}.jsonl", own[:size])
@@ -377,6 +380,7 @@ def test_tags_and_labels(crf: str, tmp_path: Path, jsonl: Jsonl, stop_at: StopAt
             "training.epochs=2",
             "training.learning_rate=0.05",
             f"model.crf={crf}",
+            f"model.tag_scheme={scheme}",
             "text.tokenizer=rules",
         )
         return load_config("tagging", overrides=[*small, *more, "training.deterministic=true", *overrides])
@@ -399,6 +403,11 @@ def test_tags_and_labels(crf: str, tmp_path: Path, jsonl: Jsonl, stop_at: StopAt
     found = [load_predictor(path) for path in teachers]
     best = found[0].run("tokens", {"tokens": [[t.encode() for t in row] for row in tokens]})
     assert np.mean(of_labels.argmax(axis=1) == [_label_id(found[0], name) for name in best["label"]]) > 0.6
+    others = {"model.tag_scheme": "bio" if scheme == "bioes" else "bioes", "training.exchange_spans": 0.5}
+    for key, value in others.items():
+        with pytest.raises(UserError, match=rf"teacher-0 cannot teach here: .*{key}"):
+            distill(teachers, run=tmp_path / "refused", overrides=[f"{key}={value}"])
+    assert not (tmp_path / "refused").exists()
 
 
 def _label_id(predictor: Any, name: bytes) -> int:

@@ -22,6 +22,7 @@ from tagger_models import (
 
 from models.tagger import Tagger
 from models.text.tokens import UNKNOWN_ID
+from models.text.word_features import word_features
 
 # The same words under other tags: a token's neighbours on both sides decide. The label is the first tag.
 TOY = {
@@ -47,7 +48,8 @@ def toy_inputs() -> tuple[tf.Tensor, ...]:
     rows = [[WORDS.index(word) for word in text.split()] for text in TOY]
     spelled = [[ord(letter) - ord("a") + 2 for letter in word] for word in WORDS]
     token_ids = ragged([[i + 2 for i in row] for row in rows])
-    return token_ids, TOY_LENGTHS, ragged(rows), ragged(spelled), tf.constant([len(form) for form in spelled])
+    lengths = tf.constant([len(form) for form in spelled])
+    return token_ids, TOY_LENGTHS, ragged(rows), ragged(spelled), lengths, word_features(tf.constant(WORDS))
 
 
 TOY_TAGS = ragged([[TAGS.index(tag) for tag in tags.split()] for tags in TOY.values()])
@@ -77,6 +79,8 @@ def train(model: Tagger, steps: int = 40) -> None:
 LEARNERS: dict[str, dict[str, Any]] = {
     "plain": {"labels": len(TAGS)},
     "crf": {"crf": True},
+    # A linear model of neighbours; the network itself sees no word.
+    "features": {"layers": 0, "token_features": 512, "vocabulary_size": 2},
     "recurrent": {"character_features": "recurrent", "vocabulary_size": 2},
     "convolution": {"character_features": "convolution", "vocabulary_size": 2, "crf": True, "cell": "gru"},
 }
@@ -204,6 +208,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_layers": {"layers": 0, "character_features": "convolution", "labels": 2},
     "dropout": {"dropout": 0.5, "recurrent_dropout": 0.5, "word_dropout": 0.5, "allowed": BIO},
     "all": {"cell": "gru", "character_features": "recurrent", "labels": 2, "crf": True, "allowed": BIO},
+    "spans": {"inside": [-1, 2, 2], "tag_scheme": "bioes", "crf": True},
 }
 
 IN_FRESH_PROCESS = """

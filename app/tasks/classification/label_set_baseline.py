@@ -10,10 +10,10 @@ import numpy as np
 
 from app.metrics import MICRO_F1
 from app.tasks.base import Evaluation, Split
-from app.tasks.classification.baseline import logistic_regression, texts_and_targets, tfidf
 from app.tasks.classification.label_set_scores import micro_f1_outcomes, predicted, scores
 from app.tasks.classification.thresholds import choose_thresholds
 from app.tasks.labels import label_sets, with_unseen
+from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
 
 if TYPE_CHECKING:
     from app.prediction.predictor import Predictor

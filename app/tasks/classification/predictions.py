@@ -12,13 +12,13 @@ from app.artifacts.preprocessing import Preprocessing
 from app.bootstrap import correct
 from app.metrics import ACCURACY
 from app.tasks.base import Evaluation, ExampleBatch, Explanation, OutputArrays, Predictions, Split
-from app.tasks.classification.baseline import logistic_regression, texts_and_targets, tfidf
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_baseline import label_set_baseline
 from app.tasks.classification.label_set_predictions import evaluate_label_sets, label_sets_to_json
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.labels import label_ids, with_unseen
+from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
 from data.prepared import Dataset
 
 if TYPE_CHECKING:

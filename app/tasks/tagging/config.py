@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field as Key
 
@@ -54,6 +55,11 @@ class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
 class TaggingTrainingConfig(Distillation, TrainingConfig):
     """How the tagger is trained."""
 
+    exchange_spans: Annotated[float, Key(ge=0, le=1)] = Key(
+        0.0,
+        description="probability that a span of a training example is replaced by another training span of "
+        "the same label (mention replacement, Dai and Adel 2020); needs tags of spans",
+    )
     early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
         "accuracy",
         description="validation metric that selects the best epoch, whose weights are kept; span_f1 needs "
@@ -63,6 +69,8 @@ class TaggingTrainingConfig(Distillation, TrainingConfig):
 
 class TaggingConfig(TaskConfig):
     """Everything that a tagger depends on."""
+
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"token_features": 0}}
 
     task: Literal["tagging"] = "tagging"
     data: TaggingDataConfig = TaggingDataConfig()
@@ -74,6 +82,7 @@ class TaggingConfig(TaskConfig):
         word_dropout=0.0,
         rare_word_dropout=5e-6,
         crf=True,
+        token_features=1 << 15,
     )
     training: TaggingTrainingConfig = TaggingTrainingConfig(batch_size=32, learning_rate=2e-3)
 

@@ -20,11 +20,12 @@ from app.tasks.tagging.boundaries import (
     missing_boundaries,
 )
 from app.tasks.tagging.config import TaggingConfig
+from app.tasks.tagging.exchange import SpanExchange
 from app.tasks.tagging.facts import LEARNED_SCHEME, MultiwordTokens, TaggingFacts
 from app.tasks.tagging.token_check import TaggingValidator
 from app.tasks.tagging.tokenization import TokenizationValidator
-from data.batching import Batch, Batches, ExampleBatches
-from data.encoding import Encoded, UniqueTokens, VocabularyRule
+from data.batching import Batch, Batches, ChangingBatches, ExampleBatches, SeededRows
+from data.encoding import Encoded, UniqueTokens, VocabularyRule, padded
 from data.errors import UserError
 from data.findings import Finding
 from data.formats import Field
@@ -197,15 +198,23 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
             [array.numpy() for array in encoder.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
             for i in range(0, len(spelled), DESCRIBED_AT_ONCE)
         ]
-        width = max(characters.shape[1] for _, characters, _ in parts)
-        word_ids = np.concatenate([words for words, _, _ in parts])
-        character_lengths = np.concatenate([lengths for _, _, lengths in parts])
-        characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, _ in parts])
+        width = max(characters.shape[1] for _, characters, *_ in parts)
+        characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, *_ in parts])
+        word_ids, character_lengths, features = (
+            np.concatenate([part[i] for part in parts]) for i in (0, 2, 3)
+        )
         kept = np.flatnonzero(word_types.counts)  # an example without tokens has no loss
         boundaries = BoundaryBatches(encoded, split) if CHARACTERS in preprocessing.vocabularies else None
 
-        def make(indices: np.ndarray) -> Batch:
-            ids, lengths = word_types.batch(kept[indices])
+        exchange = self._exchange(encoded, preprocessing, config) if split == "train" else None
+
+        def make(entry: np.ndarray | SeededRows) -> Batch:
+            indices = kept[entry.indices if isinstance(entry, SeededRows) else entry]
+            if exchange is not None and isinstance(entry, SeededRows):
+                pairs = exchange.rows(indices, entry.seed)
+                (ids, lengths), (tag_ids, _) = map(padded, zip(*pairs, strict=True))
+            else:
+                (ids, lengths), (tag_ids, _) = word_types.batch(indices), tags.batch(indices)
             real = np.arange(ids.shape[1]) < lengths[:, None]
             distinct, places = np.unique(ids, return_inverse=True)
             spelled_lengths = character_lengths[distinct]
@@ -215,15 +224,33 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
                 "word_types": places.reshape(ids.shape).astype(np.int32),
                 "characters": characters[distinct, : spelled_lengths.max()],
                 "character_lengths": spelled_lengths,
-                "tags": tags.batch(kept[indices])[0],
+                "word_features": features[distinct],
+                "tags": tag_ids,
             }
             if labels is not None:
-                arrays["labels"] = labels[kept[indices]]
+                arrays["labels"] = labels[indices]
             if boundaries is not None:
-                arrays |= boundaries.arrays(kept[indices])
+                arrays |= boundaries.arrays(indices)
             return Batch(arrays, len(indices), int(lengths.sum()))
 
-        return ExampleBatches(word_types.lengths[kept], make, batch_size=config.training.batch_size)
+        kind = ExampleBatches if exchange is None else ChangingBatches
+        return kind(word_types.lengths[kept], make, batch_size=config.training.batch_size)
+
+    def _exchange(
+        self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
+    ) -> SpanExchange | None:
+        """Return what exchanges spans of training examples; None: they stay as they are."""
+        probability = config.training.exchange_spans
+        if not probability:
+            return None
+        if not preprocessing.facts.has_spans:
+            raise UserError(
+                f"training.exchange_spans = {probability:g}: the tags of the data encode no spans; only tags "
+                "of spans, such as B-PER and I-PER, are exchanged: set training.exchange_spans=0"
+            )
+        sequences = encoded.splits["train"].sequences
+        names = [tag.decode() for tag in encoded.vocabularies["tags"]]
+        return SpanExchange(sequences["word_types"], sequences["tags"], names, probability)
 
     def token_counts(
         self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
@@ -300,6 +327,7 @@ def word_encoder(preprocessing: Preprocessing[TaggingFacts], config: TaggingConf
         characters,
         lowercase=config.text.lowercase,
         rules=preprocessing.facts.word_rules,
+        features=config.model.token_features > 0,
     )
 
 

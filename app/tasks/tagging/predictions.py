@@ -1,4 +1,4 @@
-"""Predicted tags: as JSON with character offsets, evaluated, and compared with the most frequent tags."""
+"""Predicted tags: as JSON with character offsets, evaluated, and compared with a linear model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split
 from app.tasks.labels import label_ids
-from app.tasks.tagging.baseline import most_frequent_tags
+from app.tasks.tagging.baseline import linear_baseline
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import learned, tag_names, tokens_field, words_of
 from app.tasks.tagging.facts import TaggingFacts
@@ -38,7 +38,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
     """Predictions of a tagger."""
 
     described = ("labels", "tags")
-    baseline_name = "most frequent tag"
+    baseline_name = "linear baseline"
 
     def signatures(
         self,
@@ -164,8 +164,8 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             raw.add(batch["text"][i].decode(errors="replace"), tokens, gold[i], words[i], line)
 
     def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation | None:
-        """Evaluate the most frequent tag of each word."""
-        return most_frequent_tags(train, test, _facts(predictor))
+        """Evaluate a linear-chain CRF on the given tokens, and logistic regression for labels."""
+        return linear_baseline(train, test, _facts(predictor), predictor)
 
 
 def _facts(predictor: Predictor) -> TaggingFacts:

@@ -15,6 +15,7 @@ from app.tasks.tagging.boundaries import CHARACTERS, edge_spans, rules_spans, sp
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
 from app.tasks.tagging.scores import TagScore, metrics
+from app.tasks.tagging.span_ends import inside_tags, learned_tags
 from app.tasks.teaching import taught
 from data.batching import Batches
 from data.tags import Score, transitions
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-ARGUMENTS = ("token_ids", "lengths", "word_types", "characters", "character_lengths")
+ARGUMENTS = ("token_ids", "lengths", "word_types", "characters", "character_lengths", "word_features")
 """Inputs of the network, in order."""
 TAGS, LABELS = "tags", "labels"
 """Names of a teacher's probabilities."""
@@ -51,8 +52,13 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         model = config.model
         tags = preprocessing.vocabularies["tags"]
         allowed = None
+        inside: list[int] = []
         if preprocessing.facts.has_spans:
-            allowed = transitions([tag.decode() for tag in tags], LEARNED_SCHEME)
+            names, scheme = [tag.decode() for tag in tags], LEARNED_SCHEME
+            if model.tag_scheme == "bioes":
+                inside = inside_tags(names)
+                names, scheme = learned_tags(names, inside), "BIOES"
+            allowed = transitions(names, scheme)
         tagger = Tagger(
             config.model,
             vocabulary_size=len(preprocessing.vocabulary),
@@ -60,6 +66,7 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             labels=len(preprocessing.labels),
             character_vocabulary_size=len(preprocessing.vocabularies["characters"]),
             allowed=allowed,
+            inside=inside,
             alphabet=[
                 ord(character.decode()) for character in preprocessing.vocabularies.get(CHARACTERS, ())
             ],
@@ -115,7 +122,17 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         if model.tokenizer is not None:
             loss += model.tokenizer.loss(batch["code_points"], batch["text_lengths"], batch["boundaries"])
         real = tf.sequence_mask(lengths, tf.shape(batch["tags"])[1])
-        return Losses(loss, number_correct(outputs["emissions"], batch["tags"], real), tokens)
+        learned = model.learned_tags(batch["tags"], lengths)
+        return Losses(loss, number_correct(outputs["emissions"], learned, real), tokens)
+
+    def cannot_learn(self, student: TaggingConfig, teacher: TaggingConfig) -> str:
+        """Return why a student cannot learn from the probabilities of a teacher: of other tags or tokens."""
+        own, other = student.model.tag_scheme, teacher.model.tag_scheme
+        if own != other:
+            return f"it has model.tag_scheme = {other!r}, the student {own!r}; give the student the same"
+        if student.training.exchange_spans:
+            return "the student's training.exchange_spans changes the tokens that it saw; set it to 0"
+        return ""
 
     def teach(
         self, model: keras.Model, batch: Mapping[str, tf.Tensor], temperature: float
@@ -124,7 +141,7 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         import tensorflow as tf
 
         outputs = run_tagger(model, batch, training=False)
-        found = {TAGS: model.tag_probabilities(outputs, batch["lengths"], temperature)}
+        found = {TAGS: model.learned_probabilities(outputs, batch["lengths"], temperature)}
         if "label_logits" in outputs:
             found[LABELS] = tf.nn.softmax(tf.cast(outputs["label_logits"], tf.float32) / temperature)
         return found

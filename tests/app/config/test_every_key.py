@@ -41,7 +41,7 @@ def examples(task: str) -> list[dict[str, object]]:
         return [
             {
                 "tokens": text.split(),
-                "upos": ["NOUN" if token == "sky" else "ADJ" for token in text.split()],
+                "upos": ["B-colour", "I-colour", "B-sky", "B-colour", "O"],
                 "tag_column": ["X" if token == "red" else "Y" for token in text.split()],
                 "text": text,
                 "text_column": f"{text} ",
@@ -274,7 +274,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "data.tag_column": "tag_column",
         },
         Pipeline.file: {"data.token_column": "2", "data.header": "true"},
-        Pipeline.batches: {"text.lowercase": "false"},
+        Pipeline.batches: {"text.lowercase": "false", "training.exchange_spans": "1.0"},
         Pipeline.loss: {
             "model.bidirectional": "false",
             "model.merge_mode": "sum",
@@ -283,6 +283,8 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "model.character_embedding_size": "3",
             "model.character_units": "3",
             "model.crf": "false",
+            "model.tag_scheme": "bioes",
+            "model.token_features": "64",
         },
     },
     "generation": {

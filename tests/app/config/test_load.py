@@ -76,7 +76,8 @@ def test_the_keys_of_the_contract() -> None:
                 "model.rare_word_dropout",
             ),
             *("model.character_features", "model.character_embedding_size", "model.character_units"),
-            *("model.crf", "text.tokenizer", *taught),
+            *("model.crf", "model.tag_scheme", "model.token_features", "text.tokenizer", *taught),
+            "training.exchange_spans",
         },
         "generation": {
             *(*common, *labelled, "text.tokens", "training.sequence_length"),
@@ -95,7 +96,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 70
+    assert len(OTHERS - {"task", "format"}) == 73
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)

@@ -25,6 +25,7 @@ TINY = (
     "model.character_embedding_size=4",
     "training.epochs=1",
     "training.learning_rate=0.03",
+    "model.token_features=256",
     "text.tokenizer=rules",
 )
 # Without recurrence a network is traced in a tenth of the time.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tagging_data import (
     unlabelled,
 )
 
-from data.samples import tags as sample_tags
+from app.tasks.tagging.baseline import token_features
 
 
 @pytest.fixture(scope="module")
@@ -160,22 +159,29 @@ def test_tags_that_the_model_does_not_know(
 
 
 def test_baseline(command: Command, joint: Path) -> None:
-    """The baseline is the most frequent tag of a word; of a new word that of most words that occur once."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in sample_tags(0)["train"]:
-        for token, tag in zip(row["tokens"], row["tags"], strict=True):
-            counts[token.lower()][tag] += 1
-    correct, total = 0, 0
-    for row in sample_tags(0)["test"]:
-        for token, tag in zip(row["tokens"], row["tags"], strict=True):
-            own = counts[token.lower()]
-            best = max(sorted(own), key=lambda name: own[name]) if own else "O"
-            correct, total = correct + (best == tag), total + 1
+    """The baseline of tags knows their words and neighbours, that of labels the words of a sentence.
 
+    The most frequent tag of each word finds less than a quarter of the spans of the sample.
+    """
     (metrics,) = printed(command, "evaluate", joint, "--json")
 
-    assert metrics["baseline"].keys() == {"name", "accuracy", "span_f1"}
-    assert metrics["baseline"]["name"] == "most frequent tag"
-    # Few words of the test split are new.
-    assert metrics["baseline"]["accuracy"] == pytest.approx(correct / total, abs=5e-3)
-    assert 0 < metrics["baseline"]["span_f1"] < 0.5
+    assert list(metrics["baseline"]) == ["name", "accuracy", "span_f1", "label_accuracy", "exact_match"]
+    assert metrics["baseline"]["name"] == "linear baseline"
+    assert 0.95 < metrics["baseline"]["accuracy"] <= 1
+    assert 0.9 < metrics["baseline"]["span_f1"] <= 1
+    assert 0.8 < metrics["baseline"]["label_accuracy"] <= 1
+    assert metrics["baseline"]["exact_match"] <= metrics["baseline"]["label_accuracy"]
+
+
+def test_features_of_the_baseline() -> None:
+    """A token has its word, affixes and shape, and the same of its neighbours, with pairs of words."""
+    first, second = token_features(["An", "Ant-2"])
+
+    assert first[-1] == "after:pair=an ant-2"
+    assert second == [
+        *("bias", "word=Ant-2", "lower=ant-2", "shape=Xx-d"),
+        *("prefix=a", "suffix=2|", "prefix=an", "suffix=-2|", "prefix=ant", "suffix=t-2|"),
+        *("prefix=ant-", "suffix=nt-2|"),
+        *("before=an", "before:suffix=an", "before:shape=Xx", "before:pair=ant-2 an", "after:none"),
+    ]
+    assert token_features([""])[0][:4] == ["bias", "word=", "lower=", "shape="]

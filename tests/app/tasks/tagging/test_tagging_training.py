@@ -162,6 +162,10 @@ NETWORKS = {
         *("model.character_features=none", "model.merge_mode=sum", "model.recurrent_dropout=0.2"),
         *("training.batch_size=4", "training.label_smoothing=0.1"),
     ),
+    "spans": (
+        *("model.token_features=1024", "model.tag_scheme=bioes", "model.crf=false"),
+        *("model.character_features=none", "training.exchange_spans=0.5"),
+    ),
 }
 
 
@@ -242,14 +246,17 @@ def test_held_out_examples_without_tokens(command: Command, jsonl: Jsonl, tmp_pa
 # Resuming
 
 
-def test_resumed(jsonl: Jsonl, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
+@pytest.mark.parametrize("features", ["convolution", "none"])
+def test_resumed(jsonl: Jsonl, tmp_path: Path, stop_at: Callable[..., dict[str, Any]], features: str) -> None:
     """Training that is stopped in its second epoch and resumed ends with the same weights, bit for bit."""
     jsonl(tmp_path / "data/train.jsonl", sample_rows("train", 24))
     jsonl(tmp_path / "data/validation.jsonl", sample_rows("validation", 4))
     overrides = [
         *("training.deterministic=true", "training.epochs=2", "training.batch_size=4", "model.layers=0"),
-        *("model.crf=true", "model.character_features=convolution", "model.word_dropout=0.1"),
+        *("model.crf=true", f"model.character_features={features}", "model.word_dropout=0.1"),
     ]
+    if features == "none":
+        overrides += ["model.token_features=512", "model.tag_scheme=bioes", "training.exchange_spans=0.5"]
     config = load_config("tagging", overrides=[*TINY, *overrides])
     data = str(tmp_path / "data")
     whole = train("tagging", data, config, run=tmp_path / "whole")

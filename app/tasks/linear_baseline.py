@@ -1,4 +1,4 @@
-"""What the linear models that classifiers are compared with have in common."""
+"""What the linear models of texts, with which networks are compared, have in common."""
 
 from __future__ import annotations
 
