@@ -15,6 +15,7 @@ from data.findings import PLACES_SHOWN, Finding
 
 MOST_CLASSES = 20
 MOST_CONFUSED = 10
+WIDEST = 1000
 
 
 def _table(*columns: str) -> Table:
@@ -85,6 +86,7 @@ def show_runs(result: dict[str, Any]) -> None:
     if (baseline := result.get("baseline")) and "error" not in baseline:
         own = (f"{baseline[name]:.4f}" if name in baseline else "–" for name in means)
         table.add_row(baseline["name"], "", *own)
+    console.width = max(console.width, WIDEST)  # a long line is better than paths and metrics that are cut
     console.print(table)
     if baseline and "error" in baseline:
         console.print(f"no baseline: {baseline['error']}")
