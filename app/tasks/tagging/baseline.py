@@ -59,7 +59,7 @@ def linear_baseline(train: Split, test: Split, facts: TaggingFacts, predictor: P
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tags.crfsuite"
         trainer.train(str(file))
-        tagger.open_inmemory(file.read_bytes())
+        tagger.open(str(file))  # which reads all of it
     labeller = None
     if labels:
         labeller = make_pipeline(tfidf(), logistic_regression(predictor))

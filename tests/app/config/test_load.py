@@ -259,7 +259,7 @@ def test_presets() -> None:
     """Each task has the presets that its documentation names; each loads and changes something."""
     assert {task: presets(task) for task in TASKS} == {
         "classification": ["deep", "fast"],
-        "tagging": ["fast"],
+        "tagging": ["best", "fast"],
         "generation": ["fast", "words"],
         "translation": ["fast"],
     }
