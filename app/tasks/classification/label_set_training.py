@@ -9,6 +9,7 @@ import numpy as np
 
 from app.tasks.base import Arrays, Losses, evaluated
 from app.tasks.classification.label_set_scores import predicted, scores
+from app.tasks.classification.mixing import Mixing
 from app.tasks.classification.thresholds import choose_thresholds
 from data.batching import Batches
 
@@ -26,15 +27,25 @@ def label_set_losses(model: keras.Model, batch: Mapping[str, tf.Tensor], *, labe
     """
     import tensorflow as tf
 
+    from models.divergences import Scores
     from models.losses import binary_cross_entropy
 
-    logits = model(batch["ids"], batch["lengths"], training=True)
-    nats = binary_cross_entropy(logits, batch["targets"], label_smoothing) * batch["weights"]
+    mixing = Mixing.of(batch)
+    logits = model(batch["ids"], batch["lengths"], training=True, mix=mixing and mixing.vectors)
+
+    def nats(targets: tf.Tensor) -> tf.Tensor:
+        of_labels = binary_cross_entropy(logits, targets, label_smoothing) * batch["weights"]
+        return tf.reduce_sum(of_labels, axis=1)
+
+    losses = nats(batch["targets"])
+    if mixing:
+        losses = mixing.losses(losses, nats(mixing.others(batch["targets"])))
     correct = tf.reduce_all((logits >= 0) == batch["targets"], axis=1)
     return Losses(
-        tf.reduce_mean(tf.reduce_sum(nats, axis=1)),
+        tf.reduce_mean(losses),
         tf.reduce_sum(tf.cast(correct, tf.float32)),
         tf.cast(tf.shape(logits)[0], tf.float32),
+        Scores(logits, independent=True),
     )
 
 

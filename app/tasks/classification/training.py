@@ -15,6 +15,7 @@ from app.tasks.classification import label_set_scores
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import label_set_evaluator, label_set_losses
+from app.tasks.classification.mixing import Mixing
 from app.tasks.classification.scores import metrics, scores
 from data.batching import Batches
 
@@ -62,19 +63,31 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         *,
         label_smoothing: float,
     ) -> Losses:
-        """Compute the mean cross-entropy of a batch, weighted by class, or by label."""
+        """Compute the mean cross-entropy of a batch, weighted by class, or by label.
+
+        With `partners` and `shares` in the batch, its rows are mixed, see `Mixing`.
+        """
         import tensorflow as tf
 
+        from models.divergences import Scores
         from models.losses import cross_entropy, number_correct
 
         if model.several_labels:
             return label_set_losses(model, batch, label_smoothing=label_smoothing)
-        logits = model(batch["ids"], batch["lengths"], training=True)
-        losses = cross_entropy(logits, batch["targets"], label_smoothing)
+        mixing = Mixing.of(batch)
+        logits = model(batch["ids"], batch["lengths"], training=True, mix=mixing and mixing.vectors)
+
+        def nats(targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+            return cross_entropy(logits, targets, label_smoothing) * weights
+
+        losses = nats(batch["targets"], batch["weights"])
+        if mixing:
+            losses = mixing.losses(losses, nats(*map(mixing.others, (batch["targets"], batch["weights"]))))
         return Losses(
-            tf.reduce_mean(losses * batch["weights"]),
+            tf.reduce_mean(losses),
             number_correct(logits, batch["targets"]),
             tf.cast(tf.shape(losses)[0], tf.float32),
+            Scores(logits),
         )
 
     def evaluator(

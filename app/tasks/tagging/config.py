@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field as Key
 
 from app.config.sections import (
+    AdversarialTraining,
     ModelConfig,
     RareWordDropout,
     TaskConfig,
@@ -50,7 +51,7 @@ class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
     """The tagger."""
 
 
-class TaggingTrainingConfig(TrainingConfig):
+class TaggingTrainingConfig(AdversarialTraining, TrainingConfig):
     """How the tagger is trained."""
 
     early_stopping_metric: Annotated[str, OneOf(METRICS)] = Key(
