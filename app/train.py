@@ -312,8 +312,11 @@ def _train(
             recorder.add(event)
             try:
                 yield event
-                if isinstance(event, Epoch) and (text := after_epoch()):
-                    yield Message(text)
+                if isinstance(event, Epoch):
+                    with fit.average.applied():
+                        text = after_epoch()
+                    if text:
+                        yield Message(text)
             except GeneratorExit:
                 recorder.save()
                 raise

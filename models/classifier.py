@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -69,7 +70,9 @@ class Classifier(Network):
         self.classes, self.several_labels = classes, several_labels
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
-        self.embedding_dropout = Dropout(settings.dropout, name="embedding_dropout")
+        self.embedding_dropout = Dropout(
+            settings.dropout, locked=settings.locked_dropout, name="embedding_dropout"
+        )
         self.recurrent = RecurrentStack(settings, runner=self.runner, name="recurrent")
         self.pooling = Pooling(settings.pooling, name="pooling")
         self.head_dropout = Dropout(settings.dropout, name="head_dropout")
@@ -93,13 +96,20 @@ class Classifier(Network):
             )
         self.built = True
 
-    def call(self, token_ids: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        training: bool = False,
+        mix: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> tf.Tensor:
         """Return scores.
 
         Args:
             token_ids: int32 [B, T], right-padded.
             lengths: int32 [B], each from 1 to T.
             training: whether to apply dropout.
+            mix: from the pooled vectors of all rows, float [B, D], to those that are classified, in training.
 
         Returns:
             logits float [B, classes].
@@ -110,6 +120,8 @@ class Classifier(Network):
         pooled = self.pooling(sequences, final, lengths)
         if self.runner.portable and not training:
             return dense(self.head, pooled)
+        if mix is not None:
+            pooled = mix(pooled)
         return self.head(self.head_dropout(pooled, training=training))
 
     def log_odds(self, logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:

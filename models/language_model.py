@@ -50,7 +50,7 @@ class LanguageModel(Network):
             options: of `keras.Model`.
         """
         super().__init__(settings, {"vocabulary_size": vocabulary_size, "labels": labels}, **options)
-        units, dropout = settings.units, settings.dropout
+        units, dropout, locked = settings.units, settings.dropout, settings.locked_dropout
         self.cell = get_cell(settings.cell)
         self.vocabulary_size = vocabulary_size
         self.labels = labels
@@ -59,15 +59,17 @@ class LanguageModel(Network):
         self.label_embedding = (
             Embedding(labels + 1, settings.embedding_size, name="label_embedding") if labels else None
         )
-        self.embedding_dropout = Dropout(dropout, name="embedding_dropout")
+        self.embedding_dropout = Dropout(dropout, locked=locked, name="embedding_dropout")
         self.recurrent = [
             recurrent_layer(settings, return_state=True, name=f"recurrent_{i}")
             for i in range(settings.layers)
         ]
-        self.between = [Dropout(dropout, name=f"between_{i}") for i in range(1, settings.layers)]
+        self.between = [
+            Dropout(dropout, locked=locked, name=f"between_{i}") for i in range(1, settings.layers)
+        ]
         self.weight_dropout = settings.weight_dropout
         self.weight_seed = keras.random.SeedGenerator()
-        self.head_dropout = Dropout(dropout, name="head_dropout")
+        self.head_dropout = Dropout(dropout, locked=locked, name="head_dropout")
         self.head: keras.layers.Layer = (
             TiedHead(self.embedding, project=units != settings.embedding_size, name="head")
             if settings.tie_embeddings

@@ -88,7 +88,7 @@ class Seq2Seq(Network):
         self.source_embedding = (
             self.target_embedding if shared else embedding(source_vocabulary_size, "source_embedding")
         )
-        self.dropout = Dropout(dropout, name="dropout")
+        self.dropout = Dropout(dropout, locked=settings.locked_dropout, name="dropout")
         self.encoder = RecurrentStack(settings, runner=self.runner, name="encoder")
         self.bridge = keras.layers.Dense(layers * self.cell.states * units, activation="tanh", name="bridge")
         self.decoder = [

@@ -62,6 +62,11 @@ class RecurrentSettings(Settings):
         "tanh", description="activation of the recurrent layers"
     )
     dropout: Share = Field(0.5, description="dropout rate of embeddings and of layer outputs")
+    locked_dropout: bool = Field(
+        False,
+        description="drop the same features of all tokens of a text (variational dropout; Gal and Ghahramani "
+        "2016), in place of other ones at each token",
+    )
     recurrent_dropout: Share = Field(0.0, description="dropout rate of the hidden state between time steps")
 
     @model_validator(mode="after")

@@ -206,9 +206,10 @@ class Tagger(Network):
                 runner=self.runner,
                 name="character_encoder",
             )
-        self.feature_dropout = Dropout(settings.dropout, name="feature_dropout")
+        locked = settings.locked_dropout
+        self.feature_dropout = Dropout(settings.dropout, locked=locked, name="feature_dropout")
         self.recurrent = RecurrentStack(settings, runner=self.runner, name="recurrent")
-        self.head_dropout = Dropout(settings.dropout, name="head_dropout")
+        self.head_dropout = Dropout(settings.dropout, locked=locked, name="head_dropout")
         self.head = keras.layers.Dense(tags, name="head")
         self.token_features: TokenFeatures | None = None
         if settings.token_features:

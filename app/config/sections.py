@@ -171,8 +171,15 @@ class TrainingConfig(Section):
     label_smoothing: Share = Key(
         0.0, description="share of the target probability that is spread evenly over all classes"
     )
+    ema: Share = Key(
+        0.0,
+        description="decay of the exponential moving average of the weights, e.g. 0.999, which is validated "
+        "and kept in place of the weights of the last step; 0: off",
+    )
     early_stopping_patience: Count = Key(
-        5, description="epochs without improvement after which training stops; 0: no early stopping"
+        5,
+        description="epochs in which neither early_stopping_metric nor the validation loss improved, after "
+        "which training stops; 0: no early stopping",
     )
     early_stopping_metric: str = Key(
         "accuracy", description="validation metric that selects the best epoch, whose weights are kept"
@@ -203,6 +210,44 @@ class Distillation(Section):
         2.0,
         description="temperature that softens the probabilities of teachers and student in textrnn distill "
         "(Hinton et al. 2015); without teachers it has no effect",
+    )
+
+
+# Regularizers that not all tasks have
+
+
+class RDrop(Section):
+    """Consistency of two passes."""
+
+    r_drop: NonNegative = Key(
+        0.0,
+        description="weight of the divergence between two passes with different dropout (Liang et al. 2021), "
+        "e.g. 1; 0: off",
+    )
+
+
+class AdversarialTraining(Section):
+    """A loss with perturbed embeddings."""
+
+    adversarial: NonNegative = Key(
+        0.0,
+        description="weight of the loss with token embeddings that are perturbed against it (Miyato et al. "
+        "2017), e.g. 1; 0: off",
+    )
+    perturbation: Annotated[float, Key(gt=0)] = Key(
+        0.3,
+        description="norm of the perturbation of all token embeddings of a text together, as a multiple of "
+        "the norm of one of them",
+    )
+
+
+class VirtualAdversarialTraining(AdversarialTraining):
+    """A divergence of predictions with perturbed embeddings."""
+
+    virtual_adversarial: NonNegative = Key(
+        0.0,
+        description="weight of the divergence that a perturbation of the token embeddings causes, whatever "
+        "the labels (Miyato et al. 2017), e.g. 1; 0: off",
     )
 
 

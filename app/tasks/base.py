@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from app.prediction.predictor import Predictor
     from app.tasks.signature import Signature
+    from models.divergences import Scores
 
 ExampleBatch = Mapping[str, np.ndarray]
 """Examples of a dataset: an array for each field, as `Dataset.batches` yields them."""
@@ -76,6 +77,8 @@ class Losses(NamedTuple):
     """Number of correct predictions."""
     count: tf.Tensor
     """Number of examples or tokens that the loss is a mean over."""
+    scores: Scores | None = None
+    """Of the classes, tags or tokens; None if the task has none that can be compared."""
 
 
 class Examples(ABC, Generic[C, F]):

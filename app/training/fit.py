@@ -18,7 +18,9 @@ from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
 from app.metrics import ACCURACY, Metric
 from app.tasks.base import Task, graph_of
+from app.training.average import WeightAverage
 from app.training.events import Epoch, Step
+from app.training.objective import Objective
 from app.training.optimizer import build_optimizer, clip
 from app.training.state import Totals, TrainingState
 from data.batching import Batch, Batches, made_ahead
@@ -63,7 +65,9 @@ class Fit:
         self.steps = len(first)
         self.optimizer = build_optimizer(config.training, self.steps * config.training.epochs)
         self.optimizer.build(model.trainable_variables)
+        self.average = WeightAverage(model, config.training.ema)
         self.carried = task.training.carried(model, train)
+        self.objective = Objective(task, model, config, self.carried)
         self._train_step = graph_of(self._step, train.batch(first[0]).arrays)
         self._evaluate = task.training.evaluator(model, validation, preprocessing, config)
 
@@ -71,9 +75,16 @@ class Fit:
     def variables(self) -> list[Any]:
         """All variables that training changes.
 
-        Weights, seed generators, slots and step of the optimizer, and what a step hands to the next one.
+        Weights, seed generators, slots and step of the optimizer, the average of the weights, and what a step
+        hands to the next one.
         """
-        return [*self.model.variables, *self.optimizer.variables, *self.carried]
+        return [
+            *self.model.variables,
+            *self.optimizer.variables,
+            *self.average.variables,
+            *self.objective.variables,
+            *self.carried,
+        ]
 
     @property
     def learning_rate(self) -> float:
@@ -107,13 +118,12 @@ class Fit:
         training = self.config.training
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            loss, correct, count = self.task.training.losses(
-                self.model, batch, self.carried, label_smoothing=training.label_smoothing
-            )
+            loss, correct, count, _ = self.objective.losses(batch)
         # Dense, so that the norm counts a token that occurs twice in a batch once, with its sum.
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
         gradients, norm, clipped = clip(gradients, training)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.average.update(self.optimizer.iterations.value)
         # One tensor, which is fetched at once.
         return tf.stack([tf.cast(value, tf.float32) for value in (loss, correct, count, norm, clipped)])
 
@@ -153,7 +163,8 @@ class Fit:
 
     def _end_epoch(self) -> Epoch:
         state, training = self.state, self.config.training
-        validation = self._evaluate()
+        with self.average.applied():
+            validation = self._evaluate()
         if not math.isfinite(validation["loss"]):
             raise UserError(self._explain_not_finite(validation["loss"], state.totals.largest_norm))
         record = self._record() | {f"validation_{name}": value for name, value in validation.items()}

@@ -68,7 +68,7 @@ class Recorder:
         if event.record is None:
             return
         if isinstance(event, Epoch) and event.best:
-            with replaced(self.run / MODEL) as partial:
+            with self.fit.average.applied(), replaced(self.run / MODEL) as partial:
                 self.fit.model.save(partial)
         self._write_metrics()
         if isinstance(event, Epoch):

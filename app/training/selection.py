@@ -42,13 +42,17 @@ class Selection:
     """Score of the best epoch: larger is better, compared element by element."""
     best_epoch: int = -1
     """From 0."""
+    lowest_loss: float | None = None
     stale_epochs: int = 0
-    """Epochs since the best one."""
+    """Epochs since the best one, or since the loss was lowest if that is later."""
     plateau_epochs: int = 0
     """Epochs since the best one, or since the learning rate was lowered."""
 
     def add(self, epoch: int, metric: Metric, validation: Mapping[str, float]) -> bool:
         """Take the validation metrics of an epoch into account.
+
+        While the loss still falls the network learns, even if the metric does not show it: BLEU stays near 0
+        until whole phrases are right. Such an epoch is not stale, nor the best one for its loss alone.
 
         Args:
             epoch: its number, from 0.
@@ -58,14 +62,17 @@ class Selection:
         Returns:
             whether it is the best epoch so far.
         """
-        score = [metric.score(validation[metric.name]), -validation["loss"]]
-        if self.best is None or score > self.best:
+        loss = validation["loss"]
+        falls = self.lowest_loss is None or loss < self.lowest_loss
+        if falls:
+            self.lowest_loss = loss
+        score = [metric.score(validation[metric.name]), -loss]
+        best = self.best is None or score > self.best
+        if best:
             self.best, self.best_epoch = score, epoch
-            self.stale_epochs = self.plateau_epochs = 0
-            return True
-        self.stale_epochs += 1
-        self.plateau_epochs += 1
-        return False
+        self.stale_epochs = 0 if best or falls else self.stale_epochs + 1
+        self.plateau_epochs = 0 if best else self.plateau_epochs + 1
+        return best
 
     def stops(self, patience: int) -> bool:
         """Return whether training stops early; a patience of 0 never stops."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,6 +24,23 @@ class Dropout(keras.layers.Dropout):
     Keras.
     """
 
+    def __init__(self, rate: float, *, locked: bool = False, **options: Any) -> None:
+        """Create the layer.
+
+        Args:
+            rate: share of the elements that are dropped.
+            locked: whether all steps of a sequence, float [B, T, D], have the elements of the same features
+                dropped (variational dropout; Gal and Ghahramani 2016; Merity et al. 2018, section 3). Inputs
+                of other ranks are not changed by it.
+            options: of `keras.layers.Dropout`.
+        """
+        super().__init__(rate, **options)
+        self.locked = locked
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that create this layer again."""
+        return {**super().get_config(), "locked": self.locked}
+
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Drop random elements: float [..., D] → [..., D], D known when the graph is traced."""
         if not training or not self.rate or self.noise_shape:
@@ -32,7 +50,10 @@ class Dropout(keras.layers.Dropout):
         dropped = min(round(values * self.rate), values)
         if dropped == values:
             return tf.zeros_like(inputs)
-        kept = self._integers(tf.shape(inputs), inputs.shape[-1], bits) >= dropped - values // 2
+        shape = tf.shape(inputs)
+        if self.locked and len(inputs.shape) == 3:
+            shape = tf.stack([shape[0], 1, shape[2]])
+        kept = self._integers(shape, inputs.shape[-1], bits) >= dropped - values // 2
         return tf.where(kept, inputs * (values / (values - dropped)), tf.zeros([], inputs.dtype))
 
     def _integers(self, shape: tf.Tensor, size: int, bits: int) -> tf.Tensor:

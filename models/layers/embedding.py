@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import keras
 import tensorflow as tf
 
@@ -14,6 +17,8 @@ class Embedding(keras.layers.Embedding):
     time of a short text.
     """
 
+    _change: Callable[[tf.Tensor], tf.Tensor] | None = None
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return the vectors of ids: int [...] → float [..., D].
 
@@ -21,4 +26,21 @@ class Embedding(keras.layers.Embedding):
             tf.errors.InvalidArgumentError: on a CPU, if an id is not in the table.
         """
         found = tf.nn.embedding_lookup(self.embeddings.value, inputs)
-        return tf.cast(found, self.compute_dtype)
+        found = tf.cast(found, self.compute_dtype)
+        return found if self._change is None else self._change(found)
+
+    @contextmanager
+    def changed(self, change: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[None]:
+        """Let the layer return what a function makes of the vectors, until the context ends.
+
+        For gradients with respect to the vectors, and for vectors that are perturbed. In a graph it holds for
+        what is traced inside of the context.
+
+        Args:
+            change: from float [..., D] to another tensor of that shape and dtype.
+        """
+        self._change = change
+        try:
+            yield
+        finally:
+            self._change = None

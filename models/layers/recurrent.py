@@ -84,7 +84,9 @@ class RecurrentStack(keras.layers.Layer):
         layers = range(settings.layers)
         self.forward = [direction(f"forward_{i}") for i in layers]
         self.backward = [direction(f"backward_{i}") for i in layers] if settings.bidirectional else []
-        self.between = [Dropout(settings.dropout, name=f"between_{i}") for i in layers[1:]]
+        self.between = [
+            Dropout(settings.dropout, locked=settings.locked_dropout, name=f"between_{i}") for i in layers[1:]
+        ]
         is_double = settings.bidirectional and settings.merge_mode == "concat"
         self.output_size = (2 if is_double else 1) * settings.units if settings.layers else None
 

@@ -10,11 +10,14 @@ from pydantic import model_validator
 from app.config.sections import (
     Distillation,
     ModelConfig,
+    NonNegative,
     RareWordDropout,
+    RDrop,
     TaskConfig,
     TextColumn,
     TrainingConfig,
     TruncatedText,
+    VirtualAdversarialTraining,
 )
 from app.metrics import Metric, MetricsByName
 from app.tasks.classification.label_set_scores import metrics as label_set_metrics
@@ -70,7 +73,7 @@ class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig
     """The classifier."""
 
 
-class ClassificationTrainingConfig(Distillation, TrainingConfig):
+class ClassificationTrainingConfig(Distillation, RDrop, VirtualAdversarialTraining, TrainingConfig):
     """How the classifier is trained."""
 
     early_stopping_metric: Annotated[str, OneOf(MetricsByName(_metrics))] = Key(
@@ -80,6 +83,11 @@ class ClassificationTrainingConfig(Distillation, TrainingConfig):
     )
     class_weights: Literal["none", "balanced"] = Key(
         "none", description="weights of the classes in the loss; balanced: inverse to their frequency"
+    )
+    mixup: NonNegative = Key(
+        0.0,
+        description="α of the distribution Beta(α, α) of the shares in which pooled vectors and targets of "
+        "two texts are mixed (mixup; Zhang et al. 2018), e.g. 0.4; 0: off",
     )
 
 

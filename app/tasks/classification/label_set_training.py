@@ -9,8 +9,9 @@ import numpy as np
 
 from app.tasks.base import Arrays, Losses, evaluated
 from app.tasks.classification.label_set_scores import predicted, scores
+from app.tasks.classification.mixing import Mixing
 from app.tasks.classification.thresholds import choose_thresholds
-from app.tasks.teaching import taught
+from app.tasks.teaching import PREFIX, taught
 from data.batching import Batches
 
 if TYPE_CHECKING:
@@ -30,23 +31,32 @@ def label_set_losses(model: keras.Model, batch: Mapping[str, tf.Tensor], *, labe
     """
     import tensorflow as tf
 
+    from models.divergences import Scores
     from models.losses import binary_cross_entropy
 
-    logits = model(batch["ids"], batch["lengths"], training=True)
-    nats = taught(
-        binary_cross_entropy(logits, batch["targets"], label_smoothing),
-        batch,
-        CLASSES,
-        lambda probabilities, temperature: binary_cross_entropy(
-            tf.cast(logits, tf.float32) / temperature, probabilities
-        ),
-    )
-    nats *= batch["weights"]
+    mixing = Mixing.of(batch)
+    logits = model(batch["ids"], batch["lengths"], training=True, mix=mixing and mixing.vectors)
+
+    def nats(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        of_labels = taught(
+            binary_cross_entropy(logits, rows["targets"], label_smoothing),
+            rows,
+            CLASSES,
+            lambda probabilities, temperature: binary_cross_entropy(
+                tf.cast(logits, tf.float32) / temperature, probabilities
+            ),
+        )
+        return tf.reduce_sum(of_labels * batch["weights"], axis=1)
+
+    losses = nats(batch)
+    if mixing:
+        losses = mixing.losses(losses, nats(mixing.partners_of(batch, "targets", PREFIX + CLASSES)))
     correct = tf.reduce_all((logits >= 0) == batch["targets"], axis=1)
     return Losses(
-        tf.reduce_mean(tf.reduce_sum(nats, axis=1)),
+        tf.reduce_mean(losses),
         tf.reduce_sum(tf.cast(correct, tf.float32)),
         tf.cast(tf.shape(logits)[0], tf.float32),
+        Scores(logits, independent=True),
     )
 
 

@@ -15,8 +15,9 @@ from app.tasks.classification import label_set_scores
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
+from app.tasks.classification.mixing import Mixing
 from app.tasks.classification.scores import metrics, scores
-from app.tasks.teaching import taught
+from app.tasks.teaching import PREFIX, taught
 from data.batching import Batches
 
 if TYPE_CHECKING:
@@ -65,24 +66,38 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         *,
         label_smoothing: float,
     ) -> Losses:
-        """Compute the mean cross-entropy of a batch, weighted by class, or by label."""
+        """Compute the mean cross-entropy of a batch, weighted by class, or by label.
+
+        With `partners` and `shares` in the batch, its rows are mixed, see `Mixing`.
+        """
         import tensorflow as tf
 
+        from models.divergences import Scores
         from models.losses import cross_entropy, number_correct, soft_cross_entropy
 
         if model.several_labels:
             return label_set_losses(model, batch, label_smoothing=label_smoothing)
-        logits = model(batch["ids"], batch["lengths"], training=True)
-        losses = taught(
-            cross_entropy(logits, batch["targets"], label_smoothing),
-            batch,
-            CLASSES,
-            lambda probabilities, temperature: soft_cross_entropy(logits, probabilities, temperature),
-        )
+        mixing = Mixing.of(batch)
+        logits = model(batch["ids"], batch["lengths"], training=True, mix=mixing and mixing.vectors)
+
+        def nats(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            own = taught(
+                cross_entropy(logits, rows["targets"], label_smoothing),
+                rows,
+                CLASSES,
+                lambda probabilities, temperature: soft_cross_entropy(logits, probabilities, temperature),
+            )
+            return own * rows["weights"]
+
+        losses = nats(batch)
+        if mixing:
+            others = mixing.partners_of(batch, "targets", "weights", PREFIX + CLASSES)
+            losses = mixing.losses(losses, nats(others))
         return Losses(
-            tf.reduce_mean(losses * batch["weights"]),
+            tf.reduce_mean(losses),
             number_correct(logits, batch["targets"]),
             tf.cast(tf.shape(losses)[0], tf.float32),
+            Scores(logits),
         )
 
     def teach(

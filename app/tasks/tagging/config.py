@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field as Key
 
 from app.config.sections import (
+    AdversarialTraining,
     Distillation,
     ModelConfig,
     RareWordDropout,
@@ -52,7 +53,7 @@ class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
     """The tagger."""
 
 
-class TaggingTrainingConfig(Distillation, TrainingConfig):
+class TaggingTrainingConfig(Distillation, AdversarialTraining, TrainingConfig):
     """How the tagger is trained."""
 
     exchange_spans: Annotated[float, Key(ge=0, le=1)] = Key(

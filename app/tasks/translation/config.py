@@ -10,6 +10,7 @@ from app.config.sections import (
     DataConfig,
     ModelConfig,
     NonNegative,
+    RDrop,
     Section,
     TaskConfig,
     TrainingConfig,
@@ -49,7 +50,7 @@ class TranslationModelConfig(Seq2SeqSettings, ModelConfig):
     )
 
 
-class TranslationTrainingConfig(TrainingConfig):
+class TranslationTrainingConfig(RDrop, TrainingConfig):
     """How the network is trained."""
 
     early_stopping_metric: Annotated[str, OneOf({metric.name: metric for metric in METRICS})] = Key(

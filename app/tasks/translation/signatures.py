@@ -45,7 +45,7 @@ def signatures(
         return translator(text, width, length_penalty, coverage_penalty)
 
     def score(text: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
-        nats, correct, tokens = score_pairs(model, translator.pair(text, target), training=False)
+        nats, correct, tokens = score_pairs(model, translator.pair(text, target))
         return {"loss": nats, "correct": tf.cast(correct, tf.int32), "tokens": tf.cast(tokens, tf.int32)}
 
     def attention(text: tf.Tensor) -> dict[str, tf.Tensor]:

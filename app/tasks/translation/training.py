@@ -70,9 +70,13 @@ class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
         """Compute the mean cross-entropy over the target tokens, the end tokens among them."""
         import tensorflow as tf
 
-        nats, correct, tokens = score_pairs(model, batch, training=True, label_smoothing=label_smoothing)
+        from models.divergences import Scores
+
+        logits, real = _run_decoder(model, batch, training=True)
+        nats, correct, tokens = _score_logits(logits, real, batch, label_smoothing)
         tokens = tf.reduce_sum(tokens)
-        return Losses(tf.reduce_sum(nats) / tokens, tf.reduce_sum(correct), tokens)
+        loss = tf.reduce_sum(nats) / tokens
+        return Losses(loss, tf.reduce_sum(correct), tokens, Scores(logits, real))
 
     def evaluator(
         self,
@@ -89,7 +93,7 @@ class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
         translator = Translator(model, preprocessing, config)
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            nats, correct, tokens = score_pairs(model, batch, training=False)
+            nats, correct, tokens = score_pairs(model, batch)
             ids, lengths, _ = translator.search(batch["source"], batch["source_lengths"], width=1)
             return {
                 "nats": tf.reduce_sum(nats),
@@ -127,22 +131,34 @@ class _Subset:
         return entries[:: max(round(examples / MOST_TRANSLATED), 1)]
 
 
-def score_pairs(
-    model: keras.Model, batch: Mapping[str, tf.Tensor], *, training: bool, label_smoothing: float = 0.0
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def score_pairs(model: keras.Model, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Compute the loss of target texts, given their source texts.
 
     Returns:
         summed loss in nats, number of correct tokens, and number of tokens of each pair: float [B] each.
     """
+    return _score_logits(*_run_decoder(model, batch, training=False), batch)
+
+
+def _run_decoder(
+    model: keras.Model, batch: Mapping[str, tf.Tensor], *, training: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the logits of each target token, float [B, T, V], and which are real, bool [B, T]."""
+    import tensorflow as tf
+
+    logits = model(batch["source"], batch["source_lengths"], batch["before"], training=training)
+    return logits, tf.sequence_mask(batch["lengths"], tf.shape(batch["following"])[1])
+
+
+def _score_logits(
+    logits: tf.Tensor, real: tf.Tensor, batch: Mapping[str, tf.Tensor], label_smoothing: float = 0.0
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     import tensorflow as tf
 
     from models.losses import number_correct, token_cross_entropy
     from models.text.tokens import UNKNOWN_ID
 
-    logits = model(batch["source"], batch["source_lengths"], batch["before"], training=training)
     targets = batch["following"]
-    real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1])
     nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing), axis=1)
     correct = number_correct(logits, targets, real, axis=1, never=UNKNOWN_ID)
     return nats, correct, tf.cast(batch["lengths"], tf.float32)

@@ -20,6 +20,7 @@ from app.tasks import TASKS, get_task
 from app.tasks.opening import open_data
 from app.train import new_model, resolve_epochs, train
 from app.training.encode import encode_dataset
+from app.training.objective import Objective
 from app.training.optimizer import build_optimizer, clip
 from data.encoding import Encoded
 from data.errors import UserError
@@ -152,12 +153,8 @@ class Pipeline:
         longest = max(batches, key=lambda batch: batch.tokens)
         batch = {name: tf.constant(array) for name, array in longest.arrays.items()}
         keras.utils.set_random_seed(0)
-        losses = self.task.training.losses(
-            model,
-            batch,
-            self.task.training.carried(model, feed),
-            label_smoothing=self.config.training.label_smoothing,
-        )
+        carried = self.task.training.carried(model, feed)
+        losses = Objective(self.task, model, self.config, carried).losses(batch)
         return repr((weights, float(losses.loss)))
 
     def policy(self) -> str:
@@ -230,6 +227,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "model.layers": "2",
             "model.activation": "relu",
             "model.dropout": "0.9",
+            "model.locked_dropout": "true",
             "model.recurrent_dropout": "0.9",
             "model.embedding_size": "4",
             "model.word_dropout": "0.95",
@@ -265,6 +263,10 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "model.merge_mode": "sum",
             "model.pooling": "last",
             "model.rare_word_dropout": "0.9",
+            "training.adversarial": "1",
+            "training.virtual_adversarial": "1",
+            "training.r_drop": "1",
+            "training.mixup": "1",
         },
     },
     "tagging": {
@@ -285,6 +287,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "model.crf": "false",
             "model.tag_scheme": "bioes",
             "model.token_features": "64",
+            "training.adversarial": "1",
         },
     },
     "generation": {
@@ -312,6 +315,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "model.merge_mode": "sum",
             "model.attention": "additive",
             "model.input_feeding": "false",
+            "training.r_drop": "1",
             "model.tie_embeddings": "false",
         },
         Pipeline.decoded: {
@@ -324,7 +328,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
 }
 TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
 ALONE = {
-    *("data.directory", "model.embeddings", "text.tokenizer"),
+    *("data.directory", "model.embeddings", "text.tokenizer", "training.ema", "training.perturbation"),
     # they need teachers: tests/app/test_distill.py
     *("training.distillation_weight", "training.distillation_temperature"),
 }
@@ -423,6 +427,17 @@ def test_embeddings(task: str, folders: dict[str, Path], tmp_path: Path) -> None
     table = pipeline.task.training.embedding(model).embeddings.numpy()
 
     assert [7.0, 8.0, 9.0] in table.tolist()
+
+
+@pytest.mark.parametrize("task", ["classification", "tagging"])
+def test_perturbation(task: str, folders: dict[str, Path]) -> None:
+    """`training.perturbation` is the norm of what `training.adversarial` adds."""
+    small, large = (
+        Pipeline(task, folders[task], "training.adversarial=1", f"training.perturbation={norm}").loss()
+        for norm in (0.01, 1)
+    )
+
+    assert small != large
 
 
 @pytest.fixture

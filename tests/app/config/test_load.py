@@ -54,7 +54,7 @@ def test_the_keys_of_the_contract() -> None:
         *("training.warmup", "training.optimizer", "training.clip_norm", "training.clip_value"),
         *("training.weight_decay", "training.label_smoothing", "training.early_stopping_patience"),
         *("training.early_stopping_metric", "training.mixed_precision", "training.deterministic"),
-        *("training.steps_per_checkpoint", "training.kernels"),
+        *("training.steps_per_checkpoint", "training.kernels", "training.ema", "model.locked_dropout"),
     }
     taught = {"training.distillation_weight", "training.distillation_temperature"}
     directions = {"model.bidirectional", "model.merge_mode"}
@@ -65,6 +65,8 @@ def test_the_keys_of_the_contract() -> None:
             *(*common, *directions, *labelled, *length, *taught),
             *("model.pooling", "model.rare_word_dropout", "training.class_weights"),
             *("data.labels", "data.label_separator", "data.label_columns"),
+            *("training.adversarial", "training.perturbation", "training.virtual_adversarial"),
+            *("training.r_drop", "training.mixup"),
         },
         "tagging": {
             *(
@@ -77,7 +79,7 @@ def test_the_keys_of_the_contract() -> None:
             ),
             *("model.character_features", "model.character_embedding_size", "model.character_units"),
             *("model.crf", "model.tag_scheme", "model.token_features", "text.tokenizer", *taught),
-            "training.exchange_spans",
+            *("training.exchange_spans", "training.adversarial", "training.perturbation"),
         },
         "generation": {
             *(*common, *labelled, "text.tokens", "training.sequence_length"),
@@ -85,7 +87,7 @@ def test_the_keys_of_the_contract() -> None:
         },
         "translation": {
             *(*common, *directions, *length, "data.source", "data.target", "text.shared"),
-            *("model.attention", "model.input_feeding", "model.tie_embeddings"),
+            *("model.attention", "model.input_feeding", "model.tie_embeddings", "training.r_drop"),
             *(
                 "decoding.beam",
                 "decoding.length_penalty",
@@ -96,7 +98,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 73
+    assert len(OTHERS - {"task", "format"}) == 80
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)

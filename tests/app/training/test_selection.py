@@ -154,6 +154,30 @@ def test_patience() -> None:
     assert not selection.stops(0)
 
 
+def test_no_stop_while_the_loss_falls() -> None:
+    """A metric that stays near 0 stops no training whose loss falls; such epochs are not the best ones."""
+    selection = Selection()
+    values = [(0.04, 5.0), (0.03, 4.0), (0.0, 3.0), (0.02, 2.0), (0.01, 2.0), (0.03, 2.5)]
+
+    better = [
+        selection.add(epoch, BLEU, {"bleu": bleu, "loss": loss}) for epoch, (bleu, loss) in enumerate(values)
+    ]
+
+    assert better == [True] + [False] * 5
+    assert selection.stale_epochs == 2
+    assert selection.stops(2)
+    assert not selection.stops(3)
+
+
+def test_a_better_metric_with_a_higher_loss() -> None:
+    """Patience counts from the last epoch in which either of the two improved."""
+    selection = Selection()
+    for epoch, (bleu, loss) in enumerate([(1.0, 2.0), (1.0, 3.0), (4.0, 4.0), (3.0, 5.0)]):
+        selection.add(epoch, BLEU, {"bleu": bleu, "loss": loss})
+
+    assert (selection.best_epoch, selection.stale_epochs) == (2, 1)
+
+
 def test_the_metric_that_selects(configured: Configured) -> None:
     """It is one of those that are available; the message for another one names these."""
     config = configured("training.early_stopping_metric=loss")

@@ -87,3 +87,24 @@ def test_lower_precision() -> None:
 
     assert found.dtype == tf.bfloat16
     assert set(np.unique(tf.cast(found, tf.float32))) == {0.0, 2.0}
+
+
+def test_locked() -> None:
+    """All steps of a row have the same features dropped, other rows have others; rate and scale hold."""
+    keras.utils.set_random_seed(2)
+    layer = Dropout(0.3, locked=True)
+    found = layer(tf.ones([500, 3, 7]), training=True).numpy()
+
+    assert np.all(found == found[:, :1])
+    assert abs((found[:, 0] == 0).mean() - 0.3) < 0.035
+    assert found.max() == pytest.approx(1 / 0.7, rel=1e-4)
+    assert len({row.tobytes() for row in found[:, 0] == 0}) > 50
+
+
+def test_locked_without_steps() -> None:
+    """Vectors of rows have random elements dropped, as without it; it is part of the configuration."""
+    keras.utils.set_random_seed(2)
+    layer = Dropout(0.5, locked=True)
+
+    assert np.array_equal(layer(ONES[:, 0], training=True), dropped(0.5, ONES[:, 0]))
+    assert Dropout.from_config(layer.get_config()).locked

@@ -72,13 +72,18 @@ def state(run: Path) -> dict[str, np.ndarray]:
 
 
 def test_exact_resume(char: Model, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]) -> None:
-    """Training that is stopped within an epoch and resumed ends with the same state, bit for bit."""
+    """Training that is stopped within an epoch and resumed ends with the same state, bit for bit.
+
+    Weight dropout, locked dropout and averaged weights are on (Merity et al. 2018).
+    """
     config = configured(
         "training.deterministic=true",
         "training.epochs=2",
         "training.batch_size=8",
         "model.dropout=0.2",
         "model.weight_dropout=0.2",
+        "model.locked_dropout=true",
+        "training.ema=0.9",
         "training.early_stopping_patience=0",
     )
     data = str(char.data)

@@ -57,7 +57,7 @@ def test_a_translator() -> None:
         "following": IDS,
         "lengths": tf.constant([4]),
     }
-    _, correct, tokens = score_pairs(model, batch, training=False)
+    _, correct, tokens = score_pairs(model, batch)
 
     assert float(tokens[0]) == 4
     assert float(correct[0]) == 0
