@@ -47,6 +47,8 @@ def load_config(
     task = task or from_file.get("task", DEFAULT_TASK)
     config_class = get_config_class(task)
     values = config_class.model_validate({}).model_dump()
+    if require_format:
+        _merge(values, config_class.EARLIER)
     if preset is not None:
         _merge(values, _read_preset(task, preset))
     _merge(values, from_file)
@@ -72,8 +74,12 @@ def config_from(task: str, values: dict[str, Any], where: str) -> TaskConfig:
     Raises:
         UserError: the values are not valid.
     """
+    config_class = get_config_class(task)
+    merged: dict[str, Any] = {}
+    _merge(merged, config_class.EARLIER)
+    _merge(merged, values)
     try:
-        return get_config_class(task).model_validate(values)
+        return config_class.model_validate(merged)
     except pydantic.ValidationError as error:
         raise UserError(f"{where}: {explain(error, task)}") from None
 

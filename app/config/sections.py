@@ -6,8 +6,9 @@ classes, with its own defaults, in `app/tasks/<task>/config.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import platformdirs
 from pydantic import BeforeValidator
@@ -195,6 +196,9 @@ class TrainingConfig(Section):
 
 class TaskConfig(Section):
     """Everything that a run of a task depends on; each task has a subclass."""
+
+    EARLIER: ClassVar[Mapping[str, Any]] = {}
+    """Values, by section, of keys that a run of an earlier version lacks, if they are not the defaults."""
 
     task: str = Key(description="task that the configuration is for")
     format: Literal[1] = Key(FORMAT, description="version of the configuration format")

@@ -31,11 +31,12 @@ def show_evaluation(result: dict[str, Any]) -> None:
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} examples\n"
     )
     baseline = result.get("baseline", {})
-    metrics = _table("", "model", baseline["name"]) if baseline else _table("", "model")
+    others = {f"{name} branch": own for name, own in result.get("branches", {}).items()}
+    others |= {baseline["name"]: baseline} if baseline else {}
+    metrics = _table("", "model", *others)
     for name, value in result.items():
         if isinstance(value, float):
-            other = baseline.get(name)
-            compared = [f"{other:.4f}" if other is not None else "–"] if baseline else []
+            compared = [f"{own[name]:.4f}" if name in own else "–" for own in others.values()]
             metrics.add_row(name, f"{value:.4f}", *compared)
     console.print(metrics)
     for name, signature in result.get("signatures", {}).items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import model_validator
@@ -18,7 +19,7 @@ from app.config.sections import (
 from app.metrics import Metric, MetricsByName
 from app.tasks.classification.label_set_scores import metrics as label_set_metrics
 from app.tasks.classification.scores import metrics
-from models.settings import ClassifierSettings, OneOf
+from models.settings import ClassifierSettings, OneOf, Positive
 
 
 def _metrics() -> tuple[Metric, ...]:
@@ -68,6 +69,18 @@ class ClassificationDataConfig(TextColumn):
 class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):
     """The classifier."""
 
+    ngrams: Annotated[int, Key(ge=0, le=5)] = Key(
+        2, description=ClassifierSettings.model_fields["ngrams"].description
+    )
+    ngram_vocabulary_size: Positive = Key(
+        2**18, description="maximum number of n-grams of two tokens or more, those that occur in most texts"
+    )
+    character_ngrams: Annotated[str, Key(pattern="^([1-9][0-9]?(-[1-9][0-9]?)?)?$")] = Key(
+        "3-5",
+        description="lengths of the character n-grams that words of similar form share in the linear model, "
+        "such as 3-5 (Bojanowski et al. 2017); empty: none",
+    )
+
 
 class ClassificationTrainingConfig(TrainingConfig):
     """How the classifier is trained."""
@@ -84,6 +97,8 @@ class ClassificationTrainingConfig(TrainingConfig):
 
 class ClassificationConfig(TaskConfig):
     """Everything that a classifier depends on."""
+
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"ngrams": 0}}
 
     task: Literal["classification"] = "classification"
     data: ClassificationDataConfig = ClassificationDataConfig()
