@@ -31,7 +31,7 @@ def show_evaluation(result: dict[str, Any]) -> None:
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} examples\n"
     )
     baseline = result.get("baseline", {})
-    others = {f"{name} branch": own for name, own in result.get("branches", {}).items()}
+    others = {f"{name} alone": own for name, own in result.get("branches", {}).items()}
     others |= {baseline["name"]: baseline} if baseline else {}
     metrics = _table("", "model", *others)
     for name, value in result.items():

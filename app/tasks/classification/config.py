@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+from pydantic import AfterValidator, model_validator
 from pydantic import Field as Key
-from pydantic import model_validator
 
 from app.config.sections import (
     ModelConfig,
@@ -66,6 +66,15 @@ class ClassificationDataConfig(TextColumn):
         return self
 
 
+def _lengths(text: str) -> str:
+    shortest, *more = text.split("-")
+    longest = more[0] if more else shortest
+    digits = len(more) < 2 and shortest.isdecimal() and longest.isdecimal()
+    if text and not (digits and 1 <= int(shortest) <= int(longest)):
+        raise ValueError("a length, or the shortest and the longest, such as 3-5; empty: none")
+    return text
+
+
 class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):
     """The classifier."""
 
@@ -75,7 +84,7 @@ class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig
     ngram_vocabulary_size: Positive = Key(
         2**18, description="maximum number of n-grams of two tokens or more, those that occur in most texts"
     )
-    character_ngrams: Annotated[str, Key(pattern="^([1-9][0-9]?(-[1-9][0-9]?)?)?$")] = Key(
+    character_ngrams: Annotated[str, AfterValidator(_lengths)] = Key(
         "3-5",
         description="lengths of the character n-grams that words of similar form share in the linear model, "
         "such as 3-5 (Bojanowski et al. 2017); empty: none",

@@ -50,8 +50,8 @@ def probabilities_of(logits: np.ndarray) -> np.ndarray:
 def label_set_evaluator(model: keras.Model, batches: Batches) -> Callable[[], dict[str, float]]:
     """Return a function that chooses the thresholds of a model on a split, and computes its metrics.
 
-    Of a model with n-grams it chooses the weights of the branches first. The loss is that of the labels of the
-    model. Unseen labels count as missed in all other metrics.
+    Of a model with n-grams it chooses the weights of the branches first. The loss is that of the labels of
+    the model. Unseen labels count as missed in all other metrics.
     """
     from models.losses import binary_cross_entropy
 

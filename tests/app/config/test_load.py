@@ -39,6 +39,8 @@ def another(key: Key) -> tuple[str, Any]:
         return str(key.default + 1), key.default + 1
     if isinstance(key.default, float):
         return "0.0625", 0.0625
+    if key.path == "model.character_ngrams":
+        return "2-4", "2-4"
     return "a name with spaces", "a name with spaces"
 
 
@@ -64,6 +66,7 @@ def test_the_keys_of_the_contract() -> None:
             *(*common, *directions, *labelled, *length),
             *("model.pooling", "model.rare_word_dropout", "training.class_weights"),
             *("data.labels", "data.label_separator", "data.label_columns"),
+            *("model.ngrams", "model.ngram_vocabulary_size", "model.character_ngrams"),
         },
         "tagging": {
             *(
@@ -94,7 +97,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 68
+    assert len(OTHERS - {"task", "format"}) == 71
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
@@ -134,7 +137,8 @@ def test_keys_of_other_tasks(task: str, path: str) -> None:
         (
             "classification",
             "model.crf=true",
-            "model.crf is a key of tagging; classification has model.pooling, …",
+            "model.crf is a key of tagging; classification has model.pooling, model.ngrams, "
+            "model.ngram_vocabulary_size, …",
         ),
         (
             "generation",
@@ -435,7 +439,7 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
         "text.tokens = 'words': expected one of word, char, byte, subword; did you mean 'word'?",
         "model.units = 0: expected greater than or equal to 1",
         "unknown key 'model.cells'; did you mean 'model.cell'?",
-        "model.crf is a key of tagging; classification has model.pooling, …",
+        "model.crf is a key of tagging; classification has model.pooling, model.ngrams, ",
         "training.epochs = 1.5: expected a valid integer",
         "training.optimizer = 'adm': expected one of adam, adamw, sgd, rmsprop; did you mean 'adam'?",
         "decoding.beam is a key of translation; ",
