@@ -275,7 +275,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "model.rare_word_dropout": "0.9",
         },
         Pipeline.started: {
-            "model.ngrams": "3",
+            "model.ngrams": "1",
             "model.ngram_vocabulary_size": "2",
             "model.character_ngrams": "2",
         },
