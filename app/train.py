@@ -308,6 +308,8 @@ def _train(
             for change in described_changes(before, config, kernels, fit.state, fit.learning_rate):
                 change_run(run, config, choice.name, change)
                 yield Message(f"{run}: {change}")
+        if not (fit.state.epoch or fit.state.step):
+            task.training.start(model, batches["train"], preprocessing, config)
         for event in fit.events():
             recorder.add(event)
             try:

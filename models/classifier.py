@@ -12,6 +12,7 @@ import tensorflow as tf
 from models.kernels.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
+from models.layers.ngrams import NGrams
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
 from models.layers.word_dropout import WordDropout
@@ -35,9 +36,13 @@ def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("textrnn")
 class Classifier(Network):
-    """Embedding, dropout, recurrent layers, pooling, dropout, a dense head.
+    """Embedding, dropout, recurrent layers, pooling, dropout, a dense head; beside them n-grams.
 
     With `layers=0` it is a feed-forward network over pooled embeddings, as a baseline.
+
+    With `ngrams` it is wide and deep (Cheng et al. 2016, "Wide & deep learning for recommender systems"): the
+    logits are the sum of those of the recurrent branch and of a linear model, see `NGrams`, each multiplied
+    by a weight: the variable `branch_weights`, float32 [2], not trained, 1 at first.
 
     With one label a text, the probabilities of the classes are the softmax of the logits. With several labels
     the probability of each label is the sigmoid of its logit, and the variable `thresholds` has the
@@ -54,6 +59,7 @@ class Classifier(Network):
         vocabulary_size: int,
         classes: int,
         several_labels: bool = False,
+        ngram_entries: int = 0,
         **options: Any,
     ) -> None:
         """Create the layers.
@@ -63,9 +69,12 @@ class Classifier(Network):
             vocabulary_size: number of token ids, including the special ones.
             classes: number of classes or labels.
             several_labels: whether a text has any number of labels, rather than one class.
+            ngram_entries: maximum number of n-grams of two words or more.
             options: of `keras.Model`.
         """
         arguments = {"vocabulary_size": vocabulary_size, "classes": classes, "several_labels": several_labels}
+        if settings.ngrams:
+            arguments["ngram_entries"] = ngram_entries
         super().__init__(settings, arguments, **options)
         self.classes, self.several_labels = classes, several_labels
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
@@ -77,6 +86,15 @@ class Classifier(Network):
         self.pooling = Pooling(settings.pooling, name="pooling")
         self.head_dropout = Dropout(settings.dropout, name="head_dropout")
         self.head = keras.layers.Dense(classes, name="head")
+        self.ngrams: NGrams | None = None
+        if settings.ngrams:
+            self.ngrams = NGrams(
+                vocabulary_size=vocabulary_size,
+                classes=classes,
+                longest=settings.ngrams,
+                entries=ngram_entries,
+                name="ngrams",
+            )
 
     def build(self, *_: Any, **__: Any) -> None:
         """Create all weights; their shapes follow from settings and arguments alone."""
@@ -87,14 +105,19 @@ class Classifier(Network):
         self.pooling.build((None, None, width))
         self.head.build((None, self.pooling.output_size(width)))
         if self.several_labels:
-            self.thresholds = self.add_weight(
-                name="thresholds",
-                shape=(self.classes,),
-                initializer=keras.initializers.Constant(0.5),
-                dtype="float32",
-                trainable=False,
-            )
+            self.thresholds = self._add_fixed("thresholds", (self.classes,), 0.5)
+        if self.ngrams is not None:
+            self.ngrams.build()
+            self.branch_weights = self._add_fixed("branch_weights", (2,), 1)
+            if self.several_labels:
+                self.branch_thresholds = self._add_fixed("branch_thresholds", (2, self.classes), 0.5)
         self.built = True
+
+    def _add_fixed(self, name: str, shape: tuple[int, ...], value: float) -> Any:
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(
+            name=name, shape=shape, initializer=initializer, dtype="float32", trainable=False
+        )
 
     def call(
         self,
@@ -112,8 +135,36 @@ class Classifier(Network):
             mix: from the pooled vectors of all rows, float [B, D], to those that are classified, in training.
 
         Returns:
-            logits float [B, classes].
+            logits float [B, classes]; those of the recurrent branch alone in training: the other branch has
+            nothing to learn by gradients.
         """
+        if training or self.ngrams is None:
+            return self._recurrent_branch(token_ids, lengths, training=training, mix=mix)
+        return self.joined(*self.branches(token_ids, lengths))
+
+    def branches(self, token_ids: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the logits of the recurrent branch and of the n-grams: float32 [B, classes] each.
+
+        Args:
+            token_ids: int32 [B, T], right-padded.
+            lengths: int32 [B], each from 1 to T.
+        """
+        assert self.ngrams is not None
+        recurrent = self._recurrent_branch(token_ids, lengths)
+        return tf.cast(recurrent, tf.float32), self.ngrams(token_ids, lengths)
+
+    def joined(self, recurrent: tf.Tensor, ngrams: tf.Tensor) -> tf.Tensor:
+        """Return the weighted sum of the logits of both branches: float32 [..., classes]."""
+        weights = tf.convert_to_tensor(self.branch_weights)
+        return weights[0] * recurrent + weights[1] * ngrams
+
+    def _recurrent_branch(
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        training: bool = False,
+        mix: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> tf.Tensor:
         embedded = self.embedding(self.word_dropout(token_ids, training=training))
         embedded = self.embedding_dropout(embedded, training=training)
         sequences, final = self.recurrent(embedded, lengths, training=training)
@@ -149,7 +200,8 @@ class Classifier(Network):
         These are integrated gradients (Sundararajan et al. 2017, equation 1). Their sum is the log-odds of
         the class (see the method `log_odds`) minus those of a text of as many unknown tokens, the baseline:
         an unknown token has an importance of 0. The integral along the straight line between the two is
-        computed by Gauss-Legendre quadrature.
+        computed by Gauss-Legendre quadrature. The line is one of embeddings and of the values of n-grams; the
+        importance of an n-gram is divided evenly among its tokens.
 
         Args:
             token_ids: int32 [B, T], right-padded.
@@ -162,9 +214,11 @@ class Classifier(Network):
         nodes, weights = np.polynomial.legendre.leggauss(INTEGRATION_POINTS)
         shares = tf.constant((nodes + 1) / 2, tf.float32)[:, tf.newaxis, tf.newaxis]
         weights = tf.constant(weights / 2, tf.float32)
+        ngrams = self.ngrams
 
         def of_row(row: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
             token_ids, length, chosen = row
+            several = token_ids[tf.newaxis], length[tf.newaxis]
             embedded = tf.cast(self.embedding(token_ids[:length]), tf.float32)
             difference = embedded - tf.cast(self.embedding(tf.constant(UNKNOWN_ID)), tf.float32)
             points = embedded - (1 - shares) * difference
@@ -172,10 +226,21 @@ class Classifier(Network):
                 tape.watch(points)
                 lengths = tf.fill([INTEGRATION_POINTS], length)
                 sequences, final = self.recurrent(points, lengths, differentiable=True)
-                logits = self.head(self.pooling(sequences, final, lengths))
-                odds = self.log_odds(tf.cast(logits, tf.float32), tf.fill([INTEGRATION_POINTS], chosen))
-            mean = tf.tensordot(weights, tape.gradient(odds, points), axes=1)
-            return tf.pad(tf.reduce_sum(mean * difference, axis=1), [[0, tf.shape(token_ids)[0] - length]])
+                logits = tf.cast(self.head(self.pooling(sequences, final, lengths)), tf.float32)
+                if ngrams is not None:
+                    bias = tf.convert_to_tensor(ngrams.bias)
+                    rise = shares[:, 0] * (ngrams(*several) - bias)
+                    tape.watch(rise)
+                    logits = self.joined(logits, bias + rise)
+                odds = self.log_odds(logits, tf.fill([INTEGRATION_POINTS], chosen))
+            sources = [points] if ngrams is None else [points, rise]
+            of_points, *of_rise = tape.gradient(odds, sources)
+            mean = tf.tensordot(weights, of_points, axes=1)
+            found = tf.pad(tf.reduce_sum(mean * difference, axis=1), [[0, tf.shape(token_ids)[0] - length]])
+            if ngrams is not None:
+                mean = tf.tensordot(weights, of_rise[0], axes=1)
+                found += ngrams.contributions(*several, mean[tf.newaxis])[0]
+            return found
 
         # Row by row, each with its own length: the points of a row are one batch, which takes much memory.
         return tf.map_fn(

@@ -94,6 +94,11 @@ class ClassifierSettings(BidirectionalSettings):
     pooling: Annotated[str, OneOf(POOLINGS)] = Field(
         "max_mean", description="how the outputs of all time steps become one vector"
     )
+    ngrams: Annotated[int, Field(ge=0, le=5)] = Field(
+        0,
+        description="tokens of the longest n-gram of a linear model beside the recurrent network, whose "
+        "logits are added (Cheng et al. 2016); 1: words alone; 0: no such model",
+    )
 
 
 class TaggerSettings(BidirectionalSettings):

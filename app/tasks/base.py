@@ -212,6 +212,16 @@ class Training(ABC, Generic[C, F]):
             token_counts: int64 [vocabulary], as `Examples.token_counts` returns them.
         """
 
+    def start(self, model: keras.Model, batches: Batches, preprocessing: Preprocessing[F], config: C) -> None:
+        """Set the weights that are computed from the training examples, before the first step.
+
+        Args:
+            model: the network.
+            batches: of the training examples.
+            preprocessing: of the model.
+            config: resolved.
+        """
+
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
         """Return the embedding of the tokens of `vocabulary`."""
         return model.embedding

@@ -31,13 +31,14 @@ def show_evaluation(result: dict[str, Any]) -> None:
     console.print(
         f"{result['task']} · {result['dataset']} · {result['split']} · {result['examples']:,} examples\n"
     )
-    baseline, intervals = result.get("baseline", {}), result.get("intervals", {})
-    names = [baseline["name"]] if baseline else []
-    metrics = _table("", "model", *names, *(["95 % interval of the model"] if intervals else []))
+    intervals = result.get("intervals", {})
+    baseline = result.get("baseline", {})
+    others = {f"{name} alone": own for name, own in result.get("branches", {}).items()}
+    others |= {baseline["name"]: baseline} if baseline else {}
+    metrics = _table("", "model", *others, *(["95 % interval of the model"] if intervals else []))
     for name, value in result.items():
         if isinstance(value, float):
-            other = baseline.get(name)
-            compared = [f"{other:.4f}" if other is not None else "–"] if baseline else []
+            compared = [f"{own[name]:.4f}" if name in own else "–" for own in others.values()]
             interval = [_interval(intervals[name])] if name in intervals else []
             metrics.add_row(name, f"{value:.4f}", *compared, *interval)
     console.print(metrics)

@@ -35,6 +35,7 @@ TINY = {
     "model.embedding_size": 4,
     "training.epochs": 1,
     "training.batch_size": 8,
+    "model.ngrams": 0,
 }
 
 

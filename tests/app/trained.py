@@ -23,6 +23,7 @@ PLAIN = (
     "model.word_dropout=0",
     "model.rare_word_dropout=0",
     "model.pooling=mean",
+    "model.ngrams=0",
 )
 
 

@@ -13,6 +13,7 @@ from keras import optimizers, utils
 from numpy_cells import Array
 
 from models.classifier import Classifier, log_odds
+from models.layers.ngrams import ngram_keys
 from models.text.tokens import UNKNOWN_ID
 
 
@@ -51,6 +52,25 @@ def test_importances_add_up(pooling: str, cell: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("models.classifier.INTEGRATION_POINTS", 500)
         found = importances(model, classes=[0, 1, 2, 1]).sum(axis=1)
         np.testing.assert_allclose(found, rise, atol=0.003)
+
+
+def test_importances_with_ngrams() -> None:
+    """Those of both branches together sum to the log-odds minus those of unknown tokens, without padding."""
+    model = randomized(cell="gru", pooling="mean", classes=3, ngrams=2, ngram_entries=4)
+    token_ids, lengths = batch()
+    keys = ngram_keys(token_ids.numpy().ravel(), np.full(4, token_ids.shape[1]), 2, 20)
+    assert model.ngrams is not None
+    model.ngrams.keys.assign(np.unique(keys[keys > 0])[:4])
+    model.branch_weights.assign([0.7, 1.8])
+    classes = tf.constant([0, 1, 2, 1])
+    unknown = tf.fill(token_ids.shape, UNKNOWN_ID)
+    rise = log_odds(model(token_ids, lengths), classes) - log_odds(model(unknown, lengths), classes)
+
+    found = importances(model, classes=[0, 1, 2, 1])
+    np.testing.assert_allclose(found.sum(axis=1), rise, atol=1e-3)
+    np.testing.assert_allclose(importances(model, 2, [0, 1, 2, 1])[:, :5], found, atol=1e-5)
+    model.branch_weights.assign([0.7, 0.0])
+    assert np.abs(importances(model, classes=[0, 1, 2, 1]) - found).max() > 0.1
 
 
 def test_importances_of_a_linear_model() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+from pydantic import AfterValidator, model_validator
 from pydantic import Field as Key
-from pydantic import model_validator
 
 from app.config.sections import (
     Distillation,
@@ -22,7 +23,7 @@ from app.config.sections import (
 from app.metrics import Metric, MetricsByName
 from app.tasks.classification.label_set_scores import metrics as label_set_metrics
 from app.tasks.classification.scores import metrics
-from models.settings import ClassifierSettings, OneOf
+from models.settings import ClassifierSettings, OneOf, Positive
 
 
 def _metrics() -> tuple[Metric, ...]:
@@ -69,8 +70,29 @@ class ClassificationDataConfig(TextColumn):
         return self
 
 
+def _lengths(text: str) -> str:
+    shortest, *more = text.split("-")
+    longest = more[0] if more else shortest
+    digits = len(more) < 2 and shortest.isdecimal() and longest.isdecimal()
+    if text and not (digits and 1 <= int(shortest) <= int(longest)):
+        raise ValueError("a length, or the shortest and the longest, such as 3-5; empty: none")
+    return text
+
+
 class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):
     """The classifier."""
+
+    ngrams: Annotated[int, Key(ge=0, le=5)] = Key(
+        2, description=ClassifierSettings.model_fields["ngrams"].description
+    )
+    ngram_vocabulary_size: Positive = Key(
+        2**18, description="maximum number of n-grams of two tokens or more, those that occur in most texts"
+    )
+    character_ngrams: Annotated[str, AfterValidator(_lengths)] = Key(
+        "3-5",
+        description="lengths of the character n-grams that words of similar form share in the linear model, "
+        "such as 3-5 (Bojanowski et al. 2017); empty: none",
+    )
 
 
 class ClassificationTrainingConfig(Distillation, RDrop, VirtualAdversarialTraining, TrainingConfig):
@@ -93,6 +115,8 @@ class ClassificationTrainingConfig(Distillation, RDrop, VirtualAdversarialTraini
 
 class ClassificationConfig(TaskConfig):
     """Everything that a classifier depends on."""
+
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"ngrams": 0}}
 
     task: Literal["classification"] = "classification"
     data: ClassificationDataConfig = ClassificationDataConfig()

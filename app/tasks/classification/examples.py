@@ -12,6 +12,7 @@ from app.tasks.base import ExampleBatch, Examples, Plan
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_examples import EVERY_LABEL, label_sequences, label_set_batches
+from app.tasks.classification.ngrams import number_of_ngrams
 from app.tasks.labels import (
     COLUMN,
     SEQUENCE,
@@ -112,7 +113,13 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
     ) -> Preprocessing[ClassificationFacts]:
         """Return the tokens, and the labels that occur in the training examples."""
         vocabularies = {**encoded.vocabularies, "labels": trained_labels(encoded, dataset)}
-        return Preprocessing(vocabularies, ClassificationFacts.model_validate(encoded.facts))
+        facts = ClassificationFacts.model_validate(encoded.facts)
+        if config.model.ngrams:
+            tokens = encoded.splits["train"].sequences["tokens"]
+            sizes = len(vocabularies["vocabulary"]), len(vocabularies["labels"])
+            number = number_of_ngrams(tokens, *sizes, config.model.ngrams, config.model.ngram_vocabulary_size)
+            facts = facts.model_copy(update={"ngrams": number})
+        return Preprocessing(vocabularies, facts)
 
     def batches(
         self,

@@ -10,3 +10,5 @@ class ClassificationFacts(Facts):
 
     several_labels: bool = False
     """Whether a text has any number of labels, rather than one."""
+    ngrams: int = 0
+    """Number of n-grams of two words or more that a model with n-grams knows."""

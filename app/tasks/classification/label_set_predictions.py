@@ -10,6 +10,7 @@ import numpy as np
 
 from app.metrics import MICRO_F1
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays
+from app.tasks.classification.branches import BRANCHES, of_branches
 from app.tasks.classification.label_set_scores import (
     mean_loss,
     micro_f1_outcomes,
@@ -47,17 +48,20 @@ def label_sets_to_json(outputs: OutputArrays) -> list[dict[str, Any]]:
 def evaluate_label_sets(
     predictor: Predictor, signature: str, dataset: Dataset, examples: Iterable[ExampleBatch]
 ) -> Evaluation:
-    """Return loss (nats per example), metrics, and metrics of each label.
+    """Return loss (nats per example), metrics, those of each branch, and metrics of each label.
 
     Labels that the model does not know count as missed; the loss is that of the others.
     """
     labels = predictor.info.preprocessing.labels
     every = with_unseen(labels, dataset)
     parts: list[tuple[np.ndarray, ...]] = []
+    alone: dict[str, list[np.ndarray]] = {}
     thresholds = np.zeros(len(labels))
     for batch in examples:
         outputs = predictor.run_texts(signature, batch["text"])
         thresholds = outputs["thresholds"][0]
+        for name, values in of_branches(predictor, batch["text"]).items():
+            alone.setdefault(name, []).append(values)
         parts.append((outputs["chosen"], outputs["probabilities"], label_sets(batch, dataset, every)))
     chosen, probabilities, targets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     occurs = targets.any(axis=0) | (np.arange(len(every)) < len(labels))
@@ -69,6 +73,11 @@ def evaluate_label_sets(
         "loss": mean_loss(probabilities, targets[:, : len(labels)]),
         **scores(found),
     }
+    if alone:
+        branches = {name: np.concatenate(values) for name, values in alone.items()}
+        result["branches"] = {
+            name: scores(predicted(branches[f"{name}_chosen"], branches[name], targets)) for name in BRANCHES
+        }
     counts = targets.sum(axis=0)
     unseen = Counter({names[i]: int(counts[i]) for i in range(len(labels), len(names))})
     if unseen:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.tasks.base import Arrays, Losses, evaluated
+from app.tasks.classification.branches import BRANCHES, joined_logits
 from app.tasks.classification.label_set_scores import predicted, scores
 from app.tasks.classification.mixing import Mixing
 from app.tasks.classification.thresholds import choose_thresholds
@@ -60,28 +61,41 @@ def label_set_losses(model: keras.Model, batch: Mapping[str, tf.Tensor], *, labe
     )
 
 
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities of labels as the SavedModel computes them: float32 [N, labels]."""
+    import tensorflow as tf
+
+    probabilities: np.ndarray = tf.sigmoid(tf.cast(logits, tf.float32)).numpy()
+    return probabilities
+
+
 def label_set_evaluator(model: keras.Model, batches: Batches) -> Callable[[], dict[str, float]]:
     """Return a function that chooses the thresholds of a model on a split, and computes its metrics.
 
-    The loss is that of the labels of the model. Unseen labels count as missed in all other metrics.
+    Of a model with n-grams it chooses the weights of the branches first. The loss is that of the labels of
+    the model. Unseen labels count as missed in all other metrics.
     """
+    from models.losses import binary_cross_entropy
 
     def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        import tensorflow as tf
-
-        from models.losses import binary_cross_entropy
-
-        logits = model(batch["ids"], batch["lengths"], training=False)
-        nats = binary_cross_entropy(logits, batch["targets"][:, : model.classes])
-        probabilities = tf.sigmoid(tf.cast(logits, tf.float32))
-        return {"probabilities": probabilities, "loss": tf.reduce_sum(nats, axis=1)}
+        if model.ngrams is None:
+            return {"logits": model(batch["ids"], batch["lengths"], training=False)}
+        recurrent, ngrams = model.branches(batch["ids"], batch["lengths"])
+        return {"recurrent": recurrent, "ngrams": ngrams}
 
     def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
         targets = np.concatenate([batch["targets"] for batch in arrays])
-        probabilities = np.concatenate([output["probabilities"] for output in outputs])
-        loss = float(np.concatenate([output["loss"] for output in outputs]).mean())
-        thresholds = choose_thresholds(probabilities, targets[:, : model.classes])
+        known = targets[:, : model.classes]
+        logits = joined_logits(model, outputs, known, np.ones(len(known), bool))
+        loss = float(binary_cross_entropy(logits, known).numpy().sum(axis=1).mean())
+        probabilities = probabilities_of(logits)
+        thresholds = choose_thresholds(probabilities, known)
         model.thresholds.assign(thresholds)
+        if model.ngrams is not None:
+            branches = (np.concatenate([own[name] for own in outputs]) for name in BRANCHES)
+            model.branch_thresholds.assign(
+                np.stack([choose_thresholds(probabilities_of(own), known) for own in branches])
+            )
         return {"loss": loss, **scores(predicted(probabilities >= thresholds, probabilities, targets))}
 
     return evaluated(step, batches, of_split)

@@ -12,6 +12,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.bootstrap import correct
 from app.metrics import ACCURACY
 from app.tasks.base import Evaluation, ExampleBatch, Explanation, OutputArrays, Predictions, Split
+from app.tasks.classification.branches import WHOLE, of_branches
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_baseline import label_set_baseline
@@ -89,22 +90,25 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
     ) -> Evaluation:
         """Return loss (nats per example), metrics, metrics of each class, and the confusion matrix.
 
-        Examples of an unseen class count as wrong; the loss is the mean over the others. There is no
-        confusion matrix of several labels.
+        Examples of an unseen class count as wrong; the loss is the mean over the others. Of a model with
+        n-grams there are also metrics of each branch. There is no confusion matrix of several labels.
         """
         labels = predictor.info.preprocessing.labels
         if has_several_labels(predictor):
             return evaluate_label_sets(predictor, self.signature, dataset, examples)
         every = with_unseen(labels, dataset)
-        parts = [
-            (
-                predictor.run_texts(self.signature, batch["text"])["probabilities"],
-                label_ids(batch, dataset, every),
-            )
-            for batch in examples
-        ]
-        probabilities = np.concatenate([part for part, _ in parts]).astype(np.float64)
-        targets = np.concatenate([part for _, part in parts])
+        found: dict[str, list[np.ndarray]] = {}
+        ids = []
+        for batch in examples:
+            ids.append(label_ids(batch, dataset, every))
+            outputs = predictor.run_texts(self.signature, batch["text"])
+            for name, values in {
+                WHOLE: outputs["probabilities"],
+                **of_branches(predictor, batch["text"]),
+            }.items():
+                found.setdefault(name, []).append(values)
+        targets = np.concatenate(ids)
+        probabilities = np.concatenate(found.pop(WHOLE)).astype(np.float64)
         predicted = probabilities.argmax(axis=-1)
         known = np.flatnonzero(targets < len(labels))
         unseen = Counter(every[i].decode() for i in targets[targets >= len(labels)])
@@ -115,6 +119,11 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
             of_target = probabilities[known, targets[known]]
             result["loss"] = float(-np.log(np.maximum(of_target, np.finfo(np.float32).tiny)).mean())
         result |= scores(predicted, targets, len(names))
+        if found:
+            result["branches"] = {
+                name: scores(np.concatenate(own).argmax(axis=-1), targets, len(names))
+                for name, own in found.items()
+            }
         if unseen:
             result["unseen_labels"] = dict(sorted(unseen.items()))
         result["per_class"] = per_class(predicted, targets, names)

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
+from app.tasks.classification.branches import BRANCHES
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.signature import Signature, signature
@@ -21,7 +22,7 @@ def signatures(
     preprocessing: Preprocessing[ClassificationFacts],
     config: ClassificationConfig,
 ) -> dict[str, Signature]:
-    """Return `serving_default` and `explain`.
+    """Return `serving_default` and `explain`, and `branches` of a model with n-grams.
 
     `serving_default`: `text` string [B] → `label` string [B], `score` float [B], `probabilities` float
     [B, C], `classes` string [B, C]. With several labels a text: `text` string [B] → `probabilities` float
@@ -31,6 +32,9 @@ def signatures(
     `explain`: `text` string [B] → `tokens` string [B, T], `start`, `end` int32 [B, T] in characters,
     `importance` float [B, T], `length` int32 [B], `label` string [B]. With several labels a text, it explains
     the one whose log-odds are highest above those of its threshold: a chosen one, if any is chosen.
+
+    `branches`: `text` string [B] → `recurrent`, `ngrams` float [B, C], probabilities of either branch alone.
+    With several labels a text, also `recurrent_chosen`, `ngrams_chosen` bool [B, C], by own thresholds.
     """
     options = tokenizer_options(config, preprocessing.facts)
     preprocessor = module.preprocessor = Preprocessor(preprocessing.vocabulary, **options)
@@ -77,8 +81,20 @@ def signatures(
             "label": tf.gather(tf.constant(labels), best),
         }
 
+    def branches(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = dict(zip(BRANCHES, model.branches(*preprocessor(text)), strict=True))
+        if not several:
+            return {name: tf.nn.softmax(own) for name, own in logits.items()}
+        found = {name: tf.sigmoid(own) for name, own in logits.items()}
+        thresholds = tf.convert_to_tensor(model.branch_thresholds)
+        chosen = {f"{name}_chosen": found[name] >= thresholds[i] for i, name in enumerate(BRANCHES)}
+        return found | chosen
+
     text = tf.TensorSpec([None], tf.string, "text")
-    return {
+    found = {
         "serving_default": signature(chosen_labels if several else serving_default, text, batched=True),
         "explain": signature(explain, text, batched=True),
     }
+    if model.ngrams is not None:
+        found["branches"] = signature(branches, text, batched=True)
+    return found

@@ -12,10 +12,12 @@ from app.artifacts.preprocessing import Preprocessing
 from app.metrics import Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
 from app.tasks.classification import label_set_scores
+from app.tasks.classification.branches import joined_logits
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
 from app.tasks.classification.mixing import Mixing
+from app.tasks.classification.ngrams import fit_ngrams
 from app.tasks.classification.scores import metrics, scores
 from app.tasks.teaching import PREFIX, taught
 from data.batching import Batches
@@ -49,10 +51,22 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             vocabulary_size=len(preprocessing.vocabulary),
             classes=len(preprocessing.labels),
             several_labels=preprocessing.facts.several_labels,
+            ngram_entries=preprocessing.facts.ngrams,
         )
         classifier.build()
         classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
         return classifier
+
+    def start(
+        self,
+        model: keras.Model,
+        batches: Batches,
+        preprocessing: Preprocessing[ClassificationFacts],
+        config: ClassificationConfig,
+    ) -> None:
+        """Fit the linear model of n-grams, if there is one."""
+        if model.ngrams is not None:
+            fit_ngrams(model, batches, preprocessing, config)
 
     def register_model(self) -> None:
         """Import `models.classifier`."""
@@ -116,26 +130,25 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         preprocessing: Preprocessing[ClassificationFacts],
         config: ClassificationConfig,
     ) -> Callable[[], dict[str, float]]:
-        """Return a function that computes the metrics of a split.
+        """Return a function that computes the metrics of a split, and first the weights of the branches.
 
         Examples of an unseen class count as wrong; the loss is the mean over the others.
         """
         if model.several_labels:
             return label_set_evaluator(model, batches)
-        import tensorflow as tf
-
         from models.losses import cross_entropy
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            logits = model(batch["ids"], batch["lengths"], training=False)
-            known = tf.minimum(batch["targets"], model.classes - 1)
-            return {"logits": logits, "loss": cross_entropy(logits, known)}
+            if model.ngrams is None:
+                return {"logits": model(batch["ids"], batch["lengths"], training=False)}
+            recurrent, ngrams = model.branches(batch["ids"], batch["lengths"])
+            return {"recurrent": recurrent, "ngrams": ngrams}
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
-            logits = np.concatenate([output["logits"] for output in outputs])
             targets = np.concatenate([batch["targets"] for batch in arrays])
-            losses = np.concatenate([output["loss"] for output in outputs])
-            loss = float(losses[targets < model.classes].mean())
+            known = targets < model.classes
+            logits = joined_logits(model, outputs, targets, known)
+            loss = float(cross_entropy(logits[known], targets[known]).numpy().mean())
             classes = max(model.classes, int(targets.max()) + 1)
             return {"loss": loss, **scores(logits.argmax(axis=-1), targets, classes)}
 

@@ -157,6 +157,14 @@ class Pipeline:
         losses = Objective(self.task, model, self.config, carried).losses(batch)
         return repr((weights, float(losses.loss)))
 
+    def started(self) -> str:
+        """Return the weights of a new model that are computed from the training examples."""
+        encoded, preprocessing = self.encoded()
+        model, _ = self.model()
+        feed = self.task.examples.batches(encoded, "train", preprocessing, self.config)
+        self.task.training.start(model, feed, preprocessing, self.config)
+        return repr([(v.path, v.numpy().tolist()) for v in model.non_trainable_variables])
+
     def policy(self) -> str:
         """Return the dtype policy of a new model."""
         return str(self.model()[0].dtype_policy.name)
@@ -267,6 +275,11 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "training.virtual_adversarial": "1",
             "training.r_drop": "1",
             "training.mixup": "1",
+        },
+        Pipeline.started: {
+            "model.ngrams": "1",
+            "model.ngram_vocabulary_size": "2",
+            "model.character_ngrams": "2",
         },
     },
     "tagging": {

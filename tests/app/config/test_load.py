@@ -39,6 +39,8 @@ def another(key: Key) -> tuple[str, Any]:
         return str(key.default + 1), key.default + 1
     if isinstance(key.default, float):
         return "0.0625", 0.0625
+    if key.path == "model.character_ngrams":
+        return "2-4", "2-4"
     return "a name with spaces", "a name with spaces"
 
 
@@ -67,6 +69,7 @@ def test_the_keys_of_the_contract() -> None:
             *("data.labels", "data.label_separator", "data.label_columns"),
             *("training.adversarial", "training.perturbation", "training.virtual_adversarial"),
             *("training.r_drop", "training.mixup"),
+            *("model.ngrams", "model.ngram_vocabulary_size", "model.character_ngrams"),
         },
         "tagging": {
             *(
@@ -98,7 +101,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 80
+    assert len(OTHERS - {"task", "format"}) == 83
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
@@ -138,7 +141,8 @@ def test_keys_of_other_tasks(task: str, path: str) -> None:
         (
             "classification",
             "model.crf=true",
-            "model.crf is a key of tagging; classification has model.pooling, …",
+            "model.crf is a key of tagging; classification has model.pooling, model.ngrams, "
+            "model.ngram_vocabulary_size, …",
         ),
         (
             "generation",
@@ -439,7 +443,7 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
         "text.tokens = 'words': expected one of word, char, byte, subword; did you mean 'word'?",
         "model.units = 0: expected greater than or equal to 1",
         "unknown key 'model.cells'; did you mean 'model.cell'?",
-        "model.crf is a key of tagging; classification has model.pooling, …",
+        "model.crf is a key of tagging; classification has model.pooling, model.ngrams, ",
         "training.epochs = 1.5: expected a valid integer",
         "training.optimizer = 'adm': expected one of adam, adamw, sgd, rmsprop; did you mean 'adam'?",
         "decoding.beam is a key of translation; ",
