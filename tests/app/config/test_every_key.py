@@ -321,7 +321,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
     },
 }
 TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
-ALONE = {"data.directory", "model.embeddings", "text.tokenizer"}
+ALONE = {"data.directory", "data.unlabelled", "model.embeddings", "text.tokenizer"}
 LOOP = {
     "training.epochs",
     "training.schedule",

@@ -63,7 +63,7 @@ def test_the_keys_of_the_contract() -> None:
         "classification": {
             *(*common, *directions, *labelled, *length),
             *("model.pooling", "model.rare_word_dropout", "training.class_weights"),
-            *("data.labels", "data.label_separator", "data.label_columns"),
+            *("data.labels", "data.label_separator", "data.label_columns", "data.unlabelled"),
         },
         "tagging": {
             *(
@@ -94,7 +94,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 68
+    assert len(OTHERS - {"task", "format"}) == 69
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
