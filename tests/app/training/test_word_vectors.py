@@ -15,11 +15,9 @@ from trained import PLAIN, overrides, same, weights
 
 from app.artifacts.run import open_run, read_run_manifest
 from app.config import TaskConfig
-from app.export import export
 from app.tasks.classification.facts import ClassificationFacts
 from app.train import train
 from app.training.word_vectors import SCALE, word_vectors
-from app.verify import verify
 from data.encoding import Sequences
 
 Command = Callable[..., Result]
@@ -104,7 +102,7 @@ def test_texts_without_labels_count(configured: Configured, reviews: Path, tmp_p
 def test_resuming_is_exact(
     configured: Configured, reviews: Path, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]
 ) -> None:
-    """An interrupted training ends with the same weights, and its export passes all checks."""
+    """An interrupted training ends with the same weights as one that is not."""
     (tmp_path / "more.txt").write_text("the plot and the acting\n" * 5)
     config = configured(*LEARN, f"data.unlabelled={tmp_path / 'more.txt'}")
 
@@ -116,7 +114,6 @@ def test_resuming_is_exact(
     run("stopped", resume=True)
 
     assert same(weights(run("whole")), weights(tmp_path / "stopped"))
-    assert verify(export(tmp_path / "whole", output=tmp_path / "export")).passed
 
 
 def test_changed_texts_are_refused(command: Command, reviews: Path, tmp_path: Path) -> None:
