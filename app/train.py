@@ -26,8 +26,9 @@ from app.artifacts.run import (
     read_run_manifest,
 )
 from app.config import TaskConfig
+from app.config.sections import LEARN
 from app.tasks import get_task
-from app.tasks.opening import open_data
+from app.tasks.opening import open_data, open_unlabelled
 from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
@@ -81,12 +82,24 @@ def resolve_epochs(config: TaskConfig, tokens: int, *, to_learn_from: int) -> Ta
 
 
 def new_model(
-    task: Task[Any, Any], config: TaskConfig, preprocessing: Preprocessing[Any], token_counts: np.ndarray
+    task: Task[Any, Any],
+    config: TaskConfig,
+    preprocessing: Preprocessing[Any],
+    token_counts: np.ndarray,
+    learned: Callable[[], np.ndarray] | None = None,
 ) -> keras.Model:
-    """Return a model with random weights from the seed, and pretrained word vectors if configured.
+    """Return a model with random weights from the seed, and word vectors if configured.
 
     The global generators of Python and NumPy are seeded while the model is built, and restored afterwards.
     Those of Keras and TensorFlow stay seeded.
+
+    Args:
+        task: of the model.
+        config: resolved.
+        preprocessing: of the run.
+        token_counts: int64 [vocabulary], occurrences in the training examples.
+        learned: returns the vectors of `model.embeddings = "learn"`, float32 [vocabulary, embedding_size]; 0
+            keeps the random value.
     """
     import keras
 
@@ -103,7 +116,11 @@ def new_model(
         keras.config.set_dtype_policy(policy)
         random.setstate(state)
         np.random.set_state(numpy_state)
-    if config.model.embeddings:
+    if config.model.embeddings == LEARN:
+        assert learned is not None
+        embedding, start = task.training.embedding(model), learned()
+        embedding.embeddings.assign(np.where(start, start, embedding.embeddings.numpy()))
+    elif config.model.embeddings:
         path = Path(config.model.embeddings).expanduser()
         vectors = read_vectors(path, list(preprocessing.vocabulary), size=config.model.embedding_size)
         if not vectors:
@@ -188,7 +205,10 @@ def training_steps(
         raise UserError("--resume needs --run, the run directory to continue")
     if run is not None and run.exists():
         _check_task(run, read_run_manifest(run), task_name)
-    if config.model.embeddings and not Path(config.model.embeddings).expanduser().is_file():
+    if (
+        config.model.embeddings not in ("", LEARN)
+        and not Path(config.model.embeddings).expanduser().is_file()
+    ):
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     examples = task.examples
     source, fields, config = open_data(data, task, config)
@@ -202,24 +222,28 @@ def training_steps(
         warn=examples.warn,
         validator=examples.validator(config),
     )
+    unlabelled = None
+    if opened := open_unlabelled(task, config):
+        unlabelled = prepare(opened.source, opened.fields, directory=config.data_directory())
     run = run or default_run(task_name, dataset.name, now or datetime.now())
     if run.exists() and not resume:
         raise UserError(f"{run} exists; give another --run")
     keep_freed_memory()
     with _op_determinism(config.training.deterministic):
-        return (yield from _train(task, dataset, data, config, run, teachers, should_stop))
+        return (yield from _train(task, dataset, unlabelled, data, config, run, teachers, should_stop))
 
 
 def _train(
     task: Task[Any, Any],
     dataset: Dataset,
+    unlabelled: Dataset | None,
     data: str,
     config: TaskConfig,
     run: Path,
     teachers: Sequence[Run],
     should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
-    from app.training.encode import encode_and_batch
+    from app.training.encode import UNLABELLED, encode_and_batch
     from app.training.fit import Fit
     from app.training.kernels import check_kernels, choose_kernels, other_kernels
     from app.training.recorder import Recorder
@@ -232,9 +256,10 @@ def _train(
     )
     from app.training.selection import selecting_metric
     from app.training.teacher import TaughtBatches, check_teachers, described_teacher, write_probabilities
+    from app.training.word_vectors import learned_vectors
 
     # Data that cannot be learned from is refused before the run directory is created.
-    found = encode_and_batch(dataset, task, config, config.data_directory())
+    found = encode_and_batch(dataset, task, config, config.data_directory(), unlabelled)
     encoded, preprocessing, batches = found.encoded, found.preprocessing, found.batches
     examples = task.examples
     token_counts = examples.token_counts(encoded, preprocessing, config)
@@ -248,13 +273,18 @@ def _train(
     metric = selecting_metric(task.training.metrics(preprocessing), config)
     if resumed:
         manifest = read_run_manifest(run)
-        check_same(run, manifest, before, config, dataset, data)
+        check_same(run, manifest, before, config, dataset, data, unlabelled=unlabelled)
         check_teachers(run, manifest, teachers)
         if not remaining(run, manifest, before, config):
             return _summary(run, finished=True)
-    model = new_model(task, config, preprocessing, token_counts)
+    model = new_model(
+        task, config, preprocessing, token_counts, partial(learned_vectors, found, task, config)
+    )
     for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
         yield Message(note)
+    if unlabelled:
+        texts = encoded.splits.get(UNLABELLED, ())
+        yield Message(f"{task.examples.unlabelled(config)}: {len(texts):,} texts without labels")
     choice = yield from choose_kernels(model, config, manifest.kernels if resumed else None)
     if resumed:
         check_kernels(run, manifest, config, choice)
@@ -268,6 +298,7 @@ def _train(
             kernels=choice.name,
             seed=config.seed,
             parameters=model.count_params(),
+            unlabelled_hash=unlabelled.hash if unlabelled else "",
             layout=list(dataset.layout),
             examples={name: len(split) for name, split in encoded.splits.items()},
             teachers=[described_teacher(teacher) for teacher in teachers],

@@ -72,6 +72,8 @@ class RunManifest(Manifest):
     """Number of examples of each split that training reads."""
     layout: list[str] = Field(default_factory=list)
     """Sentences: which files were read as which split, how they are written, and which were not read."""
+    unlabelled_hash: str = ""
+    """sha256 of the content of the texts without labels; empty: there are none."""
     kernels: str = "keras"
     """What computes the recurrent layers in training: `keras`, or `native` with the instruction set."""
     changes: list[str] = Field(default_factory=list)

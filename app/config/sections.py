@@ -21,6 +21,9 @@ from models.settings import Count, Positive, RecurrentSettings, Settings, Share
 FORMAT: Literal[1] = 1
 """Version of the keys; a file of another one is refused."""
 
+LEARN = "learn"
+"""The value of `model.embeddings` for vectors that are learned before training."""
+
 NonNegative = Annotated[float, Key(ge=0)]
 
 
@@ -124,7 +127,8 @@ class ModelConfig(RecurrentSettings):
     embedding_size: Positive = Key(64, description="size of the token embeddings")
     embeddings: str = Key(
         "",
-        description="GloVe or word2vec text file with initial values of the embeddings; empty: random values",
+        description="GloVe or word2vec text file with initial values of the embeddings; learn: learned from "
+        "the texts before training; empty: random values",
     )
 
 

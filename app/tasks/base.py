@@ -181,6 +181,10 @@ class Examples(ABC, Generic[C, F]):
         """Return the name of the vocabulary of a sequence."""
         return "vocabulary"
 
+    def unlabelled(self, config: C) -> str:
+        """Return the file or folder of texts without labels, or an empty string."""
+        return ""
+
     def reads_characters(self, config: C) -> bool:
         """Return whether the network reads the characters of a token that is out of vocabulary."""
         return False

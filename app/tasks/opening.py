@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.config import TaskConfig
+from app.config.sections import LEARN
 from app.tasks.base import Task
+from data.errors import UserError
 from data.formats import Field
 from data.sources import CatalogueName, Source, open_source
 
@@ -41,3 +44,26 @@ def open_data(data: str, task: Task[Any, Any], config: TaskConfig) -> Opened:
     first = opened(config)
     decided = examples.with_data(config, first.source)
     return first if decided == config else opened(decided)
+
+
+def open_unlabelled(task: Task[Any, Any], config: TaskConfig) -> Opened | None:
+    """Open the texts without labels, if the configuration names any.
+
+    Raises:
+        UserError: there is no such data, or it has no texts.
+    """
+    examples = task.examples
+    path = examples.unlabelled(config)
+    if not path:
+        return None
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise UserError(f"data.unlabelled = {path!r}: No such file or directory; give a file of texts")
+    if config.model.embeddings != LEARN:
+        raise UserError(
+            f"data.unlabelled = {path!r} is not used by model.embeddings = {config.model.embeddings!r}; "
+            f"give --set model.embeddings={LEARN}, or leave out data.unlabelled"
+        )
+    fields = tuple(field for field in examples.fields(config) if field.kind == "text")
+    source = open_source(str(place), fields, ("lines", *examples.shapes), (), config.options())
+    return Opened(source, fields, config)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.artifacts.files import new_directory
 from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
@@ -19,9 +21,11 @@ from data.batching import Batches
 from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
 from data.findings import Finding
 from data.prepared import Dataset
-from data.splits import TRAINING_SPLITS
+from data.splits import ALL_SPLITS, TRAINING_SPLITS
 
 ENCODING_VERSION = 10
+UNLABELLED = "unlabelled"
+"""Split of the texts without labels."""
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
@@ -39,10 +43,16 @@ class TrainingData:
     """By split: train and validation."""
     warnings: tuple[Finding, ...]
     """What is odd about the tokens."""
+    directory: Path
+    """Has the encoded examples, and keeps what is computed from them."""
 
 
 def encode_and_batch(
-    dataset: Dataset, task: Task[Any, Any], config: TaskConfig, directory: Path
+    dataset: Dataset,
+    task: Task[Any, Any],
+    config: TaskConfig,
+    directory: Path,
+    unlabelled: Dataset | None = None,
 ) -> TrainingData:
     """Return a dataset as training reads it.
 
@@ -53,47 +63,59 @@ def encode_and_batch(
         task: tokenizes the examples.
         config: resolved, except for the number of epochs.
         directory: caches the encoded dataset.
+        unlabelled: texts without labels.
 
     Raises:
         UserError: nothing can be learned from the examples.
     """
-    encoded, longest = encode_dataset(dataset, task, config, directory)
+    encoded, longest = encode_dataset(dataset, task, config, directory, unlabelled)
     examples = task.examples
     preprocessing = examples.preprocessing(encoded, dataset, config)
     warnings = tuple(check_unknown(encoded, preprocessing, examples, config))
     batches = {split: examples.batches(encoded, split, preprocessing, config) for split in TRAINING_SPLITS}
-    return TrainingData(encoded, longest, preprocessing, batches, warnings)
+    path = _path(dataset, task, config, directory, unlabelled)
+    return TrainingData(encoded, longest, preprocessing, batches, warnings, path)
 
 
-def _key(dataset: Dataset, config: TaskConfig) -> str:
-    content = json.dumps(
-        [
-            ENCODING_VERSION,
-            dataset.hash,
-            config.text.model_dump(),
-        ],
-        sort_keys=True,
-    )
-    return hashlib.sha256(content.encode()).hexdigest()
+def _path(
+    dataset: Dataset,
+    task: Task[Any, Any],
+    config: TaskConfig,
+    directory: Path,
+    unlabelled: Dataset | None,
+) -> Path:
+    content = [ENCODING_VERSION, dataset.hash, config.text.model_dump()]
+    if unlabelled:
+        content.append(unlabelled.hash)
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return directory / "encoded" / f"{task.name}-{key}"
 
 
 def encode_dataset(
-    dataset: Dataset, task: Task[Any, Any], config: TaskConfig, directory: Path
+    dataset: Dataset,
+    task: Task[Any, Any],
+    config: TaskConfig,
+    directory: Path,
+    unlabelled: Dataset | None = None,
 ) -> tuple[Encoded, bytes]:
     """Return the training and validation examples of a dataset as token ids, and the longest training text.
+
+    Texts without labels are a further split, `unlabelled`. They add nothing to the vocabulary. Those that
+    equal a validation or test text are left out.
 
     Args:
         dataset: prepared.
         task: tokenizes the examples.
         config: resolved.
         directory: caches the encoded dataset.
+        unlabelled: texts without labels, in the first field.
 
     Raises:
         UserError: nothing can be learned from the examples.
     """
     from models.text.patterns import WORD_RULES
 
-    path = directory / "encoded" / f"{task.name}-{_key(dataset, config)}"
+    path = _path(dataset, task, config, directory, unlabelled)
     longest = b""
     first = task.examples.fields(config)[0].name
 
@@ -104,6 +126,9 @@ def encode_dataset(
                 if split == "train":
                     longest = max([longest, *map(_joined, batch[first])], key=len)
                 yield TokenizedBatch(split, *plan.tokenize(batch))
+        if unlabelled:
+            for batch in _without_held_out(unlabelled, dataset, first):
+                yield TokenizedBatch(UNLABELLED, *plan.tokenize(batch))
 
     if not path.exists():
         plan = task.examples.plan(dataset, config, lambda: dataset.batches("train"))
@@ -118,6 +143,25 @@ def encode_dataset(
             )
             (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])
     return load_encoded(path), (path / LONGEST).read_bytes()
+
+
+def _without_held_out(unlabelled: Dataset, dataset: Dataset, name: str) -> Iterator[dict[str, np.ndarray]]:
+    """Yield batches of the texts that are neither in the validation nor in the test split of a dataset."""
+    held_out = {
+        _digest(text)
+        for split in ("validation", "test")
+        if split in dataset.sizes
+        for batch in dataset.batches(split)
+        for text in batch[name]
+    }
+    for batch in unlabelled.batches(ALL_SPLITS):
+        kept = np.array([_digest(text) not in held_out for text in batch[name]], bool)
+        if kept.any():
+            yield {field: values[kept] for field, values in batch.items()}
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def _joined(value: Any) -> bytes:

@@ -28,7 +28,14 @@ def with_epochs_of(before: TaskConfig, config: TaskConfig) -> TaskConfig:
 
 
 def check_same(
-    run: Path, manifest: RunManifest, before: TaskConfig, config: TaskConfig, dataset: Dataset, data: str
+    run: Path,
+    manifest: RunManifest,
+    before: TaskConfig,
+    config: TaskConfig,
+    dataset: Dataset,
+    data: str,
+    *,
+    unlabelled: Dataset | None = None,
 ) -> None:
     """Require the data and the configuration of a run, and unchanged files if it is finished.
 
@@ -39,6 +46,7 @@ def check_same(
         config: of the command.
         dataset: of the command.
         data: DATA of the command.
+        unlabelled: texts without labels, of the command.
 
     Raises:
         UserError: something differs; the message has both values.
@@ -47,6 +55,12 @@ def check_same(
         raise UserError(
             f"{run}: cannot be resumed: it was trained on other data: dataset_hash was "
             f"{manifest.dataset_hash!r} of {manifest.data}, is {dataset.hash!r} of {data}"
+        )
+    own = unlabelled.hash if unlabelled else ""
+    if manifest.unlabelled_hash and own and manifest.unlabelled_hash != own:
+        raise UserError(
+            f"{run}: cannot be resumed: the texts of data.unlabelled have changed: their hash was "
+            f"{manifest.unlabelled_hash!r}, is {own!r}; restore them, or train a new run"
         )
     if changed := differences(before, config):
         raise UserError(

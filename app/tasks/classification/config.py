@@ -50,6 +50,12 @@ class ClassificationDataConfig(TextColumn):
         "number of labels; empty: each example has one label",
     )
 
+    unlabelled: str = Key(
+        "",
+        description="file or folder of texts without labels, for model.embeddings = learn: a text in each "
+        "line, or a table or JSON with text_column; empty: none",
+    )
+
     @property
     def several_labels(self) -> bool:
         """Whether an example has any number of labels, as far as it is known without the data."""

@@ -51,6 +51,10 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
             ),
         )
 
+    def unlabelled(self, config: ClassificationConfig) -> str:
+        """Return `data.unlabelled`."""
+        return config.data.unlabelled
+
     def with_data(self, config: ClassificationConfig, source: Source | CatalogueName) -> ClassificationConfig:
         """Return the configuration with `data.labels = "several"` if examples have any number of labels.
 
@@ -97,6 +101,8 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tokens = tokenizer.tokenize(batch["text"])
+            if "label" not in batch:
+                return unlabelled_tokens(tokens, several=several)
             if several:
                 return {"tokens": tokens, SEQUENCE: label_sequences(batch, dataset)}, {}
             return {"tokens": tokens}, {COLUMN: batch["label"].astype(np.int32)}
@@ -151,3 +157,13 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
             return Batch(arrays, len(indices), int(lengths.sum()))
 
         return ExampleBatches(tokens.lengths[kept], make, batch_size=size)
+
+
+def unlabelled_tokens(
+    tokens: UniqueTokens, *, several: bool
+) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
+    """Return sequences and columns of texts without labels: the label -1, or an empty set of labels."""
+    rows = len(tokens[2])
+    if several:
+        return {"tokens": tokens, SEQUENCE: ([], np.zeros(0, np.int64), np.zeros(rows, np.int64))}, {}
+    return {"tokens": tokens}, {COLUMN: np.full(rows, -1, np.int32)}

@@ -45,8 +45,8 @@ class TranslationModelConfig(Seq2SeqSettings, ModelConfig):
 
     embeddings: str = Key(
         "",
-        description="GloVe or word2vec text file with initial values of the source embeddings; empty: random "
-        "values",
+        description="GloVe or word2vec text file with initial values of the source embeddings; learn: "
+        "learned from the source texts before training; empty: random values",
     )
 
 
