@@ -213,8 +213,8 @@ def main() -> None:
     "--seeds",
     type=COUNT,
     metavar="N",
-    help="Train N models, one after the other, whose seeds are seed, seed + 1, …; their run directories are "
-    "those of --run with -0, -1, … at the end.",
+    help="Train N models, one after the other, whose seeds are seed, seed + 1 and so on; their run "
+    "directories are those of --run with -0, -1 and so on at the end.",
 )
 @click.option(
     "--print-config", is_flag=True, help="Print the configuration with a description of each key, and exit."

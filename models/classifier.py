@@ -256,6 +256,9 @@ class Classifier(Network):
         for layer in (*self.recurrent.forward, *self.recurrent.backward):
             if hasattr(layer, "use_cudnn"):  # else a machine with a GPU would trace cuDNN
                 layer.use_cudnn = False
+            if hasattr(layer.cell, "recurrent_dropout"):
+                # Keras draws masks outside of training, too, and changes the seed: a graph may not.
+                layer.cell.recurrent_dropout = 0.0
 
     def cudnn_layers(self) -> int:
         """Return the number of `RecurrentStack.cudnn_layers`."""

@@ -25,6 +25,12 @@ def _table(*columns: str) -> Table:
     return table
 
 
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table; a line that is longer than those of the terminal is better than one that is cut."""
+    console.width = max(console.width, WIDEST)
+    console.print(table)
+
+
 def show_evaluation(result: dict[str, Any]) -> None:
     """Print the result of `evaluate`: metrics next to those of the baseline, classes, and confusions."""
     console = make_console()
@@ -41,7 +47,7 @@ def show_evaluation(result: dict[str, Any]) -> None:
             compared = [f"{own[name]:.4f}" if name in own else "–" for own in others.values()]
             interval = [_interval(intervals[name])] if name in intervals else []
             metrics.add_row(name, f"{value:.4f}", *compared, *interval)
-    console.print(metrics)
+    _print_whole(console, metrics)
     _show_comparison(console, result, result)
     for name, signature in result.get("signatures", {}).items():
         console.print(f"{name}: {signature}", soft_wrap=True)
@@ -87,8 +93,7 @@ def show_runs(result: dict[str, Any]) -> None:
     if (baseline := result.get("baseline")) and "error" not in baseline:
         own = (f"{baseline[name]:.4f}" if name in baseline else "–" for name in means)
         table.add_row(baseline["name"], "", *own)
-    console.width = max(console.width, WIDEST)  # a long line is better than paths and metrics that are cut
-    console.print(table)
+    _print_whole(console, table)
     if baseline and "error" in baseline:
         console.print(f"no baseline: {baseline['error']}")
     _show_comparison(console, result, means)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from click.testing import Result
 from trained import export_quickly
 
+from app.artifacts.operations import forbidden_operations
 from app.config import TaskConfig
 from app.export import export, next_version
 from app.prediction.loading import load_predictor
@@ -217,6 +218,7 @@ def networks(
             tf.config.run_functions_eagerly(False)
         found[name] = outputs["probabilities"], _parameters(run)
         exports[name] = export_quickly(run, output=folder / "exports" / name)
+        assert forbidden_operations(exports[name]) == []
     results = answered_alone(process, folder, list(exports.values()), SHORT)["results"]
     return {name: (found[name][0], results[str(path)], found[name][1]) for name, path in exports.items()}
 

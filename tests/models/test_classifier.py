@@ -163,9 +163,12 @@ def test_config() -> None:
         "merge_mode": "ave",
         "pooling": "max_mean",
         "dropout": 0.1,
+        "locked_dropout": True,
         "recurrent_dropout": 0.2,
         "word_dropout": 0.3,
         "activation": "relu",
+        "ngrams": 2,
+        "ngram_entries": 5,
     }
     model = randomized(**settings, name="reviews")
     again = Classifier.from_config(model.get_config())

@@ -188,6 +188,7 @@ def test_config() -> None:
         "shared": True,
         "tie_embeddings": False,
         "dropout": 0.5,
+        "locked_dropout": True,
         "recurrent_dropout": 0.25,
         "word_dropout": 0.125,
         "activation": "relu",

@@ -257,6 +257,7 @@ def test_resumed(jsonl: Jsonl, tmp_path: Path, stop_at: Callable[..., dict[str, 
     ]
     if features == "none":
         overrides += ["model.token_features=512", "model.tag_scheme=bioes", "training.exchange_spans=0.5"]
+        overrides += ["training.adversarial=1", "training.ema=0.9"]
     config = load_config("tagging", overrides=[*TINY, *overrides])
     data = str(tmp_path / "data")
     whole = train("tagging", data, config, run=tmp_path / "whole")
