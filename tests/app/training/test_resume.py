@@ -32,6 +32,7 @@ EXACT = (
     "model.cell=gru",
     "model.bidirectional=false",
     "model.recurrent_dropout=0.2",
+    "model.ngrams=2",
     "training.learning_rate=0.02",
     "training.early_stopping_patience=0",
 )
