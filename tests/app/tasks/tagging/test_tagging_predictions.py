@@ -19,6 +19,7 @@ from app.prediction.loading import build_served
 from app.tasks import get_task
 from app.tasks.tagging.examples import word_encoder
 from app.tasks.tagging.facts import TaggingFacts
+from app.tasks.tagging.training import ARGUMENTS
 from data.formats import Row
 from data.samples import tags as sample_tags
 
@@ -188,8 +189,7 @@ def test_spans_start_with_b(name: str, request: pytest.FixtureRequest) -> None:
         weight.assign(noise.normal(size=weight.shape))
     served.model.make_portable()  # with these weights
     arrays = word_encoder(preprocessing, run.config)(tf.ragged.constant(texts))
-    order = ("token_ids", "lengths", "word_types", "characters", "character_lengths")
-    emissions = served.model(*(arrays[name] for name in order))["emissions"].numpy()
+    emissions = served.model(*(arrays[name] for name in ARGUMENTS))["emissions"].numpy()
     free = [
         [preprocessing.vocabularies["tags"][i].decode() for i in row[: len(text)].argmax(axis=1)]
         for row, text in zip(emissions, texts, strict=True)
