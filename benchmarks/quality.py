@@ -5,9 +5,9 @@
     python benchmarks/quality.py DIR --output choices --split validation --seeds 2 \
         --variant plain --variant averaged training.ema=0.999
 
-DIR has the folders of `DATASETS`. Each training is a `textrnn train`, one after the other. The same command
-goes on where it was interrupted: what is finished is not repeated, and a training is resumed. The files
-results.json and results.md of the output folder have the results so far.
+DIR has the folders of `DATASETS`. Each training is a `textrnn train`, one after the other. Run the same command
+again after an interruption: what is finished is not repeated, and a training is resumed. The files results.json
+and results.md of the output folder have the results so far.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def time_one_by_one(export: Path, run: Path) -> float:
     if model.task != "generation":
         dataset = open_dataset(load_predictor(run).info, None, None)
         first, *_ = dataset.batches("test", size=TEXTS)
-        field = next(iter(first))
+        field = next(name for name in ("text", "tokens", "source") if name in first)
         texts = [(row if isinstance(row, bytes) else b" ".join(row)).decode() for row in first[field]]
         calls = [partial(model.predict, [text]) for text in texts]
     else:

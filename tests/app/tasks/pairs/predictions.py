@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.tasks.base import ExampleBatch, OutputArrays, Predictions
+from app.bootstrap import correct
+from app.metrics import ACCURACY
+from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.classification.task import TASK as CLASSIFICATION
@@ -60,8 +62,8 @@ class PairPredictions(Predictions[Any, ClassificationFacts]):
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
-    ) -> dict[str, Any]:
-        """Return the metrics of classification."""
+    ) -> Evaluation:
+        """Return the metrics of classification, and which examples are correct."""
         labels = predictor.info.preprocessing.labels
         parts = [
             (
@@ -72,13 +74,14 @@ class PairPredictions(Predictions[Any, ClassificationFacts]):
         ]
         probabilities, targets = (np.concatenate(column) for column in zip(*parts, strict=True))
         predicted = probabilities.argmax(axis=-1)
-        return {
+        metrics = {
             "examples": len(targets),
             "loss": float(-np.log(probabilities[np.arange(len(targets)), targets]).mean()),
             **scores(predicted, targets, len(labels)),
             "per_class": per_class(predicted, targets, [label.decode() for label in labels]),
             "confusion": confusion(predicted, targets, len(labels)),
         }
+        return Evaluation(metrics, {ACCURACY.name: correct(predicted == targets)})
 
 
 TEXTS = ("first", "second")

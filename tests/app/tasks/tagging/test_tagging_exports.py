@@ -205,12 +205,14 @@ def test_evaluate_an_export_of_other_data(
     assert _numbers(export) == pytest.approx(_numbers(run), rel=1e-5)
 
 
-def _numbers(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
+def _numbers(metrics: dict[Any, Any], prefix: str = "") -> dict[str, float]:
     """Return all numbers of an object by their paths."""
     found = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
             found |= _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            found |= _numbers(dict(enumerate(value)), f"{prefix}{name}.")
         elif not isinstance(value, str):
-            found[prefix + name] = value
+            found[f"{prefix}{name}"] = value
     return found

@@ -16,6 +16,7 @@ from app.artifacts.run import open_run
 from app.prediction.loading import load_keras_model
 from app.tasks.tagging.examples import word_encoder
 from app.tasks.tagging.facts import TaggingFacts
+from app.tasks.tagging.training import ARGUMENTS
 
 Rows = list[list[str]]
 RUNS = ("joint", "crf")
@@ -40,8 +41,7 @@ def emissions(path: Path, tokens: list[str]) -> tuple[Any, np.ndarray, list[str]
     preprocessing = run.preprocessing(TaggingFacts)
     network = load_keras_model(run)
     arrays = word_encoder(preprocessing, run.config)(tf.ragged.constant([tokens]))
-    order = ("token_ids", "lengths", "word_types", "characters", "character_lengths")
-    outputs = network(*(arrays[name] for name in order))
+    outputs = network(*(arrays[name] for name in ARGUMENTS))
     return (
         network,
         outputs["emissions"].numpy()[0],
