@@ -5,9 +5,9 @@
     python benchmarks/quality.py DIR --output choices --split validation --seeds 2 \
         --variant plain --variant averaged training.ema=0.999
 
-DIR has the folders of `DATASETS`. Each training is a `textrnn train`, one after the other. Run the same command
-again after an interruption: what is finished is not repeated, and a training is resumed. The files results.json
-and results.md of the output folder have the results so far.
+DIR has the folders of `DATASETS`. Each training is a `textrnn train`, one after the other. Run the same
+command again after an interruption: what is finished is not repeated, and a training is resumed. The files
+results.json and results.md of the output folder have the results so far.
 """
 
 from __future__ import annotations
