@@ -124,12 +124,16 @@ def test_exact_resume_with_a_sampled_softmax(
 
 
 def test_validation_has_the_full_softmax(models: Models, tmp_path: Path) -> None:
-    """The validation loss is that of the whole vocabulary, which `evaluate` finds too."""
+    """The validation loss is that of the whole vocabulary, as with `evaluate`; the training loss is not."""
     run = tmp_path / "run"
-    trained = train("generation", str(models("char").data), configured("training.sampled_softmax=3"), run=run)
+    best = train(
+        "generation", str(models("char").data), configured("training.sampled_softmax=3"), run=run
+    ).best
 
-    found = evaluate(run, split="validation")
-    assert trained.best["validation_loss"] == pytest.approx(found["loss"], rel=1e-4)
+    whole = evaluate(run, split="validation", with_baseline=False)["loss"]
+    # The validation is read in pieces, each after a bounded context; evaluate reads it whole.
+    assert best["validation_loss"] == pytest.approx(whole, rel=0.01)
+    assert best["loss"] < 0.8 * whole
 
 
 def test_more_samples_than_tokens(models: Models, tmp_path: Path) -> None:
