@@ -28,7 +28,7 @@ from app.artifacts.run import (
 from app.config import TaskConfig
 from app.config.sections import LEARN
 from app.tasks import get_task
-from app.tasks.opening import open_data, open_unlabelled
+from app.tasks.opening import learns_from_unlabelled, open_data, open_unlabelled
 from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
 from data.embeddings import read_vectors
 from data.errors import UserError
@@ -256,6 +256,7 @@ def _train(
     )
     from app.training.selection import selecting_metric
     from app.training.teacher import TaughtBatches, check_teachers, described_teacher, write_probabilities
+    from app.training.unlabelled import JoinedBatches
     from app.training.word_vectors import learned_vectors
 
     # Data that cannot be learned from is refused before the run directory is created.
@@ -314,6 +315,9 @@ def _train(
     train_batches = batches["train"]
     if manifest.teachers:
         train_batches = TaughtBatches(train_batches, run, manifest, config)
+    if UNLABELLED in encoded.splits and learns_from_unlabelled(config):
+        others = encoded.splits[UNLABELLED].sequences["tokens"]
+        train_batches = JoinedBatches(train_batches, others, batch_size=config.training.batch_size)
     fit = Fit(
         task,
         model,

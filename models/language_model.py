@@ -16,6 +16,7 @@ from models.layers.recurrent import recurrent_layer
 from models.layers.word_dropout import WordDropout
 from models.losses import number_correct, token_cross_entropy
 from models.network import Network
+from models.sampled_softmax import draw, sampled_logits
 from models.settings import LanguageModelSettings
 from models.text.tokens import END_ID, UNKNOWN_ID
 
@@ -69,6 +70,7 @@ class LanguageModel(Network):
         ]
         self.weight_dropout = settings.weight_dropout
         self.weight_seed = keras.random.SeedGenerator()
+        self.samples = 0
         self.head_dropout = Dropout(dropout, locked=locked, name="head_dropout")
         self.head: keras.layers.Layer = (
             TiedHead(self.embedding, project=units != settings.embedding_size, name="head")
@@ -112,6 +114,7 @@ class LanguageModel(Network):
         state: State | None = None,
         labels: tf.Tensor | None = None,
         training: bool = False,
+        head: bool = True,
     ) -> tuple[tf.Tensor, State]:
         """Process a piece of each stream.
 
@@ -120,9 +123,11 @@ class LanguageModel(Network):
             state: after the piece before; None at the start.
             labels: int32 [S], from 0 to the number of labels, which means that none is given, as does None.
             training: whether to apply dropout.
+            head: whether to apply the output layer.
 
         Returns:
-            logits of each step's next token, float [S, T, V]; the state after the last step.
+            logits of each step's next token, float [S, T, V], or without the output layer its inputs, float
+            [S, T, units]; the state after the last step.
         """
         rows = tf.shape(token_ids)[0]
         state = self.initial_state(rows) if state is None else state
@@ -145,7 +150,52 @@ class LanguageModel(Network):
                 recurrent_kernel=self._dropped_kernel(layer) if training else None,
             )
             after.append(_float32(layer_state))
-        return self._logits(self.head_dropout(sequences, training=training)), tuple(after)
+        sequences = self.head_dropout(sequences, training=training)
+        return self._logits(sequences) if head else sequences, tuple(after)
+
+    def sample_softmax(self, samples: int) -> None:
+        """Let `training_scores` use a sampled softmax from the next tracing on; not saved with the model.
+
+        Args:
+            samples: number of tokens that a batch shares, less than the vocabulary; 0: the whole vocabulary.
+        """
+        if samples >= self.vocabulary_size:
+            raise ValueError(f"{samples} samples of a vocabulary of {self.vocabulary_size}")
+        self.samples = samples
+
+    def training_scores(
+        self, token_ids: tf.Tensor, targets: tf.Tensor, state: State, labels: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, State]:
+        """Process a piece of each stream in training mode, up to the scores of which the loss is computed.
+
+        Args:
+            token_ids: int32 [S, T].
+            targets: int32 [S, T], the token that follows each.
+            state: after the piece before.
+            labels: as in `call`.
+
+        Returns:
+            logits, float32 [S, T, C], and the target of each step among them, int32 [S, T]: those of the
+            vocabulary, or with `sample_softmax` those of the target and the samples; the state after the last
+            step.
+        """
+        if not self.samples:
+            logits, state = self(token_ids, state, labels, training=True)
+            return logits, targets, state
+        features, state = self(token_ids, state, labels, training=True, head=False)
+        if isinstance(self.head, TiedHead):
+            features, table, axis = self.head.projected(features), self.head.embedding.embeddings, 0
+        else:
+            table, axis = self.head.kernel, 1
+        logits = sampled_logits(
+            features,
+            targets,
+            draw(self.vocabulary_size, self.samples, self.weight_seed),
+            table=table,
+            axis=axis,
+            bias=self.head.bias,
+        )
+        return logits, tf.zeros_like(targets), state
 
     def step(
         self, token_ids: tf.Tensor, state: State, labels: tf.Tensor | None = None
@@ -373,6 +423,9 @@ class TiedHead(keras.layers.Layer):
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         """Return logits: features float [..., D'] → float [..., V]."""
-        if self.projection is not None:
-            features = self.projection(features)
+        features = self.projected(features)
         return keras.ops.matmul(features, keras.ops.transpose(self.embedding.embeddings)) + self.bias
+
+    def projected(self, features: tf.Tensor) -> tf.Tensor:
+        """Return features of the size of the embedding: float [..., D'] → [..., D]."""
+        return features if self.projection is None else self.projection(features)

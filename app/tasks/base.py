@@ -249,6 +249,18 @@ class Training(ABC, Generic[C, F]):
     ) -> Losses:
         """Run the network on a batch in training mode."""
 
+    def scores(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> Scores:
+        """Run the network on texts without labels in training mode.
+
+        Args:
+            model: the network.
+            batch: `ids` int32 [B, T] and `lengths` int32 [B].
+
+        Returns:
+            scores of the classes, as of `losses`.
+        """
+        raise NotImplementedError
+
     def cannot_learn(self, student: C, teacher: C) -> str:
         """Return why a student cannot learn from the probabilities of a teacher; empty if it can."""
         return ""

@@ -46,6 +46,11 @@ def open_data(data: str, task: Task[Any, Any], config: TaskConfig) -> Opened:
     return first if decided == config else opened(decided)
 
 
+def learns_from_unlabelled(config: TaskConfig) -> bool:
+    """Return whether each training step takes texts without labels, if there are any."""
+    return getattr(config.training, "virtual_adversarial", 0.0) > 0
+
+
 def open_unlabelled(task: Task[Any, Any], config: TaskConfig) -> Opened | None:
     """Open the texts without labels, if the configuration names any.
 
@@ -59,10 +64,11 @@ def open_unlabelled(task: Task[Any, Any], config: TaskConfig) -> Opened | None:
     place = Path(path).expanduser()
     if not place.exists():
         raise UserError(f"data.unlabelled = {path!r}: No such file or directory; give a file of texts")
-    if config.model.embeddings != LEARN:
+    if config.model.embeddings != LEARN and not learns_from_unlabelled(config):
         raise UserError(
-            f"data.unlabelled = {path!r} is not used by model.embeddings = {config.model.embeddings!r}; "
-            f"give --set model.embeddings={LEARN}, or leave out data.unlabelled"
+            f"data.unlabelled = {path!r} is not used by model.embeddings = {config.model.embeddings!r} with "
+            f"training.virtual_adversarial = 0; give --set model.embeddings={LEARN} or --set "
+            "training.virtual_adversarial=1, or leave out data.unlabelled"
         )
     fields = tuple(field for field in examples.fields(config) if field.kind == "text")
     source = open_source(str(place), fields, ("lines", *examples.shapes), (), config.options())

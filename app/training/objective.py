@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from app.config import TaskConfig
 from app.tasks.base import Losses, Task
+from app.training.unlabelled import PREFIX
 from models.divergences import Scores, symmetric_divergence
 from models.perturbation import Pass
 
@@ -21,7 +22,8 @@ class Objective:
       vectors Guo et al. 2019), with shares from Beta(α, α).
     * `training.r_drop`: the symmetric divergence of two passes with different dropout (Liang et al. 2021).
     * `training.adversarial`: the loss with the embeddings perturbed against it (Miyato et al. 2017).
-    * `training.virtual_adversarial`: the divergence that a perturbation of the embeddings causes (the same).
+    * `training.virtual_adversarial`: the divergence that a perturbation of the embeddings causes (the same),
+      the mean over the rows of a batch and its texts without labels, see `app.training.unlabelled`.
     """
 
     def __init__(
@@ -88,8 +90,24 @@ class Objective:
             extra += self.adversarial * first.adversarial_loss(found.loss, lambda: run().loss)
         if self.virtual_adversarial:
             unlike = first.virtual_adversarial_loss(_scores(found), lambda: _scores(run()), self.seed)
-            extra += self.virtual_adversarial * unlike
+            extra += self.virtual_adversarial * self._with_unlabelled(unlike, batch)
         return found, extra
+
+    def _with_unlabelled(self, unlike: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return the mean virtual adversarial loss of the rows of a batch and of its texts without labels."""
+        texts = {name.removeprefix(PREFIX): value for name, value in batch.items() if name.startswith(PREFIX)}
+        if not texts:
+            return unlike
+
+        def run() -> Scores:
+            return self.task.training.scores(self.model, texts)
+
+        embedding = self.task.training.embedding(self.model)
+        with Pass(self.model, embedding, texts["lengths"], norm=self.norm) as first:
+            scores = run()
+        of_texts = first.virtual_adversarial_loss(scores, run, self.seed)
+        labelled, others = (tf.cast(tf.size(of["lengths"]), tf.float32) for of in (batch, texts))
+        return (labelled * unlike + others * of_texts) / (labelled + others)
 
     def _mixing(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the row that each row is mixed with, int32 [B], and the share of its own, float32 [B]."""

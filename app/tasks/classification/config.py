@@ -52,8 +52,8 @@ class ClassificationDataConfig(TextColumn):
 
     unlabelled: str = Key(
         "",
-        description="file or folder of texts without labels, for model.embeddings = learn: a text in each "
-        "line, or a table or JSON with text_column; empty: none",
+        description="file or folder of texts without labels, for model.embeddings = learn and "
+        "training.virtual_adversarial: a text in each line, or a table or JSON with text_column; empty: none",
     )
 
     @property

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from models.divergences import Scores
+
 
 class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]):
     """Training of a `models.classifier.Classifier`."""
@@ -113,6 +115,13 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             tf.cast(tf.shape(losses)[0], tf.float32),
             Scores(logits),
         )
+
+    def scores(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> Scores:
+        """Return the logits of the classes, or of each label: float [B, C]."""
+        from models.divergences import Scores
+
+        logits = model(batch["ids"], batch["lengths"], training=True)
+        return Scores(logits, independent=model.several_labels)
 
     def teach(
         self, model: keras.Model, batch: Mapping[str, tf.Tensor], temperature: float

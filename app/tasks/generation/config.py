@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field as Key
+from pydantic import model_validator
 
 from app.config.sections import ModelConfig, TaskConfig, TextColumn, TokenizedText, TrainingConfig
 from app.tasks.generation.scores import METRICS
-from models.settings import LanguageModelSettings, OneOf, Positive
+from models.settings import Count, LanguageModelSettings, OneOf, Positive
 
 
 class GenerationDataConfig(TextColumn):
@@ -44,6 +45,20 @@ class GenerationTrainingConfig(TrainingConfig):
         description="tokens of each stream in a training step: the length of truncated backpropagation "
         "through time",
     )
+    sampled_softmax: Count = Key(
+        0,
+        description="tokens of the vocabulary that the training loss of a batch is computed from, beside the "
+        "right ones (sampled softmax; Jean et al. 2015), e.g. 2000 of 30,000 words; 0: all",
+    )
+
+    @model_validator(mode="after")
+    def _without_label_smoothing(self) -> Self:
+        if self.sampled_softmax and self.label_smoothing:
+            raise ValueError(
+                f"label_smoothing = {self.label_smoothing:g} needs all tokens, which sampled_softmax = "
+                f"{self.sampled_softmax} leaves out; set one of the two to 0"
+            )
+        return self
 
 
 class GenerationConfig(TaskConfig):

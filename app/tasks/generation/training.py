@@ -15,6 +15,7 @@ from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import METRICS
 from data.batching import Batches, made_ahead
+from data.errors import UserError
 from data.streams import StreamBatches
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
             labels=len(preprocessing.labels),
         )
         built.build()
+        samples = config.training.sampled_softmax
+        if samples >= built.vocabulary_size:
+            raise UserError(
+                f"training.sampled_softmax = {samples} is not less than the vocabulary of "
+                f"{built.vocabulary_size} tokens; give a smaller number, or 0 for the full softmax"
+            )
+        built.sample_softmax(samples)
         return built
 
     def register_model(self) -> None:
@@ -138,11 +146,14 @@ def _read_window(
 
     continued = tf.logical_not(batch["fresh"])[:, tf.newaxis]
     state = tf.nest.map_structure(lambda value: tf.where(continued, value, 0.0), state)
-    logits, state = model(batch["inputs"], state, labels, training=training)
-    targets = batch["targets"]
+    targets = classes = batch["targets"]
+    if training:
+        logits, classes, state = model.training_scores(batch["inputs"], targets, state, labels)
+    else:
+        logits, state = model(batch["inputs"], state, labels)
     real = tf.sequence_mask(batch["lengths"], tf.shape(targets)[1]) & batch["counted"][:, tf.newaxis]
-    nats = tf.reduce_sum(token_cross_entropy(logits, targets, real, label_smoothing))
-    correct = number_correct(logits, targets, real, never=UNKNOWN_ID)
+    nats = tf.reduce_sum(token_cross_entropy(logits, classes, real, label_smoothing))
+    correct = number_correct(logits, classes, real & tf.not_equal(targets, UNKNOWN_ID))
     return nats, correct, tf.reduce_sum(tf.cast(real, tf.float32)), state
 
 

@@ -311,7 +311,11 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "text.lowercase": "true",
             "training.sequence_length": "6",
         },
-        Pipeline.loss: {"model.weight_dropout": "0.9", "model.tie_embeddings": "true"},
+        Pipeline.loss: {
+            "model.weight_dropout": "0.9",
+            "model.tie_embeddings": "true",
+            "training.sampled_softmax": "4",
+        },
     },
     "translation": {
         Pipeline.examples: {"data.source": "data.source", "data.target": "data.target"},

@@ -133,7 +133,11 @@ def test_changed_texts_are_refused(command: Command, reviews: Path, tmp_path: Pa
     ("chosen", "said"),
     [
         (("model.embeddings=learn", "data.unlabelled=nowhere.txt"), "'nowhere.txt': No such file"),
-        (("data.unlabelled=.",), "is not used by model.embeddings = ''; give --set model.embeddings=learn"),
+        (
+            ("data.unlabelled=.",),
+            "is not used by model.embeddings = '' with training.virtual_adversarial = 0; give --set "
+            "model.embeddings=learn or --set training.virtual_adversarial=1, or leave out data.unlabelled",
+        ),
     ],
     ids=["missing", "unused"],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from generation_data import Model, Models, configured, play
 
+from app.evaluate import evaluate
 from app.train import train
+from data.errors import UserError
 
 
 def test_a_sample_after_each_epoch(models: Models) -> None:
@@ -102,3 +105,58 @@ def test_exact_resume(char: Model, tmp_path: Path, stop_at: Callable[..., dict[s
     assert found.keys() == expected.keys() == middle.keys()
     for name, array in expected.items():
         assert np.array_equal(found[name], array), name
+
+
+def test_exact_resume_with_a_sampled_softmax(
+    models: Models, tmp_path: Path, stop_at: Callable[..., dict[str, Any]]
+) -> None:
+    """The samples of a step are drawn from the state: a resumed training draws the same ones."""
+    config = configured("training.deterministic=true", "training.epochs=2", "training.sampled_softmax=9")
+    data = str(models("char").data)
+    whole = train("generation", data, config, run=tmp_path / "whole")
+    train("generation", data, config, run=tmp_path / "run", **stop_at(epoch=2, step=3))
+    resumed = train("generation", data, config, run=tmp_path / "run", resume=True)
+
+    expected, found = state(whole.path), state(resumed.path)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert np.array_equal(found[name], array), name
+
+
+def test_validation_has_the_full_softmax(models: Models, tmp_path: Path) -> None:
+    """The validation loss is that of the whole vocabulary, as with `evaluate`; the training loss is not."""
+    run = tmp_path / "run"
+    best = train(
+        "generation", str(models("char").data), configured("training.sampled_softmax=3"), run=run
+    ).best
+
+    whole = evaluate(run, split="validation", with_baseline=False)["loss"]
+    # The validation is read in pieces, each after a bounded context; evaluate reads it whole.
+    assert best["validation_loss"] == pytest.approx(whole, rel=0.01)
+    assert best["loss"] < 0.8 * whole
+
+
+def test_more_samples_than_tokens(models: Models, tmp_path: Path) -> None:
+    """Samples must be fewer than the vocabulary; the message says how many it has."""
+    with pytest.raises(UserError) as raised:
+        train(
+            "generation",
+            str(models("char").data),
+            configured("training.sampled_softmax=5000"),
+            run=tmp_path / "run",
+        )
+
+    assert re.fullmatch(
+        r"training\.sampled_softmax = 5000 is not less than the vocabulary of \d+ tokens; give a smaller "
+        r"number, or 0 for the full softmax",
+        str(raised.value),
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_label_smoothing_of_samples() -> None:
+    """Label smoothing is refused together with a sampled softmax."""
+    with pytest.raises(
+        UserError, match=r"label_smoothing = 0\.1 needs all tokens, which sampled_softmax = 50"
+    ):
+        configured("training.sampled_softmax=50", "training.label_smoothing=0.1")
