@@ -215,13 +215,15 @@ def test_stale_golden_answer(copy: Path) -> None:
         case = next(c for c in cases if (c["signature"], c["name"]) == ("serving_default", "Greek"))
         others = [c for c in cases if c["signature"] == "serving_default" and c is not case]
         cases[:] = [c for c in cases if c["signature"] != "serving_default"] + [case, *others[:38]]
+        unsettled.append(sum(not c["settled"] for c in cases))  # rounding may decide others, too
 
+    unsettled: list[int] = []
     edit_golden(copy, change)
     report = verify(copy)
     found = problems(report)
 
-    assert report.checks[-1].details["unsettled"] == 1
-    assert "1 not compared" in report.checks[-1].said
+    assert report.checks[-1].details["unsettled"] == unsettled[0] >= 1
+    assert f"{unsettled[0]} not compared" in report.checks[-1].said
     assert list(found) == ["golden set"]
     assert len(found["golden set"]) == 5
     assert found["golden set"][0] == "serving_default has 39 cases; expected at least 40"
