@@ -22,7 +22,9 @@ def choose_weights(recurrent: np.ndarray, ngrams: np.ndarray, targets: np.ndarra
     """Return the weights of both branches that minimize the cross-entropy of their sum: float32 [2].
 
     The two weights, at least 0, also calibrate the probabilities (Guo et al. 2017, "On calibration of modern
-    neural networks": temperature scaling, here of two models at once). The problem is convex.
+    neural networks": temperature scaling, here of two models at once). The problem is convex. The targets are
+    smoothed as if one of N + 2 examples were wrong (Platt 1999, "Probabilistic outputs for support vector
+    machines"): N correct ones would make the weights infinite.
 
     Args:
         recurrent: float [N, classes], logits of the recurrent branch.
@@ -35,6 +37,8 @@ def choose_weights(recurrent: np.ndarray, ngrams: np.ndarray, targets: np.ndarra
     branches = np.stack([recurrent, ngrams]).astype(np.float64)
     several = targets.ndim == 2
     wanted = targets.astype(np.float64) if several else np.eye(branches.shape[2])[targets]
+    smoothing = 2 / (len(wanted) + 2)
+    wanted = (1 - smoothing) * wanted + smoothing / (2 if several else wanted.shape[1])
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = np.tensordot(weights, branches, axes=1)

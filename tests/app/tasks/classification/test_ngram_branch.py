@@ -190,3 +190,12 @@ def test_weights_of_the_branches(several: bool) -> None:
     misleading, telling = choose_weights(-truth, truth, targets)
     assert telling - misleading == pytest.approx(1, abs=0.6)
     assert choose_weights(truth[:0], truth[:0], targets[:0]).tolist() == [1, 1]
+
+
+def test_predictions_that_are_all_correct_are_not_certain() -> None:
+    """Of N correct predictions the mean confidence is that of one mistake in N + 2."""
+    targets = np.arange(98) % 2
+    logits = np.where(np.eye(2)[targets] > 0, 1.0, -1.0)
+    weights = choose_weights(logits, logits, targets)
+
+    assert 1 / (1 + np.exp(-2 * weights.sum())) == pytest.approx(0.99, abs=1e-3)
