@@ -7,13 +7,12 @@ weights that fall with the distance, smoothed context counts, and square roots o
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.artifacts.files import replaced
 from app.config import TaskConfig
 from app.tasks.base import Task
 from app.tasks.tokenizing import VOCABULARY
@@ -85,9 +84,8 @@ def learned_vectors(found: TrainingData, task: Task[Any, Any], config: TaskConfi
             size=size,
             seed=seed,
         )
-        with tempfile.NamedTemporaryFile(dir=found.directory, delete=False) as file:
-            np.save(file, vectors)
-        Path(file.name).replace(path)
+        with replaced(path) as partial:
+            np.save(partial, vectors)
     kept: np.ndarray = np.load(path)
     return kept
 

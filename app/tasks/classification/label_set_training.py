@@ -10,7 +10,7 @@ import numpy as np
 from app.tasks.base import Arrays, Losses, evaluated
 from app.tasks.classification.branches import BRANCHES, joined_logits
 from app.tasks.classification.label_set_scores import predicted, scores
-from app.tasks.classification.mixing import Mixing
+from app.tasks.classification.mixing import Mixing, mixed_losses
 from app.tasks.classification.thresholds import choose_thresholds
 from app.tasks.teaching import PREFIX, taught
 from data.batching import Batches
@@ -49,9 +49,7 @@ def label_set_losses(model: keras.Model, batch: Mapping[str, tf.Tensor], *, labe
         )
         return tf.reduce_sum(of_labels * batch["weights"], axis=1)
 
-    losses = nats(batch)
-    if mixing:
-        losses = mixing.losses(losses, nats(mixing.partners_of(batch, "targets", PREFIX + CLASSES)))
+    losses = mixed_losses(mixing, nats, batch, "targets", PREFIX + CLASSES)
     correct = tf.reduce_all((logits >= 0) == batch["targets"], axis=1)
     return Losses(
         tf.reduce_mean(losses),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,3 +44,21 @@ class Mixing:
     def losses(self, own: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
         """Mix the losses of the mixed vectors with the targets of the rows and of their partners: [B]."""
         return self.shares * own + (1 - self.shares) * others
+
+
+def mixed_losses(
+    mixing: Mixing | None,
+    nats: Callable[[Mapping[str, tf.Tensor]], tf.Tensor],
+    batch: Mapping[str, tf.Tensor],
+    *names: str,
+) -> tf.Tensor:
+    """Return the loss of each row, mixed with that of its partner if the rows are mixed: float32 [B].
+
+    Args:
+        mixing: of the rows; None: they are not mixed.
+        nats: from a batch to the loss of each row.
+        batch: of the training.
+        names: arrays that the loss of a partner reads, as far as there are any.
+    """
+    own = nats(batch)
+    return own if mixing is None else mixing.losses(own, nats(mixing.partners_of(batch, *names)))

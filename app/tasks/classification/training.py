@@ -16,7 +16,7 @@ from app.tasks.classification.branches import joined_logits
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
-from app.tasks.classification.mixing import Mixing
+from app.tasks.classification.mixing import Mixing, mixed_losses
 from app.tasks.classification.ngrams import fit_ngrams
 from app.tasks.classification.scores import metrics, scores
 from app.tasks.teaching import PREFIX, taught
@@ -105,10 +105,7 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             )
             return own * rows["weights"]
 
-        losses = nats(batch)
-        if mixing:
-            others = mixing.partners_of(batch, "targets", "weights", PREFIX + CLASSES)
-            losses = mixing.losses(losses, nats(others))
+        losses = mixed_losses(mixing, nats, batch, "targets", "weights", PREFIX + CLASSES)
         return Losses(
             tf.reduce_mean(losses),
             number_correct(logits, batch["targets"]),
