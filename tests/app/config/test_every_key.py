@@ -299,9 +299,9 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "model.character_units": "3",
             "model.crf": "false",
             "model.tag_scheme": "bioes",
-            "model.token_features": "64",
             "training.adversarial": "1",
         },
+        Pipeline.started: {"model.token_features": "9"},
     },
     "generation": {
         Pipeline.examples: {"data.text_column": "text_column", "data.label_column": "label_column"},
