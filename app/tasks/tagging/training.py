@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -84,9 +84,10 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         batches: Batches,
         preprocessing: Preprocessing[TaggingFacts],
         config: TaggingConfig,
-    ) -> None:
+    ) -> Iterator[str]:
         """Fit the linear model of features of tokens, if there is one."""
         if model.token_features is not None:
+            yield f"fitting a linear model of {preprocessing.facts.features:,} features of tokens"
             fit_features(model, batches)
 
     def register_model(self) -> None:

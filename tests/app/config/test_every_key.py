@@ -162,7 +162,8 @@ class Pipeline:
         encoded, preprocessing = self.encoded()
         model, _ = self.model()
         feed = self.task.examples.batches(encoded, "train", preprocessing, self.config)
-        self.task.training.start(model, feed, preprocessing, self.config)
+        for _ in self.task.training.start(model, feed, preprocessing, self.config):
+            pass
         return repr([(v.path, v.numpy().tolist()) for v in model.non_trainable_variables])
 
     def policy(self) -> str:
