@@ -19,6 +19,7 @@ def fit_classes(
     inverse_regularization: float,
     weights: np.ndarray | None = None,
     tolerance: float = TOLERANCE,
+    iterations: int = MOST_ITERATIONS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a multinomial logistic regression.
 
@@ -29,6 +30,7 @@ def fit_classes(
         inverse_regularization: `C` of scikit-learn.
         weights: float [N] of the examples; None: 1 for each.
         tolerance: `tol` of scikit-learn.
+        iterations: most steps of L-BFGS.
 
     Returns:
         float [features, C], weights; and float [C], biases.
@@ -38,7 +40,7 @@ def fit_classes(
     if len(present) < 2:
         bias[present] = 0
         return table, bias
-    found = _fitted(features, targets, inverse_regularization, weights, tolerance)
+    found = _fitted(features, targets, inverse_regularization, weights, tolerance, iterations)
     if len(present) == 2:  # scikit-learn has the difference of the logits
         table[:, present] = found.coef_.T * [-0.5, 0.5]
         bias[present] = found.intercept_ * [-0.5, 0.5]
@@ -68,7 +70,7 @@ def fit_labels(
         if having.all() or not having.any():
             bias[label] = np.log(len(having) + 1) * (1 if having.any() else -1)
             continue
-        found = _fitted(features, having, inverse_regularization, weights[:, label], TOLERANCE)
+        found = _fitted(features, having, inverse_regularization, weights[:, label])
         table[:, label], bias[label] = found.coef_[0], found.intercept_[0]
     return table, bias
 
@@ -78,12 +80,13 @@ def _fitted(
     targets: np.ndarray,
     inverse_regularization: float,
     weights: np.ndarray | None,
-    tolerance: float,
+    tolerance: float = TOLERANCE,
+    iterations: int = MOST_ITERATIONS,
 ) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=inverse_regularization, max_iter=MOST_ITERATIONS, tol=tolerance)
+    model = LogisticRegression(C=inverse_regularization, max_iter=iterations, tol=tolerance)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is regularization, too
         return model.fit(features, targets, sample_weight=weights)

@@ -22,10 +22,11 @@ FEWEST_TOKENS = 2
 MOST_TOKENS = 400_000
 """The linear model is fitted to training tokens in memory: of more, to about so many, in sentences that are
 evenly spaced."""
-MOST_WEIGHTS = 2**24
-"""Most features × tags."""
+MOST_WEIGHTS = 2**22
+"""Most features × tags: the solver keeps two dozen copies of the weights."""
 INVERSE_REGULARIZATION = 1.0
 """`C` of scikit-learn."""
+MOST_ITERATIONS = 60
 TOLERANCE = 1e-3
 
 
@@ -78,6 +79,7 @@ def fit_features(model: Tagger, batches: Batches) -> None:
         layer.tags,
         inverse_regularization=INVERSE_REGULARIZATION,
         tolerance=TOLERANCE,
+        iterations=MOST_ITERATIONS,
     )
     layer.fill(known, table, bias)
 
