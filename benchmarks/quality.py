@@ -55,7 +55,12 @@ DATASETS = {
     "ud_el_gud": Data("tagging", "ud_el_gud", ("accuracy",)),
     "tinyshakespeare": Data("generation", "tinyshakespeare/input.txt", ("loss",)),
     "multi30k": Data("translation", "multi30k", ("bleu", "chrf"), ("data.source=en", "data.target=de")),
+    "sample:reviews": Data("classification", "sample:reviews", ("accuracy",)),
+    "sample:tags": Data("tagging", "sample:tags", ("span_f1", "label_accuracy", "exact_match")),
+    "sample:text": Data("generation", "sample:text", ("loss",)),
+    "sample:pairs": Data("translation", "sample:pairs", ("bleu", "chrf")),
 }
+"""The samples are part of textrnn, the others are folders and files of DIR."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +127,13 @@ def _planned(arguments: argparse.Namespace) -> Iterator[tuple[str, Variant, int]
 
 def one(name: str, variant: Variant, seed: int, folder: Path, output: Path, split: str) -> dict[str, Any]:
     """Return the results of one training, from the output folder if it is finished."""
-    data, run = DATASETS[name], output / f"{name}-{variant.name}-{seed}"
+    data, run = DATASETS[name], output / f"{name.replace(':', '-')}-{variant.name}-{seed}"
     finished = run.with_suffix(f".{split}.json")
     if finished.exists():
         result: dict[str, Any] = json.loads(finished.read_text())
         return result
     settings = [option for setting in (*data.settings, f"seed={seed}") for option in ("--set", setting)]
-    source = folder / data.path
+    source: Path | str = data.path if data.path.startswith("sample:") else folder / data.path
     if variant.rows is not None:
         source = with_fewer_rows(
             source, output / "rows" / f"{name}-{variant.rows}-{seed}", variant.rows, seed
