@@ -88,6 +88,7 @@ def _lengths(text: str) -> str:
 class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):
     """The classifier."""
 
+    calibrated: bool = Key(True, description=ClassifierSettings.model_fields["calibrated"].description)
     ngrams: Annotated[int, Key(ge=0, le=5)] = Key(
         2, description=ClassifierSettings.model_fields["ngrams"].description
     )
@@ -122,7 +123,7 @@ class ClassificationTrainingConfig(Distillation, RDrop, VirtualAdversarialTraini
 class ClassificationConfig(TaskConfig):
     """Everything that a classifier depends on."""
 
-    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"ngrams": 0}}
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"ngrams": 0, "calibrated": False}}
 
     task: Literal["classification"] = "classification"
     data: ClassificationDataConfig = ClassificationDataConfig()

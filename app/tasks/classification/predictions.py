@@ -12,6 +12,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.bootstrap import correct
 from app.metrics import ACCURACY
 from app.tasks.base import Evaluation, ExampleBatch, Explanation, OutputArrays, Predictions, Split
+from app.tasks.calibration import calibration
 from app.tasks.classification.branches import WHOLE, of_branches
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
@@ -88,7 +89,7 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
     ) -> Evaluation:
-        """Return loss (nats per example), metrics, metrics of each class, and the confusion matrix.
+        """Return loss (nats per example), metrics, calibration, metrics of each class, and confusions.
 
         Examples of an unseen class count as wrong; the loss is the mean over the others. Of a model with
         n-grams there are also metrics of each branch. There is no confusion matrix of several labels.
@@ -119,6 +120,7 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
             of_target = probabilities[known, targets[known]]
             result["loss"] = float(-np.log(np.maximum(of_target, np.finfo(np.float32).tiny)).mean())
         result |= scores(predicted, targets, len(names))
+        result |= calibration(probabilities, targets)
         if found:
             result["branches"] = {
                 name: scores(np.concatenate(own).argmax(axis=-1), targets, len(names))

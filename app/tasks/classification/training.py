@@ -12,7 +12,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.metrics import Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
 from app.tasks.classification import label_set_scores
-from app.tasks.classification.branches import joined_logits
+from app.tasks.classification.branches import joined_logits, logits_of
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
@@ -147,10 +147,7 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         from models.losses import cross_entropy
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            if model.ngrams is None:
-                return {"logits": model(batch["ids"], batch["lengths"], training=False)}
-            recurrent, ngrams = model.branches(batch["ids"], batch["lengths"])
-            return {"recurrent": recurrent, "ngrams": ngrams}
+            return logits_of(model, batch)
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             targets = np.concatenate([batch["targets"] for batch in arrays])

@@ -69,7 +69,7 @@ def test_the_keys_of_the_contract() -> None:
             *("data.labels", "data.label_separator", "data.label_columns", "data.unlabelled"),
             *("training.adversarial", "training.perturbation", "training.virtual_adversarial"),
             *("training.r_drop", "training.mixup"),
-            *("model.ngrams", "model.ngram_vocabulary_size", "model.character_ngrams"),
+            *("model.ngrams", "model.ngram_vocabulary_size", "model.character_ngrams", "model.calibrated"),
         },
         "tagging": {
             *(
@@ -82,6 +82,7 @@ def test_the_keys_of_the_contract() -> None:
             ),
             *("model.character_features", "model.character_embedding_size", "model.character_units"),
             *("model.crf", "model.tag_scheme", "model.token_features", "text.tokenizer", *taught),
+            "model.calibrated",
             *("training.exchange_spans", "training.adversarial", "training.perturbation"),
         },
         "generation": {
@@ -101,7 +102,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 85
+    assert len(OTHERS - {"task", "format"}) == 86
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
