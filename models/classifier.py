@@ -61,6 +61,7 @@ class Classifier(Network):
         classes: int,
         several_labels: bool = False,
         ngram_entries: int = 0,
+        rejects: bool = False,
         **options: Any,
     ) -> None:
         """Create the layers.
@@ -71,13 +72,17 @@ class Classifier(Network):
             classes: number of classes or labels.
             several_labels: whether a text has any number of labels, rather than one class.
             ngram_entries: maximum number of n-grams of two words or more.
+            rejects: whether there is a `threshold`, the probability from which a text gets its class.
             options: of `keras.Model`.
         """
         arguments = {"vocabulary_size": vocabulary_size, "classes": classes, "several_labels": several_labels}
         if settings.ngrams:
             arguments["ngram_entries"] = ngram_entries
+        if rejects:
+            arguments["rejects"] = True
         super().__init__(settings, arguments, **options)
         self.classes, self.several_labels = classes, several_labels
+        self.rejects = rejects
         self.calibrated = settings.calibrated or bool(settings.ngrams)
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
@@ -106,6 +111,8 @@ class Classifier(Network):
         width = self.recurrent.output_size or width
         self.pooling.build((None, None, width))
         self.head.build((None, self.pooling.output_size(width)))
+        if self.rejects:
+            self.threshold = add_fixed(self, "threshold", ())
         if self.several_labels:
             self.thresholds = add_fixed(self, "thresholds", (self.classes,), 0.5)
         if self.ngrams is not None:

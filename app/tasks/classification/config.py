@@ -14,6 +14,7 @@ from app.config.sections import (
     NonNegative,
     RareWordDropout,
     RDrop,
+    Section,
     TaskConfig,
     TextColumn,
     TrainingConfig,
@@ -23,7 +24,7 @@ from app.config.sections import (
 from app.metrics import Metric, MetricsByName
 from app.tasks.classification.label_set_scores import metrics as label_set_metrics
 from app.tasks.classification.scores import metrics
-from models.settings import ClassifierSettings, OneOf, Positive
+from models.settings import ClassifierSettings, OneOf, Positive, Share
 
 
 def _metrics() -> tuple[Metric, ...]:
@@ -102,6 +103,40 @@ class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig
     )
 
 
+class DecisionConfig(Section):
+    """When a text gets no label, since the classifier is not certain enough."""
+
+    precision: Share = Key(
+        0.0,
+        description="share of right labels that the labelled validation texts must have: the texts of the "
+        "lowest probabilities get no label, no more of them than needed; 0: every text gets one",
+    )
+    coverage: Annotated[float, Key(gt=0, le=1)] = Key(
+        1.0,
+        description="share of the validation texts that get a label, those of the highest probabilities; 1: "
+        "every text gets one",
+    )
+    out_of_scope: str = Key(
+        "",
+        description="label that means none of the others: evaluate reports how well it is found; a text "
+        "without a label counts as one with it; empty: none",
+    )
+
+    @property
+    def rejects(self) -> bool:
+        """Whether some texts get no label."""
+        return self.precision > 0 or self.coverage < 1
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.precision and self.coverage < 1:
+            raise ValueError(
+                f"precision = {self.precision:g} contradicts coverage = {self.coverage:g}: both choose one "
+                "threshold; leave out one of the two"
+            )
+        return self
+
+
 class ClassificationTrainingConfig(Distillation, RDrop, VirtualAdversarialTraining, TrainingConfig):
     """How the classifier is trained."""
 
@@ -130,6 +165,7 @@ class ClassificationConfig(TaskConfig):
     text: TruncatedText = TruncatedText()
     model: ClassificationModelConfig = ClassificationModelConfig()
     training: ClassificationTrainingConfig = ClassificationTrainingConfig()
+    decision: DecisionConfig = DecisionConfig()
 
 
 CONFIG = ClassificationConfig

@@ -18,6 +18,7 @@ from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
 from app.tasks.classification.mixing import Mixing, mixed_losses
 from app.tasks.classification.ngrams import fit_ngrams
+from app.tasks.classification.rejection import rejection
 from app.tasks.classification.scores import metrics, scores
 from app.tasks.teaching import PREFIX, taught
 from data.batching import Batches
@@ -54,6 +55,7 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             classes=len(preprocessing.labels),
             several_labels=preprocessing.facts.several_labels,
             ngram_entries=preprocessing.facts.ngrams,
+            rejects=config.decision.rejects,
         )
         classifier.build()
         classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
@@ -140,6 +142,8 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split, and first the weights of the branches.
 
+        If some texts get no label, it chooses the threshold, too.
+
         Examples of an unseen class count as wrong; the loss is the mean over the others.
         """
         if model.several_labels:
@@ -155,6 +159,7 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             logits = joined_logits(model, outputs, targets, known)
             loss = float(cross_entropy(logits[known], targets[known]).numpy().mean())
             classes = max(model.classes, int(targets.max()) + 1)
-            return {"loss": loss, **scores(logits.argmax(axis=-1), targets, classes)}
+            found = {"loss": loss, **scores(logits.argmax(axis=-1), targets, classes)}
+            return found | rejection(model, logits, targets, config.decision) if model.rejects else found
 
         return evaluated(step, batches, of_split)

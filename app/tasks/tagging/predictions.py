@@ -109,6 +109,11 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         _add_words(lines.values(), _facts(predictor))
         return [lines[i] for i in range(len(rows))]
 
+    def require_scores(self, predictor: Predictor) -> None:
+        """Require that texts have labels beside their tags."""
+        if not predictor.info.preprocessing.labels:
+            super().require_scores(predictor)
+
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `tokens` with `text`, `start`, `end` and `tag`; `spans`; with labels `label` and `score`."""
         found = []

@@ -348,6 +348,8 @@ TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
 ALONE = {
     *("data.directory", "data.unlabelled", "model.embeddings", "text.tokenizer"),
     *("training.ema", "training.perturbation", "model.calibrated"),
+    # tests/app/tasks/classification/test_rejection.py
+    *("decision.precision", "decision.coverage", "decision.out_of_scope"),
     # they need teachers: tests/app/test_distill.py
     *("training.distillation_weight", "training.distillation_temperature"),
 }
