@@ -291,6 +291,95 @@ def _show_training(train: Callable[..., TrainedRun]) -> int:
 
 
 @main.command()
+@click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
+@click.argument("data", metavar="DATA")
+@click.option(
+    "--vary",
+    multiple=True,
+    required=True,
+    metavar="KEY=A,B",
+    help="Values of a key of the configuration; give it again for another key.",
+)
+@click.option(
+    "--output",
+    type=DIRECTORY,
+    metavar="DIR",
+    required=True,
+    help="Folder of the runs, of compare.json and compare.svg; finished runs in it are not repeated.",
+)
+@click.option(
+    "--seeds", type=COUNT, default=1, show_default=True, metavar="N", help="Seeds of each combination."
+)
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="Split of the metric.",
+)
+@config_options
+@manual_dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def compare(
+    task: str,
+    data: str,
+    vary: tuple[str, ...],
+    output: Path,
+    seeds: int,
+    split: str,
+    config_file: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    manual_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Train models for TASK on DATA with all combinations of values, and print one table.
+
+    The table has the metric with its standard error over the seeds, the time of a training, the number of
+    parameters, and the time of one text. The same command goes on where it was interrupted.
+
+    \b
+    Examples:
+      textrnn compare classification reviews.csv --vary model.cell=simple,gru,lstm --output compared
+      textrnn compare tagging corpus.conllu --vary model.bidirectional=true,false --seeds 5 --output compared
+      textrnn compare classification sample:memory --vary model.cell=simple,gru,lstm \\
+        --set model.bidirectional=false --set model.pooling=last --set model.ngrams=0 --output compared
+    """
+    _quiet()
+    from app.compare import PICTURE, draw
+    from app.compare import compare as run_comparison
+    from app.terminal.signals import stop_signals
+    from app.terminal.tables import show_combinations
+    from app.training.display import TrainingDisplay
+
+    with stop_signals() as should_stop, TrainingDisplay() as display:
+        table = run_comparison(
+            task,
+            data,
+            vary,
+            output=output,
+            seeds=seeds,
+            split=split,
+            config_file=config_file,
+            preset=preset,
+            overrides=overrides,
+            manual_directory=manual_dir,
+            watcher=display,
+            note=_note,
+            should_stop=should_stop,
+        )
+    if table is None:
+        _note(f"{output}: interrupted; run the same command again to continue")
+        return INTERRUPTED
+    draw(table, output / PICTURE)
+    if as_json:
+        _print(json_line(table))
+    else:
+        show_combinations(table)
+    return 0
+
+
+@main.command()
 @click.argument("teachers", metavar="RUN...", nargs=-1, required=True, type=DIRECTORY)
 @click.option(
     "--run", type=DIRECTORY, metavar="STUDENT", required=True, help="Run directory of the student to create."
