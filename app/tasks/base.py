@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from app.prediction.predictor import Predictor
     from app.tasks.signature import Signature
     from models.divergences import Scores
+    from models.layers.recurrent import RecurrentStack
 
 ExampleBatch = Mapping[str, np.ndarray]
 """Examples of a dataset: an array for each field, as `Dataset.batches` yields them."""
@@ -229,6 +230,11 @@ class Training(ABC, Generic[C, F]):
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
         """Return the embedding of the tokens of `vocabulary`."""
         return model.embedding
+
+    def encoder(self, model: keras.Model) -> RecurrentStack:
+        """Return the recurrent layers over the tokens of `vocabulary`."""
+        stack: RecurrentStack = model.recurrent
+        return stack
 
     @abstractmethod
     def register_model(self) -> None:

@@ -7,7 +7,7 @@ weights that fall with the distance, smoothed context counts, and square roots o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,6 @@ SMOOTHING = 0.75
 """Exponent of the context counts."""
 SCALE = 0.1
 """Root mean square of the elements of all vectors."""
-_CHUNK = 1 << 20
 
 
 def word_vectors(
@@ -90,17 +89,6 @@ def learned_vectors(found: TrainingData, task: Task[Any, Any], config: TaskConfi
     return kept
 
 
-def _chunks(sequences: Sequences) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield token ids of whole texts, int64 [tokens], and the number of the text of each: int64 [tokens]."""
-    ends = np.cumsum(sequences.counts)
-    first, start = 0, 0
-    while first < len(ends):
-        last = max(int(np.searchsorted(ends, start + _CHUNK, "right")), first + 1)
-        rows = np.repeat(np.arange(last - first), sequences.counts[first:last])
-        yield sequences.span(start, int(ends[last - 1])).astype(np.int64), rows
-        first, start = last, int(ends[last - 1])
-
-
 def _cooccurrences(texts: Iterable[Sequences], vocabulary_size: int, special: int) -> csr_matrix:
     """Return weighted counts of pairs in a window: [vocabulary_size, vocabulary_size], symmetric."""
     from scipy.sparse import coo_matrix, csr_matrix
@@ -108,7 +96,8 @@ def _cooccurrences(texts: Iterable[Sequences], vocabulary_size: int, special: in
     shape = (vocabulary_size, vocabulary_size)
     counts = csr_matrix(shape, dtype=np.float32)
     for sequences in texts:
-        for ids, rows in _chunks(sequences):
+        for ids, counts_of_texts in sequences.chunks():
+            rows = np.repeat(np.arange(len(counts_of_texts)), counts_of_texts)
             words = ids >= special
             for distance in range(1, WINDOW + 1):
                 near = words[:-distance] & words[distance:] & (rows[:-distance] == rows[distance:])
