@@ -27,6 +27,8 @@ SAMPLES = 2000
 """Of the sampled softmax."""
 LARGE_VOCABULARY = 4 * SAMPLES
 """Number of tokens from which the softmax is sampled."""
+VALIDATION_TOKENS = 100_000
+"""Approximate number of tokens of the validation texts, whose loss is never sampled, after an epoch."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,12 @@ def language_model_data(found: TrainingData, task: Task[Any, Any], config: TaskC
         return _with_ends(found.directory / f"{splits[0]}-texts-{VERSION}", parts, mapping)
 
     train, validation = sequences("train", UNLABELLED), sequences("validation")
+    validated = int(np.searchsorted(np.cumsum(validation.counts), VALIDATION_TOKENS)) + 1
     of_model = language_model_config(config, len(vocabulary))
 
-    def batches(texts: Sequences) -> StreamBatches:
-        bounds = documents(texts.counts, np.zeros(len(texts), bool))
+    def batches(texts: Sequences, most: int | None = None) -> StreamBatches:
+        counts = texts.counts[:most]
+        bounds = documents(counts, np.zeros(len(counts), bool))
         training: Any = of_model.training
         return StreamBatches(
             texts, bounds, streams=training.batch_size, window=training.sequence_length, start_id=END_ID
@@ -87,10 +91,10 @@ def language_model_data(found: TrainingData, task: Task[Any, Any], config: TaskC
             GenerationFacts(subwords=subwords, word_rules=facts.word_rules, documents_end=True),
         ),
         batches(train),
-        batches(validation),
+        batches(validation, validated),
         train.occurrences(len(vocabulary)),
         int(train.counts.sum()),
-        {"train": len(train), "validation": len(validation)},
+        {"train": len(train), "validation": min(len(validation), validated)},
     )
 
 

@@ -346,6 +346,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
 TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
 ALONE = {
     *("data.directory", "data.unlabelled", "model.embeddings", "text.tokenizer"),
+    "model.pretrained",  # tests/app/training/test_pretrained.py
     *("training.ema", "training.perturbation"),
     # they need teachers: tests/app/test_distill.py
     *("training.distillation_weight", "training.distillation_temperature"),

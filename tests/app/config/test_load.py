@@ -58,13 +58,13 @@ def test_the_keys_of_the_contract() -> None:
         *("training.early_stopping_metric", "training.mixed_precision", "training.deterministic"),
         *("training.steps_per_checkpoint", "training.kernels", "training.ema", "model.locked_dropout"),
     }
+    encoder = {"model.bidirectional", "model.merge_mode", "model.pretrained"}
     taught = {"training.distillation_weight", "training.distillation_temperature"}
-    directions = {"model.bidirectional", "model.merge_mode"}
     labelled = {"data.text_column", "data.label_column"}
     length = {"text.tokens", "text.max_length", "text.truncate"}
     expected = {
         "classification": {
-            *(*common, *directions, *labelled, *length, *taught),
+            *(*common, *encoder, *labelled, *length, *taught),
             *("model.pooling", "model.rare_word_dropout", "training.class_weights"),
             *("data.labels", "data.label_separator", "data.label_columns", "data.unlabelled"),
             *("training.adversarial", "training.perturbation", "training.virtual_adversarial"),
@@ -74,7 +74,7 @@ def test_the_keys_of_the_contract() -> None:
         "tagging": {
             *(
                 *common,
-                *directions,
+                *encoder,
                 *labelled,
                 "data.tag_column",
                 "data.token_column",
@@ -89,7 +89,7 @@ def test_the_keys_of_the_contract() -> None:
             *("model.weight_dropout", "model.tie_embeddings", "training.sampled_softmax"),
         },
         "translation": {
-            *(*common, *directions, *length, "data.source", "data.target", "text.shared"),
+            *(*common, *encoder, *length, "data.source", "data.target", "text.shared"),
             *("model.attention", "model.input_feeding", "model.tie_embeddings", "training.r_drop"),
             *(
                 "decoding.beam",
@@ -101,7 +101,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 85
+    assert len(OTHERS - {"task", "format"}) == 86
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
@@ -201,7 +201,8 @@ def test_changed_values_survive_the_file(task: str, tmp_path: Path) -> None:
     changes = [
         f"{path}={another(KEYS[of][path])[0]}"
         for of, path in SETTABLE
-        if of == task and path not in {*EXCLUSIVE, "training.sampled_softmax"}  # without label smoothing
+        # without label smoothing; without other embeddings
+        if of == task and path not in {*EXCLUSIVE, "training.sampled_softmax", "model.pretrained"}
     ]
     config = load_config(task, overrides=changes)
 
@@ -264,7 +265,7 @@ def test_precedence(tmp_path: Path) -> None:
 def test_presets() -> None:
     """Each task has the presets that its documentation names; each loads and changes something."""
     assert {task: presets(task) for task in TASKS} == {
-        "classification": ["deep", "fast"],
+        "classification": ["deep", "fast", "pretrained"],
         "tagging": ["best", "fast"],
         "generation": ["fast", "words"],
         "translation": ["fast"],

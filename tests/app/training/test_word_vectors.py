@@ -135,8 +135,9 @@ def test_changed_texts_are_refused(command: Command, reviews: Path, tmp_path: Pa
         (("model.embeddings=learn", "data.unlabelled=nowhere.txt"), "'nowhere.txt': No such file"),
         (
             ("data.unlabelled=.",),
-            "is not used by model.embeddings = '' with training.virtual_adversarial = 0; give --set "
-            "model.embeddings=learn or --set training.virtual_adversarial=1, or leave out data.unlabelled",
+            "is not used by model.embeddings = '' and model.pretrained = '' with "
+            "training.virtual_adversarial = 0; give --set model.embeddings=learn, --set "
+            "model.pretrained=learn or --set training.virtual_adversarial=1, or leave out data.unlabelled",
         ),
     ],
     ids=["missing", "unused"],
