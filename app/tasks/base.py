@@ -182,6 +182,12 @@ class Examples(ABC, Generic[C, F]):
         """Return the name of the vocabulary of a sequence."""
         return "vocabulary"
 
+    def vocabulary_ids(
+        self, encoded: Encoded, preprocessing: Preprocessing[F], config: C
+    ) -> np.ndarray | None:
+        """Return the id in `vocabulary` of each id of the encoded sequences, int; None: they are the same."""
+        return None
+
     def unlabelled(self, config: C) -> str:
         """Return the file or folder of texts without labels, or an empty string."""
         return ""

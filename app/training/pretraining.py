@@ -64,6 +64,9 @@ def language_model_data(found: TrainingData, task: Task[Any, Any], config: TaskC
     vocabulary = [*SEQUENCE_TOKENS, *(token for token in own if token not in SEQUENCE_TOKENS)]
     ids = {token: i for i, token in enumerate(vocabulary)}
     mapping = np.array([ids[token] for token in own], np.int32)
+    own_ids = examples.vocabulary_ids(found.encoded, found.preprocessing, config)
+    if own_ids is not None:
+        mapping = mapping[own_ids]
 
     def sequences(*splits: str) -> Sequences:
         found_splits = [found.encoded.splits[split] for split in splits if split in found.encoded.splits]

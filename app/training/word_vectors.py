@@ -23,7 +23,7 @@ from models.text.tokens import SPECIAL_TOKENS
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-VERSION = 1
+VERSION = 2
 WINDOW = 5
 """Tokens on each side that are context."""
 SMOOTHING = 0.75
@@ -33,7 +33,13 @@ SCALE = 0.1
 
 
 def word_vectors(
-    texts: Iterable[Sequences], *, vocabulary_size: int, special: int, size: int, seed: int
+    texts: Iterable[Sequences],
+    *,
+    vocabulary_size: int,
+    special: int,
+    size: int,
+    seed: int,
+    ids: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a vector for each token of a vocabulary.
 
@@ -43,6 +49,7 @@ def word_vectors(
         special: number of the first ids that are no words, and get no vector.
         size: elements of a vector.
         seed: of the randomized decomposition.
+        ids: int, the id in the vocabulary of each id of the sequences; None: they are the same.
 
     Returns:
         float32 [vocabulary_size, size]: rows of 0 for tokens without an informative neighbour. The last
@@ -50,7 +57,7 @@ def word_vectors(
     """
     from sklearn.utils.extmath import randomized_svd
 
-    information = _positive_information(_cooccurrences(texts, vocabulary_size, special))
+    information = _positive_information(_cooccurrences(texts, vocabulary_size, special, ids))
     vectors = np.zeros((vocabulary_size, size), np.float32)
     if not information.nnz:
         return vectors
@@ -82,6 +89,7 @@ def learned_vectors(found: TrainingData, task: Task[Any, Any], config: TaskConfi
             special=len(SPECIAL_TOKENS),
             size=size,
             seed=seed,
+            ids=examples.vocabulary_ids(found.encoded, found.preprocessing, config),
         )
         with replaced(path) as partial:
             np.save(partial, vectors)
@@ -89,7 +97,9 @@ def learned_vectors(found: TrainingData, task: Task[Any, Any], config: TaskConfi
     return kept
 
 
-def _cooccurrences(texts: Iterable[Sequences], vocabulary_size: int, special: int) -> csr_matrix:
+def _cooccurrences(
+    texts: Iterable[Sequences], vocabulary_size: int, special: int, vocabulary_ids: np.ndarray | None
+) -> csr_matrix:
     """Return weighted counts of pairs in a window: [vocabulary_size, vocabulary_size], symmetric."""
     from scipy.sparse import coo_matrix, csr_matrix
 
@@ -97,6 +107,7 @@ def _cooccurrences(texts: Iterable[Sequences], vocabulary_size: int, special: in
     counts = csr_matrix(shape, dtype=np.float32)
     for sequences in texts:
         for ids, counts_of_texts in sequences.chunks():
+            ids = ids if vocabulary_ids is None else vocabulary_ids[ids]
             rows = np.repeat(np.arange(len(counts_of_texts)), counts_of_texts)
             words = ids >= special
             for distance in range(1, WINDOW + 1):

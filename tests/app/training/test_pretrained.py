@@ -289,12 +289,15 @@ def run_of_task(task: str, folder: Path, jsonl: Callable[..., None], pairs: Path
     data = pairs
     if task == "tagging":
         data = folder / "data"
-        rows = [{"tokens": ["red", f"sky{i % 7}", "is"], "upos": ["ADJ", "NOUN", "VERB"]} for i in range(60)]
+        rows = [{"tokens": ["Red", f"sky{i % 7}", "is"], "upos": ["ADJ", "NOUN", "VERB"]} for i in range(60)]
         jsonl(data / "train.jsonl", rows[:40])
         jsonl(data / "validation.jsonl", rows[40:])
     config = load_config(
         task,
-        overrides=[LEARN, "model.units=4", "model.embedding_size=5", "training.epochs=1", *STILL, *chosen],
+        overrides=[
+            *(LEARN, "model.units=4", "model.embedding_size=5", "training.epochs=1"),
+            *(f"data.directory={folder / 'cache'}", *STILL, *chosen),
+        ],
     )
     assert train(task, str(data), config, run=folder / "run").finished
     return folder / "run"
@@ -330,6 +333,10 @@ def test_every_task_learns_a_language_model(
         np.testing.assert_allclose(layer[len(expected) :], 0, atol=1e-20)
     assert len(kernels(training.encoder(model).forward)[0]) == 5 + 6 * (task == "tagging")
     assert copied(path).run == str(path / "pretraining")
+    if task == "tagging":
+        (file,) = tmp_path.glob("cache/encoded/tagging-*/train-texts-*/ids")
+        first = [words[i].decode() for i in np.fromfile(file, np.int32)[:8]]
+        assert first == ["red", "sky0", "is", "[END]", "red", "sky1", "is", "[END]"]
     assert read_run_manifest(path / "pretraining").complete
 
 
