@@ -369,7 +369,8 @@ def _train(
                 change_run(run, config, choice.name, change)
                 yield Message(f"{run}: {change}")
         if not (fit.state.epoch or fit.state.step):
-            task.training.start(model, batches["train"], preprocessing, config)
+            for step in task.training.start(model, batches["train"], preprocessing, config):
+                yield Message(f"{run}: {step}")
             if pretrained:  # from now on the language model may be deleted
                 recorder.save()
 

@@ -4,6 +4,7 @@
     python benchmarks/quality.py DIR --output quality --presets best --only imdb sst2
     python benchmarks/quality.py DIR --output choices --split validation --seeds 2 \
         --variant plain --variant averaged training.ema=0.999
+    python benchmarks/quality.py DIR --output few --only sst2 banking77 --rows 100 300 1000 --seeds 3
 
 DIR has the folders of `DATASETS`. Each training is a `textrnn train`, one after the other. Run the same
 command again after an interruption: what is finished is not repeated, and a training is resumed. The files
@@ -13,7 +14,10 @@ results.json and results.md of the output folder have the results so far.
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
+import random
 import resource
 import statistics
 import subprocess
@@ -51,7 +55,12 @@ DATASETS = {
     "ud_el_gud": Data("tagging", "ud_el_gud", ("accuracy",)),
     "tinyshakespeare": Data("generation", "tinyshakespeare/input.txt", ("loss",)),
     "multi30k": Data("translation", "multi30k", ("bleu", "chrf"), ("data.source=en", "data.target=de")),
+    "sample:reviews": Data("classification", "sample:reviews", ("accuracy",)),
+    "sample:tags": Data("tagging", "sample:tags", ("span_f1", "label_accuracy", "exact_match")),
+    "sample:text": Data("generation", "sample:text", ("loss",)),
+    "sample:pairs": Data("translation", "sample:pairs", ("bleu", "chrf")),
 }
+"""The samples are part of textrnn, the others are folders and files of DIR."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,8 @@ class Variant:
     name: str
     options: tuple[str, ...] = ()
     """Of `textrnn train`."""
+    rows: int | None = None
+    """Number of training rows, drawn at random with the seed; None: all."""
 
 
 def main() -> None:
@@ -88,6 +99,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
     parser.add_argument("--split", default="test", choices=["validation", "test"])
+    parser.add_argument(
+        "--rows", nargs="+", type=int, help="numbers of training rows, of JSON Lines or CSV; default: all"
+    )
     return parser.parse_args()
 
 
@@ -99,6 +113,12 @@ def _planned(arguments: argparse.Namespace) -> Iterator[tuple[str, Variant, int]
             Variant(name, tuple(option for setting in settings for option in ("--set", setting)))
             for name, *settings in arguments.variant
         ]
+    if arguments.rows:
+        variants = [
+            Variant(f"{variant.name}-{rows}", variant.options, rows)
+            for rows in arguments.rows
+            for variant in variants
+        ]
     for name in arguments.only:
         for seed in range(arguments.seeds):
             for variant in variants:
@@ -107,13 +127,18 @@ def _planned(arguments: argparse.Namespace) -> Iterator[tuple[str, Variant, int]
 
 def one(name: str, variant: Variant, seed: int, folder: Path, output: Path, split: str) -> dict[str, Any]:
     """Return the results of one training, from the output folder if it is finished."""
-    data, run = DATASETS[name], output / f"{name}-{variant.name}-{seed}"
+    data, run = DATASETS[name], output / f"{name.replace(':', '-')}-{variant.name}-{seed}"
     finished = run.with_suffix(f".{split}.json")
     if finished.exists():
         result: dict[str, Any] = json.loads(finished.read_text())
         return result
     settings = [option for setting in (*data.settings, f"seed={seed}") for option in ("--set", setting)]
-    train = ["train", data.task, folder / data.path, "--run", run, *settings, *variant.options]
+    source: Path | str = data.path if data.path.startswith("sample:") else folder / data.path
+    if variant.rows is not None:
+        source = with_fewer_rows(
+            source, output / "rows" / f"{name}-{variant.rows}-{seed}", variant.rows, seed
+        )
+    train = ["train", data.task, source, "--run", run, *settings, *variant.options]
     spent = run.with_suffix(".time.json")
     if not spent.exists():
         resumed = run.exists()
@@ -142,6 +167,28 @@ def one(name: str, variant: Variant, seed: int, folder: Path, output: Path, spli
     }
     finished.write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def with_fewer_rows(source: Path, folder: Path, rows: int, seed: int) -> Path:
+    """Write a folder with so many training rows of a dataset, drawn at random, and with its other files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        text = path.read_text()
+        if path.stem == "train":
+            header, *lines = read_rows(text) if path.suffix == ".csv" else ["", *text.splitlines()]
+            text = "\n".join([header] * bool(header) + random.Random(seed).sample(lines, rows)) + "\n"
+        (folder / path.name).write_text(text)
+    return folder
+
+
+def read_rows(text: str) -> list[str]:
+    """Return the rows of a CSV text, each as it is written."""
+    buffer, found = io.StringIO(), []
+    for row in csv.reader(io.StringIO(text)):
+        csv.writer(buffer, lineterminator="").writerow(row)
+        found.append(buffer.getvalue())
+        buffer = io.StringIO()
+    return found
 
 
 def of_export(run: Path) -> dict[str, float]:

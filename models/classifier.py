@@ -12,6 +12,7 @@ import tensorflow as tf
 from models.kernels.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
+from models.layers.fixed import add_fixed
 from models.layers.ngrams import NGrams
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
@@ -105,19 +106,13 @@ class Classifier(Network):
         self.pooling.build((None, None, width))
         self.head.build((None, self.pooling.output_size(width)))
         if self.several_labels:
-            self.thresholds = self._add_fixed("thresholds", (self.classes,), 0.5)
+            self.thresholds = add_fixed(self, "thresholds", (self.classes,), 0.5)
         if self.ngrams is not None:
             self.ngrams.build()
-            self.branch_weights = self._add_fixed("branch_weights", (2,), 1)
+            self.branch_weights = add_fixed(self, "branch_weights", (2,), 1)
             if self.several_labels:
-                self.branch_thresholds = self._add_fixed("branch_thresholds", (2, self.classes), 0.5)
+                self.branch_thresholds = add_fixed(self, "branch_thresholds", (2, self.classes), 0.5)
         self.built = True
-
-    def _add_fixed(self, name: str, shape: tuple[int, ...], value: float) -> Any:
-        initializer = keras.initializers.Constant(value)
-        return self.add_weight(
-            name=name, shape=shape, initializer=initializer, dtype="float32", trainable=False
-        )
 
     def call(
         self,

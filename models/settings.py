@@ -121,8 +121,8 @@ class TaggerSettings(BidirectionalSettings):
     )
     token_features: Count = Field(
         0,
-        description="rows of a table of hashed words, affixes, shapes and neighbours, which are added to the "
-        "scores of the tags (Huang et al. 2015); 0: none",
+        description="maximum number of features (words, affixes, shapes, neighbours; Huang et al. 2015) of a "
+        "linear model beside the network, whose scores of tags are added; those of most tokens; 0: no model",
     )
 
 

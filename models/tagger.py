@@ -13,6 +13,7 @@ from models.layers.bioes import SpanEnds
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
 from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
+from models.layers.fixed import add_fixed
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
 from models.layers.token_features import TokenFeatures
@@ -142,8 +143,9 @@ class Tagger(Network):
     A CRF may score the tags of a sentence together (Huang et al. 2015). With sentence labels, the maximum
     and the mean of the inputs of the head are the input of a second head; both are trained together (Liu and
     Lane 2016).
-    With `layers=0` each token is tagged by itself, as a baseline. With `token_features` a linear model of
-    hashed features adds its scores to those of the head.
+    With `layers=0` each token is tagged by itself, as a baseline. With `token_features` a linear model of the
+    features of tokens adds its scores to those of the head, but not in training: it has nothing to learn by
+    gradients.
 
     With an alphabet there is a `CharacterTokenizer`, which shares nothing with the other layers; else
     `tokenizer` is None.
@@ -163,6 +165,7 @@ class Tagger(Network):
         allowed: Allowed | None = None,
         inside: Sequence[int] = (),
         alphabet: Sequence[int] = (),
+        feature_entries: int = 0,
         **options: Any,
     ) -> None:
         """Create the layers.
@@ -179,6 +182,7 @@ class Tagger(Network):
             inside: of `models.layers.bioes.SpanEnds`, with `tag_scheme="bioes"`; empty: tags are learned as
                 they are.
             alphabet: code points that the tokenizer knows; empty for none, where tokens come from rules.
+            feature_entries: maximum number of features of tokens.
             options: of `keras.Model`.
         """
         arguments = {
@@ -190,6 +194,8 @@ class Tagger(Network):
             "inside": list(inside),
             "alphabet": list(alphabet),
         }
+        if settings.token_features:
+            arguments["feature_entries"] = feature_entries
         super().__init__(settings, arguments, **options)
         self.labels = labels
         self.span_ends = SpanEnds(inside) if inside else None
@@ -214,7 +220,7 @@ class Tagger(Network):
         self.token_features: TokenFeatures | None = None
         if settings.token_features:
             self.token_features = TokenFeatures(
-                settings.token_features, tags, dropout=settings.dropout, name="token_features"
+                tags=tags, entries=max(feature_entries, 1), name="token_features"
             )
         self.crf = CRF(tags, allowed=allowed, name="crf") if settings.crf else None
         self.forbidden = None if allowed is None else forbidding(allowed)
@@ -238,6 +244,7 @@ class Tagger(Network):
         self.head.build((None, None, width))
         if self.token_features is not None:
             self.token_features.build()
+            self.branch_weights = add_fixed(self, "branch_weights", (2,), 1)
         if self.crf is not None:
             self.crf.build()
         if self.labels:
@@ -291,7 +298,8 @@ class Tagger(Network):
 
         Returns:
             `emissions` float [B, T, K], the scores of each token's learned tags (meaningless beyond a row's
-            length), and with sentence labels `label_logits` float [B, L].
+            length), and with sentence labels `label_logits` float [B, L]. With `token_features`, but not in
+            training, also the scores that they are the sum of, `recurrent` and `features` float32 [B, T, K].
         """
         features = self.embedding(self.word_dropout(token_ids, training=training))
         if self.character_encoder is not None:
@@ -299,15 +307,20 @@ class Tagger(Network):
             features = tf.concat([features, tf.gather(of_types, word_types)], axis=-1)
         features = self.feature_dropout(features, training=training)
         sequences, final = self.recurrent(features, lengths, training=training)
-        emissions = self.head(self.head_dropout(sequences, training=training))
-        if self.token_features is not None:
-            linear = self.token_features(word_features, word_types, lengths, training=training)
-            emissions = tf.cast(emissions, linear.dtype) + linear
-        outputs = {"emissions": emissions}
+        outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}
         if self.labels:
             pooled = self.pooling(sequences, final, lengths)
             outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))
+        if self.token_features is not None and not training:
+            outputs["recurrent"] = tf.cast(outputs["emissions"], tf.float32)
+            outputs["features"] = self.token_features(word_features, word_types, lengths)
+            outputs["emissions"] = self.joined(outputs["recurrent"], outputs["features"])
         return outputs
+
+    def joined(self, recurrent: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+        """Return the weighted sum of the scores of both branches: float32 [..., K]."""
+        weights = tf.convert_to_tensor(self.branch_weights)
+        return weights[0] * recurrent + weights[1] * features
 
     def learned_tags(self, tags: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Return what the network learns of tags: int32 [B, T], lengths int32 [B] → int32 [B, T]."""

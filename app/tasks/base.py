@@ -223,7 +223,9 @@ class Training(ABC, Generic[C, F]):
             token_counts: int64 [vocabulary], as `Examples.token_counts` returns them.
         """
 
-    def start(self, model: keras.Model, batches: Batches, preprocessing: Preprocessing[F], config: C) -> None:
+    def start(
+        self, model: keras.Model, batches: Batches, preprocessing: Preprocessing[F], config: C
+    ) -> Iterator[str]:
         """Set the weights that are computed from the training examples, before the first step.
 
         Args:
@@ -231,7 +233,11 @@ class Training(ABC, Generic[C, F]):
             batches: of the training examples.
             preprocessing: of the model.
             config: resolved.
+
+        Yields:
+            what is computed next, for the user.
         """
+        yield from ()
 
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
         """Return the embedding of the tokens of `vocabulary`."""

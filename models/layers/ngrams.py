@@ -8,10 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models.layers.fixed import NEVER, add_fixed, find_keys
 from models.text.tokens import UNKNOWN_ID
-
-NEVER = np.iinfo(np.int64).max
-"""The key of an entry without an n-gram."""
 
 
 class Occurrences(NamedTuple):
@@ -56,18 +54,11 @@ class NGrams(keras.layers.Layer):
 
     def build(self, *_: Any) -> None:
         """Create the weights: without `fill` all logits are 0."""
-
-        def add(name: str, shape: tuple[int, ...], dtype: str, value: float = 0) -> Any:
-            initializer = keras.initializers.Constant(value)
-            return self.add_weight(
-                name=name, shape=shape, dtype=dtype, initializer=initializer, trainable=False
-            )
-
         features = self.vocabulary_size + self.entries
-        self.keys = add("keys", (self.entries,), "int64")
-        self.scale = add("scale", (features,), "float32")
-        self.table = add("table", (features, self.classes), "float32")
-        self.bias = add("bias", (self.classes,), "float32")
+        self.keys = add_fixed(self, "keys", (self.entries,), dtype="int64")
+        self.scale = add_fixed(self, "scale", (features,))
+        self.table = add_fixed(self, "table", (features, self.classes))
+        self.bias = add_fixed(self, "bias", (self.classes,))
         self.built = True
 
     def fill(self, keys: np.ndarray, scale: np.ndarray, table: np.ndarray, bias: np.ndarray) -> None:
@@ -107,10 +98,9 @@ class NGrams(keras.layers.Layer):
         for more in range(1, self.longest if self.entries else 1):
             keys = keys * multiplier(self.vocabulary_size) + tf.roll(ids, -more, axis=1)
             complete &= tf.roll(is_word, -more, axis=1) & (steps < lengths[:, tf.newaxis] - more)
-            own = tf.searchsorted(self.keys.value, tf.reshape(keys, [-1]), out_type=tf.int64)
-            own = tf.reshape(tf.minimum(own, self.entries - 1), tf.shape(keys))
+            own, is_there = find_keys(self.keys.value, keys)
             features.append(self.vocabulary_size + own)
-            known.append(complete & (tf.gather(self.keys.value, own) == keys))
+            known.append(complete & is_there)
         is_known = tf.stack(known, axis=1)
         places = tf.where(is_known)
         feature = tf.boolean_mask(tf.stack(features, axis=1), is_known)

@@ -79,8 +79,6 @@ def train(model: Tagger, steps: int = 40) -> None:
 LEARNERS: dict[str, dict[str, Any]] = {
     "plain": {"labels": len(TAGS)},
     "crf": {"crf": True},
-    # A linear CRF of neighbours; the network itself sees no word.
-    "features": {"layers": 0, "token_features": 512, "vocabulary_size": 2, "crf": True},
     "recurrent": {"character_features": "recurrent", "vocabulary_size": 2},
     "convolution": {"character_features": "convolution", "vocabulary_size": 2, "crf": True, "cell": "gru"},
 }

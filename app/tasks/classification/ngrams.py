@@ -6,7 +6,6 @@ logistic regression: a convex problem, which needs no training by gradients.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
+from app.tasks.linear import fit_classes, fit_labels
 from data.batching import Batches, ExampleBatches
 from data.encoding import Sequences
 
@@ -30,8 +30,6 @@ MOST_WEIGHTS = 2**24
 """Most n-grams × classes."""
 INVERSE_REGULARIZATION = 10.0
 """`C` of scikit-learn."""
-MOST_ITERATIONS = 200
-TOLERANCE = 1e-4
 
 
 def number_of_ngrams(tokens: Sequences, vocabulary_size: int, classes: int, longest: int, most: int) -> int:
@@ -87,8 +85,13 @@ def fit_ngrams(
     whole = features
     if of_words is not None:
         whole = sparse.hstack([features, features[:, :size] @ of_words], format="csr")
-    fit = _of_labels if several else _of_classes
-    table, bias = fit(whole, targets, weights, model.classes)
+    strength = INVERSE_REGULARIZATION
+    if several:
+        table, bias = fit_labels(whole, targets, weights=weights, inverse_regularization=strength)
+    else:
+        table, bias = fit_classes(
+            whole, targets, model.classes, weights=weights, inverse_regularization=strength
+        )
     own = table[: size + len(keys)]
     if of_words is not None:
         own[:size] += of_words @ table[size + len(keys) :]
@@ -221,50 +224,3 @@ def _unit_rows(matrix: Any) -> Any:
     from sklearn.preprocessing import normalize
 
     return normalize(matrix.tocsr())
-
-
-def _regression() -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=MOST_ITERATIONS, tol=TOLERANCE)
-
-
-def _fitted(features: Any, targets: np.ndarray, weights: np.ndarray) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it is regularization, too
-        return _regression().fit(features, targets, sample_weight=weights)
-
-
-def _of_classes(
-    features: Any, targets: np.ndarray, weights: np.ndarray, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights [features, classes] and biases [classes] of multinomial logistic regression."""
-    table, bias = np.zeros((features.shape[1], classes)), np.full(classes, -np.log(len(targets) + 1))
-    present = np.unique(targets)
-    if len(present) < 2:
-        bias[present] = 0
-        return table, bias
-    found = _fitted(features, targets, weights)
-    if len(present) == 2:  # scikit-learn has the difference of the logits
-        table[:, present] = found.coef_.T * [-0.5, 0.5]
-        bias[present] = found.intercept_ * [-0.5, 0.5]
-    else:
-        table[:, present], bias[present] = found.coef_.T, found.intercept_
-    return table, bias
-
-
-def _of_labels(
-    features: Any, targets: np.ndarray, weights: np.ndarray, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights [features, classes] and biases [classes] of a logistic regression of each label."""
-    table, bias = np.zeros((features.shape[1], classes)), np.zeros(classes)
-    for label in range(classes):
-        having = targets[:, label]
-        if having.all() or not having.any():
-            bias[label] = np.log(len(having) + 1) * (1 if having.any() else -1)
-            continue
-        found = _fitted(features, having, weights[:, label])
-        table[:, label], bias[label] = found.coef_[0], found.intercept_[0]
-    return table, bias

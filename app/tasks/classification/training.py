@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,9 +65,11 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         batches: Batches,
         preprocessing: Preprocessing[ClassificationFacts],
         config: ClassificationConfig,
-    ) -> None:
+    ) -> Iterator[str]:
         """Fit the linear model of n-grams, if there is one."""
         if model.ngrams is not None:
+            words, entries = len(preprocessing.vocabulary), model.ngrams.entries
+            yield f"fitting a linear model of {words:,} words and {entries:,} n-grams"
             fit_ngrams(model, batches, preprocessing, config)
 
     def register_model(self) -> None:

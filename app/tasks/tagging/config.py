@@ -83,7 +83,7 @@ class TaggingConfig(TaskConfig):
         word_dropout=0.0,
         rare_word_dropout=5e-6,
         crf=True,
-        token_features=1 << 15,
+        token_features=1 << 18,
     )
     training: TaggingTrainingConfig = TaggingTrainingConfig(batch_size=32, learning_rate=2e-3)
 

@@ -22,6 +22,7 @@ from app.tasks.tagging.boundaries import (
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.exchange import SpanExchange
 from app.tasks.tagging.facts import LEARNED_SCHEME, MultiwordTokens, TaggingFacts
+from app.tasks.tagging.features import number_of_features
 from app.tasks.tagging.token_check import TaggingValidator
 from app.tasks.tagging.tokenization import TokenizationValidator
 from data.batching import Batch, Batches, ChangingBatches, ExampleBatches, SeededRows
@@ -181,28 +182,24 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
                 found[CHARACTERS] = alphabet(encoded)
             elif config.text.tokenizer == "learned":
                 raise UserError(NO_RAW_TEXT.format(split=missing))
-        return Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
+        preprocessing = Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
+        if not config.model.token_features:
+            return preprocessing
+        *_, features = _described(encoded, word_encoder(preprocessing, config))
+        spelled = encoded.splits["train"].sequences["word_types"]
+        number = number_of_features(features, spelled, len(found["tags"]), config.model.token_features)
+        facts = preprocessing.facts.model_copy(update={"features": number})
+        return Preprocessing(found, facts)
 
     def batches(
         self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
     ) -> Batches:
         """Return sentences of similar length, with the characters of each word type of a batch once."""
-        import tensorflow as tf
-
         rows = encoded.splits[split]
         word_types, tags = rows.sequences["word_types"], rows.sequences["tags"]
         labels = encoded_label_ids(encoded, split) if COLUMN in rows.columns else None
-        spelled = encoded.vocabularies["word_types"]
         encoder = word_encoder(preprocessing, config)
-        parts = [
-            [array.numpy() for array in encoder.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
-            for i in range(0, len(spelled), DESCRIBED_AT_ONCE)
-        ]
-        width = max(characters.shape[1] for _, characters, *_ in parts)
-        characters = np.concatenate([np.pad(c, [(0, 0), (0, width - c.shape[1])]) for _, c, *_ in parts])
-        word_ids, character_lengths, features = (
-            np.concatenate([part[i] for part in parts]) for i in (0, 2, 3)
-        )
+        word_ids, characters, character_lengths, features = _described(encoded, encoder)
         kept = np.flatnonzero(word_types.counts)  # an example without tokens has no loss
         boundaries = BoundaryBatches(encoded, split) if CHARACTERS in preprocessing.vocabularies else None
 
@@ -280,6 +277,21 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
     def reads_characters(self, config: TaggingConfig) -> bool:
         """Return whether words have character features."""
         return config.model.character_features != "none"
+
+
+def _described(encoded: Encoded, encoder: WordEncoder) -> list[np.ndarray]:
+    """Return what `WordEncoder.describe` does, for all word types of a dataset."""
+    import tensorflow as tf
+
+    spelled = encoded.vocabularies["word_types"]
+    parts = [
+        [array.numpy() for array in encoder.describe(tf.constant(spelled[i : i + DESCRIBED_AT_ONCE]))]
+        for i in range(0, len(spelled), DESCRIBED_AT_ONCE)
+    ]
+    width = max(characters.shape[1] for _, characters, *_ in parts)
+    for part in parts:
+        part[1] = np.pad(part[1], [(0, 0), (0, width - part[1].shape[1])])
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def tokens_field(config: TaggingConfig, *, optional: bool = False) -> Field:

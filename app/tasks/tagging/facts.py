@@ -28,6 +28,8 @@ class TaggingFacts(Facts):
     """Whether `+` only occurs in the tags of multiword tokens."""
     word_forms: WordForms = WordForms()
     """How multiword tokens are written as words."""
+    features: int = 0
+    """Number of features of tokens that the linear model needs."""
 
     @property
     def has_spans(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,8 +12,10 @@ from app.artifacts.preprocessing import Preprocessing
 from app.metrics import TOKEN_F1, Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
 from app.tasks.tagging.boundaries import CHARACTERS, edge_spans, rules_spans, spans_in_common
+from app.tasks.tagging.branches import SCORES, Branches
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
+from app.tasks.tagging.features import fit_features
 from app.tasks.tagging.scores import TagScore, metrics
 from app.tasks.tagging.span_ends import inside_tags, learned_tags
 from app.tasks.teaching import taught
@@ -70,10 +72,23 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             alphabet=[
                 ord(character.decode()) for character in preprocessing.vocabularies.get(CHARACTERS, ())
             ],
+            feature_entries=preprocessing.facts.features,
         )
         tagger.build()
         tagger.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
         return tagger
+
+    def start(
+        self,
+        model: keras.Model,
+        batches: Batches,
+        preprocessing: Preprocessing[TaggingFacts],
+        config: TaggingConfig,
+    ) -> Iterator[str]:
+        """Fit the linear model of features of tokens, if there is one."""
+        if model.token_features is not None:
+            yield f"fitting a linear model of {preprocessing.facts.features:,} features of tokens"
+            fit_features(model, batches)
 
     def register_model(self) -> None:
         """Import `models.tagger`."""
@@ -153,7 +168,10 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         preprocessing: Preprocessing[TaggingFacts],
         config: TaggingConfig,
     ) -> Callable[[], dict[str, float]]:
-        """Return a function that computes the metrics of a split, and chooses the tokenizer by it."""
+        """Return a function that computes the metrics of a split.
+
+        First it chooses what fits the split best: the weights of the branches, and the tokenizer.
+        """
         names = [tag.decode() for tag in preprocessing.vocabularies["tags"]]
         wanted = [metric.name for metric in self.metrics(preprocessing)]
         rules_f1: float | None = None
@@ -164,10 +182,7 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             from models.text.boundaries import token_edges
 
             outputs = run_tagger(model, batch, training=False)
-            found = {
-                "loss": model.tag_losses(outputs, batch["tags"], batch["lengths"]),
-                "tags": model.decode(outputs, batch["lengths"]),
-            }
+            found = tagged(batch, outputs) if branches is None else {name: outputs[name] for name in SCORES}
             if "label_logits" in outputs:
                 found["label"] = tf.argmax(outputs["label_logits"], axis=-1, output_type=tf.int32)
             if model.tokenizer is not None:
@@ -177,6 +192,14 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
                 found["edges"] = tf.stack(token_edges(texts, tokenizer(texts) >= 0))
                 found["gold_edges"] = tf.stack(token_edges(texts, decisions))
             return found
+
+        def tagged(batch: Mapping[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return {
+                "loss": model.tag_losses(outputs, batch["tags"], batch["lengths"]),
+                "tags": model.decode(outputs, batch["lengths"]),
+            }
+
+        branches = None if model.token_features is None else Branches(model, tagged)
 
         def choose_tokenizer(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             nonlocal rules_f1
@@ -199,6 +222,8 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             score = TagScore(preprocessing.facts)
+            if branches is not None:
+                outputs = branches.join(arrays, outputs)
             for batch, output in zip(arrays, outputs, strict=True):
                 score.add_loss(float(output["loss"].sum()), int(batch["lengths"].sum()))
                 for i, length in enumerate(batch["lengths"]):

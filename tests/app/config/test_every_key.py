@@ -162,7 +162,8 @@ class Pipeline:
         encoded, preprocessing = self.encoded()
         model, _ = self.model()
         feed = self.task.examples.batches(encoded, "train", preprocessing, self.config)
-        self.task.training.start(model, feed, preprocessing, self.config)
+        for _ in self.task.training.start(model, feed, preprocessing, self.config):
+            pass
         return repr([(v.path, v.numpy().tolist()) for v in model.non_trainable_variables])
 
     def policy(self) -> str:
@@ -299,9 +300,9 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
             "model.character_units": "3",
             "model.crf": "false",
             "model.tag_scheme": "bioes",
-            "model.token_features": "64",
             "training.adversarial": "1",
         },
+        Pipeline.started: {"model.token_features": "9"},
     },
     "generation": {
         Pipeline.examples: {"data.text_column": "text_column", "data.label_column": "label_column"},
