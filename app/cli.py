@@ -419,6 +419,13 @@ def evaluate(
     metavar="NAME",
     help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
 )
+@click.option(
+    "--reject-below",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    default=0.0,
+    help="Give no label, but null, where the score is lower than P. [default: the threshold of the model]",
+)
 @reading_option
 @beam_option
 @kernels_option
@@ -428,6 +435,7 @@ def predict(
     output: Path | None,
     format_name: str | None,
     text_column: str | None,
+    reject_below: float,
     overrides: tuple[str, ...],
     beam: int | None,
     kernels: str,
@@ -459,6 +467,7 @@ def predict(
         format_name=format_name,
         text_column=text_column,
         overrides=overrides,
+        reject_below=reject_below,
         note=_note,
     )
     if failed:

@@ -387,6 +387,16 @@ class Predictions(ABC, Generic[C, F]):
         """
         raise UserError(f"a {predictor.info.task} model does not score texts")
 
+    def require_scores(self, predictor: Predictor) -> None:
+        """Require that `predict` gives each text a label with a score.
+
+        Raises:
+            UserError: it does not, so that none can be rejected for its score.
+        """
+        raise UserError(
+            f"--reject-below: {predictor.info.where} ({predictor.info.task}) predicts no labels; leave it out"
+        )
+
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return inputs of a signature for given texts, to try out a model.
 

@@ -71,7 +71,7 @@ class TaggingTrainingConfig(Distillation, AdversarialTraining, TrainingConfig):
 class TaggingConfig(TaskConfig):
     """Everything that a tagger depends on."""
 
-    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"token_features": 0}}
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"token_features": 0, "calibrated": False}}
 
     task: Literal["tagging"] = "tagging"
     data: TaggingDataConfig = TaggingDataConfig()
@@ -84,6 +84,7 @@ class TaggingConfig(TaskConfig):
         rare_word_dropout=5e-6,
         crf=True,
         token_features=1 << 18,
+        calibrated=True,
     )
     training: TaggingTrainingConfig = TaggingTrainingConfig(batch_size=32, learning_rate=2e-3)
 

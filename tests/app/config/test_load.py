@@ -24,6 +24,8 @@ KEYS = {task: keys_of(get_config_class(task)) for task in TASKS}
 SETTABLE = [(task, path) for task in TASKS for path in KEYS[task] if path not in ("task", "format")]
 EXCLUSIVE = {"data.label_separator", "data.label_columns"}
 """Keys that contradict the other value of `data.labels`, and each other."""
+ALONE = {"training.sampled_softmax", "decision.precision", "model.pretrained"}
+"""Keys that contradict another value of a key: of label smoothing, of coverage, and of embeddings."""
 OTHERS = {path for keys in KEYS.values() for path in keys}
 FOREIGN = [(task, path) for task in TASKS for path in sorted(OTHERS - set(KEYS[task]))]
 
@@ -69,7 +71,8 @@ def test_the_keys_of_the_contract() -> None:
             *("data.labels", "data.label_separator", "data.label_columns", "data.unlabelled"),
             *("training.adversarial", "training.perturbation", "training.virtual_adversarial"),
             *("training.r_drop", "training.mixup"),
-            *("model.ngrams", "model.ngram_vocabulary_size", "model.character_ngrams"),
+            *("model.ngrams", "model.ngram_vocabulary_size", "model.character_ngrams", "model.calibrated"),
+            *("decision.precision", "decision.coverage", "decision.out_of_scope"),
         },
         "tagging": {
             *(
@@ -82,6 +85,7 @@ def test_the_keys_of_the_contract() -> None:
             ),
             *("model.character_features", "model.character_embedding_size", "model.character_units"),
             *("model.crf", "model.tag_scheme", "model.token_features", "text.tokenizer", *taught),
+            "model.calibrated",
             *("training.exchange_spans", "training.adversarial", "training.perturbation"),
         },
         "generation": {
@@ -101,7 +105,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 86
+    assert len(OTHERS - {"task", "format"}) == 90
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
@@ -129,8 +133,8 @@ def test_keys_of_other_tasks(task: str, path: str) -> None:
     begin, separator, names = str(raised.value).partition(f"; {task} has ")
     assert begin == f"{path} is a key of {owners}"
     assert separator
-    if section == "decoding":
-        assert names == "no section [decoding]"
+    if section in ("decoding", "decision"):
+        assert names == f"no section [{section}]"
     else:
         assert {name for name in names.split(", ") if name != "…"} <= set(KEYS[task])
 
@@ -201,8 +205,7 @@ def test_changed_values_survive_the_file(task: str, tmp_path: Path) -> None:
     changes = [
         f"{path}={another(KEYS[of][path])[0]}"
         for of, path in SETTABLE
-        # without label smoothing; without other embeddings
-        if of == task and path not in {*EXCLUSIVE, "training.sampled_softmax", "model.pretrained"}
+        if of == task and path not in {*EXCLUSIVE, *ALONE}
     ]
     config = load_config(task, overrides=changes)
 
