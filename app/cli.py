@@ -477,6 +477,76 @@ def predict(
 
 @main.command()
 @click.argument("model", metavar="MODEL", type=DIRECTORY)
+@click.argument("input_file", metavar="[INPUT|-]", default="-")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Number of texts."
+)
+@click.option(
+    "--output", type=DIRECTORY, metavar="FILE", help="Write the examples to FILE. [default: stdout]"
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(PREDICTED_FORMATS),
+    help="Format of INPUT; txt: a text on each line. [default: by name and content of a file; txt for stdin]",
+)
+@click.option(
+    "--text-column",
+    metavar="NAME",
+    help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Random seed."
+)
+@reading_option
+@kernels_option
+def suggest(
+    model: Path,
+    input_file: str,
+    count: int,
+    output: Path | None,
+    format_name: str | None,
+    text_column: str | None,
+    seed: int,
+    overrides: tuple[str, ...],
+    kernels: str,
+) -> None:
+    """Print the texts of INPUT, or of stdin, whose labels the model would learn most from.
+
+    They are uncertain and differ from each other. Each is a JSON object that becomes a training example when
+    its "label" is filled in, or its predicted "tags" or "target" are corrected. MODEL is a run directory or
+    an export.
+
+    \b
+    Examples:
+      textrnn suggest runs/reviews unlabelled.txt --count 100 --output to_label.jsonl
+      textrnn suggest runs/tags sentences.txt
+    """
+    _quiet()
+    from app.artifacts.files import open_output
+    from app.prediction.loading import load_predictor
+    from app.suggest import suggest as choose
+
+    lines = choose(
+        load_predictor(model, kernels, note=_note),
+        None if input_file == "-" else Path(input_file),
+        count=count,
+        format_name=format_name,
+        text_column=text_column,
+        overrides=overrides,
+        seed=seed,
+        note=_note,
+    )
+    if output is None:
+        for line in lines:
+            _print(json_line(line))
+        return
+    with open_output(output) as file:
+        file.write("".join(f"{json_line(line)}\n" for line in lines).encode())
+
+
+@main.command()
+@click.argument("model", metavar="MODEL", type=DIRECTORY)
 @click.option("--prompt", metavar="TEXT", help="Text to continue. [default: the start of a document]")
 @click.option(
     "--label",

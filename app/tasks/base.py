@@ -329,6 +329,16 @@ class Evaluation(NamedTuple):
     """Of the metrics that models are compared by, the main one first: for each example, in order."""
 
 
+class Unlabelled(NamedTuple):
+    """A text without a label, and what a model says of it."""
+
+    text: str
+    example: dict[str, Any]
+    """As a line of a training file: with an empty label, or with predicted tags or a predicted target."""
+    uncertainty: float
+    """From 0; of one model only, it says which texts are more uncertain than others."""
+
+
 class Predictions(ABC, Generic[C, F]):
     """What the SavedModel of a task computes, and what its outputs mean."""
 
@@ -386,6 +396,14 @@ class Predictions(ABC, Generic[C, F]):
             UserError: the task does not score texts, or needs targets, or takes none.
         """
         raise UserError(f"a {predictor.info.task} model does not score texts")
+
+    def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
+        """Return how uncertain a model is of each record.
+
+        Raises:
+            UserError: its task has nothing that could be labelled.
+        """
+        raise UserError(f"a {predictor.info.task} model learns from texts alone: there is nothing to label")
 
     def require_scores(self, predictor: Predictor) -> None:
         """Require that `predict` gives each text a label with a score.

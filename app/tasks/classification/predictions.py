@@ -11,7 +11,15 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.bootstrap import correct
 from app.metrics import ACCURACY
-from app.tasks.base import Evaluation, ExampleBatch, Explanation, OutputArrays, Predictions, Split
+from app.tasks.base import (
+    Evaluation,
+    ExampleBatch,
+    Explanation,
+    OutputArrays,
+    Predictions,
+    Split,
+    Unlabelled,
+)
 from app.tasks.calibration import calibration
 from app.tasks.classification.branches import WHOLE, of_branches
 from app.tasks.classification.config import ClassificationConfig
@@ -23,6 +31,7 @@ from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.labels import label_ids, with_unseen
 from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
 from data.errors import UserError
+from data.formats import Row
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -91,6 +100,27 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
             }
             for label, score, row, names, is_known in zip(*columns, known, strict=True)
         ]
+
+    def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
+        """Return texts whose best two classes have similar probabilities, the smaller the margin the higher.
+
+        With several labels it is the mean entropy of the labels, in bits.
+        """
+        found = []
+        for row, line in zip(rows, self.predict(predictor, rows), strict=True):
+            probabilities = np.array([*line["probabilities"].values()])
+            if "labels" in line:
+                predicted = {"label": None, "predicted": line["labels"]}
+                uncertainty = float(_entropy(probabilities).mean())
+            else:
+                predicted = {
+                    "label": None,
+                    "predicted": max(line["probabilities"], key=line["probabilities"].get),
+                }
+                second, first = np.sort(np.append(probabilities, 0.0))[-2:]
+                uncertainty = 1 - float(first - second)
+            found.append(Unlabelled(row.text(), {"text": row.text(), **predicted}, uncertainty))
+        return found
 
     def require_scores(self, predictor: Predictor) -> None:
         """Require that texts have one label."""
@@ -186,6 +216,14 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
             {**scores(predicted, test_targets, len(names)), "rows": len(texts)},
             {ACCURACY.name: correct(predicted == test_targets)},
         )
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Return the entropy in bits of labels that are there with these probabilities."""
+    from scipy.special import entr
+
+    entropy: np.ndarray = (entr(probabilities) + entr(1 - probabilities)) / np.log(2)
+    return entropy
 
 
 def has_several_labels(predictor: Predictor) -> bool:

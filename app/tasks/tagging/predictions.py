@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split
+from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split, Unlabelled
 from app.tasks.calibration import certainty
 from app.tasks.labels import label_ids
 from app.tasks.tagging.baseline import linear_baseline
@@ -108,6 +108,31 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
                 _cover(lines[given[place]], text)
         _add_words(lines.values(), _facts(predictor))
         return [lines[i] for i in range(len(rows))]
+
+    def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
+        """Return tokens with their predicted tags; those of low probability are uncertain.
+
+        The uncertainty is the negative log-probability of the tags, in nats per token.
+        """
+        examples: list[tuple[str, dict[str, Any]]] = []
+        for row, line in zip(rows, self.predict(predictor, rows), strict=True):
+            tokens, tags = ([own[name] for own in line.get("tokens", ())] for name in ("text", "tag"))
+            if tokens:
+                label = {"label": line["label"]} if "label" in line else {}
+                text = row.text() if "text" in row.values else " ".join(tokens)
+                examples.append((text, {"tokens": tokens, "tags": tags, **label}))
+        if not examples:
+            return []
+        inputs = {
+            name: [[value.encode() for value in example[name]] for _, example in examples]
+            for name in ("tokens", "tags")
+        }
+        outputs = predictor.run("score", inputs)
+        uncertainties = outputs["loss"] / np.maximum(outputs["scored"], 1)
+        return [
+            Unlabelled(text, example, max(float(uncertainty), 0.0))
+            for (text, example), uncertainty in zip(examples, uncertainties, strict=True)
+        ]
 
     def require_scores(self, predictor: Predictor) -> None:
         """Require that texts have labels beside their tags."""
