@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from app.prediction.predictor import Predictor
     from app.tasks.signature import Signature
     from models.divergences import Scores
+    from models.layers.recurrent import RecurrentStack
 
 ExampleBatch = Mapping[str, np.ndarray]
 """Examples of a dataset: an array for each field, as `Dataset.batches` yields them."""
@@ -181,6 +182,12 @@ class Examples(ABC, Generic[C, F]):
         """Return the name of the vocabulary of a sequence."""
         return "vocabulary"
 
+    def vocabulary_ids(
+        self, encoded: Encoded, preprocessing: Preprocessing[F], config: C
+    ) -> np.ndarray | None:
+        """Return the id in `vocabulary` of each id of the encoded sequences, int; None: they are the same."""
+        return None
+
     def unlabelled(self, config: C) -> str:
         """Return the file or folder of texts without labels, or an empty string."""
         return ""
@@ -235,6 +242,11 @@ class Training(ABC, Generic[C, F]):
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
         """Return the embedding of the tokens of `vocabulary`."""
         return model.embedding
+
+    def encoder(self, model: keras.Model) -> RecurrentStack:
+        """Return the recurrent layers over the tokens of `vocabulary`."""
+        stack: RecurrentStack = model.recurrent
+        return stack
 
     @abstractmethod
     def register_model(self) -> None:

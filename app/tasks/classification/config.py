@@ -10,7 +10,7 @@ from pydantic import Field as Key
 
 from app.config.sections import (
     Distillation,
-    ModelConfig,
+    EncoderConfig,
     NonNegative,
     RareWordDropout,
     RDrop,
@@ -53,8 +53,9 @@ class ClassificationDataConfig(TextColumn):
 
     unlabelled: str = Key(
         "",
-        description="file or folder of texts without labels, for model.embeddings = learn and "
-        "training.virtual_adversarial: a text in each line, or a table or JSON with text_column; empty: none",
+        description="file or folder of texts without labels, for model.embeddings = learn, "
+        "model.pretrained = learn and training.virtual_adversarial: a text in each line, or a table or JSON "
+        "with text_column; empty: none",
     )
 
     @property
@@ -86,7 +87,7 @@ def _lengths(text: str) -> str:
     return text
 
 
-class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):
+class ClassificationModelConfig(RareWordDropout, ClassifierSettings, EncoderConfig):
     """The classifier."""
 
     calibrated: bool = Key(True, description=ClassifierSettings.model_fields["calibrated"].description)

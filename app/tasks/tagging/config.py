@@ -10,7 +10,7 @@ from pydantic import Field as Key
 from app.config.sections import (
     AdversarialTraining,
     Distillation,
-    ModelConfig,
+    EncoderConfig,
     RareWordDropout,
     TaskConfig,
     TextColumn,
@@ -49,7 +49,7 @@ class TaggingTextConfig(TextConfig):
     )
 
 
-class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
+class TaggingModelConfig(RareWordDropout, TaggerSettings, EncoderConfig):
     """The tagger."""
 
 

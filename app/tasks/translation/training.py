@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from models.layers.recurrent import RecurrentStack
+
 MOST_TRANSLATED = 1000
 """Approximate number of validation examples that are translated after an epoch."""
 
@@ -54,6 +56,11 @@ class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
         """Return the source embedding."""
         return model.source_embedding
+
+    def encoder(self, model: keras.Model) -> RecurrentStack:
+        """Return the encoder."""
+        stack: RecurrentStack = model.encoder
+        return stack
 
     def register_model(self) -> None:
         """Import `models.seq2seq`."""

@@ -347,6 +347,7 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
 TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
 ALONE = {
     *("data.directory", "data.unlabelled", "model.embeddings", "text.tokenizer"),
+    "model.pretrained",  # tests/app/training/test_pretrained.py
     *("training.ema", "training.perturbation", "model.calibrated"),
     # tests/app/tasks/classification/test_rejection.py
     *("decision.precision", "decision.coverage", "decision.out_of_scope"),
