@@ -268,7 +268,7 @@ def test_precedence(tmp_path: Path) -> None:
 def test_presets() -> None:
     """Each task has the presets that its documentation names; each loads and changes something."""
     assert {task: presets(task) for task in TASKS} == {
-        "classification": ["deep", "fast", "pretrained"],
+        "classification": ["best", "deep", "fast", "pretrained"],
         "tagging": ["best", "fast"],
         "generation": ["fast", "words"],
         "translation": ["fast"],
