@@ -565,6 +565,36 @@ def predict(
 
 
 @main.command()
+@click.argument("run", metavar="RUN", type=DIRECTORY)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="Split that metrics and examples are of.",
+)
+@click.option(
+    "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
+)
+@manual_dir_option
+def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> None:
+    """Write RUN/report.html, one page about a finished run, and print its path.
+
+    It has the metrics beside those of the baseline, the configuration, the course of the training, gradients,
+    mistakes, certainty and the data. It needs no other file and no network.
+
+    \b
+    Examples:
+      textrnn report runs/reviews
+      textrnn report runs/reviews --split test --no-baseline
+    """
+    _quiet()
+    from app.report import report as write_report
+
+    print_path(write_report(run, split=split, with_baseline=baseline, manual_directory=manual_dir))
+
+
+@main.command()
 @click.argument("model", metavar="MODEL", type=DIRECTORY)
 @click.argument("input_file", metavar="[INPUT|-]", default="-")
 @click.option(

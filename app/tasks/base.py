@@ -22,6 +22,7 @@ from app.artifacts.preprocessing import Facts, Preprocessing
 from app.bootstrap import OutcomesByMetric
 from app.config import TaskConfig
 from app.metrics import Metric
+from app.page.blocks import Section
 from data.batching import Batches, made_ahead
 from data.blank_texts import BlankTexts
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -396,6 +397,19 @@ class Predictions(ABC, Generic[C, F]):
             UserError: the task does not score texts, or needs targets, or takes none.
         """
         raise UserError(f"a {predictor.info.task} model does not score texts")
+
+    def report(
+        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+    ) -> list[Section]:
+        """Return what the report of a run says of the task's predictions.
+
+        Args:
+            predictor: of the run.
+            dataset: that it was trained on.
+            split: that is looked at.
+            result: of `evaluate` on that split.
+        """
+        return []
 
     def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
         """Return how uncertain a model is of each record.

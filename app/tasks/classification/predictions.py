@@ -11,6 +11,7 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.bootstrap import correct
 from app.metrics import ACCURACY
+from app.page.blocks import Section
 from app.tasks.base import (
     Evaluation,
     ExampleBatch,
@@ -100,6 +101,15 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
             }
             for label, score, row, names, is_known in zip(*columns, known, strict=True)
         ]
+
+    def report(
+        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+    ) -> list[Section]:
+        """Return confusions, certainty, mistakes and doubtful labels."""
+        from app.tasks.classification.report import classes_report, label_sets_report
+
+        own = label_sets_report if has_several_labels(predictor) else classes_report
+        return own(predictor, dataset, split, result)
 
     def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
         """Return texts whose best two classes have similar probabilities, the smaller the margin the higher.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import perplexity, token_scores
+from app.page.blocks import Section
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split, by_row
 from app.tasks.generation.baseline import ngram_baseline
 from app.tasks.generation.config import GenerationConfig
@@ -132,6 +133,14 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
                 "bits_per_character": bits_per_character(nats, characters),
             }
         )
+
+    def report(
+        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+    ) -> list[Section]:
+        """Return sampled texts."""
+        from app.tasks.generation.report import generation_report
+
+        return generation_report(predictor, dataset, split, result)
 
     def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation:
         """Evaluate an interpolated n-gram model of the same tokens."""

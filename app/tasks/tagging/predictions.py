@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
+from app.page.blocks import Section
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split, Unlabelled
 from app.tasks.calibration import certainty
 from app.tasks.labels import label_ids
@@ -199,6 +200,14 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         for i, line in zip(own.tolist(), found, strict=True):
             tokens = [token.decode(errors="replace") for token in batch["tokens"][i]]
             raw.add(batch["text"][i].decode(errors="replace"), tokens, gold[i], words[i], line)
+
+    def report(
+        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+    ) -> list[Section]:
+        """Return types, confusions, mistakes and raw text."""
+        from app.tasks.tagging.report import tagging_report
+
+        return tagging_report(predictor, dataset, split, result)
 
     def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation | None:
         """Evaluate a linear-chain CRF on the given tokens, and logistic regression for labels."""

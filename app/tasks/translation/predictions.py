@@ -9,6 +9,7 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import token_scores
+from app.page.blocks import Section
 from app.tasks.base import (
     Evaluation,
     ExampleBatch,
@@ -103,6 +104,14 @@ class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
             {"text": text.decode(errors="replace"), "score": round(float(score), DIGITS)}
             for text, score in zip(outputs["text"], outputs["score"], strict=True)
         ]
+
+    def report(
+        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+    ) -> list[Section]:
+        """Return scores by length, and the best and the worst translations."""
+        from app.tasks.translation.report import translation_report
+
+        return translation_report(predictor, dataset, split, result)
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages of headed sections, with tables, figures and marked texts."""

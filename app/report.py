@@ -1,0 +1,230 @@
+"""`textrnn report`: one page about a run, for people who would rather look than read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.artifacts.files import write_text
+from app.artifacts.run import METRICS, Run, open_run
+from app.config import load_config
+from app.config.differences import value_of
+from app.config.keys import keys_of
+from app.evaluate import evaluate, open_dataset
+from app.page.blocks import Block, Figure, Paragraph, Section, Table
+from app.page.figures import COLOURS, figure
+from app.page.render import render
+from app.prediction.loading import load_keras_model, load_predictor
+from app.tasks import get_task
+from data.prepared import Dataset
+
+REPORT = "report.html"
+MOST_LABELS = 100
+MOST_LENGTHS = 20_000
+"""Texts whose lengths are counted."""
+
+
+def report(
+    run: Path, *, split: str = "validation", with_baseline: bool = True, manual_directory: Path | None = None
+) -> Path:
+    """Write the report of a finished run into its directory, and return its path.
+
+    Args:
+        run: a run directory.
+        split: that metrics and examples are of.
+        with_baseline: also train and evaluate the baseline, or take what `evaluate` has computed before.
+        manual_directory: raw files of a catalogue dataset.
+
+    Raises:
+        UserError: as of `app.evaluate.evaluate`; or Matplotlib is not installed.
+    """
+    opened = open_run(run)
+    predictor = load_predictor(run)
+    result = evaluate(predictor, split=split, with_baseline=with_baseline, manual_directory=manual_directory)
+    dataset = open_dataset(predictor.info, None, manual_directory)
+    lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    epochs = [line for line in lines if "best" in line]
+    task = get_task(opened.task)
+    sections = [
+        Section("Result", list(_result(result))),
+        Section("Configuration", list(_configuration(opened))),
+        Section("Training", list(_training(opened, epochs))),
+        Section("Gradients", list(_gradients(opened, epochs))),
+        *task.predictions.report(predictor, dataset, split, result),
+        Section("Data", list(_data(opened, dataset, split))),
+        Section("Layers", list(_layers(opened))),
+    ]
+    versions = opened.manifest.versions
+    subtitle = (
+        f"{opened.task} on {opened.manifest.dataset}, {split} split of {result['examples']:,} examples; "
+        f"seed {opened.config.seed}, textrnn {versions['textrnn']}, TensorFlow {versions['tensorflow']}"
+    )
+    path = run / REPORT
+    write_text(path, render(f"Report of {run.name}", subtitle, sections))
+    return path
+
+
+def _result(result: Mapping[str, Any]) -> Iterator[Block]:
+    baseline = result.get("baseline") or {}
+    others = {f"{name} alone": own for name, own in result.get("branches", {}).items()}
+    if baseline and "error" not in baseline:
+        others[baseline["name"]] = baseline
+    intervals = result.get("intervals", {})
+    rows = [
+        [
+            name.replace("_", " "),
+            f"{value:.4f}",
+            " to ".join(f"{limit:.4f}" for limit in intervals.get(name, ())) or "–",
+            *(f"{own[name]:.4f}" if name in own else "–" for own in others.values()),
+        ]
+        for name, value in result.items()
+        if isinstance(value, float)
+    ]
+    yield Table(["metric", "model", "95 % interval", *others], rows)
+    for name, own in result.get("comparison", {}).items():
+        better = "better" if own["difference"] > 0 else "worse"
+        verdict = f"The model is {better}" if own["different"] else "There is no difference"
+        low, high = own["interval"]
+        yield Paragraph(
+            f"{verdict} in {name.replace('_', ' ')}: {result[name]:.4f} against {baseline[name]:.4f} of the "
+            f"{baseline['name']}; the 95 % interval of the difference is {low:+.4f} to {high:+.4f}."
+        )
+
+
+def _configuration(run: Run) -> Iterator[Block]:
+    default = load_config(run.task)
+    rows = [
+        [path, _shown(value_of(run.config, path)), _shown(value_of(default, path))]
+        for path in keys_of(type(run.config))
+        if value_of(run.config, path) != value_of(default, path) and path != "training.epochs"
+    ]
+    if rows:
+        yield Table(["key", "value", "default"], rows, texts=3)
+    else:
+        yield Paragraph("All keys have their defaults.")
+    yield Paragraph(
+        f"{run.manifest.parameters:,} parameters; at most {run.config.training.epochs} epochs, "
+        f"kernels: {run.manifest.kernels or 'keras'}."
+    )
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value) or "(empty)"
+
+
+def _training(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    if not epochs:
+        return
+    metric = f"validation_{run.config.training.early_stopping_metric}"
+    best = max((line for line in epochs if line["best"]), key=lambda line: line["epoch"])
+    examples = run.manifest.examples.get("train", 0)
+    rates = [line.get("examples_per_second") or np.nan for line in epochs]
+    minutes = np.cumsum([examples / rate for rate in rates]) / 60
+
+    def draw(axes: Any) -> None:
+        steps = [line["step"] for line in epochs]
+        axes[0].plot(steps, [line["loss"] for line in epochs], label="training", color=COLOURS[0])
+        axes[0].plot(
+            steps, [line["validation_loss"] for line in epochs], label="validation", color=COLOURS[1], ls="--"
+        )
+        axes[0].axvline(best["step"], color=COLOURS[2], ls=":", label="kept epoch")
+        axes[0].set(xlabel="step", ylabel="loss, nats")
+        axes[0].legend()
+        axes[1].plot(minutes, [line.get(metric, np.nan) for line in epochs], color=COLOURS[1], marker=".")
+        axes[1].axvline(minutes[epochs.index(best)], color=COLOURS[2], ls=":")
+        name = metric.removeprefix("validation_").replace("_", " ")
+        axes[1].set(xlabel="time in training steps, minutes", ylabel=f"validation {name}")
+
+    yield Figure(
+        figure(draw, panels=2),
+        f"Loss by step, and the metric that selects the epoch by time. Epoch {best['epoch']} of "
+        f"{epochs[-1]['epoch']} was kept.",
+    )
+    yield Paragraph(
+        f"Training steps took {minutes[-1]:.1f} minutes, at a median of {np.nanmedian(rates):,.0f} examples "
+        "a second."
+    )
+
+
+def _gradients(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    measured = [line for line in epochs if line.get("gradient_norm") is not None]
+    if not measured:
+        return
+    norm = run.config.training.clip_norm
+
+    def draw(axes: Any) -> None:
+        numbers = [line["epoch"] for line in measured]
+        axes[0].plot(numbers, [line["gradient_norm"] for line in measured], label="mean", color=COLOURS[0])
+        axes[0].plot(
+            numbers,
+            [line["gradient_norm_max"] for line in measured],
+            label="maximum",
+            color=COLOURS[1],
+            ls="--",
+        )
+        if norm:
+            axes[0].axhline(norm, color=COLOURS[2], ls=":", label="clipped above")
+        axes[0].set(xlabel="epoch", ylabel="norm of the gradient", yscale="log")
+        axes[0].legend()
+        axes[1].plot(
+            numbers, [100 * line["clipped_share"] for line in measured], color=COLOURS[0], marker="."
+        )
+        axes[1].set(xlabel="epoch", ylabel="steps with a clipped gradient, %", ylim=(0, 105))
+
+    yield Figure(figure(draw, panels=2), "The gradient before it is clipped, over the steps of each epoch.")
+
+
+def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
+    rows = [[name, f"{number:,}"] for name, number in run.manifest.examples.items()]
+    yield Table(["split", "examples"], rows, caption=f"Dataset {dataset.name}, hash {dataset.hash[:12]}")
+    for sentence in run.manifest.layout:
+        yield Paragraph(sentence)
+    task = get_task(run.task)
+    field = task.examples.fields(run.config)[0].name
+    lengths: list[int] = []
+    labels: Counter[str] = Counter()
+    names = dataset.names.get("label", ())
+    for batch in dataset.batches(split):
+        if len(lengths) < MOST_LENGTHS:
+            lengths += [len(value.split() if isinstance(value, bytes) else value) for value in batch[field]]
+        if names:
+            labels.update(names[i] for row in batch["label"] for i in np.atleast_1d(row) if i >= 0)
+    most = float(np.percentile(lengths, 99)) if lengths else 0.0
+
+    def draw(axes: Any) -> None:
+        axes.hist(np.minimum(lengths, most), bins=min(40, max(int(most), 1)), color=COLOURS[0])
+        axes.set(xlabel=f"words in a {field}, those above {most:.0f} in the last bar", ylabel="examples")
+
+    if lengths:
+        yield Figure(
+            figure(draw, height=2.2),
+            f"Lengths in the {split} split; the median is {np.median(lengths):.0f} words.",
+        )
+    if labels:
+        shown = labels.most_common(MOST_LABELS)
+        total = sum(labels.values())
+        yield Table(
+            ["label", "examples", "share"],
+            [[name, f"{number:,}", f"{100 * number / total:.1f} %"] for name, number in shown],
+            caption=f"Labels of the {split} split",
+            more=len(labels) - len(shown),
+        )
+
+
+def _layers(run: Run) -> Iterator[Block]:
+    model = load_keras_model(run)
+    rows = [
+        [weight.path, " × ".join(map(str, weight.shape)) or "1", f"{int(np.prod(weight.shape)):,}", kind]
+        for kind, weights in (
+            ("trained", model.trainable_variables),
+            ("computed", model.non_trainable_variables),
+        )
+        for weight in weights
+        if not weight.path.startswith("seed_generator") and "seed_generator" not in weight.path
+    ]
+    yield Table(["weights", "shape", "values", ""], rows)

@@ -1,0 +1,95 @@
+"""What the report of a run says of a translator: scores by length, the best and the worst translations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from app.page.blocks import Block, Figure, Paragraph, Section, Table
+from app.page.figures import COLOURS, figure
+from app.tasks.translation.bleu import bleu
+from app.tasks.translation.facts import TranslationFacts
+from data.formats import Row
+from data.prepared import Dataset
+
+if TYPE_CHECKING:
+    from app.prediction.predictor import Predictor
+
+MOST_PAIRS = 1000
+SHOWN = 10
+GROUPS = 6
+"""Groups of similar length."""
+
+
+class Pair(NamedTuple):
+    """A source with its reference and its translation."""
+
+    source: str
+    reference: str
+    translation: str
+    chrf: float
+
+
+def translation_report(
+    predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+) -> list[Section]:
+    """Return the sections of a translator."""
+    pairs = _pairs(predictor, dataset, split)
+    facts = predictor.info.preprocessing.facts
+    assert isinstance(facts, TranslationFacts)
+    return [
+        Section("Scores by length", list(_by_length(pairs, facts.bleu_tokenizer))),
+        Section("Translations", list(_best_and_worst(pairs))),
+    ]
+
+
+def _pairs(predictor: Predictor, dataset: Dataset, split: str) -> list[Pair]:
+    from sacrebleu import sentence_chrf
+
+    from app.tasks import get_task
+
+    predict = get_task(predictor.info.task).predictions.predict
+    found: list[Pair] = []
+    for batch in dataset.batches(split, size=MOST_PAIRS):
+        sources, references = (
+            [text.decode(errors="replace") for text in batch[name]] for name in ("source", "target")
+        )
+        lines = predict(predictor, [Row(i, {"text": text}) for i, text in enumerate(sources, 1)])
+        for source, reference, line in zip(sources, references, lines, strict=True):
+            score = sentence_chrf(line["text"], [reference]).score
+            found.append(Pair(source, reference, line["text"], score))
+        if len(found) >= MOST_PAIRS:
+            break
+    return found[:MOST_PAIRS]
+
+
+def _by_length(pairs: Sequence[Pair], tokenizer: str) -> Iterator[Block]:
+    lengths = np.array([len(pair.source.split()) for pair in pairs])
+    order = np.argsort(lengths, kind="stable")
+    groups = [group for group in np.array_split(order, min(GROUPS, len(order))) if len(group)]
+    scores = [
+        bleu([pairs[i].translation for i in group], [pairs[i].reference for i in group], tokenizer)[0]
+        for group in groups
+    ]
+
+    def draw(axes: Any) -> None:
+        names = [f"{lengths[group].min()}-{lengths[group].max()}" for group in groups]
+        axes.bar(range(len(groups)), scores, color=COLOURS[0])
+        axes.set_xticks(range(len(groups)), names)
+        axes.set(xlabel="words in the source", ylabel="BLEU")
+
+    yield Figure(figure(draw, height=2.4), "BLEU of groups of equal size, from short to long sources.")
+
+
+def _best_and_worst(pairs: Sequence[Pair]) -> Iterator[Block]:
+    ranked = sorted(pairs, key=lambda pair: pair.chrf)
+    yield Paragraph("By chrF (Popović 2015) of the single sentence.")
+    for caption, chosen in (("Worst", ranked[:SHOWN]), ("Best", ranked[::-1][:SHOWN])):
+        yield Table(
+            ["source", "translation", "reference", "chrF"],
+            [[own.source, own.translation, own.reference, f"{own.chrf:.1f}"] for own in chosen],
+            texts=3,
+            caption=caption,
+        )
