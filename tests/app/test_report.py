@@ -1,0 +1,171 @@
+"""`textrnn report`: one page about a run, which needs no other file and no network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from trained import PLAIN
+
+from app.config import load_config
+from app.page.blocks import Figure, MarkedText, Paragraph, Section, Table
+from app.page.figures import figure
+from app.page.render import render
+from app.tasks.classification.report import doubtful
+from app.train import train
+
+Command = Callable[..., Result]
+Write = Callable[[Path, list[dict[str, object]]], None]
+
+SECTIONS = ["Result", "Configuration", "Training", "Gradients"]
+LARGEST = 3_000_000
+
+
+class Page(HTMLParser):
+    """Headings, cells and references of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.cells: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        self.open = tag
+        if tag in ("h2", "td"):
+            (self.headings if tag == "h2" else self.cells).append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.open in ("h2", "td"):
+            (self.headings if self.open == "h2" else self.cells)[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open = ""
+
+
+def page_of(command: Command, run: Path, *options: object) -> Page:
+    """Write the report of a run, and return it."""
+    result = command("report", run, "--no-baseline", *options)
+    assert (result.exit_code, result.stdout) == (0, f"{run / 'report.html'}\n"), result.stderr
+    text = (run / "report.html").read_text()
+    assert len(text) < LARGEST
+    page = Page(text)
+    assert "script" not in page.tags
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert not re.search(r"url\((?!#)|@import", text)
+    return page
+
+
+def test_the_report_of_a_classifier(command: Command, run: Path) -> None:
+    """It has all sections, and the metrics of `evaluate`."""
+    page = page_of(command, run)
+    found = json.loads(command("evaluate", run, "--split", "validation", "--no-baseline", "--json").stdout)
+
+    assert page.headings == [
+        *(*SECTIONS, "Confusions", "Classes", "Certainty", "Mistakes", "Doubtful labels", "Data", "Layers")
+    ]
+    assert f"{found['accuracy']:.4f}" in page.cells
+    assert f"{found['expected_calibration_error']:.4f}" in page.cells
+    assert "model.units" in page.cells
+    assert page.tags.count("svg") >= 5
+
+
+def test_the_baseline_stands_beside(command: Command, run: Path) -> None:
+    """Without --no-baseline the report says how the model compares."""
+    result = command("report", run, "--split", "test")
+
+    assert result.exit_code == 0, result.stderr
+    assert "linear baseline" in (run / "report.html").read_text()
+    assert "test split" in (run / "report.html").read_text()
+
+
+def test_the_report_of_a_translator(command: Command, translator: Path) -> None:
+    """It has scores by length and translations."""
+    page = page_of(command, translator)
+
+    assert page.headings == [*SECTIONS, "Scores by length", "Translations", "Data", "Layers"]
+
+
+def test_texts_are_escaped(command: Command, jsonl: Write, tmp_path: Path) -> None:
+    """Texts and labels of the data are never markup."""
+    rows: list[dict[str, object]] = [
+        {"text": f"<script>alert({i})</script> {word}", "label": f"<b>{word}</b>"}
+        for i in range(20)
+        for word in ("good", "bad")
+    ]
+    jsonl(tmp_path / "data/train.jsonl", rows)
+    jsonl(tmp_path / "data/validation.jsonl", [{**row, "label": "<b>bad</b>"} for row in rows[:10]])
+    config = load_config("classification", overrides=[*PLAIN, "training.epochs=1"])
+    train("classification", str(tmp_path / "data"), config, run=tmp_path / "run")
+    page = page_of(command, tmp_path / "run")
+
+    assert "b" not in page.tags
+    assert any("<b>bad</b>" in cell for cell in page.cells)
+
+
+def test_what_is_no_run(command: Command, tmp_path: Path) -> None:
+    """A folder without a run is refused in one line."""
+    result = command("report", tmp_path)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {tmp_path}")
+
+
+def test_blocks() -> None:
+    """Each kind of block is shown, and sections without blocks are left out."""
+    sections = [
+        Section("One & two", [Paragraph("a < b"), Table(["x", "n"], [["<i>", "1"]], caption="C", more=1200)]),
+        Section("Nothing"),
+        Section("Marked", [MarkedText([("good", 1.0), (" and ", 0.0), ("bad", -0.5)], "note")]),
+    ]
+    text = render("T", "S", sections)
+    page = Page(text)
+
+    assert page.headings == ["One & two", "Marked"]
+    assert page.cells == ["<i>", "1"]
+    assert "and 1,200 more" in text
+    assert '60%, transparent)">good' in text
+    assert '30%, transparent)">bad' in text
+
+
+def test_figures_have_names_of_their_own() -> None:
+    """Two figures of a page share no id, and take the colour of its text."""
+    markup = [figure(lambda axes: axes.plot([1, 2], [3, 4])) for _ in range(2)]
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in markup]
+
+    assert all(ids)
+    assert not ids[0] & ids[1]
+    assert all("currentColor" in svg and "#010203" not in svg for svg in markup)
+    assert all(re.search(r"<svg[^>]*viewBox", svg) for svg in markup)
+    assert all(not re.search(r'<svg[^>]* width="', svg) for svg in markup)
+    assert Figure(markup[0], "caption").kind == "figure"
+
+
+def test_doubtful_labels() -> None:
+    """An example is doubtful if another class has at least its usual probability; the worst is first."""
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.05, 0.95], [0.45, 0.55]])
+    targets = np.array([0, 0, 1, 1, 0, 0])
+
+    # The usual probability of class 0 is 0.55, that of class 1 is 0.85.
+    assert doubtful(probabilities, targets).tolist() == [4]
+    assert doubtful(probabilities, np.array([0, 0, 0, 1, 0, -1])).tolist() == [4, 2]
+    assert doubtful(probabilities, np.array([0, 0, 1, 1, 1, 1])).tolist() == []
+
+
+@pytest.mark.parametrize("size", [1, 90], ids=["one class", "many classes"])
+def test_large_figures_are_scrolled(size: int) -> None:
+    """A picture that is wider than the page keeps its size."""
+    svg = figure(lambda axes: axes.plot([1, 2]), width=0.1 * size + 3)
+
+    assert ("min-width" in svg) == (size > 42)
