@@ -88,7 +88,7 @@ class Branches:
         """Return the sum of the losses, and its gradient by the weights."""
         import tensorflow as tf
 
-        weights = batch["weights"]
+        weights = tf.convert_to_tensor(batch["weights"])
         with tf.GradientTape() as tape:
             tape.watch(weights)
             first, second = SCORES
