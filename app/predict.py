@@ -46,7 +46,7 @@ def predictions(
             line: dict[str, Any] = (
                 next(lines) if isinstance(row, Row) else {"error": row.reason, "line": row.line}
             )
-            if line.get("score", 1.0) < reject_below:
+            if reject_below and line.get("score", 1.0) < reject_below:
                 line["label"] = None
             yield line
 
