@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.prediction.predictor import Predictor
+    from app.tasks.inspection import Inspection
     from app.tasks.signature import Signature
     from models.divergences import Scores
 
@@ -243,6 +244,14 @@ class Training(ABC, Generic[C, F]):
     def carried(self, model: keras.Model, batches: Batches) -> list[tf.Variable]:
         """Return variables, other than weights, that a training step leaves for the next one."""
         return []
+
+    def inspection(self, model: keras.Model, preprocessing: Preprocessing[F], config: C) -> Inspection[C, F]:
+        """Return how a trained network is looked into.
+
+        Raises:
+            UserError: the task does not say how.
+        """
+        raise UserError(f"a {config.task} model cannot be inspected")
 
     @abstractmethod
     def losses(

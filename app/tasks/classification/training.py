@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from app.tasks.inspection import Inspection
     from models.divergences import Scores
 
 
@@ -71,6 +72,17 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             words, entries = len(preprocessing.vocabulary), model.ngrams.entries
             yield f"fitting a linear model of {words:,} words and {entries:,} n-grams"
             fit_ngrams(model, batches, preprocessing, config)
+
+    def inspection(
+        self,
+        model: keras.Model,
+        preprocessing: Preprocessing[ClassificationFacts],
+        config: ClassificationConfig,
+    ) -> Inspection[ClassificationConfig, ClassificationFacts]:
+        """Return how classifiers are looked into."""
+        from app.tasks.classification.inspection import ClassificationInspection
+
+        return ClassificationInspection(model, preprocessing, config)
 
     def register_model(self) -> None:
         """Import `models.classifier`."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from app.tasks.inspection import Inspection
+
 MOST_TRANSLATED = 1000
 """Approximate number of validation examples that are translated after an epoch."""
 
@@ -54,6 +56,14 @@ class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
         """Return the source embedding."""
         return model.source_embedding
+
+    def inspection(
+        self, model: keras.Model, preprocessing: Preprocessing[TranslationFacts], config: TranslationConfig
+    ) -> Inspection[TranslationConfig, TranslationFacts]:
+        """Return how translators are looked into."""
+        from app.tasks.translation.inspection import TranslationInspection
+
+        return TranslationInspection(model, preprocessing, config)
 
     def register_model(self) -> None:
         """Import `models.seq2seq`."""
