@@ -38,9 +38,12 @@ if TYPE_CHECKING:
     import keras
 
     from app.tasks.base import Task
+    from app.tasks.inspection import Inspection
 
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 MOST_SEEDS = 2**31
+EXAMPLES_FOLLOWED = 512
+"""Validation examples from which those are drawn whose gradients are followed back through the text."""
 
 
 def default_run(task: str, dataset: str, now: datetime) -> Path:
@@ -245,6 +248,7 @@ def _train(
 ) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import UNLABELLED, encode_and_batch
     from app.training.fit import Fit
+    from app.training.gradients import GradientWatch
     from app.training.kernels import check_kernels, choose_kernels, other_kernels
     from app.training.recorder import Recorder
     from app.training.resuming import (
@@ -328,6 +332,7 @@ def _train(
         preprocessing=preprocessing,
     )
     after_epoch = task.training.after_epoch(model, preprocessing, config)
+    watch = GradientWatch(config, *_whole_texts(task, model, preprocessing, config, dataset))
     with Recorder(fit, run) as recorder:
         if damage := recorder.restore():
             yield Message(damage)
@@ -355,6 +360,8 @@ def _train(
                         text = after_epoch()
                     if text:
                         yield Message(text)
+                    for sentence in watch.after_epoch(event.record, fit.usual_norm):
+                        yield Message(sentence)
             except GeneratorExit:
                 recorder.save()
                 raise
@@ -364,6 +371,20 @@ def _train(
         recorder.finish()
     complete_run(run)
     return _summary(run, finished=True)
+
+
+def _whole_texts(
+    task: Task[Any, Any],
+    model: keras.Model,
+    preprocessing: Preprocessing[Any],
+    config: TaskConfig,
+    dataset: Dataset,
+) -> tuple[Inspection[Any, Any] | None, dict[str, np.ndarray]]:
+    """Return how outputs that should depend on whole texts are looked into, and some validation examples."""
+    if not (task.training.reads_whole_texts and config.model.layers):
+        return None, {}
+    examples = next(iter(dataset.batches("validation", size=EXAMPLES_FOLLOWED)))
+    return task.training.inspection(model, preprocessing, config), examples
 
 
 @contextmanager

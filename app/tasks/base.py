@@ -198,6 +198,8 @@ class Examples(ABC, Generic[C, F]):
 class Training(ABC, Generic[C, F]):
     """The network of a task, its losses and its validation metrics."""
 
+    reads_whole_texts = False
+    """Whether a prediction is one for a whole text, so that all its tokens should count."""
     distills = False
     """Whether `teach` is there, and `losses` reads what it returns, see `app.tasks.teaching`."""
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]):
     """Training of a `models.classifier.Classifier`."""
 
+    reads_whole_texts = True
     distills = True
 
     def metrics(self, preprocessing: Preprocessing[ClassificationFacts]) -> tuple[Metric, ...]:

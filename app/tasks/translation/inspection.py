@@ -37,7 +37,6 @@ class TranslationInspection(Inspection[TranslationConfig, TranslationFacts]):
     ) -> None:
         """Build what encodes pairs."""
         super().__init__(model, preprocessing, config)
-        model.use_kernels("keras")  # the native ones give a decoder no gradients outside of training
         self.translator = Translator(model, preprocessing, config)
 
     @property
@@ -113,8 +112,10 @@ class TranslationInspection(Inspection[TranslationConfig, TranslationFacts]):
         return tf.cast(self.model.next_logits(self._decoded(vectors)), tf.float32)
 
     def _decoded(self, vectors: Vectors) -> tf.Tensor:
-        state = self.model.encode_vectors(vectors.values[SOURCE], vectors.lengths[SOURCE])
-        found: tf.Tensor = self.model.decode_vectors(vectors.values[TARGET], state)
+        state = self.model.encode_vectors(
+            vectors.values[SOURCE], vectors.lengths[SOURCE], differentiable=True
+        )
+        found: tf.Tensor = self.model.decode_vectors(vectors.values[TARGET], state, differentiable=True)
         return found
 
     def _embedded(self, ids: Mapping[str, tf.Tensor], lengths: Mapping[str, tf.Tensor]) -> Vectors:
