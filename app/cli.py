@@ -654,7 +654,7 @@ def inspect(model: Path, texts: tuple[str, ...], output: Path | None, as_json: b
     if output is not None and len(texts) > 1:
         raise click.UsageError("--output takes one TEXT; run the command once for each")
     _quiet()
-    from app.inspect import inspect_network, inspect_texts
+    from app.inspect import inspect_network, inspect_texts, texts_as_json
     from app.inspection import draw, render
 
     if output is not None:
@@ -672,11 +672,7 @@ def inspect(model: Path, texts: tuple[str, ...], output: Path | None, as_json: b
     if output is not None:
         draw.draw_text(views[0], output)
     if as_json:
-        _print(
-            json_line(
-                {"task": views[0].task, "model": views[0].where, "texts": [view.as_json() for view in views]}
-            )
-        )
+        _print(json_line(texts_as_json(views)))
     else:
         for view in views:
             render.show_text(view)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.inspection.text import TextView, view_text, view_text_of_export
 from app.prediction.loading import find_export, load_predictor
@@ -49,3 +49,8 @@ def inspect_texts(model: Path, texts: Sequence[str], *, note: Note = lambda sent
 
     opened = open_to_inspect(model, note=note)
     return [view_text(opened, text) for text in texts]
+
+
+def texts_as_json(views: Sequence[TextView]) -> dict[str, Any]:
+    """Return the object that `inspect --json` prints for texts, at least one."""
+    return {"task": views[0].task, "model": views[0].where, "texts": [view.as_json() for view in views]}

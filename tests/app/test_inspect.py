@@ -14,6 +14,7 @@ import pytest
 from click.testing import Result
 from trained import export_quickly
 
+import textrnn
 from app.config import load_config
 from app.inspect import inspect_texts
 from app.inspection.attention import attention
@@ -145,6 +146,17 @@ def test_a_text_of_a_classifier(command: Command, run: Path, tmp_path: Path) -> 
         assert np.shape(layer["hidden"]) == np.shape(layer["memory"]) == (len(tokens), 4)
         assert layer["gates"].keys() == {"input", "forget", "output"}
     assert "<svg" in (tmp_path / "text.svg").read_text()
+
+
+def test_from_python(command: Command, run: Path, tmp_path: Path) -> None:
+    """`textrnn.inspect` returns what the command prints."""
+    text = "the soup is dull"
+    assert textrnn.inspect(run) == as_json(command("inspect", run, "--json"))
+    found = textrnn.inspect(run, text, output=tmp_path / "a.svg")
+    assert found == as_json(command("inspect", run, text, "--json"))
+    assert (tmp_path / "a.svg").stat().st_size > 1000
+    with pytest.raises(textrnn.UserError, match="a picture shows one text"):
+        textrnn.inspect(run, [text, text], output=tmp_path / "b.svg")
 
 
 def test_prefixes_are_predictions(command: Command, run: Path) -> None:
