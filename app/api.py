@@ -201,12 +201,15 @@ class Model:
         """Labels that the model was trained with; empty if it has none."""
         return [label.decode() for label in self._predictor.info.preprocessing.labels]
 
-    def predict(self, texts: Sequence[str], *, beam: int | None = None) -> list[dict[str, Any]]:
+    def predict(
+        self, texts: Sequence[str], *, beam: int | None = None, reject_below: float = 0.0
+    ) -> list[dict[str, Any]]:
         """Predict the labels, the tags, the translation or (of a language model) the loss of each text.
 
         Args:
             texts: any number of strings.
             beam: beam width of a translator; None: the one in its configuration.
+            reject_below: labels with a lower score become None, from 0 to 1.
 
         Returns:
             a dictionary for each text, as `textrnn predict` prints it.
@@ -220,7 +223,7 @@ class Model:
 
         _check_texts(texts)
         rows = [Row(line, {"text": text}) for line, text in enumerate(texts, 1)]
-        return list(predictions(with_beam(self._predictor, beam), rows))
+        return list(predictions(with_beam(self._predictor, beam), rows, reject_below))
 
     def generate(self, prompts: str | Sequence[str] = "", **options: Any) -> list[dict[str, Any]]:
         """Generate a text after each prompt with a language model.

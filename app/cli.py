@@ -291,6 +291,95 @@ def _show_training(train: Callable[..., TrainedRun]) -> int:
 
 
 @main.command()
+@click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
+@click.argument("data", metavar="DATA")
+@click.option(
+    "--vary",
+    multiple=True,
+    required=True,
+    metavar="KEY=A,B",
+    help="Values of a key of the configuration; give it again for another key.",
+)
+@click.option(
+    "--output",
+    type=DIRECTORY,
+    metavar="DIR",
+    required=True,
+    help="Folder of the runs, of compare.json and compare.svg; finished runs in it are not repeated.",
+)
+@click.option(
+    "--seeds", type=COUNT, default=1, show_default=True, metavar="N", help="Seeds of each combination."
+)
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="Split of the metric.",
+)
+@config_options
+@manual_dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def compare(
+    task: str,
+    data: str,
+    vary: tuple[str, ...],
+    output: Path,
+    seeds: int,
+    split: str,
+    config_file: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    manual_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Train models for TASK on DATA with all combinations of values, and print one table.
+
+    The table has the metric with its standard error over the seeds, the time of a training, the number of
+    parameters, and the time of one text. The same command goes on where it was interrupted.
+
+    \b
+    Examples:
+      textrnn compare classification reviews.csv --vary model.cell=simple,gru,lstm --output compared
+      textrnn compare tagging corpus.conllu --vary model.bidirectional=true,false --seeds 5 --output compared
+      textrnn compare classification sample:memory --vary model.cell=simple,gru,lstm \\
+        --set model.bidirectional=false --set model.pooling=last --set model.ngrams=0 --output compared
+    """
+    _quiet()
+    from app.compare import PICTURE, draw
+    from app.compare import compare as run_comparison
+    from app.terminal.signals import stop_signals
+    from app.terminal.tables import show_combinations
+    from app.training.display import TrainingDisplay
+
+    with stop_signals() as should_stop, TrainingDisplay() as display:
+        table = run_comparison(
+            task,
+            data,
+            vary,
+            output=output,
+            seeds=seeds,
+            split=split,
+            config_file=config_file,
+            preset=preset,
+            overrides=overrides,
+            manual_directory=manual_dir,
+            watcher=display,
+            note=_note,
+            should_stop=should_stop,
+        )
+    if table is None:
+        _note(f"{output}: interrupted; run the same command again to continue")
+        return INTERRUPTED
+    draw(table, output / PICTURE)
+    if as_json:
+        _print(json_line(table))
+    else:
+        show_combinations(table)
+    return 0
+
+
+@main.command()
 @click.argument("teachers", metavar="RUN...", nargs=-1, required=True, type=DIRECTORY)
 @click.option(
     "--run", type=DIRECTORY, metavar="STUDENT", required=True, help="Run directory of the student to create."
@@ -419,6 +508,13 @@ def evaluate(
     metavar="NAME",
     help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
 )
+@click.option(
+    "--reject-below",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    default=0.0,
+    help="Give no label, but null, where the score is lower than P. [default: the threshold of the model]",
+)
 @reading_option
 @beam_option
 @kernels_option
@@ -428,6 +524,7 @@ def predict(
     output: Path | None,
     format_name: str | None,
     text_column: str | None,
+    reject_below: float,
     overrides: tuple[str, ...],
     beam: int | None,
     kernels: str,
@@ -459,11 +556,82 @@ def predict(
         format_name=format_name,
         text_column=text_column,
         overrides=overrides,
+        reject_below=reject_below,
         note=_note,
     )
     if failed:
         _note(f"{failed} of the examples could not be parsed; their output is an 'error'")
     return 1 if failed else 0
+
+
+@main.command()
+@click.argument("model", metavar="MODEL", type=DIRECTORY)
+@click.argument("input_file", metavar="[INPUT|-]", default="-")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Number of texts."
+)
+@click.option(
+    "--output", type=DIRECTORY, metavar="FILE", help="Write the examples to FILE. [default: stdout]"
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(PREDICTED_FORMATS),
+    help="Format of INPUT; txt: a text on each line. [default: by name and content of a file; txt for stdin]",
+)
+@click.option(
+    "--text-column",
+    metavar="NAME",
+    help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Random seed."
+)
+@reading_option
+@kernels_option
+def suggest(
+    model: Path,
+    input_file: str,
+    count: int,
+    output: Path | None,
+    format_name: str | None,
+    text_column: str | None,
+    seed: int,
+    overrides: tuple[str, ...],
+    kernels: str,
+) -> None:
+    """Print the texts of INPUT, or of stdin, whose labels the model would learn most from.
+
+    They are uncertain and differ from each other. Each is a JSON object that becomes a training example when
+    its "label" is filled in, or its predicted "tags" or "target" are corrected. MODEL is a run directory or
+    an export.
+
+    \b
+    Examples:
+      textrnn suggest runs/reviews unlabelled.txt --count 100 --output to_label.jsonl
+      textrnn suggest runs/tags sentences.txt
+    """
+    _quiet()
+    from app.artifacts.files import open_output
+    from app.prediction.loading import load_predictor
+    from app.suggest import suggest as choose
+
+    lines = choose(
+        load_predictor(model, kernels, note=_note),
+        None if input_file == "-" else Path(input_file),
+        count=count,
+        format_name=format_name,
+        text_column=text_column,
+        overrides=overrides,
+        seed=seed,
+        note=_note,
+    )
+    if output is None:
+        for line in lines:
+            _print(json_line(line))
+        return
+    with open_output(output) as file:
+        file.write("".join(f"{json_line(line)}\n" for line in lines).encode())
 
 
 @main.command()

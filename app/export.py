@@ -125,7 +125,7 @@ def _manifest(
         parameters=run.manifest.parameters,
         version=version,
         config=served.config.model_dump(
-            mode="json", exclude={"data": {"directory", "unlabelled"}, "model": {"embeddings"}}
+            mode="json", exclude={"data": {"directory", "unlabelled"}, "model": {"embeddings", "pretrained"}}
         ),
         preprocessing=served.preprocessing.described(get_task(run.task).predictions.described),
         signatures=signatures,

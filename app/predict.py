@@ -23,21 +23,39 @@ CHUNK = 4096
 """Most examples that are read, sorted by length and predicted at once."""
 
 
-def predictions(predictor: Predictor, rows: Iterable[Row | BadRow]) -> Iterator[dict[str, Any]]:
-    """Yield a JSON object for each row: the prediction, or `error` and `line` if it cannot be read."""
+def predictions(
+    predictor: Predictor, rows: Iterable[Row | BadRow], reject_below: float = 0.0
+) -> Iterator[dict[str, Any]]:
+    """Yield a JSON object for each row: the prediction, or `error` and `line` if it cannot be read.
+
+    Args:
+        predictor: the model.
+        rows: of the input.
+        reject_below: labels with a lower score are None, as those below the threshold of the model are.
+
+    Raises:
+        UserError: the model predicts no labels with a score, of which any could be rejected.
+    """
     task = get_task(predictor.info.task)
+    if reject_below:
+        task.predictions.require_scores(predictor)
     for chunk in bounded(rows, _size, most=CHUNK, largest=LARGEST_CHUNK):
         good = [row for row in chunk if isinstance(row, Row)]
         lines = iter(task.predictions.predict(predictor, good) if good else [])
         for row in chunk:
-            yield next(lines) if isinstance(row, Row) else {"error": row.reason, "line": row.line}
+            line: dict[str, Any] = (
+                next(lines) if isinstance(row, Row) else {"error": row.reason, "line": row.line}
+            )
+            if line.get("score", 1.0) < reject_below:
+                line["label"] = None
+            yield line
 
 
 def _size(row: Row | BadRow) -> int:
     return int(row_costs({"row": [list(row.values.values())]})[0]) if isinstance(row, Row) else 0
 
 
-def _with_files(predictor: Predictor, given: Input) -> Iterator[dict[str, Any]]:
+def _with_files(predictor: Predictor, given: Input, reject_below: float) -> Iterator[dict[str, Any]]:
     """Yield the predictions of an input, each with its `file` if the input is a folder."""
     files: deque[str] = deque()
 
@@ -46,7 +64,7 @@ def _with_files(predictor: Predictor, given: Input) -> Iterator[dict[str, Any]]:
             files.append(file)
             yield row
 
-    for line in predictions(predictor, rows()):
+    for line in predictions(predictor, rows(), reject_below):
         file = files.popleft()
         yield {"file": file, **line} if given.is_folder else line
 
@@ -85,6 +103,7 @@ def predict(
     format_name: str | None = None,
     text_column: str | None = None,
     overrides: Sequence[str] = (),
+    reject_below: float = 0.0,
     note: Callable[[str], object] = lambda sentence: None,
 ) -> int:
     """Predict every example of a file, of a folder or of stdin.
@@ -97,6 +116,7 @@ def predict(
             name and the content of a file, and txt for stdin.
         text_column: column of the text; None: as in training.
         overrides: `KEY=VALUE` of columns and layout, if not as in training.
+        reject_below: as of `predictions`.
         note: called with a sentence about what is read otherwise than one may expect, or not at all.
 
     Returns:
@@ -116,7 +136,7 @@ def predict(
     def write(stream: TextIO) -> int:
         failed = 0
         with bar("predicting", None) as advance:
-            for line in _with_files(predictor, given):
+            for line in _with_files(predictor, given, reject_below):
                 failed += "error" in line
                 stream.write(f"{json_line(line)}\n")
                 advance(1)

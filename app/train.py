@@ -15,21 +15,24 @@ import numpy as np
 
 from app.allocator import keep_freed_memory
 from app.artifacts.files import MANIFEST, versions
-from app.artifacts.manifests import RunManifest
+from app.artifacts.manifests import Pretrained, RunManifest
 from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import (
     METRICS,
+    PRETRAINING,
     Run,
     change_run,
-    complete_run,
     create_run,
+    open_run,
     read_run_manifest,
+    start_run,
 )
 from app.config import TaskConfig
 from app.config.sections import LEARN
 from app.tasks import get_task
-from app.tasks.opening import learns_from_unlabelled, open_data, open_unlabelled
-from app.training.events import Epoch, Event, Message, TrainedRun, Watcher
+from app.tasks.opening import learns_from_unlabelled, open_data, open_unlabelled, pretrained_from
+from app.training.events import Event, Message, TrainedRun, Watcher
+from app.training.pretrained import open_language_model
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
     from app.tasks.base import Task
     from app.tasks.inspection import Inspection
+    from app.training.encode import TrainingData
 
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 MOST_SEEDS = 2**31
@@ -213,10 +217,11 @@ def training_steps(
         and not Path(config.model.embeddings).expanduser().is_file()
     ):
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
+    source = open_language_model(config, run)
     examples = task.examples
-    source, fields, config = open_data(data, task, config)
+    rows, fields, config = open_data(data, task, config)
     dataset = prepare(
-        source,
+        rows,
         fields,
         directory=config.data_directory(),
         manual_directory=manual_directory,
@@ -233,7 +238,9 @@ def training_steps(
         raise UserError(f"{run} exists; give another --run")
     keep_freed_memory()
     with _op_determinism(config.training.deterministic):
-        return (yield from _train(task, dataset, unlabelled, data, config, run, teachers, should_stop))
+        return (
+            yield from _train(task, dataset, unlabelled, data, config, run, teachers, source, should_stop)
+        )
 
 
 def _train(
@@ -244,13 +251,15 @@ def _train(
     config: TaskConfig,
     run: Path,
     teachers: Sequence[Run],
+    source: Run | None,
     should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import UNLABELLED, encode_and_batch
     from app.training.fit import Fit
     from app.training.gradients import GradientWatch
     from app.training.kernels import check_kernels, choose_kernels, other_kernels
-    from app.training.recorder import Recorder
+    from app.training.pretrained import check_pretrained, copy_language_model, has_begun, read_language_model
+    from app.training.recorder import Recorder, recorded
     from app.training.resuming import (
         check_same,
         config_of_run,
@@ -280,11 +289,20 @@ def _train(
         manifest = read_run_manifest(run)
         check_same(run, manifest, before, config, dataset, data, unlabelled=unlabelled)
         check_teachers(run, manifest, teachers)
+        check_pretrained(run, manifest, source)
         if not remaining(run, manifest, before, config):
             return _summary(run, finished=True)
-    model = new_model(
-        task, config, preprocessing, token_counts, partial(learned_vectors, found, task, config)
-    )
+    begun = has_begun(run)
+    weights = read_language_model(source) if source and not begun else None
+
+    def new_network() -> tuple[keras.Model, Pretrained | None]:
+        vectors = partial(learned_vectors, found, task, config)
+        model = new_model(task, config, preprocessing, token_counts, vectors)
+        if weights is None:
+            return model, None
+        return model, copy_language_model(weights, task, model, preprocessing.vocabulary, config)
+
+    model, pretrained = new_network()
     for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
         yield Message(note)
     if unlabelled:
@@ -307,6 +325,7 @@ def _train(
             layout=list(dataset.layout),
             examples={name: len(split) for name, split in encoded.splits.items()},
             teachers=[described_teacher(teacher) for teacher in teachers],
+            pretrained=pretrained,
         )
         write_teacher = None
         if teachers:
@@ -316,6 +335,16 @@ def _train(
             )
         create_run(run, config, manifest, preprocessing, found.longest, write_teacher)
         manifest = read_run_manifest(run)
+    if pretrained_from(config) == LEARN and not begun:
+        learned = yield from _learn_language_model(task, found, config, run, should_stop)
+        if learned is None:
+            return TrainedRun(run, finished=False, best={})
+        weights = read_language_model(learned)
+        model, pretrained = new_network()
+        model.use_kernels(choice.kernels)
+        manifest = start_run(run, pretrained)
+    if pretrained:
+        yield Message(f"{pretrained.run}: {'; '.join(pretrained.copied)}")
     train_batches = batches["train"]
     if manifest.teachers:
         train_batches = TaughtBatches(train_batches, run, manifest, config)
@@ -331,13 +360,8 @@ def _train(
         validation=batches["validation"],
         preprocessing=preprocessing,
     )
-    after_epoch = task.training.after_epoch(model, preprocessing, config)
-    watch = GradientWatch(config, *_whole_texts(task, model, preprocessing, config, dataset))
-    with Recorder(fit, run) as recorder:
-        if damage := recorder.restore():
-            yield Message(damage)
-        if recorder.missing:
-            yield Message(recorder.missing)
+
+    def begin(recorder: Recorder) -> Iterator[Message]:
         yield Message(
             f"{run}: resuming at epoch {fit.state.epoch + 1}, step {fit.state.step + 1}"
             if resumed
@@ -351,26 +375,93 @@ def _train(
         if not (fit.state.epoch or fit.state.step):
             for step in task.training.start(model, batches["train"], preprocessing, config):
                 yield Message(f"{run}: {step}")
-        for event in fit.events():
-            recorder.add(event)
-            try:
-                yield event
-                if isinstance(event, Epoch):
-                    with fit.average.applied():
-                        text = after_epoch()
-                    if text:
-                        yield Message(text)
-                    for sentence in watch.after_epoch(event.record, fit.usual_norm):
-                        yield Message(sentence)
-            except GeneratorExit:
+            if pretrained:  # from now on the language model may be deleted
                 recorder.save()
-                raise
-            if should_stop() and not fit.state.finished:
-                recorder.save()
-                return _summary(run, finished=False)
-        recorder.finish()
-    complete_run(run)
-    return _summary(run, finished=True)
+
+    show = task.training.after_epoch(model, preprocessing, config)
+    watch = GradientWatch(config, *_whole_texts(task, model, preprocessing, config, dataset))
+
+    def after_epoch() -> str:
+        sentences = watch.after_epoch(fit.state.history[-1], fit.usual_norm)
+        return "\n".join(text for text in (show(), *sentences) if text)
+
+    finished = yield from recorded(fit, run, begin, after_epoch, should_stop)
+    return _summary(run, finished=finished)
+
+
+def _learn_language_model(
+    task: Task[Any, Any],
+    found: TrainingData,
+    config: TaskConfig,
+    run: Path,
+    should_stop: Callable[[], bool],
+) -> Generator[Event, None, Run | None]:
+    """Train the language model of `model.pretrained = "learn"`, or continue its training.
+
+    Args:
+        task: of the network that starts from it.
+        found: its texts.
+        config: of the network.
+        run: its run directory; the language model is a run in it.
+        should_stop: as of `train`.
+
+    Returns:
+        the finished run of the language model; None: it was asked to stop.
+    """
+    from app.training.fit import Fit
+    from app.training.kernels import check_kernels, choose_kernels
+    from app.training.pretrained import LANGUAGE_MODELS
+    from app.training.pretraining import language_model_data
+    from app.training.recorder import Recorder, recorded
+    from app.training.selection import selecting_metric
+
+    path, learner, network = run / PRETRAINING, get_task(LANGUAGE_MODELS), read_run_manifest(run)
+    resumed = path.exists()
+    if resumed and read_run_manifest(path).complete:
+        return open_run(path)
+    data = language_model_data(found, task, config)
+    preprocessing = data.preprocessing
+    config = resolve_epochs(data.config, data.tokens, to_learn_from=learner.examples.tokens_to_learn_from)
+    model = new_model(learner, config, preprocessing, data.token_counts)
+    choice = yield from choose_kernels(model, config, network.kernels)
+    if resumed:
+        check_kernels(path, read_run_manifest(path), config, choice)
+    else:
+        manifest = RunManifest(
+            task=learner.name,
+            dataset=network.dataset,
+            dataset_hash=network.dataset_hash,
+            data=network.data,
+            versions=versions(),
+            kernels=choice.name,
+            seed=config.seed,
+            parameters=model.count_params(),
+            unlabelled_hash=network.unlabelled_hash,
+            layout=network.layout,
+            examples=data.texts,
+        )
+        create_run(path, config, manifest, preprocessing, found.longest)
+    metric = selecting_metric(learner.training.metrics(preprocessing), config)
+    fit = Fit(
+        learner,
+        model,
+        config,
+        metric=metric,
+        train=data.train,
+        validation=data.validation,
+        preprocessing=preprocessing,
+    )
+
+    def begin(recorder: Recorder) -> Iterator[Message]:
+        what = f"a language model of {data.tokens:,} tokens of {data.texts['train']:,} texts"
+        yield Message(
+            f"{path}: learning {what}"
+            if not resumed
+            else f"{path}: resuming at epoch {fit.state.epoch + 1}, step {fit.state.step + 1}"
+        )
+
+    finished = yield from recorded(fit, path, begin, str, should_stop)
+    return open_run(path) if finished else None
 
 
 def _whole_texts(

@@ -7,7 +7,7 @@ known, the provisional ids are mapped to it. Neither all texts nor all ids are i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,15 @@ class Sequences:
     def span(self, start: int, end: int) -> np.ndarray:
         """Return token ids by their position in the whole split: [end - start]."""
         return np.asarray(self._ids[start:end])
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield ids of whole texts, int64 [tokens], and the number of tokens of each text, int64 [texts]."""
+        first = 0
+        while first < len(self.counts):
+            start = int(self._starts[first])
+            last = max(int(np.searchsorted(self._starts, start + _CHUNK, "right")) - 1, first + 1)
+            yield self.span(start, int(self._starts[last])).astype(np.int64), self.counts[first:last]
+            first = last
 
     def occurrences(self, size: int) -> np.ndarray:
         """Return how often each id below `size` occurs: int64 [size]."""

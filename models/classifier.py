@@ -12,7 +12,7 @@ import tensorflow as tf
 from models.kernels.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
-from models.layers.fixed import add_fixed
+from models.layers.fixed import add_fixed, weighted_sum
 from models.layers.ngrams import NGrams
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
@@ -61,6 +61,7 @@ class Classifier(Network):
         classes: int,
         several_labels: bool = False,
         ngram_entries: int = 0,
+        rejects: bool = False,
         **options: Any,
     ) -> None:
         """Create the layers.
@@ -71,13 +72,18 @@ class Classifier(Network):
             classes: number of classes or labels.
             several_labels: whether a text has any number of labels, rather than one class.
             ngram_entries: maximum number of n-grams of two words or more.
+            rejects: whether there is a `threshold`, the probability from which a text gets its class.
             options: of `keras.Model`.
         """
         arguments = {"vocabulary_size": vocabulary_size, "classes": classes, "several_labels": several_labels}
         if settings.ngrams:
             arguments["ngram_entries"] = ngram_entries
+        if rejects:
+            arguments["rejects"] = True
         super().__init__(settings, arguments, **options)
         self.classes, self.several_labels = classes, several_labels
+        self.rejects = rejects
+        self.calibrated = settings.calibrated or bool(settings.ngrams)
         self.word_dropout = WordDropout(settings.word_dropout, name="word_dropout")
         self.embedding = Embedding(vocabulary_size, settings.embedding_size, name="embedding")
         self.embedding_dropout = Dropout(
@@ -105,13 +111,16 @@ class Classifier(Network):
         width = self.recurrent.output_size or width
         self.pooling.build((None, None, width))
         self.head.build((None, self.pooling.output_size(width)))
+        if self.rejects:
+            self.threshold = add_fixed(self, "threshold", ())
         if self.several_labels:
             self.thresholds = add_fixed(self, "thresholds", (self.classes,), 0.5)
         if self.ngrams is not None:
             self.ngrams.build()
-            self.branch_weights = add_fixed(self, "branch_weights", (2,), 1)
-            if self.several_labels:
-                self.branch_thresholds = add_fixed(self, "branch_thresholds", (2, self.classes), 0.5)
+        if self.calibrated:
+            self.branch_weights = add_fixed(self, "branch_weights", (1 if self.ngrams is None else 2,), 1)
+        if self.ngrams is not None and self.several_labels:
+            self.branch_thresholds = add_fixed(self, "branch_thresholds", (2, self.classes), 0.5)
         self.built = True
 
     def call(
@@ -133,25 +142,27 @@ class Classifier(Network):
             logits float [B, classes]; those of the recurrent branch alone in training: the other branch has
             nothing to learn by gradients.
         """
-        if training or self.ngrams is None:
+        if training or not self.calibrated:
             return self._recurrent_branch(token_ids, lengths, training=training, mix=mix)
         return self.joined(*self.branches(token_ids, lengths))
 
-    def branches(self, token_ids: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the logits of the recurrent branch and of the n-grams: float32 [B, classes] each.
+    def branches(self, token_ids: tf.Tensor, lengths: tf.Tensor) -> list[tf.Tensor]:
+        """Return the logits of the recurrent branch and, if there are any, of the n-grams.
+
+        They are float32 [B, classes] each.
 
         Args:
             token_ids: int32 [B, T], right-padded.
             lengths: int32 [B], each from 1 to T.
         """
-        assert self.ngrams is not None
-        recurrent = self._recurrent_branch(token_ids, lengths)
-        return tf.cast(recurrent, tf.float32), self.ngrams(token_ids, lengths)
+        found = [tf.cast(self._recurrent_branch(token_ids, lengths), tf.float32)]
+        if self.ngrams is not None:
+            found.append(self.ngrams(token_ids, lengths))
+        return found
 
-    def joined(self, recurrent: tf.Tensor, ngrams: tf.Tensor) -> tf.Tensor:
-        """Return the weighted sum of the logits of both branches: float32 [..., classes]."""
-        weights = tf.convert_to_tensor(self.branch_weights)
-        return weights[0] * recurrent + weights[1] * ngrams
+    def joined(self, *branches: tf.Tensor) -> tf.Tensor:
+        """Return the weighted sum of the logits of all branches: float32 [..., classes]."""
+        return weighted_sum(self.branch_weights, branches)
 
     def _recurrent_branch(
         self,
@@ -227,6 +238,8 @@ class Classifier(Network):
                     rise = shares[:, 0] * (ngrams(*several) - bias)
                     tape.watch(rise)
                     logits = self.joined(logits, bias + rise)
+                elif self.calibrated:
+                    logits = self.joined(logits)
                 odds = self.log_odds(logits, tf.fill([INTEGRATION_POINTS], chosen))
             sources = [points] if ngrams is None else [points, rise]
             of_points, *of_rise = tape.gradient(odds, sources)

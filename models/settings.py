@@ -86,7 +86,17 @@ class BidirectionalSettings(RecurrentSettings):
     )
 
 
-class ClassifierSettings(BidirectionalSettings):
+class CalibratedSettings(Settings):
+    """Setting of networks that predict a class, or labels."""
+
+    calibrated: bool = Field(
+        False,
+        description="scale the logits of labels so that the probabilities fit the validation split "
+        "(temperature scaling; Guo et al. 2017); a classifier with n-grams always does",
+    )
+
+
+class ClassifierSettings(CalibratedSettings, BidirectionalSettings):
     """Settings of `models.classifier.Classifier`."""
 
     embedding_size: Positive = Field(64, description="size of the token embeddings")
@@ -101,7 +111,7 @@ class ClassifierSettings(BidirectionalSettings):
     )
 
 
-class TaggerSettings(BidirectionalSettings):
+class TaggerSettings(CalibratedSettings, BidirectionalSettings):
     """Settings of `models.tagger.Tagger`."""
 
     embedding_size: Positive = Field(64, description="size of the word embeddings")

@@ -13,7 +13,7 @@ from models.layers.bioes import SpanEnds
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
 from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
-from models.layers.fixed import add_fixed
+from models.layers.fixed import add_fixed, weighted_sum
 from models.layers.pooling import Pooling
 from models.layers.recurrent import RecurrentStack
 from models.layers.token_features import TokenFeatures
@@ -250,6 +250,8 @@ class Tagger(Network):
         if self.labels:
             self.pooling.build((None, None, width))
             self.label_head.build((None, self.pooling.output_size(width)))
+            if self.settings.calibrated:
+                self.label_scale = add_fixed(self, "label_scale", (1,), 1)
         if self.tokenizer is not None:
             self.tokenizer.build()
         self.built = True
@@ -300,6 +302,7 @@ class Tagger(Network):
             `emissions` float [B, T, K], the scores of each token's learned tags (meaningless beyond a row's
             length), and with sentence labels `label_logits` float [B, L]. With `token_features`, but not in
             training, also the scores that they are the sum of, `recurrent` and `features` float32 [B, T, K].
+            Calibrated label logits come with `unscaled_label_logits` float32 [B, L].
         """
         features = self.embedding(self.word_dropout(token_ids, training=training))
         if self.character_encoder is not None:
@@ -310,7 +313,11 @@ class Tagger(Network):
         outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}
         if self.labels:
             pooled = self.pooling(sequences, final, lengths)
-            outputs["label_logits"] = self.label_head(self.label_dropout(pooled, training=training))
+            logits = self.label_head(self.label_dropout(pooled, training=training))
+            if self.settings.calibrated and not training:
+                outputs["unscaled_label_logits"] = logits = tf.cast(logits, tf.float32)
+                logits = weighted_sum(self.label_scale, [logits])
+            outputs["label_logits"] = logits
         if self.token_features is not None and not training:
             outputs["recurrent"] = tf.cast(outputs["emissions"], tf.float32)
             outputs["features"] = self.token_features(word_features, word_types, lengths)
@@ -319,8 +326,7 @@ class Tagger(Network):
 
     def joined(self, recurrent: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         """Return the weighted sum of the scores of both branches: float32 [..., K]."""
-        weights = tf.convert_to_tensor(self.branch_weights)
-        return weights[0] * recurrent + weights[1] * features
+        return weighted_sum(self.branch_weights, [recurrent, features])
 
     def learned_tags(self, tags: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Return what the network learns of tags: int32 [B, T], lengths int32 [B] → int32 [B, T]."""

@@ -65,6 +65,19 @@ class Teacher(BaseModel):
     """sha256 of its weights."""
 
 
+class Pretrained(BaseModel):
+    """The language model that a network started from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    run: str
+    """Its directory, as an absolute path."""
+    model: str
+    """sha256 of its weights."""
+    copied: list[str]
+    """Sentences: what was copied, and what was not."""
+
+
 class RunManifest(Manifest):
     """`manifest.json` of a run."""
 
@@ -82,6 +95,8 @@ class RunManifest(Manifest):
     """The runs whose mean probabilities the network was trained on, beside the true labels."""
     teacher_files: dict[str, str] = Field(default_factory=dict)
     """sha256 of the files with these probabilities, which only resuming needs."""
+    pretrained: Pretrained | None = None
+    """The language model that the network started from; None: there is none, or it is still in training."""
     complete: bool = False
     """Whether training has finished."""
 

@@ -15,7 +15,13 @@ from app.artifacts.files import (
     verify_checksums,
     write_text,
 )
-from app.artifacts.manifests import NotAManifestError, RunManifest, read_manifest, write_manifest
+from app.artifacts.manifests import (
+    NotAManifestError,
+    Pretrained,
+    RunManifest,
+    read_manifest,
+    write_manifest,
+)
 from app.artifacts.preprocessing import Facts, Preprocessing, preprocessing_files, read_preprocessing
 from app.config import TaskConfig, dump_config, load_config
 from data.errors import UserError
@@ -27,6 +33,8 @@ CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 TEACHER = "teacher"
 """Probabilities that the network is trained on, of a run of `textrnn distill`."""
+PRETRAINING = "pretraining"
+"""Run of the language model of `model.pretrained = "learn"`."""
 LONGEST = "longest_text"
 """The training text with the most bytes."""
 
@@ -99,6 +107,13 @@ def change_run(path: Path, config: TaskConfig, kernels: str, change: str) -> Non
     changed = manifest.with_(complete=False, files={}, kernels=kernels, changes=[*changes, change])
     write_manifest(path / MANIFEST, changed)
     write_text(path / CONFIG, dump_config(config))
+
+
+def start_run(path: Path, pretrained: Pretrained | None) -> RunManifest:
+    """Record the language model that a network starts from, and return the manifest."""
+    manifest = read_run_manifest(path).with_(pretrained=pretrained)
+    write_manifest(path / MANIFEST, manifest)
+    return manifest
 
 
 def complete_run(path: Path) -> None:

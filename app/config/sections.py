@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import platformdirs
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 from pydantic import Field as Key
 
 from data.formats.layout import Options
@@ -22,7 +22,7 @@ FORMAT: Literal[1] = 1
 """Version of the keys; a file of another one is refused."""
 
 LEARN = "learn"
-"""The value of `model.embeddings` for vectors that are learned before training."""
+"""The value of `model.embeddings` and `model.pretrained` for what is learned before training."""
 
 NonNegative = Annotated[float, Key(ge=0)]
 
@@ -130,6 +130,26 @@ class ModelConfig(RecurrentSettings):
         description="GloVe or word2vec text file with initial values of the embeddings; learn: learned from "
         "the texts before training; empty: random values",
     )
+
+
+class EncoderConfig(ModelConfig):
+    """Keys of networks that encode a whole text."""
+
+    pretrained: str = Key(
+        "",
+        description="run of 'textrnn train generation' whose embeddings and recurrent layers the network "
+        "starts from (Dai and Le 2015); learn: a language model is learned from the texts before training; "
+        "empty: random values",
+    )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.pretrained and self.embeddings:
+            raise ValueError(
+                f"pretrained = {self.pretrained!r} contradicts embeddings = {self.embeddings!r}; leave out "
+                "one of the two"
+            )
+        return self
 
 
 class RareWordDropout(Section):

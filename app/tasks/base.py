@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from app.tasks.inspection import Inspection
     from app.tasks.signature import Signature
     from models.divergences import Scores
+    from models.layers.recurrent import RecurrentStack
 
 ExampleBatch = Mapping[str, np.ndarray]
 """Examples of a dataset: an array for each field, as `Dataset.batches` yields them."""
@@ -182,6 +183,12 @@ class Examples(ABC, Generic[C, F]):
         """Return the name of the vocabulary of a sequence."""
         return "vocabulary"
 
+    def vocabulary_ids(
+        self, encoded: Encoded, preprocessing: Preprocessing[F], config: C
+    ) -> np.ndarray | None:
+        """Return the id in `vocabulary` of each id of the encoded sequences, int; None: they are the same."""
+        return None
+
     def unlabelled(self, config: C) -> str:
         """Return the file or folder of texts without labels, or an empty string."""
         return ""
@@ -238,6 +245,11 @@ class Training(ABC, Generic[C, F]):
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
         """Return the embedding of the tokens of `vocabulary`."""
         return model.embedding
+
+    def encoder(self, model: keras.Model) -> RecurrentStack:
+        """Return the recurrent layers over the tokens of `vocabulary`."""
+        stack: RecurrentStack = model.recurrent
+        return stack
 
     @abstractmethod
     def register_model(self) -> None:
@@ -328,6 +340,16 @@ class Evaluation(NamedTuple):
     """Of the metrics that models are compared by, the main one first: for each example, in order."""
 
 
+class Unlabelled(NamedTuple):
+    """A text without a label, and what a model says of it."""
+
+    text: str
+    example: dict[str, Any]
+    """As a line of a training file: with an empty label, or with predicted tags or a predicted target."""
+    uncertainty: float
+    """From 0; of one model only, it says which texts are more uncertain than others."""
+
+
 class Predictions(ABC, Generic[C, F]):
     """What the SavedModel of a task computes, and what its outputs mean."""
 
@@ -385,6 +407,24 @@ class Predictions(ABC, Generic[C, F]):
             UserError: the task does not score texts, or needs targets, or takes none.
         """
         raise UserError(f"a {predictor.info.task} model does not score texts")
+
+    def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
+        """Return how uncertain a model is of each record.
+
+        Raises:
+            UserError: its task has nothing that could be labelled.
+        """
+        raise UserError(f"a {predictor.info.task} model learns from texts alone: there is nothing to label")
+
+    def require_scores(self, predictor: Predictor) -> None:
+        """Require that `predict` gives each text a label with a score.
+
+        Raises:
+            UserError: it does not, so that none can be rejected for its score.
+        """
+        raise UserError(
+            f"--reject-below: {predictor.info.where} ({predictor.info.task}) predicts no labels; leave it out"
+        )
 
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return inputs of a signature for given texts, to try out a model.

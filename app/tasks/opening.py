@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.config import TaskConfig, for_other_data
-from app.config.sections import LEARN
+from app.config.sections import LEARN, EncoderConfig
 from app.tasks import get_task
 from app.tasks.base import Task
 from data.errors import UserError
@@ -100,6 +100,11 @@ def learns_from_unlabelled(config: TaskConfig) -> bool:
     return getattr(config.training, "virtual_adversarial", 0.0) > 0
 
 
+def pretrained_from(config: TaskConfig) -> str:
+    """Return `model.pretrained`; empty for a task that does not have it."""
+    return config.model.pretrained if isinstance(config.model, EncoderConfig) else ""
+
+
 def open_unlabelled(task: Task[Any, Any], config: TaskConfig) -> Opened | None:
     """Open the texts without labels, if the configuration names any.
 
@@ -113,10 +118,12 @@ def open_unlabelled(task: Task[Any, Any], config: TaskConfig) -> Opened | None:
     place = Path(path).expanduser()
     if not place.exists():
         raise UserError(f"data.unlabelled = {path!r}: No such file or directory; give a file of texts")
-    if config.model.embeddings != LEARN and not learns_from_unlabelled(config):
+    pretrained = pretrained_from(config)
+    if LEARN not in (config.model.embeddings, pretrained) and not learns_from_unlabelled(config):
         raise UserError(
-            f"data.unlabelled = {path!r} is not used by model.embeddings = {config.model.embeddings!r} with "
-            f"training.virtual_adversarial = 0; give --set model.embeddings={LEARN} or --set "
+            f"data.unlabelled = {path!r} is not used by model.embeddings = {config.model.embeddings!r} and "
+            f"model.pretrained = {pretrained!r} with training.virtual_adversarial = 0; give --set "
+            f"model.embeddings={LEARN}, --set model.pretrained={LEARN} or --set "
             "training.virtual_adversarial=1, or leave out data.unlabelled"
         )
     fields = tuple(field for field in examples.fields(config) if field.kind == "text")

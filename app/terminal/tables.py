@@ -99,6 +99,27 @@ def show_runs(result: dict[str, Any]) -> None:
     _show_comparison(console, result, means)
 
 
+def show_combinations(table: dict[str, Any]) -> None:
+    """Print the result of `compare`: a row for each combination of values."""
+    console = make_console()
+    console.print(f"{table['task']} · {table['data']} · {table['split']}\n")
+    keys, metric = table["keys"], table["metric"]
+    columns = ("seeds", metric, "standard error", "training, s", "parameters", "one text, ms")
+    shown = _table(*keys, *columns)
+    for row in table["rows"]:
+        error, seconds = row["standard_error"], row["seconds"]
+        shown.add_row(
+            *(row["values"][key] for key in keys),
+            str(len(row["runs"])),
+            f"{row['mean']:.4f}",
+            "–" if error is None else f"{error:.4f}",
+            "–" if seconds is None else f"{seconds:,.0f}",
+            f"{row['parameters']:,}",
+            f"{row['milliseconds']:.2f}",
+        )
+    _print_whole(console, shown)
+
+
 def _show_comparison(console: Console, result: dict[str, Any], values: dict[str, float]) -> None:
     """Print a sentence for each metric in which a model, or the mean of several, is compared."""
     comparison = result.get("comparison", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -9,13 +10,60 @@ from typing import Any, Self
 import tensorflow as tf
 
 from app.artifacts.files import remove_partial_files, replaced, write_text
-from app.artifacts.run import CHECKPOINTS, METRICS, MODEL, TENSORBOARD
+from app.artifacts.run import CHECKPOINTS, METRICS, MODEL, TENSORBOARD, complete_run
 from app.json_text import dumps
-from app.training.events import Epoch, Step
+from app.training.events import Epoch, Event, Message, Step
 from app.training.fit import Fit
 from app.training.state import PREVIOUS, restore_state, save_state
 
 NO_TENSORBOARD = "no TensorBoard logs are written; for these: pip install 'textrnn[tensorboard]'"
+
+
+def recorded(
+    fit: Fit,
+    run: Path,
+    begin: Callable[[Recorder], Iterable[Message]],
+    after_epoch: Callable[[], str],
+    should_stop: Callable[[], bool],
+) -> Generator[Event, None, bool]:
+    """Train to the end, or until it is asked to stop, and write the course to a run directory.
+
+    Closing the generator saves the state.
+
+    Args:
+        fit: the training; it continues from the last state in the run directory, if there is one.
+        run: the directory.
+        begin: called before the first step; yields messages.
+        after_epoch: as of `Training.after_epoch`.
+        should_stop: as of `app.train.train`.
+
+    Returns:
+        whether the training is finished; the run is then complete.
+    """
+    with Recorder(fit, run) as recorder:
+        if damage := recorder.restore():
+            yield Message(damage)
+        if recorder.missing:
+            yield Message(recorder.missing)
+        yield from begin(recorder)
+        for event in fit.events():
+            recorder.add(event)
+            try:
+                yield event
+                if isinstance(event, Epoch):
+                    with fit.average.applied():
+                        text = after_epoch()
+                    if text:
+                        yield Message(text)
+            except GeneratorExit:
+                recorder.save()
+                raise
+            if should_stop() and not fit.state.finished:
+                recorder.save()
+                return False
+        recorder.finish()
+    complete_run(run)
+    return True
 
 
 class Recorder:

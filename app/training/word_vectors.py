@@ -7,7 +7,7 @@ weights that fall with the distance, smoothed context counts, and square roots o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,18 +23,23 @@ from models.text.tokens import SPECIAL_TOKENS
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-VERSION = 1
+VERSION = 2
 WINDOW = 5
 """Tokens on each side that are context."""
 SMOOTHING = 0.75
 """Exponent of the context counts."""
 SCALE = 0.1
 """Root mean square of the elements of all vectors."""
-_CHUNK = 1 << 20
 
 
 def word_vectors(
-    texts: Iterable[Sequences], *, vocabulary_size: int, special: int, size: int, seed: int
+    texts: Iterable[Sequences],
+    *,
+    vocabulary_size: int,
+    special: int,
+    size: int,
+    seed: int,
+    ids: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a vector for each token of a vocabulary.
 
@@ -44,6 +49,7 @@ def word_vectors(
         special: number of the first ids that are no words, and get no vector.
         size: elements of a vector.
         seed: of the randomized decomposition.
+        ids: int, the id in the vocabulary of each id of the sequences; None: they are the same.
 
     Returns:
         float32 [vocabulary_size, size]: rows of 0 for tokens without an informative neighbour. The last
@@ -51,7 +57,7 @@ def word_vectors(
     """
     from sklearn.utils.extmath import randomized_svd
 
-    information = _positive_information(_cooccurrences(texts, vocabulary_size, special))
+    information = _positive_information(_cooccurrences(texts, vocabulary_size, special, ids))
     vectors = np.zeros((vocabulary_size, size), np.float32)
     if not information.nnz:
         return vectors
@@ -83,6 +89,7 @@ def learned_vectors(found: TrainingData, task: Task[Any, Any], config: TaskConfi
             special=len(SPECIAL_TOKENS),
             size=size,
             seed=seed,
+            ids=examples.vocabulary_ids(found.encoded, found.preprocessing, config),
         )
         with replaced(path) as partial:
             np.save(partial, vectors)
@@ -90,25 +97,18 @@ def learned_vectors(found: TrainingData, task: Task[Any, Any], config: TaskConfi
     return kept
 
 
-def _chunks(sequences: Sequences) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield token ids of whole texts, int64 [tokens], and the number of the text of each: int64 [tokens]."""
-    ends = np.cumsum(sequences.counts)
-    first, start = 0, 0
-    while first < len(ends):
-        last = max(int(np.searchsorted(ends, start + _CHUNK, "right")), first + 1)
-        rows = np.repeat(np.arange(last - first), sequences.counts[first:last])
-        yield sequences.span(start, int(ends[last - 1])).astype(np.int64), rows
-        first, start = last, int(ends[last - 1])
-
-
-def _cooccurrences(texts: Iterable[Sequences], vocabulary_size: int, special: int) -> csr_matrix:
+def _cooccurrences(
+    texts: Iterable[Sequences], vocabulary_size: int, special: int, vocabulary_ids: np.ndarray | None
+) -> csr_matrix:
     """Return weighted counts of pairs in a window: [vocabulary_size, vocabulary_size], symmetric."""
     from scipy.sparse import coo_matrix, csr_matrix
 
     shape = (vocabulary_size, vocabulary_size)
     counts = csr_matrix(shape, dtype=np.float32)
     for sequences in texts:
-        for ids, rows in _chunks(sequences):
+        for ids, counts_of_texts in sequences.chunks():
+            ids = ids if vocabulary_ids is None else vocabulary_ids[ids]
+            rows = np.repeat(np.arange(len(counts_of_texts)), counts_of_texts)
             words = ids >= special
             for distance in range(1, WINDOW + 1):
                 near = words[:-distance] & words[distance:] & (rows[:-distance] == rows[distance:])

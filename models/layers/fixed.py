@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -28,6 +29,12 @@ def add_fixed(
     return layer.add_weight(
         name=name, shape=shape, dtype=dtype, initializer=initializer, trainable=False, autocast=False
     )
+
+
+def weighted_sum(weights: Any, scores: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Return the sum of float32 [..., C] scores of several models, times float32 weights, one for each."""
+    values = tf.unstack(tf.convert_to_tensor(weights), num=len(scores))
+    return tf.add_n([weight * own for weight, own in zip(values, scores, strict=True)])
 
 
 def find_keys(table: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

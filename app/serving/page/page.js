@@ -262,9 +262,11 @@ async function explain() {
 
 // Classification
 
+/** One label, or none where the model is not certain enough. */
 function showClasses({ label, score, probabilities }) {
-  const verdict = make("p", { class: "verdict" }, make("span", { dir: "auto" }, label), " ");
-  verdict.append(make("span", { class: "share" }, percent(score)));
+  const said = label === null ? make("span", {}, "Don't know") : make("span", { dir: "auto" }, label);
+  const share = label === null ? `at most ${percent(score)} for a class` : percent(score);
+  const verdict = make("p", { class: "verdict" }, said, " ", make("span", { class: "share" }, share));
   result.replaceChildren(verdict, ...bars(probabilities, [label], { each: "class", all: "classes" }));
 }
 

@@ -10,10 +10,11 @@ from pydantic import Field as Key
 
 from app.config.sections import (
     Distillation,
-    ModelConfig,
+    EncoderConfig,
     NonNegative,
     RareWordDropout,
     RDrop,
+    Section,
     TaskConfig,
     TextColumn,
     TrainingConfig,
@@ -23,7 +24,7 @@ from app.config.sections import (
 from app.metrics import Metric, MetricsByName
 from app.tasks.classification.label_set_scores import metrics as label_set_metrics
 from app.tasks.classification.scores import metrics
-from models.settings import ClassifierSettings, OneOf, Positive
+from models.settings import ClassifierSettings, OneOf, Positive, Share
 
 
 def _metrics() -> tuple[Metric, ...]:
@@ -52,8 +53,9 @@ class ClassificationDataConfig(TextColumn):
 
     unlabelled: str = Key(
         "",
-        description="file or folder of texts without labels, for model.embeddings = learn and "
-        "training.virtual_adversarial: a text in each line, or a table or JSON with text_column; empty: none",
+        description="file or folder of texts without labels, for model.embeddings = learn, "
+        "model.pretrained = learn and training.virtual_adversarial: a text in each line, or a table or JSON "
+        "with text_column; empty: none",
     )
 
     @property
@@ -85,9 +87,10 @@ def _lengths(text: str) -> str:
     return text
 
 
-class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig):
+class ClassificationModelConfig(RareWordDropout, ClassifierSettings, EncoderConfig):
     """The classifier."""
 
+    calibrated: bool = Key(True, description=ClassifierSettings.model_fields["calibrated"].description)
     ngrams: Annotated[int, Key(ge=0, le=5)] = Key(
         2, description=ClassifierSettings.model_fields["ngrams"].description
     )
@@ -99,6 +102,40 @@ class ClassificationModelConfig(RareWordDropout, ClassifierSettings, ModelConfig
         description="lengths of the character n-grams that words of similar form share in the linear model, "
         "such as 3-5 (Bojanowski et al. 2017); empty: none",
     )
+
+
+class DecisionConfig(Section):
+    """When a text gets no label, since the classifier is not certain enough."""
+
+    precision: Share = Key(
+        0.0,
+        description="share of right labels that the labelled validation texts must have: the texts of the "
+        "lowest probabilities get no label, no more of them than needed; 0: every text gets one",
+    )
+    coverage: Annotated[float, Key(gt=0, le=1)] = Key(
+        1.0,
+        description="share of the validation texts that get a label, those of the highest probabilities; 1: "
+        "every text gets one",
+    )
+    out_of_scope: str = Key(
+        "",
+        description="label that means none of the others: evaluate reports how well it is found; a text "
+        "without a label counts as one with it; empty: none",
+    )
+
+    @property
+    def rejects(self) -> bool:
+        """Whether some texts get no label."""
+        return self.precision > 0 or self.coverage < 1
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.precision and self.coverage < 1:
+            raise ValueError(
+                f"precision = {self.precision:g} contradicts coverage = {self.coverage:g}: both choose one "
+                "threshold; leave out one of the two"
+            )
+        return self
 
 
 class ClassificationTrainingConfig(Distillation, RDrop, VirtualAdversarialTraining, TrainingConfig):
@@ -122,13 +159,14 @@ class ClassificationTrainingConfig(Distillation, RDrop, VirtualAdversarialTraini
 class ClassificationConfig(TaskConfig):
     """Everything that a classifier depends on."""
 
-    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"ngrams": 0}}
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"ngrams": 0, "calibrated": False}}
 
     task: Literal["classification"] = "classification"
     data: ClassificationDataConfig = ClassificationDataConfig()
     text: TruncatedText = TruncatedText()
     model: ClassificationModelConfig = ClassificationModelConfig()
     training: ClassificationTrainingConfig = ClassificationTrainingConfig()
+    decision: DecisionConfig = DecisionConfig()
 
 
 CONFIG = ClassificationConfig

@@ -72,6 +72,12 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
             )
         if not (data.several_labels or (data.labels == "auto" and has_lists)):
             return config
+        if config.decision.rejects or config.decision.out_of_scope:
+            key = "out_of_scope" if config.decision.out_of_scope else "precision or decision.coverage"
+            raise UserError(
+                f"decision.{key}: the examples have any number of labels, each with a threshold of its own; "
+                "leave it out"
+            )
         metric = training.early_stopping_metric
         metric = MICRO_F1.name if metric == ACCURACY.name else metric
         return config.model_copy(

@@ -60,10 +60,10 @@ class ClassificationInspection(Inspection[ClassificationConfig, ClassificationFa
 
     def logits(self, vectors: Vectors, steps: tf.Tensor) -> tf.Tensor:
         """Return the logits of each row; it has one output, whatever the steps are."""
-        logits = self._recurrent_logits(vectors)
-        if self.model.ngrams is None or vectors.ids is None:
-            return logits
-        return self.model.joined(logits, self.model.ngrams(vectors.ids, vectors.lengths[TOKENS]))
+        logits, model = self._recurrent_logits(vectors), self.model
+        if model.ngrams is not None:
+            return model.joined(logits, model.ngrams(vectors.ids, vectors.lengths[TOKENS]))
+        return model.joined(logits) if model.calibrated else logits
 
     def layers(self, vectors: Vectors) -> list[Unrolled]:
         """Return the recurrent layers in their directions."""

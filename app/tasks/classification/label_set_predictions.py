@@ -10,6 +10,7 @@ import numpy as np
 
 from app.metrics import MICRO_F1
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays
+from app.tasks.calibration import label_set_calibration
 from app.tasks.classification.branches import BRANCHES, of_branches
 from app.tasks.classification.label_set_scores import (
     mean_loss,
@@ -72,6 +73,7 @@ def evaluate_label_sets(
         "examples": len(targets),
         "loss": mean_loss(probabilities, targets[:, : len(labels)]),
         **scores(found),
+        **label_set_calibration(probabilities, targets[:, : len(labels)]),
     }
     if alone:
         branches = {name: np.concatenate(values) for name, values in alone.items()}

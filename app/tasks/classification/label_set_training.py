@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.tasks.base import Arrays, Losses, evaluated
-from app.tasks.classification.branches import BRANCHES, joined_logits
+from app.tasks.classification.branches import BRANCHES, joined_logits, logits_of
 from app.tasks.classification.label_set_scores import predicted, scores
 from app.tasks.classification.mixing import Mixing, mixed_losses
 from app.tasks.classification.thresholds import choose_thresholds
@@ -76,10 +76,7 @@ def label_set_evaluator(model: keras.Model, batches: Batches) -> Callable[[], di
     from models.losses import binary_cross_entropy
 
     def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        if model.ngrams is None:
-            return {"logits": model(batch["ids"], batch["lengths"], training=False)}
-        recurrent, ngrams = model.branches(batch["ids"], batch["lengths"])
-        return {"recurrent": recurrent, "ngrams": ngrams}
+        return logits_of(model, batch)
 
     def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
         targets = np.concatenate([batch["targets"] for batch in arrays])

@@ -11,15 +11,27 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.bootstrap import correct
 from app.metrics import ACCURACY
-from app.tasks.base import Evaluation, ExampleBatch, Explanation, OutputArrays, Predictions, Split
+from app.tasks.base import (
+    Evaluation,
+    ExampleBatch,
+    Explanation,
+    OutputArrays,
+    Predictions,
+    Split,
+    Unlabelled,
+)
+from app.tasks.calibration import calibration
 from app.tasks.classification.branches import WHOLE, of_branches
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_baseline import label_set_baseline
 from app.tasks.classification.label_set_predictions import evaluate_label_sets, label_sets_to_json
+from app.tasks.classification.rejection import of_labelled, of_scope
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.labels import label_ids, with_unseen
 from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
+from data.errors import UserError
+from data.formats import Row
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -70,25 +82,58 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
         return signatures(module, model, preprocessing, config)
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
-        """Return `label`, `score` and `probabilities`, or `labels` and `probabilities`, of each text."""
+        """Return `label`, `score` and `probabilities`, or `labels` and `probabilities`, of each text.
+
+        The label is None if the score does not reach the threshold of the model.
+        """
         if "chosen" in outputs:
             return label_sets_to_json(outputs)
         columns = (outputs[name] for name in ("label", "score", "probabilities", "classes"))
+        known = outputs.get("known", np.ones(len(outputs["label"]), bool))
         return [
             {
-                "label": label.decode(),
+                "label": label.decode() if is_known else None,
                 "score": round(float(score), DIGITS),
                 "probabilities": {
                     name.decode(): round(float(p), DIGITS) for name, p in zip(names, row, strict=True)
                 },
             }
-            for label, score, row, names in zip(*columns, strict=True)
+            for label, score, row, names, is_known in zip(*columns, known, strict=True)
         ]
+
+    def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
+        """Return texts whose best two classes have similar probabilities, the smaller the margin the higher.
+
+        With several labels it is the mean entropy of the labels, in bits.
+        """
+        found = []
+        for row, line in zip(rows, self.predict(predictor, rows), strict=True):
+            probabilities = np.array([*line["probabilities"].values()])
+            if "labels" in line:
+                predicted = {"label": None, "predicted": line["labels"]}
+                uncertainty = float(_entropy(probabilities).mean())
+            else:
+                predicted = {
+                    "label": None,
+                    "predicted": max(line["probabilities"], key=line["probabilities"].get),
+                }
+                second, first = np.sort(np.append(probabilities, 0.0))[-2:]
+                uncertainty = 1 - float(first - second)
+            found.append(Unlabelled(row.text(), {"text": row.text(), **predicted}, uncertainty))
+        return found
+
+    def require_scores(self, predictor: Predictor) -> None:
+        """Require that texts have one label."""
+        if has_several_labels(predictor):
+            raise UserError(
+                f"--reject-below: the texts of {predictor.info.where} have any number of labels, each with a "
+                "threshold of its own; leave it out"
+            )
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
     ) -> Evaluation:
-        """Return loss (nats per example), metrics, metrics of each class, and the confusion matrix.
+        """Return loss (nats per example), metrics, calibration, metrics of each class, and confusions.
 
         Examples of an unseen class count as wrong; the loss is the mean over the others. Of a model with
         n-grams there are also metrics of each branch. There is no confusion matrix of several labels.
@@ -99,9 +144,11 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
         every = with_unseen(labels, dataset)
         found: dict[str, list[np.ndarray]] = {}
         ids = []
+        labelled = []
         for batch in examples:
             ids.append(label_ids(batch, dataset, every))
             outputs = predictor.run_texts(self.signature, batch["text"])
+            labelled.append(outputs.get("known", np.ones(len(batch["text"]), bool)))
             for name, values in {
                 WHOLE: outputs["probabilities"],
                 **of_branches(predictor, batch["text"]),
@@ -119,6 +166,15 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
             of_target = probabilities[known, targets[known]]
             result["loss"] = float(-np.log(np.maximum(of_target, np.finfo(np.float32).tiny)).mean())
         result |= scores(predicted, targets, len(names))
+        result |= calibration(probabilities, targets)
+        known_rows = np.concatenate(labelled)
+        config = predictor.info.config
+        assert isinstance(config, ClassificationConfig)
+        decision = config.decision
+        if decision.rejects:
+            result |= of_labelled(known_rows, predicted == targets)
+        if scope := decision.out_of_scope:
+            result["out_of_scope"] = of_scope(known_rows, predicted, targets, names, scope)
         if found:
             result["branches"] = {
                 name: scores(np.concatenate(own).argmax(axis=-1), targets, len(names))
@@ -160,6 +216,14 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
             {**scores(predicted, test_targets, len(names)), "rows": len(texts)},
             {ACCURACY.name: correct(predicted == test_targets)},
         )
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Return the entropy in bits of labels that are there with these probabilities."""
+    from scipy.special import entr
+
+    entropy: np.ndarray = (entr(probabilities) + entr(1 - probabilities)) / np.log(2)
+    return entropy
 
 
 def has_several_labels(predictor: Predictor) -> bool:

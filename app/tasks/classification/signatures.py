@@ -25,7 +25,8 @@ def signatures(
     """Return `serving_default` and `explain`, and `branches` of a model with n-grams.
 
     `serving_default`: `text` string [B] → `label` string [B], `score` float [B], `probabilities` float
-    [B, C], `classes` string [B, C]. With several labels a text: `text` string [B] → `probabilities` float
+    [B, C], `classes` string [B, C]; with a threshold also `known` bool [B], whether the score reaches it.
+    With several labels a text: `text` string [B] → `probabilities` float
     [B, C], `thresholds` float [B, C], `chosen` bool [B, C] (probabilities of at least their thresholds),
     `classes` string [B, C].
 
@@ -44,12 +45,16 @@ def signatures(
     def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
         names = tf.constant(labels)  # inside the graph: a captured tensor would be an argument of each call
         probabilities = tf.nn.softmax(tf.cast(model(*preprocessor(text), training=False), tf.float32))
-        return {
+        score = tf.reduce_max(probabilities, axis=-1)
+        found = {
             "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
-            "score": tf.reduce_max(probabilities, axis=-1),
+            "score": score,
             "probabilities": probabilities,
             "classes": tf.tile([labels], [tf.size(text), 1]),
         }
+        if model.rejects:
+            found["known"] = score >= tf.convert_to_tensor(model.threshold)
+        return found
 
     def chosen_labels(text: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.sigmoid(tf.cast(model(*preprocessor(text), training=False), tf.float32))

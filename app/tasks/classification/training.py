@@ -12,12 +12,13 @@ from app.artifacts.preprocessing import Preprocessing
 from app.metrics import Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
 from app.tasks.classification import label_set_scores
-from app.tasks.classification.branches import joined_logits
+from app.tasks.classification.branches import joined_logits, logits_of
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
 from app.tasks.classification.mixing import Mixing, mixed_losses
 from app.tasks.classification.ngrams import fit_ngrams
+from app.tasks.classification.rejection import rejection
 from app.tasks.classification.scores import metrics, scores
 from app.tasks.teaching import PREFIX, taught
 from data.batching import Batches
@@ -56,6 +57,7 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             classes=len(preprocessing.labels),
             several_labels=preprocessing.facts.several_labels,
             ngram_entries=preprocessing.facts.ngrams,
+            rejects=config.decision.rejects,
         )
         classifier.build()
         classifier.word_dropout.drop_rare(token_counts, model.rare_word_dropout * token_counts.sum())
@@ -153,6 +155,8 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes the metrics of a split, and first the weights of the branches.
 
+        If some texts get no label, it chooses the threshold, too.
+
         Examples of an unseen class count as wrong; the loss is the mean over the others.
         """
         if model.several_labels:
@@ -160,10 +164,7 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         from models.losses import cross_entropy
 
         def step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            if model.ngrams is None:
-                return {"logits": model(batch["ids"], batch["lengths"], training=False)}
-            recurrent, ngrams = model.branches(batch["ids"], batch["lengths"])
-            return {"recurrent": recurrent, "ngrams": ngrams}
+            return logits_of(model, batch)
 
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             targets = np.concatenate([batch["targets"] for batch in arrays])
@@ -171,6 +172,7 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             logits = joined_logits(model, outputs, targets, known)
             loss = float(cross_entropy(logits[known], targets[known]).numpy().mean())
             classes = max(model.classes, int(targets.max()) + 1)
-            return {"loss": loss, **scores(logits.argmax(axis=-1), targets, classes)}
+            found = {"loss": loss, **scores(logits.argmax(axis=-1), targets, classes)}
+            return found | rejection(model, logits, targets, config.decision) if model.rejects else found
 
         return evaluated(step, batches, of_split)

@@ -10,7 +10,7 @@ from pydantic import Field as Key
 from app.config.sections import (
     AdversarialTraining,
     Distillation,
-    ModelConfig,
+    EncoderConfig,
     RareWordDropout,
     TaskConfig,
     TextColumn,
@@ -49,7 +49,7 @@ class TaggingTextConfig(TextConfig):
     )
 
 
-class TaggingModelConfig(RareWordDropout, TaggerSettings, ModelConfig):
+class TaggingModelConfig(RareWordDropout, TaggerSettings, EncoderConfig):
     """The tagger."""
 
 
@@ -71,7 +71,7 @@ class TaggingTrainingConfig(Distillation, AdversarialTraining, TrainingConfig):
 class TaggingConfig(TaskConfig):
     """Everything that a tagger depends on."""
 
-    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"token_features": 0}}
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model": {"token_features": 0, "calibrated": False}}
 
     task: Literal["tagging"] = "tagging"
     data: TaggingDataConfig = TaggingDataConfig()
@@ -84,6 +84,7 @@ class TaggingConfig(TaskConfig):
         rare_word_dropout=5e-6,
         crf=True,
         token_features=1 << 18,
+        calibrated=True,
     )
     training: TaggingTrainingConfig = TaggingTrainingConfig(batch_size=32, learning_rate=2e-3)
 

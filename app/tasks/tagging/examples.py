@@ -259,13 +259,20 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         self, encoded: Encoded, split: str, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
     ) -> dict[str, np.ndarray]:
         """Return how often each word of the vocabulary occurs in a split, of whatever spelling."""
-        import tensorflow as tf
-
-        spelled = encoded.vocabularies["word_types"]
-        words = word_encoder(preprocessing, config).describe(tf.constant(spelled, tf.string))[0].numpy()
-        own = encoded.splits[split].sequences["word_types"].occurrences(len(spelled))
+        words = self.vocabulary_ids(encoded, preprocessing, config)
+        own = encoded.splits[split].sequences["word_types"].occurrences(len(words))
         counts = np.bincount(words, own, len(preprocessing.vocabulary))
         return {"word_types": counts.astype(np.int64)}
+
+    def vocabulary_ids(
+        self, encoded: Encoded, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
+    ) -> np.ndarray:
+        """Return the word of each word type, which is one spelling of it."""
+        import tensorflow as tf
+
+        spelled = tf.constant(encoded.vocabularies["word_types"], tf.string)
+        words: np.ndarray = word_encoder(preprocessing, config).describe(spelled)[0].numpy()
+        return words
 
     def reads_characters(self, config: TaggingConfig) -> bool:
         """Return whether words have character features."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split
+from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split, Unlabelled
+from app.tasks.calibration import certainty
 from app.tasks.labels import label_ids
 from app.tasks.tagging.baseline import linear_baseline
 from app.tasks.tagging.config import TaggingConfig
@@ -108,6 +109,36 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         _add_words(lines.values(), _facts(predictor))
         return [lines[i] for i in range(len(rows))]
 
+    def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
+        """Return tokens with their predicted tags; those of low probability are uncertain.
+
+        The uncertainty is the negative log-probability of the tags, in nats per token.
+        """
+        examples: list[tuple[str, dict[str, Any]]] = []
+        for row, line in zip(rows, self.predict(predictor, rows), strict=True):
+            tokens, tags = ([own[name] for own in line.get("tokens", ())] for name in ("text", "tag"))
+            if tokens:
+                label = {"label": line["label"]} if "label" in line else {}
+                text = row.text() if "text" in row.values else " ".join(tokens)
+                examples.append((text, {"tokens": tokens, "tags": tags, **label}))
+        if not examples:
+            return []
+        inputs = {
+            name: [[value.encode() for value in example[name]] for _, example in examples]
+            for name in ("tokens", "tags")
+        }
+        outputs = predictor.run("score", inputs)
+        uncertainties = outputs["loss"] / np.maximum(outputs["scored"], 1)
+        return [
+            Unlabelled(text, example, max(float(uncertainty), 0.0))
+            for (text, example), uncertainty in zip(examples, uncertainties, strict=True)
+        ]
+
+    def require_scores(self, predictor: Predictor) -> None:
+        """Require that texts have labels beside their tags."""
+        if not predictor.info.preprocessing.labels:
+            super().require_scores(predictor)
+
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `tokens` with `text`, `start`, `end` and `tag`; `spans`; with labels `label` and `score`."""
         found = []
@@ -125,6 +156,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         facts, labels = _facts(predictor), predictor.info.preprocessing.labels
         require_comparable_tags(dataset, predictor.info.preprocessing.vocabularies["tags"], facts)
         given, raw = TagScore(facts), RawScore(facts)
+        of_labels: list[tuple[float, bool]] = []
         for batch in examples:
             outputs = _tag(predictor, batch["tokens"])
             gold = [learned(row, facts.tag_scheme) for row in tag_names(batch, dataset)]
@@ -134,6 +166,8 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             given.add_loss(*_loss(predictor, batch["tokens"], gold))
             for i, tags in enumerate(gold):
                 correct = None if truth is None else outputs["label"][i] == truth[i]
+                if correct is not None:
+                    of_labels.append((float(outputs["score"][i]), bool(correct)))
                 given.add(tags, [tag.decode() for tag in outputs["tags"][i][: len(tags)]], correct)
             if "text" in batch:
                 self._add_raw(predictor, batch, gold, raw)
@@ -144,6 +178,9 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             **words,
             **given.metrics(),
         }
+        if of_labels:
+            scores, are_correct = map(np.array, zip(*of_labels, strict=True))
+            result |= {f"label_{name}": value for name, value in certainty(scores, are_correct).items()}
         if raw.examples:
             result["raw_text"] = raw.metrics()
             name, raw_name = ("span_f1", "span_f1") if facts.has_spans else ("accuracy", "tag_f1")

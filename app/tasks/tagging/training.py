@@ -11,6 +11,7 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import TOKEN_F1, Metric
 from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.calibration import choose_weights
 from app.tasks.tagging.boundaries import CHARACTERS, edge_spans, rules_spans, spans_in_common
 from app.tasks.tagging.branches import SCORES, Branches
 from app.tasks.tagging.config import TaggingConfig
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 ARGUMENTS = ("token_ids", "lengths", "word_types", "characters", "character_lengths", "word_features")
 """Inputs of the network, in order."""
+UNSCALED = "unscaled_label_logits"
+"""Output of a calibrated network with labels."""
 TAGS, LABELS = "tags", "labels"
 """Names of a teacher's probabilities."""
 
@@ -195,6 +198,8 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             found = tagged(batch, outputs) if branches is None else {name: outputs[name] for name in SCORES}
             if "label_logits" in outputs:
                 found["label"] = tf.argmax(outputs["label_logits"], axis=-1, output_type=tf.int32)
+            if UNSCALED in outputs:
+                found[UNSCALED] = outputs[UNSCALED]
             if model.tokenizer is not None:
                 tokenizer = model.tokenizer
                 texts = tokenizer.visible(batch["code_points"], batch["text_lengths"])
@@ -234,6 +239,13 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             score = TagScore(preprocessing.facts)
             if branches is not None:
                 outputs = branches.join(arrays, outputs)
+            if outputs and UNSCALED in outputs[0]:
+                logits, targets = (
+                    np.concatenate([own[name] for own in several])
+                    for name, several in ((UNSCALED, outputs), ("labels", arrays))
+                )
+                known = targets < logits.shape[1]
+                model.label_scale.assign(choose_weights([logits[known]], targets[known]))
             for batch, output in zip(arrays, outputs, strict=True):
                 score.add_loss(float(output["loss"].sum()), int(batch["lengths"].sum()))
                 for i, length in enumerate(batch["lengths"]):

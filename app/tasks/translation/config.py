@@ -8,7 +8,7 @@ from pydantic import Field as Key
 
 from app.config.sections import (
     DataConfig,
-    ModelConfig,
+    EncoderConfig,
     NonNegative,
     RDrop,
     Section,
@@ -40,7 +40,7 @@ class TranslationTextConfig(TruncatedText):
     )
 
 
-class TranslationModelConfig(Seq2SeqSettings, ModelConfig):
+class TranslationModelConfig(Seq2SeqSettings, EncoderConfig):
     """The encoder-decoder network."""
 
     embeddings: str = Key(

@@ -27,7 +27,7 @@ class TranslationExamples(Examples[TranslationConfig, TranslationFacts]):
     """A source text and a target text."""
 
     shapes = ("records",)
-    tokens_to_learn_from = 9_000_000
+    tokens_to_learn_from = 14_000_000
     read_sequences = ("source", "target")
     written_sequences = ("target",)
     pair = ("source", "target")

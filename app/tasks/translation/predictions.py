@@ -9,7 +9,15 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import token_scores
-from app.tasks.base import Evaluation, ExampleBatch, Explanation, OutputArrays, Predictions, by_row
+from app.tasks.base import (
+    Evaluation,
+    ExampleBatch,
+    Explanation,
+    OutputArrays,
+    Predictions,
+    Unlabelled,
+    by_row,
+)
 from app.tasks.translation.config import DecodingConfig, TranslationConfig
 from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.scores import corpus_scores
@@ -81,6 +89,13 @@ class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
     def predict(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return the translations, with the beam width of the predictor if it has one."""
         return self.to_json(_translate(predictor, [row.text().encode() for row in rows]))
+
+    def unlabelled(self, predictor: Predictor, rows: Sequence[Row]) -> list[Unlabelled]:
+        """Return sources with their translations; those of low probability are uncertain."""
+        return [
+            Unlabelled(row.text(), {"source": row.text(), "target": line["text"]}, max(-line["score"], 0.0))
+            for row, line in zip(rows, self.predict(predictor, rows), strict=True)
+        ]
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `text` and `score` of each row."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.tasks.inspection import Inspection
+    from models.layers.recurrent import RecurrentStack
 
 MOST_TRANSLATED = 1000
 """Approximate number of validation examples that are translated after an epoch."""
@@ -56,6 +57,11 @@ class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
     def embedding(self, model: keras.Model) -> keras.layers.Embedding:
         """Return the source embedding."""
         return model.source_embedding
+
+    def encoder(self, model: keras.Model) -> RecurrentStack:
+        """Return the encoder."""
+        stack: RecurrentStack = model.encoder
+        return stack
 
     def inspection(
         self, model: keras.Model, preprocessing: Preprocessing[TranslationFacts], config: TranslationConfig

@@ -347,7 +347,10 @@ CHANGES: dict[str, dict[Callable[[Pipeline], str], dict[str, str]]] = {
 TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
 ALONE = {
     *("data.directory", "data.unlabelled", "model.embeddings", "text.tokenizer"),
-    *("training.ema", "training.perturbation"),
+    "model.pretrained",  # tests/app/training/test_pretrained.py
+    *("training.ema", "training.perturbation", "model.calibrated"),
+    # tests/app/tasks/classification/test_rejection.py
+    *("decision.precision", "decision.coverage", "decision.out_of_scope"),
     # they need teachers: tests/app/test_distill.py
     *("training.distillation_weight", "training.distillation_temperature"),
 }
@@ -457,6 +460,21 @@ def test_perturbation(task: str, folders: dict[str, Path]) -> None:
     )
 
     assert small != large
+
+
+@pytest.mark.parametrize("task", ["classification", "tagging"])
+def test_calibrated(task: str, folders: dict[str, Path]) -> None:
+    """`model.calibrated` adds the weight that scales the logits of labels."""
+    without = ["model.ngrams=0"] if task == "classification" else []
+    names = [
+        [
+            weight.name
+            for weight in Pipeline(task, folders[task], *without, own).model()[0].non_trainable_weights
+        ]
+        for own in ("model.calibrated=true", "model.calibrated=false")
+    ]
+
+    assert len(set(names[0]) - set(names[1])) == 1
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ KEYS = {task: keys_of(get_config_class(task)) for task in TASKS}
 SETTABLE = [(task, path) for task in TASKS for path in KEYS[task] if path not in ("task", "format")]
 EXCLUSIVE = {"data.label_separator", "data.label_columns"}
 """Keys that contradict the other value of `data.labels`, and each other."""
+ALONE = {"training.sampled_softmax", "decision.precision", "model.pretrained"}
+"""Keys that contradict another value of a key: of label smoothing, of coverage, and of embeddings."""
 OTHERS = {path for keys in KEYS.values() for path in keys}
 FOREIGN = [(task, path) for task in TASKS for path in sorted(OTHERS - set(KEYS[task]))]
 
@@ -58,23 +60,24 @@ def test_the_keys_of_the_contract() -> None:
         *("training.early_stopping_metric", "training.mixed_precision", "training.deterministic"),
         *("training.steps_per_checkpoint", "training.kernels", "training.ema", "model.locked_dropout"),
     }
+    encoder = {"model.bidirectional", "model.merge_mode", "model.pretrained"}
     taught = {"training.distillation_weight", "training.distillation_temperature"}
-    directions = {"model.bidirectional", "model.merge_mode"}
     labelled = {"data.text_column", "data.label_column"}
     length = {"text.tokens", "text.max_length", "text.truncate"}
     expected = {
         "classification": {
-            *(*common, *directions, *labelled, *length, *taught),
+            *(*common, *encoder, *labelled, *length, *taught),
             *("model.pooling", "model.rare_word_dropout", "training.class_weights"),
             *("data.labels", "data.label_separator", "data.label_columns", "data.unlabelled"),
             *("training.adversarial", "training.perturbation", "training.virtual_adversarial"),
             *("training.r_drop", "training.mixup"),
-            *("model.ngrams", "model.ngram_vocabulary_size", "model.character_ngrams"),
+            *("model.ngrams", "model.ngram_vocabulary_size", "model.character_ngrams", "model.calibrated"),
+            *("decision.precision", "decision.coverage", "decision.out_of_scope"),
         },
         "tagging": {
             *(
                 *common,
-                *directions,
+                *encoder,
                 *labelled,
                 "data.tag_column",
                 "data.token_column",
@@ -82,6 +85,7 @@ def test_the_keys_of_the_contract() -> None:
             ),
             *("model.character_features", "model.character_embedding_size", "model.character_units"),
             *("model.crf", "model.tag_scheme", "model.token_features", "text.tokenizer", *taught),
+            "model.calibrated",
             *("training.exchange_spans", "training.adversarial", "training.perturbation"),
         },
         "generation": {
@@ -89,7 +93,7 @@ def test_the_keys_of_the_contract() -> None:
             *("model.weight_dropout", "model.tie_embeddings", "training.sampled_softmax"),
         },
         "translation": {
-            *(*common, *directions, *length, "data.source", "data.target", "text.shared"),
+            *(*common, *encoder, *length, "data.source", "data.target", "text.shared"),
             *("model.attention", "model.input_feeding", "model.tie_embeddings", "training.r_drop"),
             *(
                 "decoding.beam",
@@ -101,7 +105,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 85
+    assert len(OTHERS - {"task", "format"}) == 90
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
@@ -129,8 +133,8 @@ def test_keys_of_other_tasks(task: str, path: str) -> None:
     begin, separator, names = str(raised.value).partition(f"; {task} has ")
     assert begin == f"{path} is a key of {owners}"
     assert separator
-    if section == "decoding":
-        assert names == "no section [decoding]"
+    if section in ("decoding", "decision"):
+        assert names == f"no section [{section}]"
     else:
         assert {name for name in names.split(", ") if name != "…"} <= set(KEYS[task])
 
@@ -201,7 +205,7 @@ def test_changed_values_survive_the_file(task: str, tmp_path: Path) -> None:
     changes = [
         f"{path}={another(KEYS[of][path])[0]}"
         for of, path in SETTABLE
-        if of == task and path not in {*EXCLUSIVE, "training.sampled_softmax"}  # without label smoothing
+        if of == task and path not in {*EXCLUSIVE, *ALONE}
     ]
     config = load_config(task, overrides=changes)
 
@@ -264,7 +268,7 @@ def test_precedence(tmp_path: Path) -> None:
 def test_presets() -> None:
     """Each task has the presets that its documentation names; each loads and changes something."""
     assert {task: presets(task) for task in TASKS} == {
-        "classification": ["deep", "fast"],
+        "classification": ["best", "deep", "fast", "pretrained"],
         "tagging": ["best", "fast"],
         "generation": ["fast", "words"],
         "translation": ["fast"],

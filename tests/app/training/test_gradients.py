@@ -148,7 +148,7 @@ def messages(data: Path, config: TaskConfig, run: Path) -> list[str]:
 
     def watcher(event: object) -> None:
         if isinstance(event, Message) and "gradients" in event.text:
-            said.append(event.text)
+            said.extend(event.text.splitlines())
 
     train("classification", str(data), config, run=run, watcher=watcher)
     return said

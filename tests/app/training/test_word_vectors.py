@@ -14,8 +14,10 @@ from click.testing import Result
 from trained import PLAIN, overrides, same, weights
 
 from app.artifacts.run import open_run, read_run_manifest
-from app.config import TaskConfig
+from app.config import TaskConfig, load_config
+from app.prediction.loading import load_keras_model
 from app.tasks.classification.facts import ClassificationFacts
+from app.tasks.tagging.facts import TaggingFacts
 from app.train import train
 from app.training.word_vectors import SCALE, word_vectors
 from data.encoding import Sequences
@@ -65,6 +67,36 @@ def test_no_window_reaches_into_another_text(tmp_path: Path) -> None:
 
     assert not learn([alone]).any()
     np.testing.assert_allclose(learn([first, second]), learn([whole]), atol=1e-6)
+
+
+def test_ids_of_another_vocabulary(tmp_path: Path) -> None:
+    """Sequences may have ids of their own, several of which are one word."""
+    texts = sequences(tmp_path / "ids", [[0, 3], [4, 3], [1, 2]])
+    expected = sequences(tmp_path / "expected", [[2, 5], [2, 5], [7, 6]])
+
+    vectors = learn([texts], ids=np.array([2, 7, 6, 5, 2]))
+
+    np.testing.assert_array_equal(vectors, learn([expected]))
+
+
+def test_vectors_of_a_tagger_are_those_of_its_words(tmp_path: Path, jsonl: Callable[..., None]) -> None:
+    """`Red` and `red` are one word, whose neighbours are those of both."""
+    pair = {"upos": ["ADJ", "NOUN"]}
+    sentences = [("Red", "sky"), ("red", "sky"), ("a", "dog"), ("one", "dog")]
+    rows = [{"tokens": list(tokens), **pair} for tokens in sentences * 5]
+    for split in ("train", "validation"):
+        jsonl(tmp_path / "data" / f"{split}.jsonl", rows)
+    chosen = ("model.embeddings=learn", "model.embedding_size=3", "model.units=2", "training.epochs=1")
+    still = ("training.learning_rate=1e-30", "training.schedule=constant", "model.character_features=none")
+    config = load_config("tagging", overrides=[*chosen, *still])
+
+    run = train("tagging", str(tmp_path / "data"), config, run=tmp_path / "run").path
+
+    embeddings = load_keras_model(open_run(run)).embedding.embeddings.numpy()
+    table = dict(zip(open_run(run).preprocessing(TaggingFacts).vocabulary, embeddings, strict=True))
+    assert cosine(table[b"a"], table[b"one"]) > 0.99
+    assert abs(cosine(table[b"red"], table[b"a"])) < 0.01
+    assert abs(cosine(table[b"sky"], table[b"dog"])) < 0.01
 
 
 def test_a_vector_may_be_larger_than_the_vocabulary(tmp_path: Path) -> None:
@@ -135,8 +167,9 @@ def test_changed_texts_are_refused(command: Command, reviews: Path, tmp_path: Pa
         (("model.embeddings=learn", "data.unlabelled=nowhere.txt"), "'nowhere.txt': No such file"),
         (
             ("data.unlabelled=.",),
-            "is not used by model.embeddings = '' with training.virtual_adversarial = 0; give --set "
-            "model.embeddings=learn or --set training.virtual_adversarial=1, or leave out data.unlabelled",
+            "is not used by model.embeddings = '' and model.pretrained = '' with "
+            "training.virtual_adversarial = 0; give --set model.embeddings=learn, --set "
+            "model.pretrained=learn or --set training.virtual_adversarial=1, or leave out data.unlabelled",
         ),
     ],
     ids=["missing", "unused"],

@@ -349,3 +349,13 @@ def test_tables(tmp_path: Path, layout: str) -> None:
     assert [label.decode() for label in found.info.preprocessing.labels] == LABELS
     results, targets = outputs(found, "test")
     assert f1_score(targets, results["chosen"], average="micro") > 0.9
+
+
+def test_suggestions(command: Command, sets_run: Path) -> None:
+    """A text of known words is certain, one without any is not."""
+    result = command("suggest", sets_run, "--count", "1", stdin="the soup\na band\nxyzzy plugh\n")
+    found = json.loads(result.stdout)
+
+    assert (found["text"], found["label"]) == ("xyzzy plugh", None)
+    assert isinstance(found["predicted"], list)
+    assert 0 < found["uncertainty"] <= 1

@@ -20,7 +20,7 @@ from app.config import TaskConfig, load_config
 from app.evaluate import evaluate
 from app.export import export
 from app.prediction.loading import load_keras_model, load_predictor
-from app.tasks.classification.branches import choose_weights
+from app.tasks.calibration import choose_weights
 from app.train import train
 from app.verify import verify
 from data.errors import UserError
@@ -185,17 +185,17 @@ def test_weights_of_the_branches(several: bool) -> None:
     targets = truth + noise > 0.5 if several else (truth + noise).argmax(axis=1)
 
     if not several:
-        weights = choose_weights(2 * truth, np.zeros_like(truth), targets)
+        weights = choose_weights([2 * truth, np.zeros_like(truth)], targets)
         assert weights[0] == pytest.approx(0.5, abs=0.1)
-    misleading, telling = choose_weights(-truth, truth, targets)
+    misleading, telling = choose_weights([-truth, truth], targets)
     assert telling - misleading == pytest.approx(1, abs=0.6)
-    assert choose_weights(truth[:0], truth[:0], targets[:0]).tolist() == [1, 1]
+    assert choose_weights([truth[:0], truth[:0]], targets[:0]).tolist() == [1, 1]
 
 
 def test_predictions_that_are_all_correct_are_not_certain() -> None:
     """Of N correct predictions the mean confidence is that of one mistake in N + 2."""
     targets = np.arange(98) % 2
     logits = np.where(np.eye(2)[targets] > 0, 1.0, -1.0)
-    weights = choose_weights(logits, logits, targets)
+    weights = choose_weights([logits, logits], targets)
 
     assert 1 / (1 + np.exp(-2 * weights.sum())) == pytest.approx(0.99, abs=1e-3)

@@ -75,3 +75,11 @@ def test_a_model_that_does_not_generate(command: Command, run: Path) -> None:
         f"Error: {run} is a classification model, which does not generate text; pass a model "
         "that was trained with 'textrnn train generation' (or use 'textrnn predict')\n"
     )
+
+
+def test_there_is_nothing_to_label(command: Command, char: Model) -> None:
+    """`suggest` refuses a language model in one line."""
+    result = command("suggest", char.path, stdin="a text\n")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: a generation model learns from texts alone: there is nothing to label\n"

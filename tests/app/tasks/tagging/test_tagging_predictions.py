@@ -202,3 +202,19 @@ def test_spans_start_with_b(name: str, request: pytest.FixtureRequest) -> None:
     assert sum(map(orphans, free)) > 20
     assert sum(map(orphans, tags)) == 0
     assert sum(tag.startswith("I-") for row in tags for tag in row) > 20
+
+
+# What to label next
+
+
+def test_suggestions(command: Command, joint: Path) -> None:
+    """Texts come as tokens with their predicted tags and label, the most uncertain first."""
+    result = command(
+        "suggest", joint, "--count", "2", stdin="Play a song\nqwerty zxcvb Ω\nPlay a song by X\n"
+    )
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+
+    assert result.exit_code == 0, result.stderr
+    assert [set(line) for line in found] == [{"tokens", "tags", "label", "uncertainty"}] * 2
+    assert all(len(line["tokens"]) == len(line["tags"]) > 0 for line in found)
+    assert found[0]["uncertainty"] >= found[1]["uncertainty"] >= 0
