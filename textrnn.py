@@ -15,7 +15,7 @@ Functions:
 - `train` trains a model; `training_steps` does the same as an iterator of events.
 - `distill` trains one network on the probabilities of several runs.
 - `load` returns a `Model` with `predict`, `generate`, `score`, `evaluate` and `export`, as its task allows.
-- `evaluate`, `export` and `serve` take a path, as the commands of the same names do.
+- `evaluate`, `inspect`, `export` and `serve` take a path, as the commands of the same names do.
 
 A mistake in arguments, data or configuration raises `UserError`, whose text says what to do. Importing this
 module is fast: TensorFlow is imported when a function first needs it.
@@ -33,6 +33,7 @@ from app.api import (
     distill,
     evaluate,
     export,
+    inspect,
     load,
     serve,
     train,
@@ -51,6 +52,7 @@ __all__ = [
     "distill",
     "evaluate",
     "export",
+    "inspect",
     "load",
     "serve",
     "train",

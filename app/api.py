@@ -32,6 +32,7 @@ __all__ = [
     "distill",
     "evaluate",
     "export",
+    "inspect",
     "load",
     "serve",
     "train",
@@ -375,6 +376,44 @@ def export(
     from app.export import export as run_export
 
     return run_export(Path(run), output=_path(output), version=version, with_training_text=with_training_text)
+
+
+def inspect(
+    path: PathName, texts: str | Sequence[str] = (), *, output: PathName | None = None
+) -> dict[str, Any]:
+    """Measure how far back a network remembers, or look at what it does with texts.
+
+    Args:
+        path: a run directory; with texts also an export, of which there is less.
+        texts: one text or several; none: the network is measured on a sample of its validation examples.
+        output: PNG or SVG file to write; for at most one text.
+
+    Returns:
+        what `textrnn inspect --json` prints.
+
+    Raises:
+        UserError: it is neither a run nor an export, an export has no layers to look into, the data of the
+            training is not there any more, a text has no tokens, or the file cannot be drawn.
+    """
+    from app.inspect import inspect_network, inspect_texts, texts_as_json
+    from app.inspection import draw
+
+    chosen = [texts] if isinstance(texts, str) else list(texts)
+    _check_texts(chosen)
+    picture = _path(output)
+    if picture is not None:
+        if len(chosen) > 1:
+            raise UserError(f"output: a picture shows one text, got {len(chosen)}; call inspect for each")
+        draw.check_output(picture)
+    if not chosen:
+        network = inspect_network(Path(path))
+        if picture is not None:
+            draw.draw_network(network, picture)
+        return network.as_json()
+    views = inspect_texts(Path(path), chosen)
+    if picture is not None:
+        draw.draw_text(views[0], picture)
+    return texts_as_json(views)
 
 
 def serve(

@@ -825,28 +825,55 @@ def _check_beam_options(context: click.Context, beam: int | None, samples: int) 
 
 @main.command()
 @click.argument("model", metavar="MODEL", type=DIRECTORY)
-@click.argument("text", metavar="TEXT")
+@click.argument("texts", metavar="[TEXT...]", nargs=-1)
 @click.option(
-    "--output",
-    type=DIRECTORY,
-    metavar="FILE",
-    default="attention.png",
-    help="Image file to write, PNG or SVG.",
+    "--output", type=DIRECTORY, metavar="FILE", help="Image file to write, PNG or SVG; for at most one TEXT."
 )
-def inspect(model: Path, text: str, output: Path) -> None:
-    """Plot the attention weights of a translation model for one sentence, and print the translation.
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def inspect(model: Path, texts: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+    """Show how far back a network remembers, or what it does with a TEXT.
 
-    MODEL is a run directory or an export.
+    Without TEXT, gradients are measured on a sample of the validation examples: of an output with respect to
+    the tokens before it, and of the last hidden state of each recurrent layer with respect to the states
+    before it. Gates and recurrent matrices of each layer are shown, too.
+
+    With TEXT, it shows the prediction, the influence of each token on it, the predictions from parts of the
+    text, and hidden states and gates after each token. --output then writes the attention weights of a
+    translator, and all this of other models.
+
+    MODEL is a run directory. Of an export there is only the influence of the tokens, or the attention.
 
     \b
-    Example:
+    Examples:
+      textrnn inspect runs/reviews
+      textrnn inspect runs/reviews "Not a good film." --output influence.png
       textrnn inspect runs/english-german "A dog runs over the grass." --output attention.png
     """
+    if output is not None and len(texts) > 1:
+        raise click.UsageError("--output takes one TEXT; run the command once for each")
     _quiet()
-    from app.inspect import draw
-    from app.prediction.loading import load_predictor
+    from app.inspect import inspect_network, inspect_texts, texts_as_json
+    from app.inspection import draw, render
 
-    _print(_shown(draw(load_predictor(model, note=_note), text, output)))
+    if output is not None:
+        draw.check_output(output)
+    if not texts:
+        network = inspect_network(model, note=_note)
+        if output is not None:
+            draw.draw_network(network, output)
+        if as_json:
+            _print(json_line(network.as_json()))
+        else:
+            render.show_network(network)
+        return
+    views = inspect_texts(model, texts, note=_note)
+    if output is not None:
+        draw.draw_text(views[0], output)
+    if as_json:
+        _print(json_line(texts_as_json(views)))
+    else:
+        for view in views:
+            render.show_text(view)
 
 
 @main.command()

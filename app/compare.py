@@ -16,12 +16,13 @@ from app.artifacts.files import open_output, write_text
 from app.artifacts.run import read_run_manifest
 from app.config import TaskConfig, load_config
 from app.config.keys import keys_of
-from app.evaluate import evaluate, open_dataset
+from app.evaluate import evaluate
 from app.extras import extra
 from app.json_text import dumps
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.tasks import get_task
+from app.tasks.opening import open_dataset
 from app.train import train, with_seeds
 from app.training.events import Watcher
 from data.errors import UserError

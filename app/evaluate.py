@@ -13,67 +13,24 @@ import numpy as np
 from app.artifacts.files import versions, write_text
 from app.artifacts.run import open_run
 from app.bootstrap import Difference, Outcomes, difference, interval_of
-from app.config import changed_keys, for_other_data
+from app.config import changed_keys
 from app.json_text import dumps
 from app.prediction.kernels import AUTO
 from app.prediction.loading import load_predictor, with_beam
 from app.prediction.predictor import LARGEST_CHUNK, ModelInfo, Predictor
 from app.tasks import get_task
 from app.tasks.base import Evaluation, ExampleBatch
+from app.tasks.opening import open_dataset
 from app.terminal.progress import bar
 from data.batching import bounded, row_costs
 from data.errors import UserError
-from data.prepared import Dataset, prepare
-from data.sources import open_source
+from data.prepared import Dataset
 
 EXAMPLES_AT_ONCE = 4096
 BASELINE_VERSION = 2
 """Version of the stored results of baselines."""
 WITHOUT_EFFECT = ("seed", "data.directory", "training.kernels", "training.steps_per_checkpoint")
 """Keys in which runs may differ that are compared as one model: their effect is that of a seed, or none."""
-
-
-def open_dataset(
-    info: ModelInfo, data: str | None, manual_directory: Path | None, overrides: Sequence[str] = ()
-) -> Dataset:
-    """Return the dataset that a model was trained on, or another one.
-
-    Args:
-        info: of the model.
-        data: other DATA; None: that of the training.
-        manual_directory: raw files of a catalogue dataset.
-        overrides: `KEY=VALUE` that say how the files of other DATA are read.
-
-    Raises:
-        UserError: the data is missing, or it has changed since the training.
-    """
-    if data is None and info.data is None:
-        raise UserError(f"{info.where} does not record its data; name the data to evaluate on with --data")
-    if data is None and overrides:
-        raise UserError(
-            f"--set {overrides[0]}: the data of the training is read as in training; name the data that it "
-            "applies to with --data"
-        )
-    examples = get_task(info.task).examples
-    config = info.config if data is None else for_other_data(info.config, overrides)
-    fields = examples.fields(config)
-    source = open_source(
-        data or info.data or "", fields, examples.shapes, examples.parallel(config), config.options()
-    )
-    dataset = prepare(
-        source,
-        fields,
-        directory=config.data_directory(),
-        manual_directory=manual_directory,
-        splitting=config.splitting(),
-        validator=examples.validator(config),
-    )
-    if data is None and dataset.hash != info.dataset_hash:
-        raise UserError(
-            f"{info.data} has changed since {info.where} was trained on it; "
-            "name the data to evaluate on with --data"
-        )
-    return dataset
 
 
 def _examples(dataset: Dataset, split: str) -> Iterator[ExampleBatch]:

@@ -1,91 +1,56 @@
-"""`textrnn inspect`: a plot of the attention weights of a translation model."""
+"""`textrnn inspect`: what a trained network does, in general or with a text."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from app.inspection.text import TextView, view_text, view_text_of_export
+from app.prediction.loading import find_export, load_predictor
 
-from app.artifacts.files import open_output
-from app.extras import extra
-from app.prediction.predictor import Predictor
-from data.errors import UserError
+if TYPE_CHECKING:
+    from app.inspection.network import NetworkView
 
-SIGNATURE = "attention"
-FORMATS = (".png", ".svg")
-DOTS_PER_INCH = 150
-LONGEST_SIDE = 8000
-"""Largest width or height of the plot, in pixels; tokens of a longer text are too small to read."""
+Note = Callable[[str], object]
 
 
-class Attention(NamedTuple):
-    """Attention weights of one translation (Bahdanau et al. 2015, figure 3)."""
+def inspect_network(model: Path, *, note: Note = lambda sentence: None) -> NetworkView:
+    """Measure the network of a run on a sample of its validation examples.
 
-    source: list[str]
-    """Source tokens."""
-    target: list[str]
-    """Tokens of the best translation, an end sign last."""
-    weights: np.ndarray
-    """float [target, source]; each row sums to 1."""
-    text: str
-    """The translation."""
-
-
-def attention(predictor: Predictor, text: str) -> Attention:
-    """Return the attention weights of the best translation of a text.
+    Args:
+        model: a run directory.
+        note: called with a sentence about the native kernels.
 
     Raises:
-        UserError: the model has no attention, or the text has no tokens.
+        UserError: it is an export, or no run, or the data of the training is not there any more.
     """
-    info = predictor.info
-    if SIGNATURE not in predictor.signatures:
-        raise UserError(
-            f"{info.where} ({info.task}) has no attention weights; pass a translation model that was trained "
-            "with model.attention=additive or multiplicative"
-        )
-    outputs = predictor.run_texts(SIGNATURE, [text.encode()])
-    if not outputs["source_length"][0]:
-        raise UserError("the text has no tokens; give a sentence to translate")
-    source, target = (
-        [token.decode(errors="replace") for token in outputs[name][0]] for name in ("source", "target")
-    )
-    return Attention(
-        source, [*target[:-1], "∎"], outputs["attention"][0], outputs["text"][0].decode(errors="replace")
-    )
+    from app.inspection.network import view_network
+    from app.inspection.opened import open_to_inspect
+
+    return view_network(open_to_inspect(model, note=note))
 
 
-def draw(predictor: Predictor, text: str, output: Path) -> str:
-    """Write a plot of the attention weights for a sentence, and return the translation.
+def inspect_texts(model: Path, texts: Sequence[str], *, note: Note = lambda sentence: None) -> list[TextView]:
+    """Look at texts with a run; with an export as far as its signatures go.
+
+    Args:
+        model: a run directory or an export.
+        texts: at least one.
+        note: called with a sentence about the native kernels.
 
     Raises:
-        UserError: the model has no attention, the text has no tokens, or the file is neither PNG nor SVG.
+        UserError: it is neither, a text has no tokens, or the signatures of the export explain nothing.
     """
-    if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output {output}: expected a name that ends with {' or '.join(FORMATS)}")
-    with extra("plots", "inspect"):
-        import matplotlib
+    if find_export(model) is not None:
+        predictor = load_predictor(model, note=note)
+        return [view_text_of_export(predictor, text) for text in texts]
+    from app.inspection.opened import open_to_inspect
 
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-    found = attention(predictor, text)
-    size = (1.5 + 0.35 * len(found.source), 1.2 + 0.3 * len(found.target))
-    figure, axes = pyplot.subplots(figsize=size, layout="constrained")
-    axes.imshow(found.weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(found.source)), _printable(found.source), rotation=90, parse_math=False)
-    axes.set_yticks(range(len(found.target)), _printable(found.target), parse_math=False)
-    axes.xaxis.tick_top()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with open_output(output) as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph ")  # a glyph that the font lacks is drawn as a box
-        dpi = min(DOTS_PER_INCH, LONGEST_SIDE / max(size))
-        figure.savefig(file, format=output.suffix.lower()[1:], dpi=dpi)
-    pyplot.close(figure)
-    return found.text
+    opened = open_to_inspect(model, note=note)
+    return [view_text(opened, text) for text in texts]
 
 
-def _printable(tokens: list[str]) -> list[str]:
-    """Return tokens with white space and control characters as escapes."""
-    return [token if token.isprintable() else repr(token)[1:-1] for token in tokens]
+def texts_as_json(views: Sequence[TextView]) -> dict[str, Any]:
+    """Return the object that `inspect --json` prints for texts, at least one."""
+    return {"task": views[0].task, "model": views[0].where, "texts": [view.as_json() for view in views]}

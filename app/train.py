@@ -41,10 +41,13 @@ if TYPE_CHECKING:
     import keras
 
     from app.tasks.base import Task
+    from app.tasks.inspection import Inspection
     from app.training.encode import TrainingData
 
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 MOST_SEEDS = 2**31
+EXAMPLES_FOLLOWED = 512
+"""Validation examples from which those are drawn whose gradients are followed back through the text."""
 
 
 def default_run(task: str, dataset: str, now: datetime) -> Path:
@@ -253,6 +256,7 @@ def _train(
 ) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import UNLABELLED, encode_and_batch
     from app.training.fit import Fit
+    from app.training.gradients import GradientWatch
     from app.training.kernels import check_kernels, choose_kernels, other_kernels
     from app.training.pretrained import check_pretrained, copy_language_model, has_begun, read_language_model
     from app.training.recorder import Recorder, recorded
@@ -374,7 +378,13 @@ def _train(
             if pretrained:  # from now on the language model may be deleted
                 recorder.save()
 
-    after_epoch = task.training.after_epoch(model, preprocessing, config)
+    show = task.training.after_epoch(model, preprocessing, config)
+    watch = GradientWatch(config, *_whole_texts(task, model, preprocessing, config, dataset))
+
+    def after_epoch() -> str:
+        sentences = watch.after_epoch(fit.state.history[-1], fit.usual_norm)
+        return "\n".join(text for text in (show(), *sentences) if text)
+
     finished = yield from recorded(fit, run, begin, after_epoch, should_stop)
     return _summary(run, finished=finished)
 
@@ -452,6 +462,20 @@ def _learn_language_model(
 
     finished = yield from recorded(fit, path, begin, str, should_stop)
     return open_run(path) if finished else None
+
+
+def _whole_texts(
+    task: Task[Any, Any],
+    model: keras.Model,
+    preprocessing: Preprocessing[Any],
+    config: TaskConfig,
+    dataset: Dataset,
+) -> tuple[Inspection[Any, Any] | None, dict[str, np.ndarray]]:
+    """Return how outputs that should depend on whole texts are looked into, and some validation examples."""
+    if not (task.training.reads_whole_texts and config.model.layers):
+        return None, {}
+    examples = next(iter(dataset.batches("validation", size=EXAMPLES_FOLLOWED)))
+    return task.training.inspection(model, preprocessing, config), examples
 
 
 @contextmanager

@@ -169,10 +169,29 @@ class Seq2Seq(Network):
         """
         state = self.encode(source_ids, source_lengths, training=training)
         embedded = self.target_embedding(self.target_word_dropout(target_ids, training=training))
+        return self.next_logits(self.decode_vectors(embedded, state, training=training))
+
+    def decode_vectors(
+        self, embedded: tf.Tensor, state: State, training: bool = False, differentiable: bool = False
+    ) -> tf.Tensor:
+        """Return the attentional state of each step of the decoder, the input of the output layer.
+
+        Args:
+            embedded: float [B, T, E], vectors of the inputs of the decoder.
+            state: of `encode`.
+            training: whether to apply dropout.
+            differentiable: as of `RecurrentStack.call`.
+
+        Returns:
+            float [B, T, A].
+        """
         embedded = self.dropout(embedded, training=training)
-        masks = self._masks(tf.shape(target_ids)[0], embedded.dtype, training)
-        run = self._fed_steps if self.input_feeding else self._free_steps
-        return self._logits(self.dropout(run(embedded, state, masks, training), training=training))
+        masks = self._masks(tf.shape(embedded)[0], embedded.dtype, training)
+        if self.input_feeding:
+            found = self._fed_steps(embedded, state, masks, training)
+        else:
+            found = self._free_steps(embedded, state, masks, training, differentiable)
+        return self.dropout(found, training=training)
 
     def encode(self, source_ids: tf.Tensor, source_lengths: tf.Tensor, training: bool = False) -> State:
         """Encode the source.
@@ -190,12 +209,28 @@ class Seq2Seq(Network):
             needs no more. Those in `FIXED` never change.
         """
         embedded = self.source_embedding(self.source_word_dropout(source_ids, training=training))
+        return self.encode_vectors(embedded, source_lengths, training=training)
+
+    def encode_vectors(
+        self,
+        embedded: tf.Tensor,
+        source_lengths: tf.Tensor,
+        training: bool = False,
+        differentiable: bool = False,
+    ) -> State:
+        """Encode the vectors of a source, float [B, S, E], as `encode` does its ids.
+
+        `differentiable` is that of `RecurrentStack.call`.
+        """
         memory, final = self.encoder(
-            self.dropout(embedded, training=training), source_lengths, training=training
+            self.dropout(embedded, training=training),
+            source_lengths,
+            training=training,
+            differentiable=differentiable,
         )
         count = self.cell.states
         parts = tf.split(self.bridge(final), self.settings.layers * count, axis=1)
-        rows = tf.shape(source_ids)[0]
+        rows = tf.shape(embedded)[0]
         state: State = {
             "hidden": tuple(tuple(parts[i : i + count]) for i in range(0, len(parts), count)),
             "attentional": tf.zeros([rows, self.attentional_size], final.dtype),
@@ -203,7 +238,7 @@ class Seq2Seq(Network):
         if not self.attention:
             return {**state, "context": self.dropout(final, training=training)}
         memory = self.dropout(memory, training=training)
-        real = tf.sequence_mask(source_lengths, tf.shape(source_ids)[1])
+        real = tf.sequence_mask(source_lengths, tf.shape(embedded)[1])
         return {
             **state,
             "memory": memory,
@@ -224,7 +259,7 @@ class Seq2Seq(Network):
             logits float [N, V] of the next token; the state of the next step.
         """
         state = self._advance(self.target_embedding(token_ids), state, None, training=False)
-        return self._logits(state["attentional"]), state
+        return self.next_logits(state["attentional"]), state
 
     def _masks(self, rows: tf.Tensor, dtype: tf.DType, training: bool) -> list[tf.Tensor] | None:
         """Return dropout masks of fed state and layers, one for all steps (Gal and Ghahramani 2016)."""
@@ -257,7 +292,12 @@ class Seq2Seq(Network):
         return tf.transpose(outputs.stack(), [1, 0, 2])
 
     def _free_steps(
-        self, embedded: tf.Tensor, state: State, masks: list[tf.Tensor] | None, training: bool
+        self,
+        embedded: tf.Tensor,
+        state: State,
+        masks: list[tf.Tensor] | None,
+        training: bool,
+        differentiable: bool,
     ) -> tf.Tensor:
         """Return the attentional states [B, T, A], all steps of a layer at once: nothing is fed back."""
         steps = tf.shape(embedded)[1]
@@ -268,7 +308,14 @@ class Seq2Seq(Network):
         for i, layer in enumerate(self.decoder):
             if i and masks:
                 sequences *= masks[i][:, tf.newaxis]
-            sequences, _ = self.runner.run([layer], sequences, None, state["hidden"][i], training=training)
+            sequences, _ = self.runner.run(
+                [layer],
+                sequences,
+                None,
+                state["hidden"][i],
+                training=training,
+                differentiable=differentiable,
+            )
         if self.attention:
             contexts, _ = self.attention(sequences, state["keys"], state["memory"], state["lengths"])
         return self.attentional(tf.concat([contexts, sequences], axis=2))
@@ -309,7 +356,7 @@ class Seq2Seq(Network):
         state["attentional"] = self.attentional(tf.concat([context, output], axis=1))
         return state
 
-    def _logits(self, attentional: tf.Tensor) -> tf.Tensor:
+    def next_logits(self, attentional: tf.Tensor) -> tf.Tensor:
         """Return the logits of all tokens: [..., A] → [..., V]."""
         # Outside of `call` Keras does not cast weights to the compute dtype.
         bias = tf.cast(self.bias, attentional.dtype)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.prediction.predictor import Predictor
+    from app.tasks.inspection import Inspection
     from app.tasks.signature import Signature
     from models.divergences import Scores
     from models.layers.recurrent import RecurrentStack
@@ -205,6 +206,8 @@ class Examples(ABC, Generic[C, F]):
 class Training(ABC, Generic[C, F]):
     """The network of a task, its losses and its validation metrics."""
 
+    reads_whole_texts = False
+    """Whether a prediction is one for a whole text, so that all its tokens should count."""
     distills = False
     """Whether `teach` is there, and `losses` reads what it returns, see `app.tasks.teaching`."""
 
@@ -256,6 +259,14 @@ class Training(ABC, Generic[C, F]):
     def carried(self, model: keras.Model, batches: Batches) -> list[tf.Variable]:
         """Return variables, other than weights, that a training step leaves for the next one."""
         return []
+
+    def inspection(self, model: keras.Model, preprocessing: Preprocessing[F], config: C) -> Inspection[C, F]:
+        """Return how a trained network is looked into.
+
+        Raises:
+            UserError: the task does not say how.
+        """
+        raise UserError(f"a {config.task} model cannot be inspected")
 
     @abstractmethod
     def losses(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app.config import TaskConfig
+from app.config import TaskConfig, for_other_data
 from app.config.sections import LEARN, EncoderConfig
+from app.tasks import get_task
 from app.tasks.base import Task
 from data.errors import UserError
 from data.formats import Field
+from data.prepared import Dataset, prepare
 from data.sources import CatalogueName, Source, open_source
+
+if TYPE_CHECKING:
+    from app.prediction.predictor import ModelInfo
 
 
 class Opened(NamedTuple):
@@ -44,6 +50,49 @@ def open_data(data: str, task: Task[Any, Any], config: TaskConfig) -> Opened:
     first = opened(config)
     decided = examples.with_data(config, first.source)
     return first if decided == config else opened(decided)
+
+
+def open_dataset(
+    info: ModelInfo, data: str | None, manual_directory: Path | None, overrides: Sequence[str] = ()
+) -> Dataset:
+    """Return the dataset that a model was trained on, or another one.
+
+    Args:
+        info: of the model.
+        data: other DATA; None: that of the training.
+        manual_directory: raw files of a catalogue dataset.
+        overrides: `KEY=VALUE` that say how the files of other DATA are read.
+
+    Raises:
+        UserError: the data is missing, or it has changed since the training.
+    """
+    if data is None and info.data is None:
+        raise UserError(f"{info.where} does not record its data; name the data to evaluate on with --data")
+    if data is None and overrides:
+        raise UserError(
+            f"--set {overrides[0]}: the data of the training is read as in training; name the data that it "
+            "applies to with --data"
+        )
+    examples = get_task(info.task).examples
+    config = info.config if data is None else for_other_data(info.config, overrides)
+    fields = examples.fields(config)
+    source = open_source(
+        data or info.data or "", fields, examples.shapes, examples.parallel(config), config.options()
+    )
+    dataset = prepare(
+        source,
+        fields,
+        directory=config.data_directory(),
+        manual_directory=manual_directory,
+        splitting=config.splitting(),
+        validator=examples.validator(config),
+    )
+    if data is None and dataset.hash != info.dataset_hash:
+        raise UserError(
+            f"{info.data} has changed since {info.where} was trained on it; "
+            "name the data to evaluate on with --data"
+        )
+    return dataset
 
 
 def learns_from_unlabelled(config: TaskConfig) -> bool:

@@ -20,9 +20,10 @@ from app.metrics import ACCURACY, Metric
 from app.tasks.base import Task, graph_of
 from app.training.average import WeightAverage
 from app.training.events import Epoch, Step
+from app.training.gradients import PREFIX, GradientNorms
 from app.training.objective import Objective
 from app.training.optimizer import build_optimizer, clip
-from app.training.state import Totals, TrainingState
+from app.training.state import Totals, TrainingState, log
 from data.batching import Batch, Batches, made_ahead
 from data.errors import UserError
 
@@ -61,6 +62,8 @@ class Fit:
         self.metrics = task.training.metrics(preprocessing)
         self.train = train
         self.state = TrainingState()
+        self.usual_norm = 0.0
+        """That of `Totals` in the last epoch."""
         first = train.epoch(config.seed, 0)
         self.steps = len(first)
         self.optimizer = build_optimizer(config.training, self.steps * config.training.epochs)
@@ -68,6 +71,7 @@ class Fit:
         self.average = WeightAverage(model, config.training.ema)
         self.carried = task.training.carried(model, train)
         self.objective = Objective(task, model, config, self.carried)
+        self.norms = GradientNorms(model, self.steps)
         self._train_step = graph_of(self._step, train.batch(first[0]).arrays)
         self._evaluate = task.training.evaluator(model, validation, preprocessing, config)
 
@@ -121,11 +125,13 @@ class Fit:
             loss, correct, count, _ = self.objective.losses(batch)
         # Dense, so that the norm counts a token that occurs twice in a batch once, with its sum.
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
-        gradients, norm, clipped = clip(gradients, training)
+        norms = self.norms.measure(gradients, self.optimizer.iterations.value)
+        gradients, norm, clipped, after = clip(gradients, training)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self.average.update(self.optimizer.iterations.value)
         # One tensor, which is fetched at once.
-        return tf.stack([tf.cast(value, tf.float32) for value in (loss, correct, count, norm, clipped)])
+        values = [tf.cast(value, tf.float32) for value in (loss, correct, count, norm, clipped, after)]
+        return tf.concat([values, norms], axis=0)
 
     def _steps(self) -> Generator[Step, None, None]:
         state, every = self.state, self.config.training.steps_per_checkpoint
@@ -145,7 +151,8 @@ class Fit:
     def _add_step(self, batches: Iterator[Batch]) -> None:
         started = time.perf_counter()
         batch = next(batches)
-        loss, correct, count, norm, clipped = self._train_step(batch.arrays).numpy().tolist()
+        found = self._train_step(batch.arrays).numpy().tolist()
+        loss, correct, count, norm, clipped, after, measured, *norms = found
         self.state.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise UserError(self._explain_not_finite(loss, norm))
@@ -158,6 +165,12 @@ class Fit:
         totals.steps += 1
         totals.clipped += int(clipped)
         totals.norm += norm
+        totals.norm_after += after
+        totals.log_norm += log(norm)
+        if measured:
+            totals.measured += 1
+            for name, value in zip(self.norms.names, norms, strict=True):
+                totals.layer_norms[name] = totals.layer_norms.get(name, 0.0) + value
         totals.largest_norm = max(totals.largest_norm, norm)
         totals.seconds += time.perf_counter() - started
 
@@ -171,6 +184,7 @@ class Fit:
         record["best"] = state.selection.add(state.epoch, self.metric, validation)
         if training.schedule == "plateau" and state.selection.reached_plateau():
             self.optimizer.learning_rate = float(self.optimizer.learning_rate) * PLATEAU_FACTOR
+        self.usual_norm = state.totals.usual_norm()
         state.history.append(record)
         state.epoch += 1
         state.step = 0
@@ -195,8 +209,10 @@ class Fit:
             "tokens_per_second": totals.tokens / max(totals.seconds, 1e-9),
             "gradient_norm": totals.norm / totals.steps,
             "gradient_norm_max": totals.largest_norm,
+            "gradient_norm_clipped": totals.norm_after / totals.steps,
             "clipped_share": totals.clipped / totals.steps,
             "learning_rate": self.learning_rate,
+            **{PREFIX + name: value / totals.measured for name, value in totals.layer_norms.items()},
         }
 
     def _explain_not_finite(self, loss: float, norm: float) -> str:

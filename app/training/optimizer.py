@@ -43,7 +43,7 @@ def build_optimizer(training: TrainingConfig, total_steps: int) -> keras.optimiz
 
 def clip(
     gradients: list[tf.Tensor], training: TrainingConfig
-) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
     """Clip gradients (Pascanu et al. 2013).
 
     Args:
@@ -51,14 +51,16 @@ def clip(
         training: `clip_value` limits each element; else `clip_norm` limits the global norm.
 
     Returns:
-        the clipped gradients, their global norm before clipping, and whether they were clipped.
+        the clipped gradients, their global norm before clipping, whether they were clipped, and their global
+        norm afterwards.
     """
     norm = tf.linalg.global_norm(gradients)
     if training.clip_value:
         limit = training.clip_value
         largest = tf.reduce_max([tf.reduce_max(tf.abs(g)) for g in gradients])
-        return [tf.clip_by_value(g, -limit, limit) for g in gradients], norm, largest > limit
+        limited = [tf.clip_by_value(g, -limit, limit) for g in gradients]
+        return limited, norm, largest > limit, tf.linalg.global_norm(limited)
     if training.clip_norm:
         clipped, _ = tf.clip_by_global_norm(gradients, training.clip_norm, use_norm=norm)
-        return clipped, norm, norm > training.clip_norm
-    return gradients, norm, tf.constant(False)
+        return clipped, norm, norm > training.clip_norm, tf.minimum(norm, training.clip_norm)
+    return gradients, norm, tf.constant(False), norm

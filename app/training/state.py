@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,8 @@ from data.errors import UserError
 
 STATE = f"{CHECKPOINTS}/state.npz"
 PREVIOUS = f"{CHECKPOINTS}/previous_state.npz"
+TINY = 1e-30
+"""A gradient norm below it counts as this in a mean of logarithms."""
 
 
 @dataclass
@@ -35,7 +38,26 @@ class Totals:
     clipped: int = 0
     norm: float = 0.0
     largest_norm: float = 0.0
+    log_norm: float = 0.0
+    """Sum of the logarithms of the norms."""
+    norm_after: float = 0.0
+    """Sum of the norms after clipping."""
+    measured: int = 0
+    """Number of steps in which the norms of layers were measured."""
+    layer_norms: dict[str, float] = field(default_factory=dict)
+    """Sums of these norms, by name."""
     seconds: float = 0.0
+
+    def usual_norm(self) -> float:
+        """Return the geometric mean of the gradient norms of all steps except the largest one."""
+        if self.steps < 2:
+            return self.largest_norm
+        return math.exp((self.log_norm - log(self.largest_norm)) / (self.steps - 1))
+
+
+def log(norm: float) -> float:
+    """Return the logarithm of a gradient norm, which may be 0."""
+    return math.log(max(norm, TINY))
 
 
 @dataclass

@@ -133,20 +133,44 @@ class RecurrentStack(keras.layers.Layer):
             backward direction's at the first.
         """
         final = last_step(sequences, lengths)
-        mode = self.settings.merge_mode
-        for i, forward in enumerate(self.forward):
+        for i in range(len(self.forward)):
             if i:
                 sequences = self.between[i - 1](sequences, training=training)
-            layers = (forward, self.backward[i]) if self.backward else (forward,)
-            sequences, states = self.runner.run(
-                layers, sequences, lengths, training=training, differentiable=differentiable
+            sequences, final = self._run_layer(
+                i, sequences, lengths, training=training, differentiable=differentiable
             )
-            final = states[0][0]
-            if self.backward:
-                final = merge(final, states[1][0], mode)
-                if mode != "concat":
-                    ahead, behind = tf.split(sequences, 2, axis=-1)
-                    sequences = merge(ahead, behind, mode)
+        return sequences, final
+
+    def layer_inputs(self, sequences: tf.Tensor, lengths: tf.Tensor) -> list[tf.Tensor]:
+        """Return what each layer reads outside of training, the lowest first: float [B, T, D] each.
+
+        Both directions of a layer read the same.
+
+        Args:
+            sequences: float [B, T, D], right-padded.
+            lengths: int32 [B], each from 1 to T.
+        """
+        found = []
+        for i in range(len(self.forward)):
+            found.append(sequences)
+            sequences, _ = self._run_layer(i, sequences, lengths, training=False, differentiable=True)
+        return found
+
+    def _run_layer(
+        self, i: int, sequences: tf.Tensor, lengths: tf.Tensor, *, training: bool, differentiable: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Run one layer in its directions; arguments and results are those of `call`."""
+        mode = self.settings.merge_mode
+        layers = (self.forward[i], self.backward[i]) if self.backward else (self.forward[i],)
+        sequences, states = self.runner.run(
+            layers, sequences, lengths, training=training, differentiable=differentiable
+        )
+        final = states[0][0]
+        if self.backward:
+            final = merge(final, states[1][0], mode)
+            if mode != "concat":
+                ahead, behind = tf.split(sequences, 2, axis=-1)
+                sequences = merge(ahead, behind, mode)
         return sequences, final
 
     def get_config(self) -> dict[str, Any]:

@@ -400,8 +400,9 @@ MISTAKES = {
     "an empty prompt": Mistake(
         "generate run --prompt ''", "give a text", "predict run in.txt", {"in.txt": "good\n"}
     ),
-    "inspect a classifier": Mistake(
-        "inspect run good", "pass a translation model", "inspect translator one --output a.png"
+    "inspect the layers of an export": Mistake("inspect export", r"pass the (run)", "inspect {1}"),
+    "inspect a text without tokens": Mistake(
+        "inspect run ' '", "give a text to classify", "inspect run good --json"
     ),
     "inspect to an unknown format": Mistake(
         "inspect translator one --output a.jpg", r"ends with (\.png)", "inspect translator one --output a{1}"

@@ -8,7 +8,7 @@ import pytest
 
 from app.config import TaskConfig
 from app.extras import extra
-from app.inspect import draw
+from app.inspection.draw import check_output
 from app.train import train
 from app.training import recorder
 from app.training.events import Message
@@ -31,12 +31,12 @@ def test_a_missing_module_of_another_kind_is_a_defect() -> None:
         raise ModuleNotFoundError("No module named 'numpie'", name="numpie")
 
 
-def test_inspect_asks_for_matplotlib_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without matplotlib nothing is loaded."""
+def test_inspect_asks_for_matplotlib_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without matplotlib no picture is promised."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
-    with pytest.raises(UserError, match="inspect needs matplotlib"):
-        draw(tmp_path / "run", "A dog.", tmp_path / "attention.png")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="inspect --output needs matplotlib"):
+        check_output(Path("attention.png"))
 
 
 def test_training_without_tensorboard(

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from app.tasks.inspection import Inspection
     from models.divergences import Scores
 
 
 class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]):
     """Training of a `models.classifier.Classifier`."""
 
+    reads_whole_texts = True
     distills = True
 
     def metrics(self, preprocessing: Preprocessing[ClassificationFacts]) -> tuple[Metric, ...]:
@@ -73,6 +75,17 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             words, entries = len(preprocessing.vocabulary), model.ngrams.entries
             yield f"fitting a linear model of {words:,} words and {entries:,} n-grams"
             fit_ngrams(model, batches, preprocessing, config)
+
+    def inspection(
+        self,
+        model: keras.Model,
+        preprocessing: Preprocessing[ClassificationFacts],
+        config: ClassificationConfig,
+    ) -> Inspection[ClassificationConfig, ClassificationFacts]:
+        """Return how classifiers are looked into."""
+        from app.tasks.classification.inspection import ClassificationInspection
+
+        return ClassificationInspection(model, preprocessing, config)
 
     def register_model(self) -> None:
         """Import `models.classifier`."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from app.tasks.inspection import Inspection
+
 NO_LABEL_SHARE = 0.1
 """Share of the training windows without their label, so that the model works without one."""
 SAMPLE_CHARACTERS, SAMPLE_WORDS = 200, 50
@@ -58,6 +60,14 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
             )
         built.sample_softmax(samples)
         return built
+
+    def inspection(
+        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
+    ) -> Inspection[GenerationConfig, GenerationFacts]:
+        """Return how language models are looked into."""
+        from app.tasks.generation.inspection import GenerationInspection
+
+        return GenerationInspection(model, preprocessing, config)
 
     def register_model(self) -> None:
         """Import `models.language_model`."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from app.tasks.inspection import Inspection
+
 ARGUMENTS = ("token_ids", "lengths", "word_types", "characters", "character_lengths", "word_features")
 """Inputs of the network, in order."""
 UNSCALED = "unscaled_label_logits"
@@ -92,6 +94,14 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         if model.token_features is not None:
             yield f"fitting a linear model of {preprocessing.facts.features:,} features of tokens"
             fit_features(model, batches)
+
+    def inspection(
+        self, model: keras.Model, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
+    ) -> Inspection[TaggingConfig, TaggingFacts]:
+        """Return how taggers are looked into."""
+        from app.tasks.tagging.inspection import TaggingInspection
+
+        return TaggingInspection(model, preprocessing, config)
 
     def register_model(self) -> None:
         """Import `models.tagger`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from app.tasks.inspection import Inspection
     from models.layers.recurrent import RecurrentStack
 
 MOST_TRANSLATED = 1000
@@ -61,6 +62,14 @@ class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
         """Return the encoder."""
         stack: RecurrentStack = model.encoder
         return stack
+
+    def inspection(
+        self, model: keras.Model, preprocessing: Preprocessing[TranslationFacts], config: TranslationConfig
+    ) -> Inspection[TranslationConfig, TranslationFacts]:
+        """Return how translators are looked into."""
+        from app.tasks.translation.inspection import TranslationInspection
+
+        return TranslationInspection(model, preprocessing, config)
 
     def register_model(self) -> None:
         """Import `models.seq2seq`."""

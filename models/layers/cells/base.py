@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,5 +42,10 @@ class Cell:
     """Number of tensors of its state."""
     step: Callable[[Any, tf.Tensor, State], State]
     """One step of decoding, without dropout: `layer.cell`, inputs float [N, D], state → state."""
+    blocks: tuple[str, ...]
+    """Names of what the columns of the kernel and of the recurrent kernel compute, in their order; the
+    recurrent kernel is [U, blocks · U]."""
+    gates: Callable[[Any, tf.Tensor, State], Mapping[str, tf.Tensor]] = lambda cell, inputs, state: {}
+    """The gates of one step by name, float [N, U] from 0 to 1: arguments as of `step`."""
     kernels: Kernels | None = None
     """For portable inference; None: the Keras layer has only operations that run on every host."""

@@ -11,15 +11,24 @@ from models.kernels.cudnn import flat_parameters, has_default_gates
 from models.layers.cells.base import Cell, Kernels, State, Step, Weights
 
 
-def _step(cell: keras.layers.GRUCell, inputs: tf.Tensor, state: State) -> State:
-    """Take one step; the reset gate is applied after the product, as `keras.layers.GRU` does by default."""
-    (h,) = state
+def _parts(cell: keras.layers.GRUCell, inputs: tf.Tensor, h: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return update gate, reset gate, and the sums of the candidate from input and state: [N, U] each."""
     of_input, of_hidden = tf.unstack(tf.convert_to_tensor(cell.bias))
     x_z, x_r, x_h = tf.split(tf.matmul(inputs, cell.kernel) + of_input, 3, axis=-1)
     h_z, h_r, h_h = tf.split(tf.matmul(h, cell.recurrent_kernel) + of_hidden, 3, axis=-1)
-    z = cell.recurrent_activation(x_z + h_z)
-    r = cell.recurrent_activation(x_r + h_r)
+    return cell.recurrent_activation(x_z + h_z), cell.recurrent_activation(x_r + h_r), x_h, h_h
+
+
+def _step(cell: keras.layers.GRUCell, inputs: tf.Tensor, state: State) -> State:
+    """Take one step; the reset gate is applied after the product, as `keras.layers.GRU` does by default."""
+    (h,) = state
+    z, r, x_h, h_h = _parts(cell, inputs, h)
     return (z * h + (1 - z) * cell.activation(x_h + r * h_h),)
+
+
+def _gates(cell: keras.layers.GRUCell, inputs: tf.Tensor, state: State) -> dict[str, tf.Tensor]:
+    update, reset, _, _ = _parts(cell, inputs, state[0])
+    return {"update": update, "reset": reset}
 
 
 def _loop_step(cell: keras.layers.GRUCell, weights: Weights) -> Step:
@@ -79,5 +88,7 @@ CELL = Cell(
     keras.layers.GRU,
     states=1,
     step=_step,
+    blocks=("update", "reset", "candidate"),
+    gates=_gates,
     kernels=Kernels(_loop_step, _input_bias, _cudnn_mode, _cudnn_parameters),
 )

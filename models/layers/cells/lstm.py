@@ -18,10 +18,19 @@ def _update(cell: keras.layers.LSTMCell, gates: tf.Tensor, c: tf.Tensor) -> Stat
     return cell.recurrent_activation(o) * cell.activation(c), c
 
 
+def _sums(cell: keras.layers.LSTMCell, inputs: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
+    """Return the sums of all gates before their activation: float [N, 4U]."""
+    return tf.matmul(inputs, cell.kernel) + tf.matmul(h, cell.recurrent_kernel) + cell.bias
+
+
 def _step(cell: keras.layers.LSTMCell, inputs: tf.Tensor, state: State) -> State:
     h, c = state
-    gates = tf.matmul(inputs, cell.kernel) + tf.matmul(h, cell.recurrent_kernel)
-    return _update(cell, gates + cell.bias, c)
+    return _update(cell, _sums(cell, inputs, h), c)
+
+
+def _gates(cell: keras.layers.LSTMCell, inputs: tf.Tensor, state: State) -> dict[str, tf.Tensor]:
+    i, f, _, o = tf.split(cell.recurrent_activation(_sums(cell, inputs, state[0])), 4, axis=1)
+    return {"input": i, "forget": f, "output": o}
 
 
 def _loop_step(cell: keras.layers.LSTMCell, weights: Weights) -> Step:
@@ -46,5 +55,7 @@ CELL = Cell(
     keras.layers.LSTM,
     states=2,
     step=_step,
+    blocks=("input", "forget", "candidate", "output"),
+    gates=_gates,
     kernels=Kernels(_loop_step, cudnn_mode=_cudnn_mode, cudnn_parameters=_cudnn_parameters, has_block=True),
 )

@@ -172,10 +172,14 @@ class MinGRU(keras.layers.RNN):
         return cls(**config)
 
 
+def _gates(cell: MinGRUCell, inputs: tf.Tensor, state: State) -> dict[str, tf.Tensor]:
+    return {"update": tf.sigmoid(cell.sums(inputs)[0])}
+
+
 def _step(cell: MinGRUCell, inputs: tf.Tensor, state: State) -> State:
     gates, candidates = cell.sums(inputs)
     z = tf.sigmoid(gates)
     return ((1 - z) * state[0] + z * _candidate(candidates),)
 
 
-CELL = Cell(MinGRU, states=1, step=_step)
+CELL = Cell(MinGRU, states=1, step=_step, blocks=("update", "candidate"), gates=_gates)

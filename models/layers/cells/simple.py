@@ -38,5 +38,6 @@ CELL = Cell(
     keras.layers.SimpleRNN,
     states=1,
     step=_step,
+    blocks=("state",),
     kernels=Kernels(_loop_step, cudnn_mode=_cudnn_mode, cudnn_parameters=_cudnn_parameters),
 )

@@ -138,6 +138,12 @@ def test_one_step(
     assert line["loss"] == pytest.approx(loss, rel=1e-5)
     assert line["gradient_norm"] == line["gradient_norm_max"] == pytest.approx(norm, rel=1e-4)
     assert line["clipped_share"] == float(cut)
+    after = math.sqrt(sum(float((g**2).sum()) for g in applied))
+    assert line["gradient_norm_clipped"] == pytest.approx(after, rel=1e-4)
+    by_layer = {"embedding": expected[:1], "head": expected[1:]}
+    for name, own in by_layer.items():
+        norm = math.sqrt(sum(float((g**2).sum()) for g in own))
+        assert line[f"gradient_norm/{name}"] == pytest.approx(norm, rel=1e-4)
     for before, gradient, after in zip(initial, applied, weights(run), strict=True):
         np.testing.assert_allclose(before - after, 0.5 * gradient, atol=2e-7)
 

@@ -30,7 +30,8 @@ def gradients(random: np.random.Generator) -> list[np.ndarray]:
 
 def clipped_by(values: Sequence[np.ndarray], **options: float) -> tuple[list[np.ndarray], float, bool]:
     """Clip as a configuration with these options says."""
-    found, norm, was_clipped = clip([tf.constant(v) for v in values], TrainingConfig(**options))
+    found, norm, was_clipped, after = clip([tf.constant(v) for v in values], TrainingConfig(**options))
+    assert float(after) == pytest.approx(float(tf.linalg.global_norm(found)), rel=1e-5)
     return [v.numpy() for v in found], float(norm), bool(was_clipped)
 
 

@@ -36,6 +36,7 @@ def test_metrics(run: Path) -> None:
         assert line.keys() >= {*figures, *TIMES}
         assert all(math.isfinite(value) for value in line.values())
         assert line["gradient_norm_max"] >= line["gradient_norm"] > 0
+        assert 0 < line["gradient_norm_clipped"] <= min(line["gradient_norm"], 1 + 1e-6)
         assert line["tokens_per_second"] > line["examples_per_second"] > 0
         ends = line["step"] % 5 == 0
         assert ends == (
@@ -48,6 +49,7 @@ def test_tensorboard(run: Path) -> None:
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     epochs = [line for line in metrics(run) if "best" in line]
 
-    for name in ("loss", "validation_loss", "validation_accuracy", "gradient_norm", "learning_rate"):
+    gate = "gradient_norm/recurrent/forward_0/forget"
+    for name in ("loss", "validation_loss", "validation_accuracy", "gradient_norm", gate, "learning_rate"):
         found = [(e.step, tf.make_ndarray(e.tensor_proto).item()) for e in events.Tensors(name)]
         assert found == [(line["step"], pytest.approx(line[name])) for line in epochs]

@@ -1,0 +1,1 @@
+"""Looking into a trained network: memory, gradients, matrices, gates, influence of tokens."""
