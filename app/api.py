@@ -51,6 +51,7 @@ def train(
     preset: str | None = None,
     overrides: Mapping[str, Any] | Sequence[str] | None = None,
     resume: bool = False,
+    from_run: PathName | None = None,
     manual_directory: PathName | None = None,
     watcher: Watcher | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -68,6 +69,8 @@ def train(
         preset: name of a preset of the task.
         overrides: configuration values by their key, e.g. `{"model.cell": "gru"}`, or `KEY=VALUE` strings.
         resume: continue the training in `run` from its last state; with more epochs also a finished one.
+        from_run: a finished run to start from: its weights, and without `config` and `preset` its
+            configuration, except for the section data.
         manual_directory: raw files of a `tfds:` dataset.
         watcher: called with each event: `Step`, `Epoch` or `Message`.
         should_stop: called after each event; if it returns True, the state is saved and training stops.
@@ -83,9 +86,10 @@ def train(
     return run_training(
         task,
         str(data),
-        _config(task, config, preset, overrides),
+        _config(task, config, preset, overrides, from_run, run),
         run=_path(run),
         resume=resume,
+        from_run=_path(from_run),
         manual_directory=_path(manual_directory),
         watcher=watcher or _ignore,
         should_stop=should_stop or _never,
@@ -101,6 +105,7 @@ def training_steps(
     preset: str | None = None,
     overrides: Mapping[str, Any] | Sequence[str] | None = None,
     resume: bool = False,
+    from_run: PathName | None = None,
     manual_directory: PathName | None = None,
 ) -> Generator[Event, None, TrainedRun]:
     """Train a model as `train` does, and yield each event.
@@ -113,9 +118,10 @@ def training_steps(
     return steps(
         task,
         str(data),
-        _config(task, config, preset, overrides),
+        _config(task, config, preset, overrides, from_run, run),
         run=_path(run),
         resume=resume,
+        from_run=_path(from_run),
         manual_directory=_path(manual_directory),
     )
 
@@ -451,6 +457,8 @@ def _config(
     config: PathName | TaskConfig | None,
     preset: str | None,
     overrides: Mapping[str, Any] | Sequence[str] | None,
+    from_run: PathName | None = None,
+    run: PathName | None = None,
 ) -> TaskConfig:
     from app.config import TaskConfig, load_config
     from app.tasks import TASKS
@@ -461,7 +469,14 @@ def _config(
         if preset is not None or overrides:
             raise UserError("a loaded configuration cannot be combined with preset or overrides")
         return config
-    return load_config(task, file=_path(config), preset=preset, overrides=_assignments(overrides))
+    file, assignments = _path(config), _assignments(overrides)
+    if from_run is None:
+        return load_config(task, file=file, preset=preset, overrides=assignments)
+    from app.training.warm_start import warm_start_config
+
+    return warm_start_config(
+        task, Path(from_run), run=_path(run), config_file=file, preset=preset, overrides=assignments
+    )
 
 
 def _kernels(name: str) -> str:

@@ -208,6 +208,14 @@ def main() -> None:
     is_flag=True,
     help="Resume the training in the run directory --run: interrupted, or finished with fewer epochs.",
 )
+@click.option(
+    "--from",
+    "from_run",
+    type=DIRECTORY,
+    metavar="RUN",
+    help="Start from the weights of a finished run, and from its configuration, except for keys of data, if "
+    "neither --config nor --preset is given.",
+)
 @manual_dir_option
 @click.option(
     "--seeds",
@@ -227,6 +235,7 @@ def train(
     preset: str | None,
     overrides: tuple[str, ...],
     resume: bool,
+    from_run: Path | None,
     manual_dir: Path | None,
     seeds: int | None,
     print_config: bool,
@@ -243,6 +252,7 @@ def train(
       textrnn train classification intents.csv --set data.label_column=intent --set model.cell=gru
       textrnn train classification intents.csv --run runs/intents --resume
       textrnn train classification intents.csv --run runs/intents --seeds 3
+      textrnn train classification more_intents.csv --from runs/intents --run runs/more
       textrnn train tagging corpus.conllu --run runs/tags
       textrnn train generation plays.txt --run runs/plays
       textrnn train translation corpus/ --set data.source=en --set data.target=de
@@ -250,7 +260,14 @@ def train(
     _quiet()
     from app.config import dump_config, load_config
 
-    config = load_config(task, file=config_file, preset=preset, overrides=overrides)
+    if from_run is None:
+        config = load_config(task, file=config_file, preset=preset, overrides=overrides)
+    else:
+        from app.training.warm_start import warm_start_config
+
+        config = warm_start_config(
+            task, from_run, run=run, config_file=config_file, preset=preset, overrides=overrides
+        )
     if print_config:
         _print(dump_config(config), end="")
         return 0
@@ -267,6 +284,7 @@ def train(
                 config=own_config,
                 run=own_run,
                 resume=resume,
+                from_run=from_run,
                 manual_directory=manual_dir,
             )
         )

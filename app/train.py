@@ -33,6 +33,7 @@ from app.tasks import get_task
 from app.tasks.opening import learns_from_unlabelled, open_data, open_unlabelled, pretrained_from
 from app.training.events import Event, Message, TrainedRun, Watcher
 from app.training.pretrained import open_language_model
+from app.training.warm_start import open_warm_start
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -150,6 +151,7 @@ def train(
     manual_directory: Path | None = None,
     now: datetime | None = None,
     teachers: Sequence[Run] = (),
+    from_run: Path | None = None,
     watcher: Watcher = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedRun:
@@ -166,6 +168,7 @@ def train(
         manual_directory: raw files of a catalogue dataset.
         now: the time, for the name of the run.
         teachers: finished runs of the task on the same data, whose probabilities are learned too.
+        from_run: a finished run whose weights training starts from, of any task.
         watcher: called with each event.
         should_stop: called after each event; True saves the state and stops.
 
@@ -174,7 +177,7 @@ def train(
     """
     steps = training_steps(
         task_name, data, config, run=run, resume=resume, manual_directory=manual_directory, now=now,
-        teachers=teachers, should_stop=should_stop,
+        teachers=teachers, from_run=from_run, should_stop=should_stop,
     )  # fmt: skip
     with closing(steps):
         while True:
@@ -196,6 +199,7 @@ def training_steps(
     manual_directory: Path | None = None,
     now: datetime | None = None,
     teachers: Sequence[Run] = (),
+    from_run: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, TrainedRun]:
     """Train as `train` does, and yield each event.
@@ -218,6 +222,7 @@ def training_steps(
     ):
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     source = open_language_model(config, run)
+    start = open_warm_start(task_name, config, from_run, run)
     examples = task.examples
     rows, fields, config = open_data(data, task, config)
     dataset = prepare(
@@ -239,7 +244,9 @@ def training_steps(
     keep_freed_memory()
     with _op_determinism(config.training.deterministic):
         return (
-            yield from _train(task, dataset, unlabelled, data, config, run, teachers, source, should_stop)
+            yield from _train(
+                task, dataset, unlabelled, data, config, run, teachers, source, start, should_stop
+            )
         )
 
 
@@ -252,13 +259,14 @@ def _train(
     run: Path,
     teachers: Sequence[Run],
     source: Run | None,
+    start: Run | None,
     should_stop: Callable[[], bool],
 ) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import UNLABELLED, encode_and_batch
     from app.training.fit import Fit
     from app.training.gradients import GradientWatch
     from app.training.kernels import check_kernels, choose_kernels, other_kernels
-    from app.training.pretrained import check_pretrained, copy_language_model, has_begun, read_language_model
+    from app.training.pretrained import check_pretrained, copy_encoder, has_begun, read_language_model
     from app.training.recorder import Recorder, recorded
     from app.training.resuming import (
         check_same,
@@ -270,10 +278,12 @@ def _train(
     from app.training.selection import selecting_metric
     from app.training.teacher import TaughtBatches, check_teachers, described_teacher, write_probabilities
     from app.training.unlabelled import JoinedBatches
+    from app.training.warm_start import copy_source, kept_preprocessing, read_source
     from app.training.word_vectors import learned_vectors
 
     # Data that cannot be learned from is refused before the run directory is created.
-    found = encode_and_batch(dataset, task, config, config.data_directory(), unlabelled)
+    kept = kept_preprocessing(task, start, run)
+    found = encode_and_batch(dataset, task, config, config.data_directory(), unlabelled, kept)
     encoded, preprocessing, batches = found.encoded, found.preprocessing, found.batches
     examples = task.examples
     token_counts = examples.token_counts(encoded, preprocessing, config)
@@ -294,15 +304,17 @@ def _train(
             return _summary(run, finished=True)
     begun = has_begun(run)
     weights = read_language_model(source) if source and not begun else None
+    of_start = read_source(start, task) if start else None
 
     def new_network() -> tuple[keras.Model, Pretrained | None]:
         vectors = partial(learned_vectors, found, task, config)
         model = new_model(task, config, preprocessing, token_counts, vectors)
         if weights is None:
             return model, None
-        return model, copy_language_model(weights, task, model, preprocessing.vocabulary, config)
+        return model, copy_encoder(weights, task, model, preprocessing.vocabulary, config)
 
     model, pretrained = new_network()
+    started = copy_source(of_start, task, model, preprocessing, config) if of_start else None
     for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
         yield Message(note)
     if unlabelled:
@@ -326,6 +338,7 @@ def _train(
             examples={name: len(split) for name, split in encoded.splits.items()},
             teachers=[described_teacher(teacher) for teacher in teachers],
             pretrained=pretrained,
+            from_run=started,
         )
         write_teacher = None
         if teachers:
@@ -343,8 +356,8 @@ def _train(
         model, pretrained = new_network()
         model.use_kernels(choice.kernels)
         manifest = start_run(run, pretrained)
-    if pretrained:
-        yield Message(f"{pretrained.run}: {'; '.join(pretrained.copied)}")
+    for other in filter(None, (pretrained, started)):
+        yield Message(f"{other.run}: {'; '.join(other.copied)}")
     train_batches = batches["train"]
     if manifest.teachers:
         train_batches = TaughtBatches(train_batches, run, manifest, config)
@@ -375,7 +388,7 @@ def _train(
         if not (fit.state.epoch or fit.state.step):
             for step in task.training.start(model, batches["train"], preprocessing, config):
                 yield Message(f"{run}: {step}")
-            if pretrained:  # from now on the language model may be deleted
+            if pretrained or started:  # from now on the other run may be deleted
                 recorder.save()
 
     show = task.training.after_epoch(model, preprocessing, config)

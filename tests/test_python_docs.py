@@ -22,8 +22,8 @@ def tiny_defaults(tmp_path_factory: pytest.TempPathFactory) -> Any:
     tiny = {**TINY, "data.directory": cache}
     make = app.api._config
 
-    def configured(task: str, config: Any, preset: str | None, overrides: Any) -> Any:
-        return make(task, config, preset, {**tiny, **(overrides or {})})
+    def configured(task: str, config: Any, preset: str | None, overrides: Any, *others: Any) -> Any:
+        return make(task, config, preset, {**tiny, **(overrides or {})}, *others)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app.api, "_config", configured)

@@ -66,7 +66,7 @@ class Teacher(BaseModel):
 
 
 class Pretrained(BaseModel):
-    """The language model that a network started from."""
+    """The language model, or another run, that a network started from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -97,6 +97,8 @@ class RunManifest(Manifest):
     """sha256 of the files with these probabilities, which only resuming needs."""
     pretrained: Pretrained | None = None
     """The language model that the network started from; None: there is none, or it is still in training."""
+    from_run: Pretrained | None = None
+    """The run of `train --from` whose weights the network started from."""
     complete: bool = False
     """Whether training has finished."""
 

@@ -5,6 +5,7 @@ A run stores each vocabulary as a text file `NAME.txt` and everything else in `p
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,12 @@ class Preprocessing(Generic[_Facts]):
     def labels(self) -> Sequence[bytes]:
         """The labels of whole texts; empty if the data has none."""
         return self.vocabularies.get("labels", ())
+
+    def hash(self) -> str:
+        """Return the sha256 of all vocabularies and facts."""
+        vocabularies = {name: [token.hex() for token in tokens] for name, tokens in self.vocabularies.items()}
+        text = dumps([vocabularies, self.facts.model_dump(mode="json")])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def write(self, directory: Path) -> None:
         """Write all files to a directory."""

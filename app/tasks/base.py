@@ -11,7 +11,7 @@ before TensorFlow is loaded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -84,6 +84,18 @@ class Losses(NamedTuple):
     """Of the classes, tags or tokens; None if the task has none that can be compared."""
 
 
+class NamedAxis(NamedTuple):
+    """An axis of a weight whose elements have names, by which another network takes them over."""
+
+    weight: Any
+    """A variable of the network."""
+    axis: int
+    kind: str
+    """What the elements are, for the user: tokens, labels, …."""
+    names: Sequence[Hashable]
+    """In the order of the elements."""
+
+
 class Examples(ABC, Generic[C, F]):
     """From the examples of a dataset to the batches of a network."""
 
@@ -140,21 +152,37 @@ class Examples(ABC, Generic[C, F]):
         yield from ()
 
     @abstractmethod
-    def plan(self, dataset: Dataset, config: C, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+    def plan(
+        self,
+        dataset: Dataset,
+        config: C,
+        training: Callable[[], Iterator[ExampleBatch]],
+        kept: Preprocessing[F] | None = None,
+    ) -> Plan:
         """Return how examples become token ids.
 
         Args:
             dataset: prepared.
             config: resolved.
             training: returns an iterator over the training examples.
+            kept: of a model that training starts from: its tokens come first, and its subwords are used.
 
         Raises:
             UserError: nothing can be learned from the examples.
         """
 
     @abstractmethod
-    def preprocessing(self, encoded: Encoded, dataset: Dataset, config: C) -> Preprocessing[F]:
-        """Return the vocabularies and facts of a model that is to be trained on the dataset."""
+    def preprocessing(
+        self, encoded: Encoded, dataset: Dataset, config: C, kept: Preprocessing[F] | None = None
+    ) -> Preprocessing[F]:
+        """Return the vocabularies and facts of a model that is to be trained on the dataset.
+
+        Args:
+            encoded: the dataset, by `plan`.
+            dataset: prepared.
+            config: resolved.
+            kept: as of `plan`.
+        """
 
     @abstractmethod
     def batches(self, encoded: Encoded, split: str, preprocessing: Preprocessing[F], config: C) -> Batches:
@@ -252,6 +280,17 @@ class Training(ABC, Generic[C, F]):
         stack: RecurrentStack = model.recurrent
         return stack
 
+    def directions(self, model: keras.Model) -> tuple[Sequence[keras.layers.RNN], Sequence[keras.layers.RNN]]:
+        """Return the recurrent layers over the tokens of `vocabulary`: forward, and backward if any."""
+        stack = self.encoder(model)
+        return stack.forward, stack.backward
+
+    def named_axes(
+        self, model: keras.Model, preprocessing: Preprocessing[F], config: C
+    ) -> Iterator[NamedAxis]:
+        """Yield the axes of weights that follow a vocabulary: tokens, labels, tags."""
+        yield NamedAxis(self.embedding(model).embeddings, 0, "tokens", preprocessing.vocabulary)
+
     @abstractmethod
     def register_model(self) -> None:
         """Import the network's module, so that Keras can load it."""
@@ -321,6 +360,13 @@ class Training(ABC, Generic[C, F]):
     ) -> Callable[[], str]:
         """Return a function whose text is printed after each epoch; an empty text prints nothing."""
         return str
+
+
+def head_axes(head: Any, kind: str, names: Sequence[Hashable]) -> Iterator[NamedAxis]:
+    """Yield the axes of a dense layer that gives a score to each of some names."""
+    yield NamedAxis(head.kernel, 1, kind, names)
+    if head.bias is not None:
+        yield NamedAxis(head.bias, 0, kind, names)
 
 
 class Explanation(NamedTuple):

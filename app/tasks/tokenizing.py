@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
-from app.artifacts.preprocessing import Facts
+from app.artifacts.preprocessing import Facts, Preprocessing
 from app.config import TaskConfig
 from data.encoding import Texts, UniqueTokens, VocabularyRule
 from data.subwords import learn_subwords
@@ -66,6 +66,15 @@ def _options(config: TaskConfig, subwords: Subwords, vocabulary: str, collapse: 
     return options
 
 
+def first_tokens(special: Sequence[bytes], vocabulary: str, kept: Preprocessing[Any] | None) -> list[bytes]:
+    """Return the first tokens of a vocabulary: special ones, and those of a model that training starts from.
+
+    `first_tokens([b"", b"[UNK]"], "vocabulary", None) -> [b"", b"[UNK]"]`
+    """
+    before = kept.vocabularies.get(vocabulary, ()) if kept is not None else ()
+    return list(dict.fromkeys([*special, *before]))
+
+
 def text_tokenizer(
     config: TaskConfig,
     texts: Callable[[], Iterable[Texts]],
@@ -75,6 +84,7 @@ def text_tokenizer(
     collapse: bool = False,
     lines: bool = False,
     joins: bool = False,
+    kept: Preprocessing[Any] | None = None,
 ) -> TextTokenizer:
     """Return the tokenizer of a dataset, of the latest rules of words.
 
@@ -86,10 +96,13 @@ def text_tokenizer(
         collapse: as in `tokenizer_options`.
         lines: as in `models.text.tokenize.tokenize`.
         joins: as in `models.text.tokenize.tokenize`.
+        kept: as of `Examples.plan`.
     """
     subwords: Subwords = {}
     size = config.text.vocabulary_size
-    if config.tokenizing()["tokens"] == "subword":
+    if kept is not None and vocabulary in kept.facts.subwords:
+        subwords[vocabulary] = kept.facts.subwords[vocabulary]
+    elif config.tokenizing()["tokens"] == "subword":
         pieces = learn_subwords(
             (text for batch in texts() for text in normalize(batch, config.text.lowercase).numpy()),
             vocabulary_size=size - len(special),
@@ -106,5 +119,7 @@ def text_tokenizer(
         distinct, positions, lengths = (t.numpy() for t in graph(tf.constant(texts, tf.string)))
         return distinct, positions, lengths
 
-    rule = VocabularyRule(special, UNKNOWN_ID, most=size, min_count=config.text.min_count)
+    first = first_tokens(special, vocabulary, kept)
+    most = max(size, len(first))
+    rule = VocabularyRule(first, UNKNOWN_ID, most=most, min_count=config.text.min_count)
     return TextTokenizer(tokenize, rule, subwords)

@@ -53,6 +53,7 @@ def encode_and_batch(
     config: TaskConfig,
     directory: Path,
     unlabelled: Dataset | None = None,
+    kept: Preprocessing[Any] | None = None,
 ) -> TrainingData:
     """Return a dataset as training reads it.
 
@@ -64,16 +65,17 @@ def encode_and_batch(
         config: resolved, except for the number of epochs.
         directory: caches the encoded dataset.
         unlabelled: texts without labels.
+        kept: of a model that training starts from, see `Examples.plan`.
 
     Raises:
         UserError: nothing can be learned from the examples.
     """
-    encoded, longest = encode_dataset(dataset, task, config, directory, unlabelled)
+    encoded, longest = encode_dataset(dataset, task, config, directory, unlabelled, kept)
     examples = task.examples
-    preprocessing = examples.preprocessing(encoded, dataset, config)
+    preprocessing = examples.preprocessing(encoded, dataset, config, kept)
     warnings = tuple(check_unknown(encoded, preprocessing, examples, config))
     batches = {split: examples.batches(encoded, split, preprocessing, config) for split in TRAINING_SPLITS}
-    path = _path(dataset, task, config, directory, unlabelled)
+    path = _path(dataset, task, config, directory, unlabelled, kept)
     return TrainingData(encoded, longest, preprocessing, batches, warnings, path)
 
 
@@ -83,10 +85,13 @@ def _path(
     config: TaskConfig,
     directory: Path,
     unlabelled: Dataset | None,
+    kept: Preprocessing[Any] | None,
 ) -> Path:
     content = [ENCODING_VERSION, dataset.hash, config.text.model_dump()]
     if unlabelled:
         content.append(unlabelled.hash)
+    if kept is not None:
+        content.append(kept.hash())
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return directory / "encoded" / f"{task.name}-{key}"
 
@@ -97,6 +102,7 @@ def encode_dataset(
     config: TaskConfig,
     directory: Path,
     unlabelled: Dataset | None = None,
+    kept: Preprocessing[Any] | None = None,
 ) -> tuple[Encoded, bytes]:
     """Return the training and validation examples of a dataset as token ids, and the longest training text.
 
@@ -109,13 +115,14 @@ def encode_dataset(
         config: resolved.
         directory: caches the encoded dataset.
         unlabelled: texts without labels, in the first field.
+        kept: of a model that training starts from, see `Examples.plan`.
 
     Raises:
         UserError: nothing can be learned from the examples.
     """
     from models.text.patterns import WORD_RULES
 
-    path = _path(dataset, task, config, directory, unlabelled)
+    path = _path(dataset, task, config, directory, unlabelled, kept)
     longest = b""
     first = task.examples.fields(config)[0].name
 
@@ -131,7 +138,7 @@ def encode_dataset(
                 yield TokenizedBatch(UNLABELLED, *plan.tokenize(batch))
 
     if not path.exists():
-        plan = task.examples.plan(dataset, config, lambda: dataset.batches("train"))
+        plan = task.examples.plan(dataset, config, lambda: dataset.batches("train"), kept)
         # If another process was quicker, its encoded dataset is the same.
         with contextlib.suppress(FileExistsError), new_directory(path) as partial:
             encode(

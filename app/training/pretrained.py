@@ -18,8 +18,8 @@ from app.artifacts.manifests import Pretrained, RunManifest
 from app.artifacts.run import MODEL, Run, open_run
 from app.config import TaskConfig
 from app.config.sections import LEARN
+from app.tasks import get_task
 from app.tasks.base import Task
-from app.tasks.generation.facts import GenerationFacts
 from app.tasks.opening import pretrained_from
 from app.training.state import read_progress
 from data.errors import UserError
@@ -38,11 +38,11 @@ Layer = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class LanguageModelWeights:
-    """What a network can take over from a finished language model."""
+class EncoderWeights:
+    """What a network can take over from a finished run of another task."""
 
-    path: Path
-    """Of the run."""
+    option: str
+    """What names the run, for messages."""
     described: Pretrained
     """For the manifest, with nothing copied yet."""
     config: TaskConfig
@@ -50,7 +50,9 @@ class LanguageModelWeights:
     """Ids of tokens, without the marks of their joins."""
     embeddings: np.ndarray
     """float32 [vocabulary, embedding_size]"""
-    layers: Sequence[Layer]
+    forward: Sequence[Layer]
+    backward: Sequence[Layer]
+    """Of a language model: none."""
 
 
 def has_begun(run: Path) -> bool:
@@ -105,24 +107,40 @@ def check_pretrained(run: Path, manifest: RunManifest, source: Run | None) -> No
         )
 
 
-def read_language_model(source: Run) -> LanguageModelWeights:
-    """Return the weights of a finished language model.
+def read_encoder(source: Run, option: str) -> EncoderWeights:
+    """Return the weights of the embedding and of the recurrent layers of a finished run.
 
     Call it before the network is built that starts from them: loading a model changes the names of those
     that are built afterwards.
+
+    Args:
+        source: of any task.
+        option: what names it, for messages.
     """
     from app.prediction.loading import load_keras_model
 
-    vocabulary = source.preprocessing(GenerationFacts).vocabulary
+    task = get_task(source.task)
     model = load_keras_model(source)
-    return LanguageModelWeights(
-        source.path,
-        Pretrained(run=str(source.path.resolve()), model=source.manifest.files[MODEL], copied=[]),
+    forward, backward = task.training.directions(model)
+    return EncoderWeights(
+        option,
+        described_run(source),
         source.config,
-        plain_ids(vocabulary, marked=_kind(source.config) == "word"),
-        model.embedding.embeddings.numpy(),
-        [_weights(layer) for layer in model.recurrent],
+        plain_ids(source.preprocessing(task.facts).vocabulary, marked=_kind(source.config) == "word"),
+        task.training.embedding(model).embeddings.numpy(),
+        [_weights(layer) for layer in forward],
+        [_weights(layer) for layer in backward],
     )
+
+
+def read_language_model(source: Run) -> EncoderWeights:
+    """Return the weights of a finished language model; see `read_encoder`."""
+    return read_encoder(source, f"model.pretrained = {str(source.path)!r}")
+
+
+def described_run(source: Run) -> Pretrained:
+    """Return what the manifest says about a run that a network starts from, with nothing copied yet."""
+    return Pretrained(run=str(source.path.resolve()), model=source.manifest.files[MODEL], copied=[])
 
 
 def plain_ids(vocabulary: Sequence[bytes], *, marked: bool) -> dict[bytes, int]:
@@ -134,51 +152,56 @@ def plain_ids(vocabulary: Sequence[bytes], *, marked: bool) -> dict[bytes, int]:
         vocabulary: frequent tokens first; the empty token is padding.
         marked: whether tokens have marks, as in `models.text.joins`.
     """
-    from models.text.joins import JOINED, SPACED
-
     found: dict[bytes, int] = {}
     for i, token in enumerate(vocabulary):
-        text = token.decode(errors="surrogateescape")
-        plain = text.strip(JOINED + SPACED) if marked else text
-        if plain:
-            found.setdefault(plain.encode(errors="surrogateescape"), i)
+        if plain := _plain(token, marked=marked):
+            found.setdefault(plain, i)
     return found
 
 
-def copy_language_model(
-    source: LanguageModelWeights,
+def _plain(token: bytes, *, marked: bool) -> bytes:
+    from models.text.joins import JOINED, SPACED
+
+    text = token.decode(errors="surrogateescape")
+    return (text.strip(JOINED + SPACED) if marked else text).encode(errors="surrogateescape")
+
+
+def copy_encoder(
+    source: EncoderWeights,
     task: Task[Any, Any],
     model: keras.Model,
     vocabulary: Sequence[bytes],
     config: TaskConfig,
 ) -> Pretrained:
-    """Copy what fits of a language model to a new network: rows of the embedding, and recurrent layers.
+    """Copy what fits to a new network of another task: rows of the embedding, and recurrent layers.
 
     A recurrent layer may have further inputs: the features of characters, the outputs of a backward
-    direction. Their weights become 0, so that the forward direction computes what it does in the language
-    model. Its layers are copied up to the first one that does not fit; the backward direction is not changed.
+    direction. Their weights become 0, so that the forward direction computes what it does in the other
+    network. It may also have fewer; their weights are left out. Layers are copied up to the first one that
+    does not fit. Without a backward direction to copy, that of the network is not changed.
 
     Args:
-        source: of the language model.
+        source: of the other network.
         task: of the network.
         model: the network, with random weights.
         vocabulary: the tokens of its embedding.
         config: of the network.
 
     Returns:
-        the language model, and what was copied.
+        the other run, and what was copied.
 
     Raises:
         UserError: nothing can be copied.
     """
     _check(source, config)
-    rows = {i: source.ids[token] for i, token in enumerate(vocabulary) if token and token in source.ids}
+    plain = [_plain(token, marked=_kind(config) == "word") for token in vocabulary]
+    rows = {i: source.ids[token] for i, token in enumerate(plain) if token in source.ids}
     words = [i for i in rows if vocabulary[i] not in SEQUENCE_TOKENS]
     of_all = f"{len(words):,} of {sum(token not in SEQUENCE_TOKENS for token in vocabulary):,} tokens"
     if not words:
         raise UserError(
-            f"model.pretrained = {str(source.path)!r}: nothing can be copied: {of_all} are in its "
-            "vocabulary; give a language model of similar texts, with the same text.tokens and text.lowercase"
+            f"{source.option}: nothing can be copied: {of_all} are in its vocabulary; give a run on similar "
+            "texts, with the same text.tokens and text.lowercase"
         )
     embedding = task.training.embedding(model)
     table = embedding.embeddings.numpy()
@@ -188,38 +211,56 @@ def copy_language_model(
     return source.described.model_copy(update={"copied": sentences})
 
 
-def _check(source: LanguageModelWeights, config: TaskConfig) -> None:
-    name = f"model.pretrained = {str(source.path)!r}"
+def shape_differences(source: TaskConfig, config: TaskConfig) -> dict[str, tuple[object, object]]:
+    """Return the keys of `model` because of which embeddings or recurrent layers do not fit.
+
+    By the name of the key its two values.
+    """
+    return _differences(source, config, ("embedding_size", *_CELL))
+
+
+def _check(source: EncoderWeights, config: TaskConfig) -> None:
     tokens, own_tokens = _kind(source.config), _kind(config)
     if tokens != own_tokens:
         raise UserError(
-            f"{name}: nothing can be copied: its text.tokens is {tokens!r}, here {own_tokens!r}; give a "
-            f"language model of {own_tokens} tokens"
+            f"{source.option}: nothing can be copied: its text.tokens is {tokens!r}, here {own_tokens!r}; "
+            f"give a language model of {own_tokens} tokens"
         )
     if source.config.model.embedding_size != config.model.embedding_size:
-        differ = _differences(source.config, config, ("embedding_size", *_CELL))
-        has = ", ".join(f"model.{key} is {value!r}, here {own!r}" for key, (value, own) in differ.items())
-        give = " ".join(f"--set model.{key}={value}" for key, (value, _) in differ.items())
-        raise UserError(f"{name}: nothing can be copied: its {has}; give {give}")
+        differ = shape_differences(source.config, config)
+        raise UserError(f"{source.option}: nothing can be copied: {described_differences(differ)}")
+
+
+def described_differences(differ: Mapping[str, tuple[object, object]]) -> str:
+    """Return a sentence about `shape_differences`, and what to do."""
+    has = ", ".join(f"model.{key} is {value!r}, here {own!r}" for key, (value, own) in differ.items())
+    give = " ".join(f"--set model.{key}={value}" for key, (value, _) in differ.items())
+    return f"its {has}; give {give}"
 
 
 def _copy_layers(
-    source: LanguageModelWeights, task: Task[Any, Any], model: keras.Model, config: TaskConfig
+    source: EncoderWeights, task: Task[Any, Any], model: keras.Model, config: TaskConfig
 ) -> Iterator[str]:
     """Copy recurrent layers, and yield a sentence about those that were copied, and those that were not."""
-    stack = task.training.encoder(model)
+    forward, backward = task.training.directions(model)
     differ = _differences(source.config, config, _CELL)
     copied = 0
-    for layer, weights in zip(stack.forward, source.layers, strict=False):
+    for layer, weights in zip(forward, source.forward, strict=False):
         if differ or not _copy(weights, layer):
             break
         copied += 1
-    left = [f"recurrent layer {i + 1}" for i in range(copied, len(stack.forward))]
+    both = 0
+    for layer, weights in zip(backward[:copied], source.backward, strict=False):
+        if not _copy(weights, layer):
+            break
+        both += 1
+    left = [f"recurrent layer {i + 1}" for i in range(copied, len(forward))]
     if copied:
-        direction = "the forward direction of " if stack.backward else ""
-        yield f"copied {direction}{'recurrent layers' if copied > 1 else 'recurrent layer'} {_upto(copied)}"
-    if stack.backward:
-        left = [f"the backward direction of recurrent layer {i + 1}" for i in range(copied)] + left
+        layers = f"{'recurrent layers' if copied > 1 else 'recurrent layer'} {_upto(copied)}"
+        which = "both directions of " if both == copied else "the forward direction of "
+        yield f"copied {which if backward else ''}{layers}"
+    if backward:
+        left = [f"the backward direction of recurrent layer {i + 1}" for i in range(both, copied)] + left
     if left:
         has = "; ".join(f"its model.{key} is {value!r}, here {own!r}" for key, (value, own) in differ.items())
         yield f"not copied, with random values: {', '.join(left)}{f' ({has})' if has else ''}"
@@ -237,7 +278,8 @@ def _copy(weights: Layer, layer: keras.layers.RNN) -> bool:
         value = weights.get(name)
         if value is None:
             return False
-        if name == "kernel" and len(value) < weight.shape[0]:
+        if name == "kernel":
+            value = value[: weight.shape[0]]
             value = np.pad(value, [(0, weight.shape[0] - len(value)), (0, 0)])
         if value.shape != tuple(weight.shape):
             return False

@@ -80,7 +80,8 @@ def write_probabilities(
         model = load_keras_model(teacher)
         if runs_natively(teacher.path, AUTO, lambda note: None):
             model.use_kernels("native")
-        found = encode_and_batch(dataset, task, teacher.config, config.data_directory())
+        kept = teacher.preprocessing(task.facts) if teacher.manifest.from_run else None
+        found = encode_and_batch(dataset, task, teacher.config, config.data_directory(), kept=kept)
         batches = _of_examples(found.batches["train"])
         _add(arrays, directory, task, model, batches, config, share=1 / len(teachers))
     for array in arrays.values():

@@ -97,12 +97,16 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
         yield from warn_of_labels(found, separable=True)
 
     def plan(
-        self, dataset: Dataset, config: ClassificationConfig, training: Callable[[], Iterator[ExampleBatch]]
+        self,
+        dataset: Dataset,
+        config: ClassificationConfig,
+        training: Callable[[], Iterator[ExampleBatch]],
+        kept: Preprocessing[ClassificationFacts] | None = None,
     ) -> Plan:
         """Return the sequence `tokens`, and the column `label` or the sequence `labels`."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
 
-        tokenizer = text_tokenizer(config, lambda: (batch["text"] for batch in training()))
+        tokenizer = text_tokenizer(config, lambda: (batch["text"] for batch in training()), kept=kept)
         several = config.data.several_labels
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
@@ -121,7 +125,11 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
         return Plan(tokenize, vocabulary_of, rules, facts)
 
     def preprocessing(
-        self, encoded: Encoded, dataset: Dataset, config: ClassificationConfig
+        self,
+        encoded: Encoded,
+        dataset: Dataset,
+        config: ClassificationConfig,
+        kept: Preprocessing[ClassificationFacts] | None = None,
     ) -> Preprocessing[ClassificationFacts]:
         """Return the tokens, and the labels that occur in the training examples."""
         vocabularies = {**encoded.vocabularies, "labels": trained_labels(encoded, dataset)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import Metric
-from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.base import Arrays, Losses, NamedAxis, Training, evaluated, head_axes
 from app.tasks.classification import label_set_scores
 from app.tasks.classification.branches import joined_logits, logits_of
 from app.tasks.classification.config import ClassificationConfig
@@ -86,6 +86,16 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         from app.tasks.classification.inspection import ClassificationInspection
 
         return ClassificationInspection(model, preprocessing, config)
+
+    def named_axes(
+        self,
+        model: keras.Model,
+        preprocessing: Preprocessing[ClassificationFacts],
+        config: ClassificationConfig,
+    ) -> Iterator[NamedAxis]:
+        """Yield those of the embedding and of the head."""
+        yield from super().named_axes(model, preprocessing, config)
+        yield from head_axes(model.head, "labels", preprocessing.labels)
 
     def register_model(self) -> None:
         """Import `models.classifier`."""

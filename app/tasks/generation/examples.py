@@ -49,7 +49,11 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         yield from warn_of_labels(found)
 
     def plan(
-        self, dataset: Dataset, config: GenerationConfig, training: Callable[[], Iterator[ExampleBatch]]
+        self,
+        dataset: Dataset,
+        config: GenerationConfig,
+        training: Callable[[], Iterator[ExampleBatch]],
+        kept: Preprocessing[GenerationFacts] | None = None,
     ) -> Plan:
         """Return the sequence `tokens`, with an end token after each document, and two columns."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
@@ -61,6 +65,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
             special=SEQUENCE_TOKENS,
             lines=True,
             joins=True,
+            kept=kept,
         )
         has_labels = "label" in dataset.names
         documents_end = CONTINUES not in dataset.columns
@@ -78,7 +83,11 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
         return Plan(tokenize, {"tokens": VOCABULARY}, {VOCABULARY: tokenizer.rule}, facts)
 
     def preprocessing(
-        self, encoded: Encoded, dataset: Dataset, config: GenerationConfig
+        self,
+        encoded: Encoded,
+        dataset: Dataset,
+        config: GenerationConfig,
+        kept: Preprocessing[GenerationFacts] | None = None,
     ) -> Preprocessing[GenerationFacts]:
         """Return the tokens and the labels.
 

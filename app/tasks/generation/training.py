@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import Metric, token_scores
-from app.tasks.base import Losses, Training, graph_of
+from app.tasks.base import Losses, NamedAxis, Training, graph_of, head_axes
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import METRICS
@@ -68,6 +68,23 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         from app.tasks.generation.inspection import GenerationInspection
 
         return GenerationInspection(model, preprocessing, config)
+
+    def directions(self, model: keras.Model) -> tuple[Sequence[keras.layers.RNN], Sequence[keras.layers.RNN]]:
+        """Return the recurrent layers; none of them is backward."""
+        return model.recurrent, ()
+
+    def named_axes(
+        self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
+    ) -> Iterator[NamedAxis]:
+        """Yield those of the embedding, of the head, and of the embedding of labels."""
+        yield from super().named_axes(model, preprocessing, config)
+        if config.model.tie_embeddings:
+            yield NamedAxis(model.head.bias, 0, "tokens", preprocessing.vocabulary)
+        else:
+            yield from head_axes(model.head, "tokens", preprocessing.vocabulary)
+        if model.label_embedding is not None:
+            labels = [*preprocessing.labels, None]  # the last one means that a text has none
+            yield NamedAxis(model.label_embedding.embeddings, 0, "labels", labels)
 
     def register_model(self) -> None:
         """Import `models.language_model`."""

@@ -107,7 +107,11 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         yield from warn_of_tags(found.labels("tags"))
 
     def plan(
-        self, dataset: Dataset, config: TaggingConfig, training: Callable[[], Iterator[ExampleBatch]]
+        self,
+        dataset: Dataset,
+        config: TaggingConfig,
+        training: Callable[[], Iterator[ExampleBatch]],
+        kept: Preprocessing[TaggingFacts] | None = None,
     ) -> Plan:
         """Return two sequences: `word_types`, unchanged tokens, and `tags`, in BIO if they encode spans.
 
@@ -144,7 +148,11 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         return Plan(tokenize, {name: name for name in names}, rules, facts)
 
     def preprocessing(
-        self, encoded: Encoded, dataset: Dataset, config: TaggingConfig
+        self,
+        encoded: Encoded,
+        dataset: Dataset,
+        config: TaggingConfig,
+        kept: Preprocessing[TaggingFacts] | None = None,
     ) -> Preprocessing[TaggingFacts]:
         """Return words and characters of the training examples, the tags and the labels.
 
@@ -153,6 +161,8 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         """
         import tensorflow as tf
 
+        from app.tasks.tokenizing import VOCABULARY, first_tokens
+        from models.text.tokens import SPECIAL_TOKENS
         from models.text.words import lookup_key, visible
 
         for split, rows in encoded.splits.items():
@@ -169,9 +179,12 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         looked_up = lookup_key(shown, config.text.lowercase)
         for word, count in zip(looked_up.numpy(), counts[seen], strict=True):
             words[word] += int(count)
+        first, first_characters = (
+            first_tokens(SPECIAL_TOKENS, name, kept) for name in (VOCABULARY, "characters")
+        )
         found = {
-            "vocabulary": _vocabulary(words, config.text.vocabulary_size, config.text.min_count),
-            "characters": _vocabulary(characters, UNLIMITED, 1),
+            "vocabulary": _vocabulary(words, first, config.text.vocabulary_size, config.text.min_count),
+            "characters": _vocabulary(characters, first_characters, UNLIMITED, 1),
             "tags": encoded.vocabularies["tags"],
         }
         if "label" in dataset.names:
@@ -179,7 +192,7 @@ class TaggingExamples(Examples[TaggingConfig, TaggingFacts]):
         if config.text.tokenizer != "rules":
             missing = missing_boundaries(encoded)
             if missing is None:
-                found[CHARACTERS] = alphabet(encoded)
+                found[CHARACTERS] = first_tokens(alphabet(encoded), CHARACTERS, kept)
             elif config.text.tokenizer == "learned":
                 raise UserError(NO_RAW_TEXT.format(split=missing))
         preprocessing = Preprocessing(found, TaggingFacts.model_validate(encoded.facts))
@@ -350,13 +363,12 @@ def word_encoder(preprocessing: Preprocessing[TaggingFacts], config: TaggingConf
     )
 
 
-def _vocabulary(tokens: Counter[bytes], size: int, min_count: int) -> list[bytes]:
-    from models.text.tokens import SPECIAL_TOKENS
-
-    names = [name for name in tokens if name not in SPECIAL_TOKENS]
+def _vocabulary(tokens: Counter[bytes], first: list[bytes], size: int, min_count: int) -> list[bytes]:
+    known = set(first)
+    names = [name for name in tokens if name not in known]
     counts = np.array([tokens[name] for name in names], np.int64)
-    best = most_frequent(names, counts, most=size - len(SPECIAL_TOKENS), min_count=min_count)
-    return [*SPECIAL_TOKENS, *(names[i] for i in best)]
+    best = most_frequent(names, counts, most=max(size - len(first), 0), min_count=min_count)
+    return [*first, *(names[i] for i in best)]
 
 
 def _unique(rows: Sequence[Sequence[bytes]] | np.ndarray) -> UniqueTokens:

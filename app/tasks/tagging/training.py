@@ -10,7 +10,7 @@ import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import TOKEN_F1, Metric
-from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.base import Arrays, Losses, NamedAxis, Training, evaluated, head_axes
 from app.tasks.calibration import choose_weights
 from app.tasks.tagging.boundaries import CHARACTERS, edge_spans, rules_spans, spans_in_common
 from app.tasks.tagging.branches import SCORES, Branches
@@ -102,6 +102,35 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
         from app.tasks.tagging.inspection import TaggingInspection
 
         return TaggingInspection(model, preprocessing, config)
+
+    def named_axes(
+        self, model: keras.Model, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
+    ) -> Iterator[NamedAxis]:
+        """Yield those of the embeddings of words and characters, of tags, and of labels."""
+        yield from super().named_axes(model, preprocessing, config)
+        vocabularies = preprocessing.vocabularies
+        if model.character_encoder is not None:
+            table = model.character_encoder.embedding.embeddings
+            yield NamedAxis(table, 0, "characters", vocabularies["characters"])
+        tags = [tag.decode() for tag in vocabularies["tags"]]
+        if model.span_ends:
+            tags = learned_tags(tags, inside_tags(tags))
+        yield from head_axes(model.head, "tags", tags)
+        if model.crf is not None:
+            for weight, axis in (
+                (model.crf.transitions, 0),
+                (model.crf.transitions, 1),
+                (model.crf.start, 0),
+                (model.crf.end, 0),
+            ):
+                yield NamedAxis(weight, axis, "tags", tags)
+        if preprocessing.labels:
+            yield from head_axes(model.label_head, "labels", preprocessing.labels)
+        if model.tokenizer is not None:
+            characters = vocabularies[CHARACTERS]
+            table = model.tokenizer.embedding.embeddings
+            special = range(table.shape[0] - len(characters))
+            yield NamedAxis(table, 0, "characters of raw text", [*special, *characters])
 
     def register_model(self) -> None:
         """Import `models.tagger`."""

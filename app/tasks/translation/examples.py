@@ -45,7 +45,11 @@ class TranslationExamples(Examples[TranslationConfig, TranslationFacts]):
         return (config.data.source, config.data.target)
 
     def plan(
-        self, dataset: Dataset, config: TranslationConfig, training: Callable[[], Iterator[ExampleBatch]]
+        self,
+        dataset: Dataset,
+        config: TranslationConfig,
+        training: Callable[[], Iterator[ExampleBatch]],
+        kept: Preprocessing[TranslationFacts] | None = None,
     ) -> Plan:
         """Return two sequences, `source` and `target`, of one shared vocabulary or of two."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
@@ -57,7 +61,13 @@ class TranslationExamples(Examples[TranslationConfig, TranslationFacts]):
                     yield from (batch[name] for name in names)
 
             return text_tokenizer(
-                config, texts, special=SEQUENCE_TOKENS, vocabulary=vocabulary, collapse=True, joins=joins
+                config,
+                texts,
+                special=SEQUENCE_TOKENS,
+                vocabulary=vocabulary,
+                collapse=True,
+                joins=joins,
+                kept=kept,
             )
 
         target_vocabulary = target_name(config)
@@ -83,7 +93,11 @@ class TranslationExamples(Examples[TranslationConfig, TranslationFacts]):
         return target_name(config) if sequence == "target" else "vocabulary"
 
     def preprocessing(
-        self, encoded: Encoded, dataset: Dataset, config: TranslationConfig
+        self,
+        encoded: Encoded,
+        dataset: Dataset,
+        config: TranslationConfig,
+        kept: Preprocessing[TranslationFacts] | None = None,
     ) -> Preprocessing[TranslationFacts]:
         """Return the vocabularies of both languages, and the tokenizer of BLEU.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
 from app.metrics import Metric, token_scores
-from app.tasks.base import Arrays, Losses, Training, evaluated
+from app.tasks.base import Arrays, Losses, NamedAxis, Training, evaluated, head_axes
 from app.tasks.translation.bleu import bleu
 from app.tasks.translation.config import TranslationConfig
 from app.tasks.translation.facts import TranslationFacts
@@ -70,6 +70,19 @@ class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
         from app.tasks.translation.inspection import TranslationInspection
 
         return TranslationInspection(model, preprocessing, config)
+
+    def named_axes(
+        self, model: keras.Model, preprocessing: Preprocessing[TranslationFacts], config: TranslationConfig
+    ) -> Iterator[NamedAxis]:
+        """Yield those of both embeddings, and of the head."""
+        kind, target = ("tokens", target_vocabulary(preprocessing, config))
+        if not config.text.shared:
+            kind = "target tokens"
+            yield NamedAxis(model.source_embedding.embeddings, 0, "source tokens", preprocessing.vocabulary)
+        yield NamedAxis(model.target_embedding.embeddings, 0, kind, target)
+        yield NamedAxis(model.bias, 0, kind, target)
+        if model.head is not None:
+            yield from head_axes(model.head, kind, target)
 
     def register_model(self) -> None:
         """Import `models.seq2seq`."""

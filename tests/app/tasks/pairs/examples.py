@@ -44,7 +44,13 @@ class PairExamples(Examples[Any, ClassificationFacts]):
         """Warn of labels that no training example has."""
         yield from warn_of_labels(found)
 
-    def plan(self, dataset: Dataset, config: Any, training: Callable[[], Iterator[ExampleBatch]]) -> Plan:
+    def plan(
+        self,
+        dataset: Dataset,
+        config: Any,
+        training: Callable[[], Iterator[ExampleBatch]],
+        kept: Preprocessing[ClassificationFacts] | None = None,
+    ) -> Plan:
         """Return two sequences of one vocabulary, and the column `label`."""
         from app.tasks.tokenizing import VOCABULARY, text_tokenizer
         from models.text.tokens import SEQUENCE_TOKENS
@@ -53,7 +59,7 @@ class PairExamples(Examples[Any, ClassificationFacts]):
             for batch in training():
                 yield from (batch["first"], batch["second"])
 
-        tokenizer = text_tokenizer(config, texts, special=SEQUENCE_TOKENS)
+        tokenizer = text_tokenizer(config, texts, special=SEQUENCE_TOKENS, kept=kept)
 
         def tokenize(batch: ExampleBatch) -> tuple[dict[str, UniqueTokens], dict[str, np.ndarray]]:
             tokens = {name: tokenizer.tokenize(batch[name]) for name in ("first", "second")}
@@ -67,7 +73,11 @@ class PairExamples(Examples[Any, ClassificationFacts]):
         )
 
     def preprocessing(
-        self, encoded: Encoded, dataset: Dataset, config: Any
+        self,
+        encoded: Encoded,
+        dataset: Dataset,
+        config: Any,
+        kept: Preprocessing[ClassificationFacts] | None = None,
     ) -> Preprocessing[ClassificationFacts]:
         """Return the tokens and the labels."""
         vocabularies = {**encoded.vocabularies, "labels": trained_labels(encoded, dataset)}
