@@ -15,12 +15,13 @@ from app.artifacts.run import METRICS, Run, open_run
 from app.config import load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
-from app.evaluate import evaluate, open_dataset
+from app.evaluate import evaluate
 from app.page.blocks import Block, Figure, Paragraph, Section, Table
 from app.page.figures import COLOURS, figure
 from app.page.render import render
 from app.prediction.loading import load_keras_model, load_predictor
 from app.tasks import get_task
+from app.tasks.opening import open_dataset
 from data.prepared import Dataset
 
 REPORT = "report.html"
