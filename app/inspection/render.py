@@ -125,14 +125,15 @@ def _show_influence(console: Console, view: TextView, explained: Explained) -> N
         columns = ["token", "influence", ""]
         columns += ["read up to here", ""] if own_parts and view.prefixes else []
         columns += ["read from here on", ""] if own_parts and view.suffixes else []
-        table = _table(*columns, left=(2, 3, 5))
+        columns += ["if unknown", ""] if own_parts and view.without else []
+        table = _table(*columns, left=(2, 3, 5, 7))
         largest = float(np.abs(values).max(initial=0.0)) or 1.0
         for i, (token, value) in enumerate(zip(tokens, values, strict=True)):
             style = FOR if value >= 0 else AGAINST
             cells: list[str | Styled] = [
                 one_line(token), f"{value:+.3f}", Styled(_bar(abs(value) / largest), style)
             ]  # fmt: skip
-            for parts in (view.prefixes, view.suffixes):
+            for parts in (view.prefixes, view.suffixes, view.without):
                 if own_parts and parts:
                     cells += [one_line(parts[i].prediction), f"{parts[i].probability:.0%}"]
             table.add_row(*cells)

@@ -63,9 +63,11 @@ class TextView(NamedTuple):
     """As `predict` prints it."""
     explained: list[Explained]
     tokens: Sequence[str]
-    """Of the sequence that `prefixes` and `suffixes` are parts of."""
+    """Of the sequence that `prefixes`, `suffixes` and `without` are parts of."""
     prefixes: list[Part]
     suffixes: list[Part]
+    without: list[Part]
+    """With one token unknown."""
     layers: list[LayerStates]
     layer_tokens: Sequence[str]
     """What the layers read."""
@@ -79,6 +81,7 @@ class TextView(NamedTuple):
             "outputs": [own.as_json() for own in self.explained],
             "prefixes": [part._asdict() for part in self.prefixes],
             "suffixes": [part._asdict() for part in self.suffixes],
+            "without": [part._asdict() for part in self.without],
             "tokens": list(self.layer_tokens),
             "layers": [layer.as_json() for layer in self.layers],
             "attention": None if self.attention is None else self.attention.as_json(),
@@ -92,7 +95,7 @@ def view_text(opened: Opened, text: str) -> TextView:
         UserError: the text has no tokens.
     """
     from app.inspection.influence import influence  # an export needs no Keras
-    from app.inspection.parts import prefixes, suffixes
+    from app.inspection.parts import prefixes, suffixes, without_each
     from app.inspection.states import states_of
 
     inspection, predictor = opened.inspection, opened.predictor
@@ -123,6 +126,7 @@ def view_text(opened: Opened, text: str) -> TextView:
         tokens=main,
         prefixes=prefixes(inspection, read),
         suffixes=suffixes(inspection, read),
+        without=without_each(inspection, read),
         layers=layers,
         layer_tokens=read.tokens[inspection.layer_sequence],
         attention=attention(predictor, text) if has_attention(predictor) else None,
@@ -158,6 +162,7 @@ def view_text_of_export(predictor: Predictor, text: str) -> TextView:
         _prediction(predictor, text),
         explained,
         (),
+        [],
         [],
         [],
         [],

@@ -42,7 +42,7 @@ def choose_weights(branches: Sequence[np.ndarray], targets: np.ndarray) -> np.nd
         slopes = np.tensordot(stacked, probabilities - wanted, axes=2)
         return float(nats.sum() / len(wanted)), slopes / len(wanted)
 
-    if not len(wanted):
+    if not len(wanted) or not np.isfinite(stacked).all():  # a loss that is not finite ends the training
         return np.ones(len(stacked), np.float32)
     start = np.full(len(stacked), 1 / len(stacked))
     found: Any = minimize(loss, start, jac=True, bounds=[(0, None)] * len(start), method="L-BFGS-B")

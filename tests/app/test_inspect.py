@@ -172,6 +172,22 @@ def test_prefixes_are_predictions(command: Command, run: Path) -> None:
         assert [part["probability"] for part in found] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_text_without_a_token(command: Command, run: Path) -> None:
+    """What is predicted if a token is unknown is what is predicted with another word in its place."""
+    (own,) = as_json(command("inspect", run, "the soup is dull", "--json"))["texts"]
+    texts = ("qqq soup is dull", "the qqq is dull", "the soup qqq dull", "the soup is qqq")
+    result = command("predict", run, stdin="\n".join(texts))
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+
+    assert [part["token"] for part in own["without"]] == ["the", "soup", "is", "dull"]
+    assert [part["prediction"] for part in own["without"]] == [line["label"] for line in lines]
+    expected = [line["score"] for line in lines]
+    assert [part["probability"] for part in own["without"]] == pytest.approx(expected, abs=1e-4)
+    label = own["prediction"]["label"]
+    finals = [line["probabilities"][label] for line in lines]
+    assert [part["final"] for part in own["without"]] == pytest.approx(finals, abs=1e-4)
+
+
 def test_a_backward_layer_is_shown_in_the_order_of_the_text(run: Path) -> None:
     """After the last token, a layer that reads backwards has seen that token alone."""
     alone, whole = inspect_texts(run, ["charming", "the soup is charming"])

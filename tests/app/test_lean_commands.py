@@ -46,6 +46,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+INSPECT = ["inspect", "classification/export", "A fine text."]
 PREDICT, GENERATE = ["predict", "classification/export"], ["generate", "generation/export", "--length", "2"]
 
 
@@ -60,6 +61,7 @@ PREDICT, GENERATE = ["predict", "classification/export"], ["generate", "generati
             id="configuration",
         ),
         pytest.param([PREDICT, GENERATE], {"tensorflow"}, {"rich"} | KERAS | TASKS, id="exports"),
+        pytest.param([INSPECT], {"tensorflow", "rich"}, KERAS | TASKS, id="inspection of an export"),
     ],
 )
 def test_commands_import_what_they_need(

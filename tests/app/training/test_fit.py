@@ -73,6 +73,7 @@ def first_step(config: TaskConfig, initial: Weights, run: Path) -> tuple[list[np
 
 ONE_STEP = (
     *PLAIN,
+    "model.calibrated=false",
     "training.batch_size=16",
     "training.optimizer=sgd",
     "training.schedule=constant",
