@@ -354,7 +354,7 @@ def compare(
     """Train models for TASK on DATA with all combinations of values, and print one table.
 
     The table has the metric with its standard error over the seeds, the time of a training, the number of
-    parameters, and the time of one text. The same command continues where it was interrupted.
+    parameters, and the time of one text. The same command continues after an interruption.
 
     \b
     Examples:
