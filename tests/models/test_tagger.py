@@ -300,6 +300,7 @@ def test_config() -> None:
         "crf": True,
         "tag_scheme": "bio",
         "token_features": 0,
+        "calibrated": False,
         "inside": [],
         "allowed": BIO,
         "alphabet": [97, 0x4E00],

@@ -7,7 +7,11 @@ from typing import Literal
 from pydantic import Field as Key
 
 from app.config.sections import DataConfig, TaskConfig, TruncatedText
-from app.tasks.classification.config import ClassificationModelConfig, ClassificationTrainingConfig
+from app.tasks.classification.config import (
+    ClassificationModelConfig,
+    ClassificationTrainingConfig,
+    DecisionConfig,
+)
 
 
 class PairDataConfig(DataConfig):
@@ -26,6 +30,7 @@ class PairConfig(TaskConfig):
     text: TruncatedText = TruncatedText()
     model: ClassificationModelConfig = ClassificationModelConfig()
     training: ClassificationTrainingConfig = ClassificationTrainingConfig()
+    decision: DecisionConfig = DecisionConfig()
 
 
 CONFIG = PairConfig

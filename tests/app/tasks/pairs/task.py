@@ -8,10 +8,17 @@ from app.tasks.classification.training import ClassificationTraining
 from pairs.examples import PairExamples
 from pairs.predictions import PairPredictions
 
+
+class PairTraining(ClassificationTraining):
+    """Training of a classifier, whose gradients are not followed back through single texts."""
+
+    reads_whole_texts = False
+
+
 TASK = Task(
     name="pairs",
     facts=ClassificationFacts,
     examples=PairExamples(),
-    training=ClassificationTraining(),
+    training=PairTraining(),
     predictions=PairPredictions(),
 )
