@@ -168,6 +168,7 @@ def test_config() -> None:
         "word_dropout": 0.3,
         "activation": "relu",
         "ngrams": 2,
+        "calibrated": False,
         "ngram_entries": 5,
     }
     model = randomized(**settings, name="reviews")
