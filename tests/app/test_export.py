@@ -257,6 +257,7 @@ def test_parameters_of_networks(
     if pooling == "attention":
         total += width * width + width + width
     total += 2 * ((2 if pooling == "max_mean" else 1) * width + 1)
+    total += 1  # the scale of the logits
 
     assert networks[name][2] == total
 
