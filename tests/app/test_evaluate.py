@@ -26,7 +26,7 @@ from trained import export_quickly
 
 import app.evaluate
 from app.artifacts.preprocessing import Preprocessing
-from app.config import TaskConfig
+from app.config import TaskConfig, load_config
 from app.evaluate import evaluate
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
@@ -81,6 +81,7 @@ def test_the_object(metrics: dict[str, Any]) -> None:
     assert metrics.keys() == {
         *("task", "dataset", "split", "examples", "loss", "accuracy", "macro_f1", "per_class", "confusion"),
         *("intervals", "baseline", "comparison"),
+        *("expected_calibration_error", "brier_score", "reliability", "risk_coverage"),
     }
 
 
@@ -110,7 +111,7 @@ def test_metrics_are_those_of_the_predictions(
 def metrics_of(probabilities: np.ndarray, targets: list[int], labels: list[str]) -> dict[str, Any]:
     """Evaluate given predictions for texts that are their own numbers, in batches of two."""
     preprocessing = Preprocessing({"labels": [label.encode() for label in labels]}, ClassificationFacts())
-    info: Any = SimpleNamespace(preprocessing=preprocessing)
+    info: Any = SimpleNamespace(preprocessing=preprocessing, config=load_config("classification"))
     dataset: Any = SimpleNamespace(name="numbers", names={"label": tuple(labels)})
 
     def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:

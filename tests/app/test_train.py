@@ -156,7 +156,7 @@ def test_word_vectors_start_the_embedding(configured: Configured, reviews: Path,
     for name, file in (("with", tmp_path / "glove.txt"), ("without", "")):
         config = configured(*still, f"model.embeddings={file}")
         run = train("classification", str(reviews), config, run=tmp_path / name).path
-        tables[name] = weights(run)[0]
+        tables[name] = load_keras_model(open_run(run)).embedding.embeddings.numpy()
     vocabulary = list(open_run(tmp_path / "with").preprocessing(ClassificationFacts).vocabulary)
     given = {vocabulary.index(b"plot"): [1, 2, 3, 4], vocabulary.index(b"acting"): [-1, -2, -3, -4.5]}
 
