@@ -19,6 +19,7 @@ from trained import PLAIN, overrides, same, weights
 
 from app.artifacts.run import open_run
 from app.config import TaskConfig
+from app.prediction.loading import load_keras_model
 from app.tasks.classification.facts import ClassificationFacts
 from app.train import (
     FEWEST_EPOCHS,
