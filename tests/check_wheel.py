@@ -23,7 +23,19 @@ from models.kernels.native.build import BuildError, find_compiler
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "data", "models", "textrnn-stubs")
 MODULES = ("textrnn.py",)
-PATTERNS = ("*.py", "*.pyi", "py.typed", "*.toml", "*.html", "*.css", "*.js", "*.svg", "*.cpp", "*.h")
+PATTERNS = (
+    "*.py",
+    "*.pyi",
+    "py.typed",
+    "*.toml",
+    "*.html",
+    "*.css",
+    "*.js",
+    "*.svg",
+    "*.jinja",
+    "*.cpp",
+    "*.h",
+)
 NATIVE = {f"models/kernels/native/kernels.{suffix}" for suffix in ("so", "json")}
 """What a wheel for one platform has besides: the compiled kernels, and what they were made of."""
 TABLE = "text,label\n" + "".join(

@@ -54,7 +54,7 @@ def test_manifest(run: Path, reviews: Path) -> None:
     assert manifest["seed"] == 0
     assert manifest["complete"] is True
     assert manifest["examples"] == {"train": 40, "validation": 12}
-    assert manifest["parameters"] == vocabulary * 4 + 2 * cell + (2 * 2 * 4 + 1) * 2
+    assert manifest["parameters"] == vocabulary * 4 + 2 * cell + (2 * 2 * 4 + 1) * 2 + 1  # the scale
     assert manifest["versions"]["tensorflow"] == tf.__version__
     assert manifest["versions"].keys() >= {"python", "textrnn", "keras", "tensorflow-datasets", "numpy"}
     assert manifest["format"] == 1
