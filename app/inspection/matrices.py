@@ -26,10 +26,9 @@ class Matrix(NamedTuple):
 
 def measure_matrices(layer: keras.layers.RNN) -> dict[str, Matrix]:
     """Return the recurrent matrices of a layer by the names of `Cell.blocks`; empty if it has none."""
-    kernel = getattr(layer.cell, "recurrent_kernel", None)
-    if kernel is None:
+    kernel, blocks = getattr(layer.cell, "recurrent_kernel", None), cell_of(layer).blocks
+    if kernel is None or not blocks:
         return {}
-    blocks = cell_of(layer).blocks
     parts = np.split(np.asarray(kernel, np.float64), len(blocks), axis=1)
     return {name: measure_matrix(part) for name, part in zip(blocks, parts, strict=True)}
 

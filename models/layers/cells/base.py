@@ -42,9 +42,9 @@ class Cell:
     """Number of tensors of its state."""
     step: Callable[[Any, tf.Tensor, State], State]
     """One step of decoding, without dropout: `layer.cell`, inputs float [N, D], state → state."""
-    blocks: tuple[str, ...]
+    blocks: tuple[str, ...] = ()
     """Names of what the columns of the kernel and of the recurrent kernel compute, in their order; the
-    recurrent kernel is [U, blocks · U]."""
+    recurrent kernel is [U, blocks · U]. Empty: it has another form, and is not looked into."""
     gates: Callable[[Any, tf.Tensor, State], Mapping[str, tf.Tensor]] = lambda cell, inputs, state: {}
     """The gates of one step by name, float [N, U] from 0 to 1: arguments as of `step`."""
     kernels: Kernels | None = None
