@@ -164,6 +164,17 @@ kernels_option = click.option(
     help="Recurrent kernels: native (on a CPU), tensorflow (an export's graph as it is), or auto: native "
     "on a host without a GPU where they can run.",
 )
+format_option = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(PREDICTED_FORMATS),
+    help="Format of INPUT; txt: a text on each line. [default: by name and content of a file; txt for stdin]",
+)
+text_column_option = click.option(
+    "--text-column",
+    metavar="NAME",
+    help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
+)
 reading_option = click.option(
     "--set",
     "overrides",
@@ -515,17 +526,8 @@ def evaluate(
 @click.option(
     "--output", type=DIRECTORY, metavar="FILE", help="Write the predictions to FILE. [default: stdout]"
 )
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(PREDICTED_FORMATS),
-    help="Format of INPUT; txt: a text on each line. [default: by name and content of a file; txt for stdin]",
-)
-@click.option(
-    "--text-column",
-    metavar="NAME",
-    help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
-)
+@format_option
+@text_column_option
 @click.option(
     "--reject-below",
     type=click.FloatRange(0, 1),
@@ -598,7 +600,7 @@ def predict(
 def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> None:
     """Write RUN/report.html, one page about a finished run, and print its path.
 
-    It has the metrics beside those of the baseline, the configuration, the course of the training, gradients,
+    It has the metrics of the model and of the baseline, the configuration, learning curves, gradients,
     mistakes, certainty and the data. It needs no other file and no network.
 
     \b
@@ -621,17 +623,8 @@ def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> No
 @click.option(
     "--output", type=DIRECTORY, metavar="FILE", help="Write the examples to FILE. [default: stdout]"
 )
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(PREDICTED_FORMATS),
-    help="Format of INPUT; txt: a text on each line. [default: by name and content of a file; txt for stdin]",
-)
-@click.option(
-    "--text-column",
-    metavar="NAME",
-    help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
-)
+@format_option
+@text_column_option
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Random seed."
 )

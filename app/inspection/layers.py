@@ -1,4 +1,4 @@
-"""What a recurrent layer does with its state: how long it is kept, and how its gates stand."""
+"""What a recurrent layer does with its state: how long it is kept, and how saturated its gates are."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ import numpy as np
 from app.artifacts.run import Run, open_run
 from app.prediction.exchange import runs_natively
 from app.prediction.kernels import AUTO
-from app.prediction.loading import find_export, load_keras_model, load_predictor
-from app.prediction.predictor import ModelInfo, Predictor
+from app.prediction.loading import find_export, info_of, load_keras_model, load_predictor
+from app.prediction.predictor import Predictor
 from app.tasks import get_task
 from app.tasks.inspection import Inspection, Vectors
 from app.tasks.opening import open_dataset
@@ -55,17 +55,7 @@ class Opened:
         return sample(self.inspection, self._examples())
 
     def _examples(self) -> dict[str, np.ndarray]:
-        run = self.run
-        manifest = run.manifest
-        info = ModelInfo(
-            str(run.path),
-            run.task,
-            manifest.dataset,
-            manifest.dataset_hash,
-            manifest.data,
-            run.config,
-            self.inspection.preprocessing,
-        )
+        info = info_of(self.run, self.run.config, self.inspection.preprocessing)
         dataset = open_dataset(info, None, None)
         found: dict[str, np.ndarray] = next(iter(dataset.batches("validation", size=EXAMPLES_READ)))
         return found

@@ -71,18 +71,30 @@ def build_served(run: Run, *, native: bool = False) -> Served:
     return Served(module, signatures, model, preprocessing, config)
 
 
+def info_of(run: Run, config: TaskConfig, preprocessing: Preprocessing[Any]) -> ModelInfo:
+    """Return what a run says about its model.
+
+    Args:
+        run: a finished run.
+        config: its configuration, perhaps with what its training has decided.
+        preprocessing: of the run.
+    """
+    manifest = run.manifest
+    return ModelInfo(
+        where=str(run.path),
+        task=run.task,
+        dataset=manifest.dataset,
+        dataset_hash=manifest.dataset_hash,
+        data=manifest.data,
+        config=config,
+        preprocessing=preprocessing,
+    )
+
+
 def _from_run(path: Path, kernels: str, note: Note) -> Predictor:
     run = open_run(path)
     served = build_served(run, native=runs_natively(path, kernels, note))
-    info = ModelInfo(
-        where=str(path),
-        task=run.task,
-        dataset=run.manifest.dataset,
-        dataset_hash=run.manifest.dataset_hash,
-        data=run.manifest.data,
-        config=served.config,
-        preprocessing=served.preprocessing,
-    )
+    info = info_of(run, served.config, served.preprocessing)
     # The functions do not hold the module and the model, whose tables and weights they use: the closure does.
     signatures = {name: _by_name(own, served) for name, own in served.signatures.items()}
     return Predictor(info, signatures)

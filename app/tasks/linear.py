@@ -11,6 +11,23 @@ MOST_ITERATIONS = 200
 TOLERANCE = 1e-4
 
 
+def evenly(examples: int, most: int) -> np.ndarray:
+    """Return the indices of at most so many examples, evenly spaced: int64."""
+    return np.unique(np.linspace(0, max(examples - 1, 0), min(examples, most)).astype(np.int64))
+
+
+def most_frequent(keys: np.ndarray, numbers: np.ndarray, most: int) -> np.ndarray:
+    """Return the keys that occur most often, ascending: int64 [at most `most`].
+
+    Args:
+        keys: int64 [N], distinct.
+        numbers: int [N], how often each occurs.
+        most: maximum number of keys.
+    """
+    found: np.ndarray = np.sort(keys[np.argsort(-numbers, kind="stable")[:most]])
+    return found
+
+
 def fit_classes(
     features: Any,
     targets: np.ndarray,

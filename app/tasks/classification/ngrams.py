@@ -13,7 +13,7 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
-from app.tasks.linear import fit_classes, fit_labels
+from app.tasks.linear import evenly, fit_classes, fit_labels, most_frequent
 from data.batching import Batches, ExampleBatches
 from data.encoding import Sequences
 
@@ -44,7 +44,7 @@ def number_of_ngrams(tokens: Sequences, vocabulary_size: int, classes: int, long
     """
     if longest < 2:
         return 0
-    rows = _evenly(len(tokens))
+    rows = evenly(len(tokens), MOST_EXAMPLES)
     lengths = tokens.counts[rows]
     ids = np.concatenate([np.empty(0, np.int64), *(tokens.row(row) for row in rows.tolist())])
     return len(_frequent(ids, lengths, vocabulary_size, longest, _most(most, classes)))
@@ -98,14 +98,9 @@ def fit_ngrams(
     model.ngrams.fill(keys, scale, own, bias)
 
 
-def _evenly(examples: int, most: int = MOST_EXAMPLES) -> np.ndarray:
-    """Return the indices of at most so many examples, evenly spaced."""
-    return np.unique(np.linspace(0, max(examples - 1, 0), min(examples, most)).astype(np.int64))
-
-
 def _examples(batches: ExampleBatches, most: int) -> tuple[np.ndarray, ...]:
     """Return ids [tokens] and lengths [N] of the training examples, and their targets and weights [N, …]."""
-    rows = _evenly(len(batches.lengths), most)
+    rows = evenly(len(batches.lengths), most)
     found = [batches.batch(part).arrays for part in np.array_split(rows, len(rows) // 1024 + 1)]
     lengths = np.concatenate([arrays["lengths"] for arrays in found])
     ids = [arrays["ids"][np.arange(arrays["ids"].shape[1]) < arrays["lengths"][:, None]] for arrays in found]
@@ -136,8 +131,7 @@ def _frequent(
         found.append(distinct[kept])
         numbers.append(number[kept])
     keys, index = np.unique(np.concatenate(found), return_index=True)
-    number = np.concatenate(numbers)[index]
-    return np.sort(keys[np.argsort(-number, kind="stable")[:most]])
+    return most_frequent(keys, np.concatenate(numbers)[index], most)
 
 
 def _counts(

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from app.page.blocks import Block, Figure, MarkedText, Paragraph, Section, Table
-from app.page.figures import figure
-from app.tasks.certainty import certainty_blocks
+from app.page.blocks import Block, MarkedText, Paragraph, Section, Table
 from app.tasks.labels import label_ids, label_sets
+from app.tasks.report_blocks import (
+    SHOWN,
+    certainty_blocks,
+    confusion_figure,
+    confusion_table,
+    score_table,
+)
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -18,7 +23,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 5000
 """Examples that are looked at one by one."""
-SHOWN = 12
 EXPLAINED = 6
 LONGEST = 400
 """Characters that are shown of a text."""
@@ -42,7 +46,7 @@ def classes_report(
     rows = _rows(predictor, dataset, split, label_ids)
     return [
         Section("Confusions", list(_confusions(result))),
-        Section("Classes", [_per_class(result)]),
+        Section("Classes", [score_table(result["per_class"], "label", "examples")]),
         Section("Certainty", list(certainty_blocks(result))),
         Section("Mistakes", list(_mistakes(rows, predictor))),
         Section("Doubtful labels", list(_doubtful(rows))),
@@ -55,7 +59,7 @@ def label_sets_report(
     """Return the sections of a classifier of any number of labels."""
     rows = _rows(predictor, dataset, split, label_sets)
     return [
-        Section("Labels", [_per_class(result)]),
+        Section("Labels", [score_table(result["per_class"], "label", "examples")]),
         Section("Certainty", list(certainty_blocks(result))),
         Section("Mistakes", list(_wrong_sets(rows, result))),
     ]
@@ -83,49 +87,12 @@ def _rows(predictor: Predictor, dataset: Dataset, split: str, read: Any) -> Rows
 def _confusions(result: Mapping[str, Any]) -> Iterator[Block]:
     counts = np.array(result["confusion"], float)
     names = list(result["per_class"])
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = float(np.clip(0.16 * len(names) + 2.2, 3.2, 15))
-
-    def draw(axes: Any) -> None:
-        image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-        ticks = range(len(names))
-        font = 9 if len(names) <= 20 else 6
-        axes.set_xticks(ticks, [_short(name) for name in names], rotation=90, fontsize=font)
-        axes.set_yticks(ticks, [_short(name) for name in names], fontsize=font)
-        axes.set(xlabel="predicted", ylabel="true")
-        axes.grid(visible=False)
-        axes.figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.6)
-        if len(names) <= 12:
-            for i, row in enumerate(counts):
-                for j, count in enumerate(row):
-                    shade = "black" if shares[i, j] > 0.5 else "white"
-                    axes.text(j, i, f"{count:.0f}", ha="center", va="center", color=shade)
-
-    yield Figure(figure(draw, width=size + 1, height=size), "Predicted classes of each true class.")
+    yield confusion_figure(counts, names, "class", "Predicted classes of each true class.")
     pairs = [
         (int(counts[i, j]), names[i], names[j]) for i, j in zip(*np.nonzero(counts), strict=True) if i != j
     ]
-    pairs.sort(reverse=True)
     if pairs:
-        yield Table(
-            ["true", "predicted", "examples"],
-            [[true, predicted, str(count)] for count, true, predicted in pairs[:SHOWN]],
-            texts=2,
-            caption="Most frequent confusions",
-            more=len(pairs) - len(pairs[:SHOWN]),
-        )
-
-
-def _per_class(result: Mapping[str, Any]) -> Table:
-    ranked = sorted(result["per_class"].items(), key=lambda item: item[1]["f1"])
-    return Table(
-        ["label", "precision", "recall", "F1", "examples"],
-        [
-            [name, *(f"{own[key]:.3f}" for key in ("precision", "recall", "f1")), f"{own['support']:,}"]
-            for name, own in ranked
-        ],
-        caption="Lowest F1 first",
-    )
+        yield confusion_table(sorted(pairs, reverse=True), "examples")
 
 
 def _mistakes(rows: Rows, predictor: Predictor) -> Iterator[Block]:
@@ -277,7 +244,3 @@ def _name(rows: Rows, target: int) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:27]}…"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.tasks.linear import fit_classes
+from app.tasks.linear import evenly, fit_classes, most_frequent
 from data.batching import Batches, ExampleBatches
 from data.encoding import Sequences
 
@@ -91,7 +91,7 @@ def _most(most: int, tags: int) -> int:
 def _rows(lengths: np.ndarray) -> np.ndarray:
     """Return the indices of the sentences that the model is fitted to."""
     kept = min(1.0, MOST_TOKENS / max(lengths.sum(), 1))
-    return np.unique(np.linspace(0, max(len(lengths) - 1, 0), int(kept * len(lengths))).astype(np.int64))
+    return evenly(len(lengths), int(kept * len(lengths)))
 
 
 def _keys(features: np.ndarray, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -121,5 +121,4 @@ def _frequent(keys: np.ndarray, most: int) -> np.ndarray:
     """Return the keys that most tokens have, ascending: int64 [at most `most`]."""
     distinct, numbers = np.unique(keys, return_counts=True)
     kept = numbers >= FEWEST_TOKENS
-    distinct, numbers = distinct[kept], numbers[kept]
-    return np.sort(distinct[np.argsort(-numbers, kind="stable")[:most]])
+    return most_frequent(distinct[kept], numbers[kept], most)

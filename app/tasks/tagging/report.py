@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from app.page.blocks import Block, Figure, MarkedText, Paragraph, Section, Table
-from app.page.figures import figure
-from app.tasks.certainty import certainty_blocks
+from app.page.blocks import Block, MarkedText, Paragraph, Section, Table
+from app.tasks.report_blocks import (
+    SHOWN,
+    certainty_blocks,
+    confusion_figure,
+    confusion_table,
+    score_table,
+)
 from app.tasks.tagging.examples import learned, tag_names
 from app.tasks.tagging.facts import TaggingFacts
 from data.prepared import Dataset
@@ -19,7 +24,6 @@ if TYPE_CHECKING:
     from app.prediction.predictor import Predictor
 
 MOST_SENTENCES = 2000
-SHOWN = 12
 MOST_TAGS = 40
 """Tags of the matrix, the most frequent ones."""
 
@@ -70,15 +74,7 @@ def _sentences(predictor: Predictor, dataset: Dataset, split: str) -> list[Sente
 
 def _types(result: Mapping[str, Any]) -> Iterator[Block]:
     if per_type := result.get("per_type"):
-        ranked = sorted(per_type.items(), key=lambda item: item[1]["f1"])
-        yield Table(
-            ["type", "precision", "recall", "F1", "spans"],
-            [
-                [name, *(f"{own[key]:.3f}" for key in ("precision", "recall", "f1")), f"{own['support']:,}"]
-                for name, own in ranked
-            ],
-            caption="Lowest F1 first",
-        )
+        yield score_table(per_type, "type", "spans")
 
 
 def _confusions(sentences: Sequence[Sentence]) -> Iterator[Block]:
@@ -88,30 +84,11 @@ def _confusions(sentences: Sequence[Sentence]) -> Iterator[Block]:
     frequent = Counter(tag for sentence in sentences for tag in sentence.gold).most_common(MOST_TAGS)
     names = [tag for tag, _ in frequent]
     counts = np.array([[pairs[true, found] for found in names] for true in names], float)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = float(np.clip(0.17 * len(names) + 2.2, 3.2, 10))
-
-    def draw(axes: Any) -> None:
-        image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="predicted", ylabel="true")
-        axes.grid(visible=False)
-        axes.figure.colorbar(image, ax=axes, label="share of the true tag", shrink=0.6)
-
-    yield Figure(
-        figure(draw, width=size + 1, height=size),
-        f"Predicted tags of each of the {len(names)} most frequent tags.",
-    )
+    caption = f"Predicted tags of each of the {len(names)} most frequent tags."
+    yield confusion_figure(counts, names, "tag", caption)
     wrong = [(count, *pair) for pair, count in pairs.most_common() if pair[0] != pair[1]]
     if wrong:
-        yield Table(
-            ["true", "predicted", "tokens"],
-            [[true, predicted, f"{count:,}"] for count, true, predicted in wrong[:SHOWN]],
-            texts=2,
-            caption="Most frequent confusions",
-            more=len(wrong) - len(wrong[:SHOWN]),
-        )
+        yield confusion_table(wrong, "tokens")
 
 
 def _mistakes(sentences: Sequence[Sentence]) -> Iterator[Block]:
