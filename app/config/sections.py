@@ -108,7 +108,7 @@ class TokenizedText(TextConfig):
 class TruncatedText(TokenizedText):
     """Text of limited length."""
 
-    max_length: Count = Key(256, description="maximum number of tokens of a text; 0: no limit")
+    max_length: Count = Key(400, description="maximum number of tokens of a text; 0: no limit")
     truncate: Literal["end", "middle"] = Key(
         "middle", description="where tokens are removed from a text that is longer than max_length"
     )

@@ -83,7 +83,7 @@ def test_table(command: Command, found: dict[str, Any], seeds: list[Path]) -> No
     lines = [line.split() for line in result.stdout.splitlines()]
 
     def shown(values: dict[str, Any]) -> list[str]:
-        return [f"{values[name]:.4f}" for name in ("loss", "accuracy", "macro_f1")]
+        return [f"{values[name]:.4f}" for name in found["mean"]]
 
     assert result.exit_code == 0
     for start, values in (
