@@ -18,6 +18,7 @@ from app.config import TaskConfig, load_config
 from app.config.keys import keys_of
 from app.evaluate import evaluate
 from app.extras import extra
+from app.inspection.memory import memory_horizon
 from app.json_text import dumps
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
@@ -188,8 +189,8 @@ def _measured(run: Path, split: str, seconds: float | None, manual_directory: Pa
         manual_directory: raw files of a catalogue dataset.
 
     Returns:
-        `run`, `seed`, `metric` and its `value`, `seconds`, `parameters`, and `milliseconds`, the median time
-        of a text.
+        `run`, `seed`, `metric` and its `value`, `seconds`, `parameters`, `milliseconds`, the median time of
+        a text, and `horizon`, the tokens that half of the gradient reaches back.
     """
     path = run.with_name(f"{run.name}.{split}.json")
     if path.exists():
@@ -206,6 +207,7 @@ def _measured(run: Path, split: str, seconds: float | None, manual_directory: Pa
         "seconds": seconds,
         "parameters": read_run_manifest(run).parameters,
         "milliseconds": _milliseconds(predictor, split, manual_directory),
+        "horizon": memory_horizon(run),
     }
     write_text(path, dumps(result))
     return result
@@ -258,6 +260,7 @@ def _means(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "seconds": statistics.mean(seconds) if seconds else None,
         "parameters": runs[0]["parameters"],
         "milliseconds": statistics.median(run["milliseconds"] for run in runs),
+        "horizon": statistics.mean(run["horizon"] for run in runs),
     }
 
 

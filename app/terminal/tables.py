@@ -104,8 +104,8 @@ def show_combinations(table: dict[str, Any]) -> None:
     console = make_console()
     console.print(f"{table['task']} · {table['data']} · {table['split']}\n")
     keys, metric = table["keys"], table["metric"]
-    columns = ("seeds", metric, "standard error", "training, s", "parameters", "one text, ms")
-    shown = _table(*keys, *columns)
+    measured = ("training, s", "parameters", "one text, ms", "memory, tokens")
+    shown = _table(*keys, "seeds", metric, "standard error", *measured)
     for row in table["rows"]:
         error, seconds = row["standard_error"], row["seconds"]
         shown.add_row(
@@ -116,6 +116,7 @@ def show_combinations(table: dict[str, Any]) -> None:
             "–" if seconds is None else f"{seconds:,.0f}",
             f"{row['parameters']:,}",
             f"{row['milliseconds']:.2f}",
+            f"{row['horizon']:.1f}",
         )
     _print_whole(console, shown)
 
