@@ -11,7 +11,7 @@ VERSION := $(shell "$(INTERPRETER)" -c 'import sys; print("%d.%d" % sys.version_
 BIN := .venv/bin
 READY := .venv/ready-$(VERSION)
 
-.PHONY: help setup demo test coverage bench check lint spelling types layers dependencies package sanitize hidden-compiler docs lock clean
+.PHONY: help setup demo test coverage bench check lint spelling types layers dependencies package sanitize hidden-compiler docs site lock clean
 
 help:
 	@echo "make demo      train on a generated sample, evaluate, export, verify, predict (a few minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make sanitize         run the kernels' own test program under the sanitizers of the compiler"
 	@echo "make hidden-compiler  run the tests of the kernels and a small training without a compiler"
 	@echo "make docs      write docs/commands.md and docs/configuration.md from the code"
+	@echo "make site      build the documentation as a web site, in site/; a broken link is an error"
 	@echo "make lock      resolve requirements.lock from setup.cfg (needs uv)"
 	@echo "make clean     delete .venv and everything that was built"
 	@echo "PYTHON=python3.12 (a name or a path) selects another Python, 3.11 or later; .venv is then created again"
@@ -109,10 +110,13 @@ check: lint spelling types layers dependencies package test
 docs: $(READY)
 	$(BIN)/python -m app.reference docs
 
+site: $(READY)
+	$(BIN)/mkdocs build --strict --quiet
+
 lock:
 	uv pip compile setup.cfg --extra serve --extra plots --extra parquet --extra tensorboard --extra dev --python-version 3.11 --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
 clean:
-	rm -rf .venv .bench build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .bench build dist demo site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*

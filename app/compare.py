@@ -18,7 +18,9 @@ from app.config import TaskConfig, load_config
 from app.config.keys import keys_of
 from app.evaluate import evaluate
 from app.extras import extra
-from app.inspection.memory import memory_horizon
+from app.inspection.context import measure_context
+from app.inspection.memory import measure_memory
+from app.inspection.opened import open_to_inspect
 from app.json_text import dumps
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
@@ -190,7 +192,8 @@ def _measured(run: Path, split: str, seconds: float | None, manual_directory: Pa
 
     Returns:
         `run`, `seed`, `metric` and its `value`, `seconds`, `parameters`, `milliseconds`, the median time of
-        a text, and `horizon`, the tokens that half of the gradient reaches back.
+        a text; `horizon`, the tokens that half of the gradient reaches back; and `context`, the last tokens
+        that most predictions need.
     """
     path = run.with_name(f"{run.name}.{split}.json")
     if path.exists():
@@ -207,10 +210,20 @@ def _measured(run: Path, split: str, seconds: float | None, manual_directory: Pa
         "seconds": seconds,
         "parameters": read_run_manifest(run).parameters,
         "milliseconds": _milliseconds(predictor, split, manual_directory),
-        "horizon": memory_horizon(run),
+        **_memory(run),
     }
     write_text(path, dumps(result))
     return result
+
+
+def _memory(run: Path) -> dict[str, float]:
+    """Return how far back a network remembers, in tokens: `horizon` and `context`."""
+    opened = open_to_inspect(run)
+    inspection, vectors = opened.inspection, opened.validation
+    return {
+        "horizon": measure_memory(inspection, vectors).back[inspection.main].half,
+        "context": measure_context(inspection, vectors).enough,
+    }
 
 
 def _milliseconds(predictor: Predictor, split: str, manual_directory: Path | None) -> float:
@@ -261,6 +274,7 @@ def _means(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "parameters": runs[0]["parameters"],
         "milliseconds": statistics.median(run["milliseconds"] for run in runs),
         "horizon": statistics.mean(run["horizon"] for run in runs),
+        "context": statistics.mean(run["context"] for run in runs),
     }
 
 

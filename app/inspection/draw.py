@@ -16,6 +16,7 @@ from app.inspection.attention import Attention
 from data.errors import UserError
 
 if TYPE_CHECKING:
+    from app.inspection.context import Context
     from app.inspection.layers import LayerMeasure
     from app.inspection.memory import Memory
     from app.inspection.network import NetworkView
@@ -53,7 +54,10 @@ def check_output(output: Path) -> None:
 
 def draw_network(view: NetworkView, output: Path) -> None:
     """Write a picture of the memory, the layers and their gates to a PNG or SVG file."""
-    panels: list[Panel] = [(3.0, lambda axes: _memory(axes, view.memory))]
+    panels: list[Panel] = [
+        (3.0, lambda axes: _memory(axes, view.memory)),
+        (2.5, lambda axes: _context(axes, view.context)),
+    ]
     if view.layers:
         panels.append((3.0, lambda axes: _layers(axes, view.layers)))
     if any(layer.gates for layer in view.layers):
@@ -128,6 +132,16 @@ def _memory(axes: Any, memory: Memory) -> None:
         axes.plot(decay.norms, color=colour, label=f"{name}: half within {decay.half:.1f} tokens")
         axes.axvline(decay.half, color=colour, linestyle=":")
     _decay(axes, "Gradient of an output with respect to the tokens before it", "distance in tokens")
+
+
+def _context(axes: Any, context: Context) -> None:
+    axes.plot(context.tokens, 100 * context.same, color=FOR, marker="o", markersize=4)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 105)
+    axes.set_title("Predictions that stay the same if only the last tokens are read")
+    axes.set_xlabel("tokens that are read")
+    axes.set_ylabel("same predictions, %")
+    axes.grid(alpha=0.3)
 
 
 def _layers(axes: Any, layers: Sequence[LayerMeasure]) -> None:

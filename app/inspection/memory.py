@@ -19,6 +19,8 @@ from data.batching import sorted_batches
 
 ROWS_AT_ONCE = 64
 TOKENS_AT_ONCE = 16_384
+DISTANCES = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)
+"""Those that tables have."""
 FEWEST = 8
 """Fewest rows that a mean is taken over, or all rows if there are not so many."""
 NOTHING = 1e-12
@@ -102,10 +104,7 @@ def measure_memory(inspection: Inspection[Any, Any], vectors: Vectors) -> Memory
         vectors: of the rows.
     """
     lengths = vectors.lengths[inspection.main].numpy()
-    random = np.random.default_rng(0)
-    steps = lengths - 1
-    if inspection.sees_ahead:
-        steps = np.array([random.integers(length) for length in lengths])
+    steps = measured_steps(inspection, vectors)
     back: dict[str, list[np.ndarray]] = {name: [] for name in vectors.values}
     ahead: list[np.ndarray] = []
     for rows in _batches(vectors):
@@ -122,6 +121,15 @@ def measure_memory(inspection: Inspection[Any, Any], vectors: Vectors) -> Memory
         {name: mean_by_distance(own) for name, own in back.items()},
         mean_by_distance(ahead) if ahead else None,
     )
+
+
+def measured_steps(inspection: Inspection[Any, Any], vectors: Vectors) -> np.ndarray:
+    """Return the step of each row whose output is measured: the last one, or a random one; int [B]."""
+    lengths = vectors.lengths[inspection.main].numpy()
+    if not inspection.sees_ahead:
+        return np.asarray(lengths - 1)
+    random = np.random.default_rng(0)
+    return np.array([random.integers(length) for length in lengths])
 
 
 def gradient_norms(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from app.inspection.context import ENOUGH, Context, measure_context
 from app.inspection.layers import LayerMeasure, measure_layer, steps_back
 from app.inspection.matrices import Matrix, measure_matrices
 from app.inspection.memory import Decay, Memory, measure_memory
@@ -27,6 +28,7 @@ class NetworkView(NamedTuple):
     main: str
     """The sequence that outputs are steps of."""
     memory: Memory
+    context: Context
     layers: list[LayerMeasure]
     matrices: dict[str, dict[str, Matrix]]
     """By layer and by gate; empty for a layer without a recurrent matrix."""
@@ -45,6 +47,11 @@ class NetworkView(NamedTuple):
                 f"Half of the gradient reaches ahead {_number(self.memory.ahead.half)} tokens or more "
                 f"({_number(self.memory.ahead.even)} if nothing were forgotten)."
             )
+        of = "" if len(self.memory.back) == 1 else f"{self.main} "
+        found.append(
+            f"{ENOUGH:.0%} of the predictions stay the same if only the last {self.context.enough} {of}"
+            "tokens are read."
+        )
         for layer in self.layers:
             for name, decay in layer.gradients.items():
                 if decay.factor is not None:
@@ -64,6 +71,7 @@ class NetworkView(NamedTuple):
                 "back": {name: decay.as_json() for name, decay in self.memory.back.items()},
                 "ahead": None if ahead is None else ahead.as_json(),
             },
+            "context": self.context.as_json(),
             "layers": [layer.as_json() for layer in self.layers],
             "matrices": {
                 layer: {name: matrix._asdict() for name, matrix in own.items()}
@@ -90,6 +98,7 @@ def view_network(opened: Opened) -> NetworkView:
         rows=rows,
         main=inspection.main,
         memory=measure_memory(inspection, vectors),
+        context=measure_context(inspection, vectors),
         layers=[measure_layer(layer) for layer in inspection.layers(vectors.rows(few))],
         matrices={name: measure_matrices(layer) for name, layer in inspection.matrices().items()},
     )

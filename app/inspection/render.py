@@ -14,6 +14,7 @@ from app.terminal.console import make_console
 from app.terminal.printable import json_line, one_line
 
 if TYPE_CHECKING:
+    from app.inspection.context import Context
     from app.inspection.memory import Decay
     from app.inspection.network import NetworkView
     from app.inspection.parts import Part
@@ -29,7 +30,6 @@ MOST_TOKENS = 4
 """Most tokens that are named for one of several outputs."""
 FOR, AGAINST = "rgb(0,114,178)", "rgb(213,94,0)"
 SHADES = " ░▒▓█"
-DISTANCES = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)
 
 
 def show_network(view: NetworkView) -> None:
@@ -41,6 +41,8 @@ def show_network(view: NetworkView) -> None:
     for name, decay in curves.items():
         console.print(f"gradient of the {view.what} by distance: {name}")
         console.print(_bars(decay))
+    console.print("predictions that stay the same if only the last tokens are read")
+    console.print(_context(view.context))
     for layer in view.layers:
         for name, decay in layer.gradients.items():
             symbol = "c" if name == "memory" else "h"
@@ -77,12 +79,22 @@ def _console() -> Console:
 
 def _bars(decay: Decay) -> Table:
     """Return the norms at some distances, with bars relative to the largest one."""
+    from app.inspection.memory import DISTANCES
+
     table = _table("distance", "norm", "", left=(2,))
     largest = float(decay.norms.max(initial=0.0)) or 1.0
     for distance in DISTANCES:
         if distance < len(decay.norms):
             norm = float(decay.norms[distance])
             table.add_row(str(distance), f"{norm:.3g}", Styled(_bar(norm / largest), FOR))
+    return table
+
+
+def _context(context: Context) -> Table:
+    """Return the shares of equal predictions by the number of tokens that are read."""
+    table = _table("tokens", "same", "", left=(2,))
+    for tokens, same in zip(context.tokens, context.same, strict=True):
+        table.add_row(str(tokens), f"{same:.1%}", Styled(_bar(float(same)), FOR))
     return table
 
 

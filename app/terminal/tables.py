@@ -104,7 +104,7 @@ def show_combinations(table: dict[str, Any]) -> None:
     console = make_console()
     console.print(f"{table['task']} · {table['data']} · {table['split']}\n")
     keys, metric = table["keys"], table["metric"]
-    measured = ("training, s", "parameters", "one text, ms", "memory, tokens")
+    measured = ("training, s", "parameters", "one text, ms", "gradient, tokens", "context, tokens")
     shown = _table(*keys, "seeds", metric, "standard error", *measured)
     for row in table["rows"]:
         error, seconds = row["standard_error"], row["seconds"]
@@ -117,6 +117,7 @@ def show_combinations(table: dict[str, Any]) -> None:
             f"{row['parameters']:,}",
             f"{row['milliseconds']:.2f}",
             f"{row['horizon']:.1f}",
+            f"{row['context']:.0f}",
         )
     _print_whole(console, shown)
 

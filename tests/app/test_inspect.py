@@ -106,6 +106,8 @@ def test_a_network(command: Command, request: pytest.FixtureRequest, tmp_path: P
     main = "target" if "target" in sequences else "tokens"
     assert 0 < found["memory"]["horizon"] == found["memory"]["back"][main]["half"]
     assert bool(found["memory"]["ahead"]) == (kind == "tagger")
+    assert found["context"]["same"][-1] == 1
+    assert found["context"]["enough"] in found["context"]["tokens"]
     assert [layer["name"] for layer in found["layers"]] == layers
     for layer in found["layers"]:
         assert layer["direction"] == ("backward" if "backward" in layer["name"] else "forward")
