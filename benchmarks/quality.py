@@ -185,8 +185,8 @@ def read_rows(text: str) -> list[str]:
     """Return the rows of a CSV text, each as it is written."""
     buffer, found = io.StringIO(), []
     for row in csv.reader(io.StringIO(text)):
-        csv.writer(buffer, lineterminator="").writerow(row)
-        found.append(buffer.getvalue())
+        csv.writer(buffer, lineterminator="\n").writerow(row)
+        found.append(buffer.getvalue().removesuffix("\n"))
         buffer = io.StringIO()
     return found
 

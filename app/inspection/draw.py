@@ -137,6 +137,7 @@ def _memory(axes: Any, memory: Memory) -> None:
 def _context(axes: Any, context: Context) -> None:
     axes.plot(context.tokens, 100 * context.same, color=FOR, marker="o", markersize=4)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylim(0, 105)
     axes.set_title("Predictions that stay the same if only the last tokens are read")
     axes.set_xlabel("tokens that are read")
