@@ -155,6 +155,12 @@ def _show_influence(console: Console, view: TextView, explained: Explained) -> N
         console.print(
             f"sum {total:+.4f}; the score of the text less that of unknown tokens {explained.difference:+.4f}"
         )
+    if view.decisive is not None:
+        part = view.without[view.decisive]
+        console.print(
+            f"most depends on token {view.decisive + 1}, {one_line(part.token)}: if it were unknown, the "
+            f"prediction would be {one_line(part.prediction)}, {part.probability:.0%}"
+        )
 
 
 def _show_outputs(console: Console, view: TextView) -> None:

@@ -73,6 +73,13 @@ class TextView(NamedTuple):
     """What the layers read."""
     attention: Attention | None
 
+    @property
+    def decisive(self) -> int | None:
+        """The place of the token without which what is predicted is least probable; None: it is not known."""
+        if not self.without:
+            return None
+        return min(range(len(self.without)), key=lambda place: self.without[place].final)
+
     def as_json(self) -> dict[str, Any]:
         """Return the object that `inspect --json` prints for a text."""
         return {
@@ -82,6 +89,7 @@ class TextView(NamedTuple):
             "prefixes": [part._asdict() for part in self.prefixes],
             "suffixes": [part._asdict() for part in self.suffixes],
             "without": [part._asdict() for part in self.without],
+            "decisive": self.decisive,
             "tokens": list(self.layer_tokens),
             "layers": [layer.as_json() for layer in self.layers],
             "attention": None if self.attention is None else self.attention.as_json(),

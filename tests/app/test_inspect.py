@@ -188,6 +188,10 @@ def test_a_text_without_a_token(command: Command, run: Path) -> None:
     label = own["prediction"]["label"]
     finals = [line["probabilities"][label] for line in lines]
     assert [part["final"] for part in own["without"]] == pytest.approx(finals, abs=1e-4)
+    assert finals[own["decisive"]] == min(finals)
+    decisive = own["without"][own["decisive"]]
+    sentence = f"most depends on token {own['decisive'] + 1}, {decisive['token']}: if it were unknown, "
+    assert sentence in command("inspect", run, "the soup is dull").stdout
 
 
 def test_a_backward_layer_is_shown_in_the_order_of_the_text(run: Path) -> None:
