@@ -83,13 +83,12 @@ def draw_text(view: TextView, output: Path) -> None:
     if view.prefixes:
         panels.append((2.2, lambda axes: _parts(axes, view)))
     for layer in view.layers:
-        panels.append((2.6, partial(_states, view.layer_tokens, layer)))
+        panels.append((2.6, partial(_states, layer)))
         if layer.gates:
-            panels.append((2.2, partial(_means, view.layer_tokens, layer)))
-    longest = max(
-        [len(view.layer_tokens), *(len(own) for of in view.explained for own in of.tokens.values())]
-    )
-    _write(panels, output, max(WIDTH, 2.0 + PER_TOKEN * longest))
+            panels.append((2.2, partial(_means, layer)))
+    sequences = [view.tokens, *(layer.tokens for layer in view.layers)]
+    sequences += [own for explained in view.explained for own in explained.tokens.values()]
+    _write(panels, output, max(WIDTH, 2.0 + PER_TOKEN * max(map(len, sequences))))
 
 
 def draw_attention(found: Attention, output: Path) -> None:
@@ -219,21 +218,21 @@ def _parts(axes: Any, view: TextView) -> None:
     _label_tokens(axes, view.tokens)
 
 
-def _states(tokens: Sequence[str], layer: LayerStates, axes: Any) -> None:
+def _states(layer: LayerStates, axes: Any) -> None:
     values = layer.states["hidden"].T
     limit = float(np.abs(values).max()) or 1.0
     image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     axes.set(title=f"Hidden state of {layer.name}{_reading(layer)}", ylabel="unit")
     axes.figure.colorbar(image, ax=axes)
-    _label_tokens(axes, tokens)
+    _label_tokens(axes, layer.tokens)
 
 
-def _means(tokens: Sequence[str], layer: LayerStates, axes: Any) -> None:
+def _means(layer: LayerStates, axes: Any) -> None:
     for colour, (name, values) in zip(LINES, layer.gates.items(), strict=False):
         axes.plot(values.mean(axis=1), "o-", color=colour, label=name, markersize=3)
     axes.set(title=f"Gates of {layer.name}, mean over units", ylabel="value", ylim=(0, 1.02))
     axes.legend(fontsize="small")
-    _label_tokens(axes, tokens)
+    _label_tokens(axes, layer.tokens)
 
 
 def _reading(layer: LayerStates) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from app.inspection.memory import Decay, batches_of, mean_by_distance, share_within
 from app.inspection.unrolling import unroll
@@ -70,9 +69,7 @@ def measure_layer(layer: Unrolled) -> LayerMeasure:
     lengths = layer.lengths.numpy()
     for rows in batches_of(lengths):
         steps = int(lengths[rows].max())
-        inputs = tf.gather(layer.inputs, rows)[:, :steps]
-        part = Unrolled(layer.name, layer.layer, inputs, tf.gather(layer.lengths, rows), layer.backward)
-        trace = unroll(part, with_gradients=True)
+        trace = unroll(layer.rows(rows, steps), with_gradients=True)
         for name, values in trace.gradients.items():
             ends = zip(values, lengths[rows], strict=True)
             norms.setdefault(name, []).extend(own[length - 1 :: -1] for own, length in ends)

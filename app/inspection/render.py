@@ -67,7 +67,7 @@ def show_text(view: TextView) -> None:
     ):
         _show_next(console, view.prefixes)
     for layer in view.layers:
-        _show_states(console, view.layer_tokens, layer)
+        _show_states(console, layer)
 
 
 def _console() -> Console:
@@ -209,7 +209,7 @@ def _coloured(tokens: Sequence[str], values: np.ndarray) -> Styled:
     return found
 
 
-def _show_states(console: Console, tokens: Sequence[str], layer: LayerStates) -> None:
+def _show_states(console: Console, layer: LayerStates) -> None:
     """Print a heat map of the hidden state, a row for each token, and the means of the gates."""
     hidden = layer.states["hidden"]
     units = np.sort(np.argsort(-hidden.std(axis=0), kind="stable")[:MOST_UNITS])
@@ -218,7 +218,7 @@ def _show_states(console: Console, tokens: Sequence[str], layer: LayerStates) ->
     console.print(f"\n{layer.name}{order}: hidden state{of}; blue above 0, orange below")
     table = _table("token", "hidden state", *layer.gates, left=(1,))
     largest = float(np.abs(hidden).max()) or 1.0
-    for i, token in enumerate(tokens):
+    for i, token in enumerate(layer.tokens):
         cells = Styled()
         for value in hidden[i, units]:
             shade = SHADES[min(int(abs(value) / largest * len(SHADES)), len(SHADES) - 1)]

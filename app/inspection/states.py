@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ class LayerStates(NamedTuple):
 
     name: str
     backward: bool
+    tokens: Sequence[str]
+    """What it reads."""
     states: dict[str, np.ndarray]
     """By the name of the state, `hidden` and of an LSTM `memory`: float32 [T, U]."""
     gates: dict[str, np.ndarray]
@@ -25,6 +28,7 @@ class LayerStates(NamedTuple):
         return {
             "name": self.name,
             "direction": "backward" if self.backward else "forward",
+            "tokens": list(self.tokens),
             **{name: values.tolist() for name, values in self.states.items()},
             "gates": {name: values.tolist() for name, values in self.gates.items()},
         }
@@ -40,6 +44,7 @@ def states_of(inspection: Inspection[Any, Any], text: Text) -> list[LayerStates]
             LayerStates(
                 layer.name,
                 layer.backward,
+                text.tokens[layer.sequence],
                 {name: values[0][order] for name, values in trace.states.items()},
                 {name: values[0][order] for name, values in trace.gates.items()},
             )

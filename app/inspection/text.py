@@ -69,8 +69,6 @@ class TextView(NamedTuple):
     without: list[Part]
     """With one token unknown."""
     layers: list[LayerStates]
-    layer_tokens: Sequence[str]
-    """What the layers read."""
     attention: Attention | None
 
     @property
@@ -90,7 +88,7 @@ class TextView(NamedTuple):
             "suffixes": [part._asdict() for part in self.suffixes],
             "without": [part._asdict() for part in self.without],
             "decisive": self.decisive,
-            "tokens": list(self.layer_tokens),
+            "tokens": list(self.tokens),
             "layers": [layer.as_json() for layer in self.layers],
             "attention": None if self.attention is None else self.attention.as_json(),
         }
@@ -136,7 +134,6 @@ def view_text(opened: Opened, text: str) -> TextView:
         suffixes=suffixes(inspection, read),
         without=without_each(inspection, read),
         layers=layers,
-        layer_tokens=read.tokens[inspection.layer_sequence],
         attention=attention(predictor, text) if has_attention(predictor) else None,
     )
 
@@ -174,7 +171,6 @@ def view_text_of_export(predictor: Predictor, text: str) -> TextView:
         [],
         [],
         [],
-        (),
         attention(predictor, text) if has_attention(predictor) else None,
     )
 

@@ -43,12 +43,15 @@ def unroll(layer: Unrolled, *, with_gradients: bool = False) -> Trace:
     """
     graph = tf.function(partial(_run, layer.layer, with_gradients), autograph=False)
     inputs = reverse(layer.inputs, layer.lengths) if layer.backward else layer.inputs
-    found = graph(inputs, layer.lengths)
+    start = layer.initial
+    if start is None:
+        start = [tf.zeros([len(inputs), layer.layer.units])] * cell_of(layer.layer).states
+    found = graph(inputs, layer.lengths, tuple(start))
     return Trace(*({name: value.numpy() for name, value in part.items()} for part in found))
 
 
 def _run(
-    layer: keras.layers.RNN, with_gradients: bool, inputs: tf.Tensor, lengths: tf.Tensor
+    layer: keras.layers.RNN, with_gradients: bool, inputs: tf.Tensor, lengths: tf.Tensor, start: State
 ) -> tuple[dict[str, tf.Tensor], ...]:
     """Return states, gates and gradients as `Trace` has them.
 
@@ -59,7 +62,6 @@ def _run(
     by_step = tf.transpose(inputs, [1, 0, 2])
     steps, rows = tf.unstack(tf.shape(by_step)[:2])
     units, names = layer.units, STATES[: cell.states]
-    start = tuple(tf.zeros([rows, units]) for _ in names)
     zeros = [tf.zeros([steps, rows, units]) for _ in names]
     gate_names = list(cell.gates(keras_cell, by_step[0], start))
     arrays = [tf.TensorArray(tf.float32, steps, element_shape=[None, units]) for _ in (*names, *gate_names)]

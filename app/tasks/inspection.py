@@ -67,6 +67,18 @@ class Unrolled:
     """int32 [B]."""
     backward: bool = False
     """Whether it reads each row from its end to its start."""
+    sequence: str = TOKENS
+    """The name of the sequence whose tokens its steps are."""
+    initial: Sequence[tf.Tensor] | None = None
+    """The state before the first step, float32 [B, U] each; None: zeros."""
+
+    def rows(self, rows: tf.Tensor, steps: int) -> Unrolled:
+        """Return the first steps of chosen rows: int32 [N]."""
+        import tensorflow as tf
+
+        initial = None if self.initial is None else [tf.gather(own, rows) for own in self.initial]
+        inputs = tf.gather(self.inputs, rows)[:, :steps]
+        return replace(self, inputs=inputs, lengths=tf.gather(self.lengths, rows), initial=initial)
 
 
 class Text(NamedTuple):
@@ -111,8 +123,6 @@ class Inspection(ABC, Generic[C, F]):
     """Whether there is an output for each step of the main sequence; else one for a text."""
     sees_ahead = False
     """Whether an output of a step depends on later steps of the main sequence."""
-    layer_sequence = TOKENS
-    """The sequence that `layers` read."""
     what = "output"
     """What an output is, for sentences."""
 

@@ -20,6 +20,8 @@ from app.inspect import inspect_texts
 from app.inspection.attention import attention
 from app.inspection.draw import DOTS_PER_INCH, LONGEST_SIDE, draw_attention
 from app.inspection.influence import TOLERANCE
+from app.inspection.opened import open_to_inspect
+from app.inspection.unrolling import unroll
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.train import train
@@ -90,7 +92,11 @@ NETWORKS = {
     "run": ({"tokens"}, ["recurrent/forward_0", "recurrent/backward_0"], {"hidden", "memory"}),
     "tagger": ({"tokens"}, ["recurrent/forward_0", "recurrent/backward_0"], {"hidden"}),
     "language_model": ({"tokens"}, ["recurrent_0", "recurrent_1"], {"hidden", "memory"}),
-    "translator": ({"source", "target"}, ["encoder/forward_0", "encoder/backward_0"], {"hidden", "memory"}),
+    "translator": (
+        {"source", "target"},
+        ["encoder/forward_0", "encoder/backward_0", "decoder_0"],
+        {"hidden", "memory"},
+    ),
 }
 
 
@@ -250,7 +256,9 @@ def test_texts_of_a_translator(command: Command, request: pytest.FixtureRequest,
     assert "".join(token["text"] for token in influences) == "▁one▁five▁two."
     assert output["error"] < 1e-3
     assert sum(token["influence"] for token in influences) == pytest.approx(output["difference"], abs=1e-3)
-    assert own["tokens"] == [token["text"] for token in influences]
+    source = [token["text"] for token in influences]
+    assert [layer["tokens"] for layer in own["layers"]] == [source, source, own["tokens"]]
+    assert [part["token"] for part in own["prefixes"]] == own["tokens"]
     assert bool(own["attention"]) == (kind == "translator")
     if kind == "translator":
         assert own["prediction"]["text"] == "zwei fünf eins."
@@ -391,3 +399,23 @@ def test_another_suffix(command: Command, translator: Path, tmp_path: Path) -> N
     assert result.stderr == (
         f"Error: --output {tmp_path / 'plot.txt'}: expected a name that ends with .png or .svg\n"
     )
+
+
+@pytest.mark.parametrize("kind", ["translator", "no_attention"])
+def test_the_layers_of_a_decoder(request: pytest.FixtureRequest, kind: str) -> None:
+    """The states of its layers, step by step, lead to the attentional states that it computes at once."""
+    opened = open_to_inspect(request.getfixturevalue(kind))
+    inspection = opened.inspection
+    model, vectors = inspection.model, inspection.text("one five two.", opened.predictor).vectors
+    state = model.encode_vectors(vectors.values["source"], vectors.lengths["source"])
+
+    *_, layer = inspection.layers(vectors)
+    hidden = unroll(layer).states["hidden"]
+
+    if model.attention:
+        context, _ = model.attention(hidden, state["keys"], state["memory"], state["lengths"])
+    else:
+        context = np.repeat(state["context"][:, np.newaxis], hidden.shape[1], axis=1)
+    found = model.attentional(np.concatenate([context, hidden], axis=2))
+    expected = model.decode_vectors(vectors.values["target"], state)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

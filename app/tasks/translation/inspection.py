@@ -29,7 +29,6 @@ class TranslationInspection(Inspection[TranslationConfig, TranslationFacts]):
     """An output for each token of the translation: its log-odds, given those before it and the source."""
 
     main = TARGET
-    layer_sequence = SOURCE
     what = "score of the next target token"
 
     def __init__(
@@ -104,8 +103,26 @@ class TranslationInspection(Inspection[TranslationConfig, TranslationFacts]):
         return Line(starts, ends, 1, score, by_token([SOURCE], starts, ends))
 
     def layers(self, vectors: Vectors) -> list[Unrolled]:
-        """Return the recurrent layers of the encoder in their directions."""
-        return unrolled(self.model.encoder, vectors.values[SOURCE], vectors.lengths[SOURCE])
+        """Return the recurrent layers of the encoder in their directions, and those of the decoder."""
+        encoder = unrolled(self.model.encoder, vectors.values[SOURCE], vectors.lengths[SOURCE], SOURCE)
+        return [*encoder, *self._decoder(vectors)]
+
+    def _decoder(self, vectors: Vectors) -> list[Unrolled]:
+        """Return the layers of the decoder; what is fed back to the lowest one is part of what it reads."""
+        model, embedded = self.model, vectors.values[TARGET]
+        state = model.encode_vectors(vectors.values[SOURCE], vectors.lengths[SOURCE], differentiable=True)
+        inputs = [embedded]
+        if not model.attention:
+            inputs.append(tf.repeat(state["context"][:, tf.newaxis], embedded.shape[1], axis=1))
+        if model.input_feeding:
+            after = model.decode_vectors(embedded, state, differentiable=True)
+            inputs.append(tf.concat([state["attentional"][:, tf.newaxis], after[:, :-1]], axis=1))
+        sequences = tf.concat(inputs, axis=2)
+        lengths, found = vectors.lengths[TARGET], []
+        for layer, initial in zip(model.decoder, state["hidden"], strict=True):
+            found.append(Unrolled(layer.name, layer, sequences, lengths, sequence=TARGET, initial=initial))
+            sequences, *_ = layer(sequences, initial_state=list(initial))
+        return found
 
     def _all_logits(self, vectors: Vectors) -> tf.Tensor:
         """Return the logits of the token after each one: float32 [B, T, C]."""
