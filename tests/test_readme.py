@@ -19,7 +19,7 @@ from data.samples import reviews
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(text: str) -> list[list[str]]:
@@ -66,7 +66,7 @@ def check_keys(arguments: list[str]) -> None:
         load_config(arguments[1], overrides=sets)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_line_parses(path: Path) -> None:
     """Commands, arguments and options have the names that the pages give them; configuration keys too."""
     found = commands(path.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def test_every_command_line_parses(path: Path) -> None:
     assert found or path.name not in ("README.md", "results.md")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(path: Path) -> None:
     """Every file and every heading that a page links to exists."""
     links = re.findall(r"\]\(([\w./#-]+)\)", path.read_text(encoding="utf-8"))
