@@ -22,7 +22,9 @@ from app.tasks.base import (
     Unlabelled,
 )
 from app.tasks.calibration import calibration
+from app.tasks.card import TaskCard
 from app.tasks.classification.branches import WHOLE, of_branches
+from app.tasks.classification.card import classification_card
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_baseline import label_set_baseline
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from app.tasks.signature import Signature
 
 DIGITS = 6
+STATE_DIGITS = 4
 MOST_BASELINE_EXAMPLES = 100_000
 """The baseline holds its training examples in memory; of more examples it uses the first ones."""
 
@@ -64,11 +67,25 @@ def _importances(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _states(row: Mapping[str, Any]) -> dict[str, Any]:
+    length = int(row["length"])
+    columns = (row[key][:length].tolist() for key in ("tokens", "start", "end"))
+    return {
+        "tokens": [
+            {"text": text.decode(errors="replace"), "start": start, "end": end}
+            for text, start, end in zip(*columns, strict=True)
+        ],
+        "units": [unit.decode() for unit in row["units"]],
+        "states": np.round(row["states"][:length].T, STATE_DIGITS).tolist(),
+    }
+
+
 class ClassificationPredictions(Predictions[ClassificationConfig, ClassificationFacts]):
     """Predictions of a classifier."""
 
     baseline_name = "linear baseline"
     explanation = Explanation("explain", _importances)
+    states = Explanation("states", _states)
 
     def signatures(
         self,
@@ -77,10 +94,20 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
         preprocessing: Preprocessing[ClassificationFacts],
         config: ClassificationConfig,
     ) -> dict[str, Signature]:
-        """Return `serving_default` and `explain`."""
+        """Return the signatures of `app.tasks.classification.signatures`."""
         from app.tasks.classification.signatures import signatures
 
         return signatures(module, model, preprocessing, config)
+
+    def card(
+        self, preprocessing: Preprocessing[ClassificationFacts], config: ClassificationConfig
+    ) -> TaskCard:
+        """Return the sentences of `app.tasks.classification.card`."""
+        return classification_card(preprocessing, config)
+
+    def calibrated(self, config: ClassificationConfig) -> bool:
+        """Return whether the logits are scaled: those of a model with n-grams always are."""
+        return config.model.calibrated or bool(config.model.ngrams)
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `label`, `score` and `probabilities`, or `labels` and `probabilities`, of each text.

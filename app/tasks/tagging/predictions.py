@@ -12,8 +12,10 @@ from app.artifacts.preprocessing import Preprocessing
 from app.page.blocks import Section
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split, Unlabelled
 from app.tasks.calibration import certainty
+from app.tasks.card import TaskCard
 from app.tasks.labels import label_ids
 from app.tasks.tagging.baseline import linear_baseline
+from app.tasks.tagging.card import tagging_card
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import learned, tag_names, tokens_field, words_of
 from app.tasks.tagging.facts import TaggingFacts
@@ -139,6 +141,10 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         """Require that texts have labels beside their tags."""
         if not predictor.info.preprocessing.labels:
             super().require_scores(predictor)
+
+    def card(self, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> TaskCard:
+        """Return the sentences of `app.tasks.tagging.card`."""
+        return tagging_card(preprocessing, config)
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `tokens` with `text`, `start`, `end` and `tag`; `spans`; with labels `label` and `score`."""
