@@ -19,6 +19,7 @@ from app.model_card.measured import Measured, read_measured, whole_split, write_
 from app.model_card.render import write_card
 from app.prediction.loading import load_predictor
 from app.speed import milliseconds
+from app.tasks import get_task
 from app.tasks.opening import open_dataset
 from data.errors import UserError
 from data.prepared import Dataset
@@ -31,6 +32,7 @@ def card(
     *,
     split: str | None = None,
     with_baseline: bool = True,
+    measure: bool = True,
     overrides: Sequence[str] = (),
     manual_directory: Path | None = None,
 ) -> Path:
@@ -42,6 +44,7 @@ def card(
         run: a run directory.
         split: of the metrics; None: the one that was measured before, else validation.
         with_baseline: also train and evaluate the baseline.
+        measure: False writes what is known already; the data need not be there.
         overrides: `KEY=VALUE`, with the keys of the section card.
         manual_directory: raw files of a catalogue dataset.
 
@@ -53,7 +56,8 @@ def card(
     measured = measured.model_copy(update={"said": measured.said | _said(run, overrides)})
     before = measured.result or {}
     split = split or str(before.get("split", "validation"))
-    if before.get("split") != split or (with_baseline and "baseline" not in before):
+    with_baseline = with_baseline and bool(get_task(manifest.task).predictions.baseline_name)
+    if measure and (before.get("split") != split or (with_baseline and "baseline" not in before)):
         measured = _measured(run, measured, split, with_baseline, manual_directory)
     write_measured(run, measured)
     return write_card(run)

@@ -626,6 +626,9 @@ def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> No
     "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
 )
 @click.option(
+    "--measure/--no-measure", default=True, help="Measure the model; else write what is known already."
+)
+@click.option(
     "--set",
     "overrides",
     metavar="card.KEY=VALUE",
@@ -634,7 +637,12 @@ def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> No
 )
 @manual_dir_option
 def card(
-    run: Path, split: str | None, baseline: bool, overrides: tuple[str, ...], manual_dir: Path | None
+    run: Path,
+    split: str | None,
+    baseline: bool,
+    measure: bool,
+    overrides: tuple[str, ...],
+    manual_dir: Path | None,
 ) -> None:
     """Measure a finished run, write its model card, RUN/README.md, and print the path of the card.
 
@@ -645,14 +653,20 @@ def card(
     \b
     Examples:
       textrnn card runs/reviews --split test
-      textrnn card runs/reviews --set card.license=apache-2.0 --set card.language=en
+      textrnn card runs/reviews --no-measure --set card.license=apache-2.0 --set card.language=en
     """
     _quiet()
     from app.card import card as write_card
 
-    print_path(
-        write_card(run, split=split, with_baseline=baseline, overrides=overrides, manual_directory=manual_dir)
+    path = write_card(
+        run,
+        split=split,
+        with_baseline=baseline,
+        measure=measure,
+        overrides=overrides,
+        manual_directory=manual_dir,
     )
+    print_path(path)
 
 
 @main.command()

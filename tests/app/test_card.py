@@ -142,7 +142,11 @@ def test_what_the_user_states(command: Command, copied: Path, tmp_path: Path) ->
     card = front_matter(copied / CARD)
     assert (card["license"], card["language"]) == ("apache-2.0", ["en", "de"])
 
+    before = (copied / CARD).read_text()
+    options = ("--no-measure", "--split", "test")
     assert command("card", copied, *options, "--set", "card.license=Ours: internal").exit_code == 0
+    assert "On the validation split, 12 examples" in before
+    assert "On the validation split, 12 examples" in (copied / CARD).read_text()
     exported = export_quickly(copied, output=tmp_path / "exported")
     for path in (copied, exported):
         card = front_matter(path / CARD)
@@ -188,6 +192,7 @@ def test_own_text_is_kept(command: Command, copied: Path, tmp_path: Path) -> Non
 def test_measurements_of_other_weights(copied: Path, command: Command) -> None:
     """Measurements hold for the weights that were measured; what the user states holds for all."""
     command("card", copied, "--no-baseline", "--set", "card.license=mit")
+    assert "Not measured." not in (copied / CARD).read_text()
     stored = json.loads((copied / MEASURED).read_text())
     (copied / MEASURED).write_text(json.dumps(stored | {"model": "0" * 64}))
     render.write_card(copied)

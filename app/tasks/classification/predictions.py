@@ -33,6 +33,7 @@ from app.tasks.classification.rejection import of_labelled, of_scope
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.labels import label_ids, with_unseen
 from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
+from app.tasks.states import STATES
 from data.errors import UserError
 from data.formats import Row
 from data.prepared import Dataset
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from app.tasks.signature import Signature
 
 DIGITS = 6
-STATE_DIGITS = 4
 MOST_BASELINE_EXAMPLES = 100_000
 """The baseline holds its training examples in memory; of more examples it uses the first ones."""
 
@@ -67,25 +67,12 @@ def _importances(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _states(row: Mapping[str, Any]) -> dict[str, Any]:
-    length = int(row["length"])
-    columns = (row[key][:length].tolist() for key in ("tokens", "start", "end"))
-    return {
-        "tokens": [
-            {"text": text.decode(errors="replace"), "start": start, "end": end}
-            for text, start, end in zip(*columns, strict=True)
-        ],
-        "units": [unit.decode() for unit in row["units"]],
-        "states": np.round(row["states"][:length].T, STATE_DIGITS).tolist(),
-    }
-
-
 class ClassificationPredictions(Predictions[ClassificationConfig, ClassificationFacts]):
     """Predictions of a classifier."""
 
     baseline_name = "linear baseline"
     explanation = Explanation("explain", _importances)
-    states = Explanation("states", _states)
+    states = STATES
 
     def signatures(
         self,

@@ -14,6 +14,7 @@ from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, 
 from app.tasks.calibration import certainty
 from app.tasks.card import TaskCard
 from app.tasks.labels import label_ids
+from app.tasks.states import STATES
 from app.tasks.tagging.baseline import linear_baseline
 from app.tasks.tagging.card import tagging_card
 from app.tasks.tagging.config import TaggingConfig
@@ -43,6 +44,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
     described = ("labels", "tags")
     baseline_name = "linear baseline"
+    states = STATES
 
     def signatures(
         self,
@@ -51,7 +53,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         preprocessing: Preprocessing[TaggingFacts],
         config: TaggingConfig,
     ) -> dict[str, Signature]:
-        """Return `serving_default`, `tokens` and `score`."""
+        """Return the signatures of `app.tasks.tagging.signatures`."""
         from app.tasks.tagging.signatures import signatures
 
         return signatures(module, model, preprocessing, config)
@@ -66,7 +68,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return the texts, or their parts between white space as `tokens`, with `O` as each tag."""
-        if signature == self.signature:
+        if signature in (self.signature, "states"):
             return super().sample_inputs(signature, texts)
         rows = [text.split() for text in texts]
         tokens = np.full((len(rows), max(map(len, rows))), b"", object)

@@ -67,6 +67,10 @@ class PairPredictions(Predictions[Any, ClassificationFacts]):
             inputs=example,
         )
 
+    def answer(self, predictor: Predictor, text: str) -> object:
+        """Predict the label of a text and itself."""
+        return self.predict(predictor, [Row(1, dict.fromkeys(TEXTS, text))])
+
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return each text, and itself as second text."""
         return {name: np.array(texts, object) for name in TEXTS}
