@@ -13,7 +13,8 @@ LENGTH = 60
 
 def generation_card(preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig) -> TaskCard:
     """Return the sentences of a language model, with or without labels."""
-    model, kind = config.model, config.text.tokens
+    model = config.model
+    kind = "character" if config.text.tokens == "char" else config.text.tokens
     labels = preprocessing.labels
     output = "the embeddings again, which give" if model.tie_embeddings else "a dense layer, which gives"
     return TaskCard(

@@ -15,7 +15,7 @@ def translation_card(preprocessing: Preprocessing[TranslationFacts], config: Tra
     model = config.model
     return TaskCard(
         pipeline="translation",
-        purpose=f"It writes the {config.data.target} text of a {config.data.source} text.",
+        purpose=f"It translates texts from {config.data.source} to {config.data.target}.",
         network=f"An encoder with embeddings of {model.embedding_size} values and {layers(model)}, and a "
         f"decoder of the same cell with {_attention(model.attention)} what the encoder has read; a beam "
         f"search of width {config.decoding.beam} chooses the text.",

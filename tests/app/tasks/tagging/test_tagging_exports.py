@@ -95,6 +95,7 @@ def test_signatures(alone: Any, name: str) -> None:
     tags = {"tags": ["string", [None, None]], "length": ["int32", [None]]}
     label = {"label": ["string", [None]], "score": ["float32", [None]]} if name == "joint" else {}
     places = {key: ["int32", [None, None]] for key in ("start", "end")}
+    units = {"joint": 24, "crf": 16}[name]
 
     assert alone[name]["inputs"] == {
         "serving_default": {"text": ["string", [None]]},
@@ -108,8 +109,8 @@ def test_signatures(alone: Any, name: str) -> None:
             **places,
             "tokens": ["string", [None, None]],
             "length": ["int32", [None]],
-            "states": ["float32", [None, None, 24]],
-            "units": ["string", [None, 24]],
+            "states": ["float32", [None, None, units]],
+            "units": ["string", [None, units]],
         },
         "tokens": {**tags, **label},
         "score": {"loss": ["float32", [None]], "scored": ["int32", [None]]},
