@@ -615,6 +615,61 @@ def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> No
 
 
 @main.command()
+@click.argument("run", metavar="RUN", type=DIRECTORY)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default=None,
+    help="Split of the metrics. [default: the one that was measured before, else validation]",
+)
+@click.option(
+    "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
+)
+@click.option(
+    "--measure/--no-measure", default=True, help="Measure the model; else write what is known already."
+)
+@click.option(
+    "--set",
+    "overrides",
+    metavar="card.KEY=VALUE",
+    multiple=True,
+    help="State the licence or the languages of the model; may be repeated.",
+)
+@manual_dir_option
+def card(
+    run: Path,
+    split: str | None,
+    baseline: bool,
+    measure: bool,
+    overrides: tuple[str, ...],
+    manual_dir: Path | None,
+) -> None:
+    """Measure a finished run, write its model card, RUN/README.md, and print the path of the card.
+
+    A card with the metrics of training is written by 'textrnn train'. This command adds 95 % intervals, the
+    baseline, calibration, the time of a text, and how far the network remembers. What was measured before is
+    not measured again. An export carries the card of its run.
+
+    \b
+    Examples:
+      textrnn card runs/reviews --split test
+      textrnn card runs/reviews --no-measure --set card.license=apache-2.0 --set card.language=en
+    """
+    _quiet()
+    from app.card import card as write_card
+
+    path = write_card(
+        run,
+        split=split,
+        with_baseline=baseline,
+        measure=measure,
+        overrides=overrides,
+        manual_directory=manual_dir,
+    )
+    print_path(path)
+
+
+@main.command()
 @click.argument("model", metavar="MODEL", type=DIRECTORY)
 @click.argument("input_file", metavar="[INPUT|-]", default="-")
 @click.option(

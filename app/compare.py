@@ -23,18 +23,14 @@ from app.inspection.memory import measure_memory
 from app.inspection.opened import open_to_inspect
 from app.json_text import dumps
 from app.prediction.loading import load_predictor
-from app.prediction.predictor import Predictor
-from app.tasks import get_task
+from app.speed import milliseconds
 from app.tasks.opening import open_dataset
 from app.train import train, with_seeds
 from app.training.events import Watcher
 from data.errors import UserError
-from data.formats import Row
 
 RESULTS = "compare.json"
 PICTURE = "compare.svg"
-TIMED = 50
-"""Number of texts whose time is measured one by one."""
 MOST_RUNS = 1000
 
 
@@ -209,7 +205,7 @@ def _measured(run: Path, split: str, seconds: float | None, manual_directory: Pa
         "value": metrics[name],
         "seconds": seconds,
         "parameters": read_run_manifest(run).parameters,
-        "milliseconds": _milliseconds(predictor, split, manual_directory),
+        "milliseconds": milliseconds(predictor, open_dataset(predictor.info, None, manual_directory), split),
         **_memory(run),
     }
     write_text(path, dumps(result))
@@ -224,25 +220,6 @@ def _memory(run: Path) -> dict[str, float]:
         "horizon": measure_memory(inspection, vectors).back[inspection.main].half,
         "context": measure_context(inspection, vectors).enough,
     }
-
-
-def _milliseconds(predictor: Predictor, split: str, manual_directory: Path | None) -> float:
-    """Return the median time of the prediction of one text of a split, in ms."""
-    dataset = open_dataset(predictor.info, None, manual_directory)
-    task = get_task(predictor.info.task)
-    predict = task.predictions.predict
-    batch = next(iter(dataset.batches(split, size=TIMED)))
-    values = batch[task.examples.fields(predictor.info.config)[0].name]
-    texts = [
-        (value if isinstance(value, bytes) else b" ".join(value)).decode(errors="replace") for value in values
-    ]
-    predict(predictor, [Row(1, {"text": texts[0]})])
-    took = []
-    for text in texts:
-        began = time.perf_counter()
-        predict(predictor, [Row(1, {"text": text})])
-        took.append(1000 * (time.perf_counter() - began))
-    return statistics.median(took)
 
 
 def _table(

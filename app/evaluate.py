@@ -29,7 +29,10 @@ from data.prepared import Dataset
 EXAMPLES_AT_ONCE = 4096
 BASELINE_VERSION = 2
 """Version of the stored results of baselines."""
-WITHOUT_EFFECT = ("seed", "data.directory", "training.kernels", "training.steps_per_checkpoint")
+WITHOUT_EFFECT = (
+    *("seed", "data.directory", "training.kernels", "training.steps_per_checkpoint"),
+    *("card.license", "card.language"),
+)
 """Keys in which runs may differ that are compared as one model: their effect is that of a seed, or none."""
 
 

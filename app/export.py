@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from app.artifacts.examples import examples
-from app.artifacts.files import checksums, new_directory, versions
+from app.artifacts.files import CARD, checksums, new_directory, versions, write_text
 from app.artifacts.golden import write_golden
 from app.artifacts.hard_texts import hard_texts
 from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, SignatureManifest, write_manifest
@@ -17,6 +17,7 @@ from app.artifacts.run import Run, open_run
 from app.artifacts.saved_model import described_signatures
 from app.artifacts.warmup import warmup_requests, write_warmup
 from app.bounds import Bounds
+from app.model_card.render import Export, card_text
 from app.prediction.loading import Served, build_served
 from app.tasks import get_task
 from app.tasks.signature import Signature
@@ -78,6 +79,8 @@ def export(
         write_golden(directory, signatures, loaded, inputs, texts)
         manifest = _manifest(run, served, version, signatures).with_(files=checksums(directory))
         write_manifest(directory / EXPORT_MANIFEST, manifest)
+        size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+        write_text(directory / CARD, card_text(run_path, Export(output.name, version, size)))
     return target
 
 

@@ -399,7 +399,20 @@ def _train(
         return "\n".join(text for text in (show(), *sentences) if text)
 
     finished = yield from recorded(fit, run, begin, after_epoch, should_stop)
+    if finished:
+        yield from _with_card(run)
     return _summary(run, finished=finished)
+
+
+def _with_card(run: Path) -> Iterator[Message]:
+    """Write the model card of a finished run; a failure is a message: the run is complete without it."""
+    from app.model_card.render import write_card
+
+    try:
+        write_card(run)
+    except Exception as error:
+        reason = " ".join(f"{error or type(error).__name__}".split())
+        yield Message(f"{run}: the model card was not written: {reason}; 'textrnn card {run}' writes it")
 
 
 def _learn_language_model(

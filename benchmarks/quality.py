@@ -27,12 +27,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-TEXTS = 100
-"""Number of texts whose time is measured one by one."""
 
 
 @dataclass(frozen=True)
@@ -208,26 +204,12 @@ def of_export(run: Path) -> dict[str, float]:
 
 def time_one_by_one(export: Path, run: Path) -> float:
     """Return the median time of one test text, in ms."""
-    import textrnn
-    from app.evaluate import open_dataset
     from app.prediction.loading import load_predictor
+    from app.speed import milliseconds
+    from app.tasks.opening import open_dataset
 
-    model = textrnn.load(export)
-    if model.task != "generation":
-        dataset = open_dataset(load_predictor(run).info, None, None)
-        first, *_ = dataset.batches("test", size=TEXTS)
-        field = next(name for name in ("text", "tokens", "source") if name in first)
-        texts = [(row if isinstance(row, bytes) else b" ".join(row)).decode() for row in first[field]]
-        calls = [partial(model.predict, [text]) for text in texts]
-    else:
-        calls = [partial(model.generate, "The ", length=100, seed=seed) for seed in range(20)]
-    calls[0]()
-    took = []
-    for call in calls:
-        began = time.perf_counter()
-        call()
-        took.append(1000 * (time.perf_counter() - began))
-    return statistics.median(took)
+    dataset = open_dataset(load_predictor(run).info, None, None)
+    return milliseconds(load_predictor(export), dataset, "test")
 
 
 def textrnn(arguments: Sequence[object]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from models.hidden_units import states_of
 from models.kernels.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.embedding import Embedding
@@ -180,6 +181,20 @@ class Classifier(Network):
         if mix is not None:
             pooled = mix(pooled)
         return self.head(self.head_dropout(pooled, training=training))
+
+    def hidden_states(self, units: Sequence[int], token_ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Return the output of some units of the top recurrent layer after each token.
+
+        Args:
+            units: indices below `recurrent.output_size`, N of them.
+            token_ids: int32 [B, T], right-padded.
+            lengths: int32 [B], each from 1 to T.
+
+        Returns:
+            float32 [B, T, N]; 0 on padding.
+        """
+        sequences, _ = self.recurrent(self.embedding(token_ids), lengths)
+        return states_of(units, sequences, lengths)
 
     def log_odds(self, logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Return the logarithm of p / (1 - p) of a class or label for each row.

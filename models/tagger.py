@@ -8,6 +8,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from models.hidden_units import states_of
 from models.kernels.runner import Runner
 from models.layers.bioes import SpanEnds
 from models.layers.crf import CRF, Allowed, as_lists, forbidding, marginals, viterbi
@@ -304,12 +305,9 @@ class Tagger(Network):
             training, also the scores that they are the sum of, `recurrent` and `features` float32 [B, T, K].
             Calibrated label logits come with `unscaled_label_logits` float32 [B, L].
         """
-        features = self.embedding(self.word_dropout(token_ids, training=training))
-        if self.character_encoder is not None:
-            of_types = self.character_encoder(characters, character_lengths)
-            features = tf.concat([features, tf.gather(of_types, word_types)], axis=-1)
-        features = self.feature_dropout(features, training=training)
-        sequences, final = self.recurrent(features, lengths, training=training)
+        sequences, final = self._encoded(
+            token_ids, lengths, word_types, characters, character_lengths, training=training
+        )
         outputs = {"emissions": self.head(self.head_dropout(sequences, training=training))}
         if self.labels:
             pooled = self.pooling(sequences, final, lengths)
@@ -323,6 +321,52 @@ class Tagger(Network):
             outputs["features"] = self.token_features(word_features, word_types, lengths)
             outputs["emissions"] = self.joined(outputs["recurrent"], outputs["features"])
         return outputs
+
+    def _encoded(
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        word_types: tf.Tensor | None,
+        characters: tf.Tensor | None,
+        character_lengths: tf.Tensor | None,
+        *,
+        training: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return what `RecurrentStack.call` returns for the tokens; arguments are those of `call`."""
+        features = self.embedding(self.word_dropout(token_ids, training=training))
+        if self.character_encoder is not None:
+            of_types = self.character_encoder(characters, character_lengths)
+            features = tf.concat([features, tf.gather(of_types, word_types)], axis=-1)
+        features = self.feature_dropout(features, training=training)
+        found: tuple[tf.Tensor, tf.Tensor] = self.recurrent(features, lengths, training=training)
+        return found
+
+    def hidden_states(
+        self,
+        units: Sequence[int],
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        word_types: tf.Tensor | None = None,
+        characters: tf.Tensor | None = None,
+        character_lengths: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Return the output of some units of the top recurrent layer after each token.
+
+        Args:
+            units: indices below `recurrent.output_size`, N of them.
+            token_ids: as of `call`, like the other arguments.
+            lengths: of the rows.
+            word_types: of the tokens.
+            characters: of the distinct words.
+            character_lengths: of the distinct words.
+
+        Returns:
+            float32 [B, T, N]; 0 on padding.
+        """
+        sequences, _ = self._encoded(
+            token_ids, lengths, word_types, characters, character_lengths, training=False
+        )
+        return states_of(units, sequences, lengths)
 
     def joined(self, recurrent: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         """Return the weighted sum of the scores of both branches: float32 [..., K]."""

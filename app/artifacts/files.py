@@ -20,6 +20,8 @@ from data.errors import UserError
 
 MANIFEST = "manifest.json"
 """Description of a directory. It is not among the files that it lists."""
+CARD = "README.md"
+"""Model card of a directory. People may edit it: it is not among the files that the manifest lists."""
 PARTIAL = ".textrnn-partial-"
 """Prefix of a file that is being written. A killed process may leave one."""
 
@@ -141,13 +143,14 @@ def checksums(directory: Path, names: Iterable[str] | None = None) -> dict[str, 
 
     Args:
         directory: the directory.
-        names: relative paths; None: all files but the manifest.
+        names: relative paths; None: all files but the manifest and the model card.
 
     Returns:
         sha256 as hexadecimal digits, by relative path.
     """
     if names is None:
-        paths = (p for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST)
+        found = (p for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST)
+        paths = (p for p in found if p != directory / CARD)
         names = (path.relative_to(directory).as_posix() for path in sorted(paths))
     return {name: _sha256(directory / name) for name in names}
 

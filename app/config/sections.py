@@ -6,12 +6,13 @@ classes, with its own defaults, in `app/tasks/<task>/config.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import platformdirs
-from pydantic import BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 from pydantic import Field as Key
 
 from data.formats.layout import Options
@@ -275,6 +276,30 @@ class VirtualAdversarialTraining(AdversarialTraining):
     )
 
 
+# Section card
+
+
+def _languages(text: str) -> str:
+    if text and not re.fullmatch(r"[a-z]{2,3}(-\w+)*( *, *[a-z]{2,3}(-\w+)*)*", text):
+        raise ValueError("codes of languages, such as en or en,de; empty: not stated")
+    return text
+
+
+class CardConfig(Section):
+    """What the model card states that nothing else tells."""
+
+    license: str = Key(
+        "",
+        description="licence of the model, as its card (RUN/README.md) states it: an identifier such as "
+        "apache-2.0, or any name; empty: not stated",
+    )
+    language: Annotated[str, AfterValidator(_languages)] = Key(
+        "",
+        description="languages of the texts, as the model card states them: codes of ISO 639 such as en or "
+        "en,de; empty: not stated",
+    )
+
+
 # The whole
 
 
@@ -293,6 +318,7 @@ class TaskConfig(Section):
     text: TextConfig
     model: ModelConfig
     training: TrainingConfig
+    card: CardConfig = CardConfig()
 
     def tokenizing(self) -> dict[str, Any]:
         """Return the options of `models.text.tokenize`."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from app.inspection.opened import Note, open_to_inspect
+from app.inspection.opened import Note, Opened, open_to_inspect
 from app.tasks.inspection import Inspection, Vectors
 from data.batching import sorted_batches
 
@@ -171,7 +171,15 @@ def memory_horizon(run: Path, *, note: Note = lambda sentence: None) -> float:
     Raises:
         UserError: it is no run, or its data is not there.
     """
-    opened = open_to_inspect(run, note=note)
+    return horizon_of(open_to_inspect(run, note=note))
+
+
+def horizon_of(opened: Opened) -> float:
+    """Return `memory_horizon` of a run that is open.
+
+    Raises:
+        UserError: its data is not there.
+    """
     inspection = opened.inspection
     return measure_memory(inspection, opened.validation).back[inspection.main].half
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from app.artifacts.run import Run, open_run
 from app.prediction.exchange import runs_natively
@@ -19,6 +20,7 @@ from app.tasks import get_task
 from app.tasks.inspection import Inspection, Vectors
 from app.tasks.opening import open_dataset
 from data.errors import UserError
+from models.text.tokens import UNKNOWN_ID
 
 ROWS = 256
 """Most validation examples that are measured."""
@@ -53,6 +55,19 @@ class Opened:
             UserError: the data of the training is not there any more.
         """
         return sample(self.inspection, self._examples())
+
+    @property
+    def unknown(self) -> float | None:
+        """The share of the tokens of `validation` that are out of vocabulary; None: it is not known.
+
+        Raises:
+            UserError: as of `validation`.
+        """
+        ids = self.validation.ids
+        if ids is None:
+            return None
+        real = tf.sequence_mask(next(iter(self.validation.lengths.values())), ids.shape[1])
+        return float(np.mean(ids[real] == UNKNOWN_ID))
 
     def _examples(self) -> dict[str, np.ndarray]:
         info = info_of(self.run, self.run.config, self.inspection.preprocessing)

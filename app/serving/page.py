@@ -1,7 +1,7 @@
 """The web page at `/`, on which the served models can be tried.
 
-It shows what `textrnn predict` prints, and an explanation if the task has one. Models that generate texts are
-called through `:generate`.
+It shows what `textrnn predict` prints, and an explanation and the hidden state if the export has them.
+Models that generate texts are called through `:generate`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def _facts(repository: Repository, limits: Limits) -> Iterator[dict[str, Any]]:
     """Return what the page shows about each available model."""
     for name in repository.names:
         with suppress(Refused), repository.acquire(name) as servable:
-            manifest, explainer = servable.manifest, _explainer(servable)
+            manifest, predictions = servable.manifest, get_task(servable.task).predictions
+            explainer, states = (_of(servable, own) for own in (predictions.explanation, predictions.states))
+            config = servable.predictor.info.config
             yield {
                 "name": name,
                 "task": servable.task,
@@ -107,27 +109,32 @@ def _facts(repository: Repository, limits: Limits) -> Iterator[dict[str, Any]]:
                 "labels": manifest.preprocessing.get("labels", []),
                 "generates": servable.generates,
                 "explains": explainer.signature if explainer else None,
+                "has_states": states is not None,
+                "calibrated": predictions.calibrated(config),
+                "tokens": config.tokenizing()["tokens"],
                 "most_length": limits.length,
             }
 
 
 def _answer(repository: Repository, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `textrnn predict` prints for a text, and on request an explanation.
+    """Return what `textrnn predict` prints for a text, and on request an explanation and the hidden state.
 
     Args:
         repository: the models.
         name: of a model.
-        document: `text`, and `explain`: true for an explanation.
+        document: `text`, and perhaps `explain` and `states`, true for an explanation and for states.
 
     Returns:
-        `model`, `version`, `answer`; `explanation` if it is requested and the model has one.
+        `model`, `version`, `answer`; `thresholds` by label, of any number of labels; `explanation` and
+        `states` if they are requested and the model has them.
 
     Raises:
         Refused: there is no such model or text, or the prediction fails.
     """
-    text, explain = document.get("text"), document.get("explain", False)
-    if not isinstance(text, str) or not isinstance(explain, bool):
-        raise Refused(Code.INVALID_ARGUMENT, "expected text, a string, and explain, true or false")
+    text, explain, states = document.get("text"), *(document.get(key, False) for key in ("explain", "states"))
+    if not isinstance(text, str) or not all(isinstance(wanted, bool) for wanted in (explain, states)):
+        message = "expected text, a string, and explain and states, true or false"
+        raise Refused(Code.INVALID_ARGUMENT, message)
     try:
         inputs = {"text": np.array([text.encode()], object)}
     except UnicodeEncodeError:
@@ -135,19 +142,29 @@ def _answer(repository: Repository, name: str, document: Mapping[str, Any]) -> d
     with repository.acquire(name) as servable:
         if servable.generates:
             raise Refused(Code.INVALID_ARGUMENT, f"{name} generates texts: use :generate")
-        found = {"model": name, "version": servable.version, "answer": _prediction(servable, text)}
-        if explain and (explainer := _explainer(servable)):
-            outputs = servable.signatures[explainer.signature](inputs)
-            row = {key: array[0] for key, array in outputs.items()}
-            found["explanation"] = explainer.to_json(row)
+        found = {"model": name, "version": servable.version, **_prediction(servable, text)}
+        predictions = get_task(servable.task).predictions
+        wanted = {"explanation": predictions.explanation} if explain else {}
+        wanted |= {"states": predictions.states} if states else {}
+        for key, explanation in wanted.items():
+            if own := _of(servable, explanation):
+                outputs = servable.signatures[own.signature](inputs)
+                found[key] = own.to_json({output: array[0] for output, array in outputs.items()})
         return found
 
 
 def _prediction(servable: Servable, text: str) -> dict[str, Any]:
-    """Return the prediction for a text, computed with the limits and the batching of the server."""
+    """Return the `answer` to a text, computed with the limits and the batching of the server.
+
+    If it is any number of labels, also the `thresholds` of their probabilities, by label.
+    """
+    thresholds: dict[str, float] = {}
 
     def call(signature: Signature, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = signature({name: value.numpy() for name, value in inputs.items()})
+        if "thresholds" in outputs:
+            values = zip(outputs["classes"][0], outputs["thresholds"][0], strict=True)
+            thresholds.update({name.decode(): float(value) for name, value in values})
         return {name: tf.constant(value) for name, value in outputs.items()}
 
     calls = {name: partial(call, signature) for name, signature in servable.signatures.items()}
@@ -157,10 +174,9 @@ def _prediction(servable: Servable, text: str) -> dict[str, Any]:
     except (KeyError, UserError):
         message = f"{servable.name} takes inputs other than one text: use :predict"
         raise Refused(Code.INVALID_ARGUMENT, message) from None
-    return line
+    return {"answer": line} | ({"thresholds": thresholds} if thresholds else {})
 
 
-def _explainer(servable: Servable) -> Explanation | None:
-    """Return how predictions are explained; None if the task or the export has no explanation."""
-    found = get_task(servable.task).predictions.explanation
-    return found if found and found.signature in servable.signatures else None
+def _of(servable: Servable, explanation: Explanation | None) -> Explanation | None:
+    """Return an explanation of a task; None if it has none, or if the export lacks its signature."""
+    return explanation if explanation and explanation.signature in servable.signatures else None

@@ -23,6 +23,7 @@ from app.bootstrap import OutcomesByMetric
 from app.config import TaskConfig
 from app.metrics import Metric
 from app.page.blocks import Section
+from app.tasks.card import TaskCard
 from data.batching import Batches, made_ahead
 from data.blank_texts import BlankTexts
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -407,6 +408,11 @@ class Predictions(ABC, Generic[C, F]):
     baseline_name = ""
     """The model that `evaluate` compares with."""
     explanation: Explanation | None = None
+    states: Explanation | None = None
+    """How the hidden state after each token of a text is shown: `tokens` with their places, names of
+    `units`, and `states`, a row of values for each unit."""
+    answered = "the prediction of one text"
+    """What `answer` does, for sentences."""
 
     @abstractmethod
     def signatures(
@@ -424,6 +430,23 @@ class Predictions(ABC, Generic[C, F]):
     def decided(self, model: keras.Model, config: C) -> C:
         """Return the configuration of a trained network, with what its training has decided."""
         return config
+
+    @abstractmethod
+    def card(self, preprocessing: Preprocessing[F], config: C) -> TaskCard:
+        """Return what the model card says of the task.
+
+        Args:
+            preprocessing: of the run.
+            config: of the run.
+        """
+
+    def answer(self, predictor: Predictor, text: str) -> object:
+        """Do what a user of the model waits for, given one text; its time is measured."""
+        return self.predict(predictor, [Row(1, {"text": text})])
+
+    def calibrated(self, config: C) -> bool:
+        """Return whether the probabilities were fitted to the validation split."""
+        return bool(getattr(config.model, "calibrated", False))
 
     def input_fields(self, config: C, text_column: str | None) -> tuple[Field, ...]:
         """Return the fields that `predict` reads from each record.

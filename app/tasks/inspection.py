@@ -38,7 +38,7 @@ class Vectors:
     lengths: Mapping[str, tf.Tensor]
     """int32 [B] each, at least 1."""
     ids: tf.Tensor | None = None
-    """int32 [B, T] of the tokens of the first sequence, for branches that read ids."""
+    """int32 [B, T] of the tokens of the first sequence; branches that read ids take them."""
 
     def with_values(self, values: Mapping[str, tf.Tensor]) -> Vectors:
         """Return the same rows with other vectors."""

@@ -115,7 +115,7 @@ def test_nothing_of_the_project_is_needed(alone: dict[str, Any]) -> None:
 
 def test_signature(answers: dict[str, Any]) -> None:
     """The signature has the names, types and shapes of the contract."""
-    assert answers["signatures"] == ["explain", "serving_default"]
+    assert answers["signatures"] == ["explain", "serving_default", "states"]
     assert answers["method"] == "tensorflow/serving/predict"
     assert answers["inputs"] == {"text": ["string", [None]]}
     assert answers["outputs"] == {
@@ -312,6 +312,7 @@ def test_export_manifest(run: Path, exported: Path) -> None:
     assert {name: about["batched"] for name, about in manifest["signatures"].items()} == {
         "explain": True,
         "serving_default": True,
+        "states": True,
     }
     assert manifest["signatures"]["serving_default"]["cudnn_layers"] == 2
     for name in ("task", "dataset", "dataset_hash", "seed", "parameters", "versions"):
@@ -319,7 +320,7 @@ def test_export_manifest(run: Path, exported: Path) -> None:
     assert manifest["files"] == {
         path.relative_to(exported).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in exported.rglob("*")
-        if path.is_file() and path.name != "manifest.json"
+        if path.is_file() and path.name not in ("manifest.json", "README.md")
     }
     assert {"saved_model.pb", "variables/variables.index"} <= manifest["files"].keys()
 

@@ -4,6 +4,8 @@
 const MOST_CLASSES = 6; // shown at once
 const MOST_RANKED = 8; // words that mattered, listed by number
 const MOST_IN_MATRIX = 60; // tokens on a side
+const MOST_AT_ONCE = 100; // tokens of a text whose important words are shown without being asked for
+const MOST_STATES = 200; // tokens whose hidden state is shown
 const GOLDEN_ANGLE = 137.508; // degrees between the hues of one tag and the next
 
 // Words for the tasks that the page knows; others have a name and the default words.
@@ -15,8 +17,14 @@ const WORDS = {
 };
 // Explanations by the signature that computes them.
 const EXPLANATIONS = {
-  explain: { title: "Important words", show: showImportances },
+  explain: { title: "Important words", show: showImportances, atOnce: true },
   attention: { title: "Attention weights", show: showAttention },
+};
+const STATES = { title: "Hidden state", show: showStates };
+// What is loaded when it is opened, by the id of its element, which is also its key in the response.
+const PANELS = {
+  explanation: { request: "explain", view: ({ explains }) => explains && explanationOf(explains) },
+  states: { request: "states", view: ({ has_states }) => has_states && STATES },
 };
 const REASONS = {
   length: "the length was reached",
@@ -28,23 +36,23 @@ const $ = (id) => document.getElementById(id);
 const form = $("form");
 const text = $("text");
 const result = $("result");
-const explanation = $("explanation");
 
 let models = [];
 let model = null;
 let running = null; // the AbortController of the request in progress
 let answered = null; // the text whose prediction is shown
+const wanted = {}; // whether the user opened or closed a panel, by its id
 
 // Helpers
 
 const wordsFor = ({ task }) => WORDS[task] ?? { verb: "Predict", doing: "Predicting", about: task };
-const explanationOf = ({ explains }) =>
-  EXPLANATIONS[explains] ?? { title: "Explanation", show: (found) => $("explanation-body").replaceChildren(json(found)) };
+const explanationOf = (name) =>
+  EXPLANATIONS[name] ?? { title: "Explanation", show: (found) => $("explanation-body").replaceChildren(json(found)) };
 
 /** The view of a prediction, chosen by its keys; JSON if none fits. */
-function show(prediction, asked) {
+function show(prediction, asked, thresholds) {
   if (prediction.probabilities && prediction.label !== undefined) showClasses(prediction);
-  else if (prediction.probabilities && prediction.labels) showLabels(prediction);
+  else if (prediction.probabilities && prediction.labels) showLabels(prediction, thresholds);
   else if (prediction.tokens && prediction.spans) showTags(prediction, asked);
   else if (typeof prediction.text === "string") showTranslation(prediction);
   else result.replaceChildren(json(prediction));
@@ -64,6 +72,13 @@ function make(tag, attributes, ...children) {
 function styled(element, name, value) {
   element.style.setProperty(name, value);
   return element;
+}
+
+/** Whether a text has so few tokens, as far as it can be known here, that explaining it takes no time. */
+function isShort(asked) {
+  const byLetter = model.tokens === "char" || model.tokens === "byte";
+  const tokens = byLetter ? Array.from(asked) : asked.match(/\p{sc=Han}|[\p{L}\p{M}\p{N}]+|[^\s\p{L}\p{M}\p{N}]/gu);
+  return (tokens?.length ?? 0) <= MOST_AT_ONCE;
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -137,7 +152,7 @@ function choose(name) {
     make("option", { value: "" }, "any"),
     ...model.labels.map((label) => make("option", { value: label }, label)),
   );
-  $("explanation-title").textContent = model.explains ? explanationOf(model).title : "";
+  for (const [id, panel] of Object.entries(PANELS)) $(`${id}-title`).textContent = panel.view(model)?.title ?? "";
   showOptions();
   clear();
   describe();
@@ -171,8 +186,10 @@ function clear() {
   text.removeAttribute("aria-invalid");
   result.hidden = true;
   result.replaceChildren();
-  explanation.hidden = true;
-  $("explanation-body").replaceChildren();
+  for (const id of Object.keys(PANELS)) {
+    $(id).hidden = true;
+    $(`${id}-body`).replaceChildren();
+  }
   answered = null;
 }
 
@@ -225,38 +242,41 @@ async function run() {
 }
 
 async function answer(asked, signal) {
-  const explains = Boolean(model.explains) && explanation.open;
   const started = performance.now();
   const path = `/page/models/${encodeURIComponent(model.name)}/answer`;
-  const said = await (await post(path, { text: asked, explain: explains }, signal)).json();
+  const said = await (await post(path, { text: asked }, signal)).json();
   if (said.version !== model.version) {
     model.version = said.version;
     describe();
   }
   answered = asked;
-  show(said.answer, asked);
+  show(said.answer, asked, said.thresholds);
   result.hidden = false;
   $("status").textContent = `Done in ${Math.round(performance.now() - started)} ms.`;
-  explanation.hidden = !model.explains;
-  if (said.explanation) explanationOf(model).show(said.explanation, asked);
+  for (const [id, panel] of Object.entries(PANELS)) {
+    const view = panel.view(model);
+    $(id).hidden = !view;
+    $(id).open = wanted[id] ?? Boolean(view?.atOnce && isShort(asked));
+    load(id);
+  }
 }
 
-/** Loads the explanation of the prediction that is shown, when the explanation is opened. */
-async function explain() {
-  if (!explanation.open || answered === null || $("explanation-body").hasChildNodes()) return;
+/** Loads what an open panel shows of the prediction that is shown. */
+async function load(id) {
+  const panel = $(id);
+  const body = $(`${id}-body`);
+  if (!panel.open || panel.hidden || answered === null || body.hasChildNodes()) return;
   const asked = answered;
   const own = model;
   const path = `/page/models/${encodeURIComponent(own.name)}/answer`;
-  $("explanation-body").replaceChildren(make("p", { class: "quiet" }, "Loading…"));
+  body.replaceChildren(make("p", { class: "quiet" }, "Loading…"));
   try {
-    const said = await (await post(path, { text: asked, explain: true })).json();
+    const said = await (await post(path, { text: asked, [PANELS[id].request]: true })).json();
     if (answered !== asked || model !== own) return;
-    if (!said.explanation) throw new Error("This version of the model has no explanations.");
-    explanationOf(own).show(said.explanation, asked);
+    if (!said[id]) throw new Error("This version of the model does not have it.");
+    PANELS[id].view(own).show(said[id], asked);
   } catch (error) {
-    if (answered === asked) {
-      $("explanation-body").replaceChildren(make("p", { class: "error", role: "alert" }, error.message));
-    }
+    if (answered === asked) body.replaceChildren(make("p", { class: "error", role: "alert" }, error.message));
   }
 }
 
@@ -267,19 +287,48 @@ function showClasses({ label, score, probabilities }) {
   const said = label === null ? make("span", {}, "Don't know") : make("span", { dir: "auto" }, label);
   const share = label === null ? `at most ${percent(score)} for a class` : percent(score);
   const verdict = make("p", { class: "verdict" }, said, " ", make("span", { class: "share" }, share));
-  result.replaceChildren(verdict, ...bars(probabilities, [label], { each: "class", all: "classes" }));
+  const classes = bars(probabilities, [label], { each: "class", all: "classes" });
+  result.replaceChildren(verdict, ...certainty(score, label !== null), ...classes);
+}
+
+/** A bar for the probability of a prediction, and what the number means. */
+function certainty(score, known = true) {
+  const meter = make("div", {
+    class: "bar certainty",
+    role: "meter",
+    "aria-label": "Certainty",
+    "aria-valuemin": 0,
+    "aria-valuemax": 100,
+    "aria-valuenow": (100 * score).toFixed(1),
+    "aria-valuetext": percent(score),
+  });
+  const ofHundred = Math.min(Math.round(100 * score), 99);
+  let meaning = "The model's own estimate; its probabilities are not calibrated.";
+  if (!known) meaning = "The model gives a label only where it is more certain.";
+  else if (model.calibrated)
+    meaning = `Of predictions this certain, about ${ofHundred} in 100 are right, on texts like those of training.`;
+  return [styled(meter, "--share", `${100 * score}%`), make("p", { class: "quiet" }, `Certainty. ${meaning}`)];
 }
 
 /** Any number of labels: the chosen ones come first. */
-function showLabels({ labels, probabilities }) {
+function showLabels({ labels, probabilities }, thresholds) {
   const verdict = make("p", { class: "verdict" });
   labels.forEach((label, place) => verdict.append(place ? " · " : "", make("span", { dir: "auto" }, label)));
   if (!labels.length) verdict.append(make("span", { class: "share" }, "No label"));
-  result.replaceChildren(verdict, ...bars(probabilities, labels, { each: "label", all: "labels" }, "✓"));
+  const note = "A label is given if its probability reaches its threshold, the mark on its bar.";
+  const names = { each: "label", all: "labels" };
+  result.replaceChildren(
+    verdict,
+    ...bars(probabilities, labels, names, "✓", thresholds),
+    ...(thresholds ? [make("p", { class: "quiet" }, note)] : []),
+  );
 }
 
-/** A bar for each probability, highest first; those of the chosen names stand out, with a mark if there is one. */
-function bars(probabilities, chosen, { each, all }, mark = "") {
+/**
+ * A bar for each probability, highest first; those of the chosen names stand out, with a mark if there is one.
+ * With thresholds, each bar has its own, and the number says whether it is reached.
+ */
+function bars(probabilities, chosen, { each, all }, mark = "", thresholds = null) {
   const isChosen = new Set(chosen);
   const ranked = Object.entries(probabilities).sort(
     ([first, a], [second, b]) => isChosen.has(second) - isChosen.has(first) || b - a,
@@ -292,7 +341,12 @@ function bars(probabilities, chosen, { each, all }, mark = "") {
         const best = isChosen.has(name);
         const written = make("span", { class: "name" }, make("span", { dir: "auto" }, name));
         if (best && mark) written.append(" ", make("span", { role: "img", "aria-label": "chosen" }, mark));
-        return make("li", best ? { class: "best" } : {}, written, bar, make("span", { class: "share" }, percent(share)));
+        const number = make("span", { class: "share" }, percent(share));
+        if (thresholds) {
+          bar.append(styled(make("span", { class: "threshold" }), "--threshold", `${100 * thresholds[name]}%`));
+          number.append(make("span", { class: "limit" }, ` ${best ? "≥" : "<"} ${percent(thresholds[name])}`));
+        }
+        return make("li", best ? { class: "best" } : {}, written, bar, number);
       }),
     );
   fill(ranked.slice(0, Math.max(MOST_CLASSES, chosen.length)));
@@ -374,6 +428,59 @@ function showImportances({ label, tokens }, asked) {
 
 const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
 
+// Hidden state
+
+/** A heat map: a row for each unit, a column for each token. */
+function showStates({ tokens, units, states }, asked) {
+  const cut = cutter(asked);
+  const words = tokens.slice(0, MOST_STATES).map(({ text, start, end }) => (end > start ? cut(start, end) : text));
+  const body = $("states-body");
+  if (!words.length) {
+    body.replaceChildren(make("p", { class: "quiet" }, "There are no tokens."));
+    return;
+  }
+  const shown = states.map((row) => row.slice(0, words.length));
+  const most = Math.max(...shown.flat().map(Math.abs), 1e-9);
+  let strongest = [0, 0];
+  shown.forEach((row, unit) =>
+    row.forEach((value, place) => {
+      if (Math.abs(value) > Math.abs(shown[strongest[0]][strongest[1]])) strongest = [unit, place];
+    }),
+  );
+  const told = (unit, place) => `${units[unit]} after “${words[place]}”: ${signed(shown[unit][place])}`;
+  const cell = (unit, place) => {
+    const value = shown[unit][place];
+    const own = make("td", { class: value < 0 ? "negative" : "positive", title: told(unit, place) });
+    return styled(own, "--strength", `${((100 * Math.abs(value)) / most).toFixed(0)}%`);
+  };
+  const head = words.map((word) => make("th", {}, make("span", { dir: "auto" }, word)));
+  const rows = shown.map((row, unit) =>
+    make("tr", {}, make("th", {}, units[unit]), ...row.map((_, place) => cell(unit, place))),
+  );
+  const alternative =
+    `Heat map of the hidden state: ${plural(units.length, "unit")} in rows, ${plural(words.length, "token")} ` +
+    `in columns, values from ${signed(-most)} to ${signed(most)}. The strongest is ${told(...strongest)}.`;
+  const table = make(
+    "table",
+    { class: "matrix heat", role: "img", "aria-label": alternative },
+    make("thead", {}, make("tr", {}, make("th", {}, "unit \\ token"), ...head)),
+    make("tbody", {}, ...rows),
+  );
+  const scale = make("p", { class: "scale quiet", "aria-hidden": "true" });
+  scale.append(signed(-most), make("span", { class: "gradient" }), signed(most));
+  const meaning =
+    "Rows: units of the top recurrent layer, those that the output depends on most. Columns: tokens of the text. " +
+    "A cell is the value of a unit after a token; backward units read the text from its end.";
+  const rest = tokens.length > words.length ? ` The first ${words.length} of ${tokens.length} tokens are shown.` : "";
+  const region = { class: "scroll", role: "region", tabindex: "0", "aria-label": "Hidden state after each token" };
+  body.replaceChildren(
+    make("p", { class: "quiet" }, meaning + rest),
+    scale,
+    make("div", region, table),
+    make("p", { class: "quiet" }, `The strongest: ${told(...strongest)}.`),
+  );
+}
+
 // Tagging
 
 const hues = new Map();
@@ -401,7 +508,7 @@ function showTags({ tokens, spans, label, score }, asked) {
   if (label !== undefined) {
     const verdict = make("p", { class: "verdict" }, label, " ");
     verdict.append(make("span", { class: "share" }, percent(score)));
-    result.append(verdict);
+    result.append(verdict, ...certainty(score));
   }
   result.append(shown);
   if (!marked.length) result.append(make("p", { class: "quiet" }, "No tags."));
@@ -588,7 +695,11 @@ $("new-seed").addEventListener("click", () => {
   $("seed").value = Math.floor(Math.random() * 2 ** 31);
 });
 $("model").addEventListener("change", (event) => choose(event.target.value));
-explanation.addEventListener("toggle", explain);
+for (const id of Object.keys(PANELS)) {
+  $(id).addEventListener("toggle", () => load(id));
+  // A click comes before the panel opens or closes, also one by the keyboard.
+  $(`${id}-title`).addEventListener("click", () => (wanted[id] = !$(id).open));
+}
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
     event.preventDefault();

@@ -22,7 +22,9 @@ from app.tasks.base import (
     Unlabelled,
 )
 from app.tasks.calibration import calibration
+from app.tasks.card import TaskCard
 from app.tasks.classification.branches import WHOLE, of_branches
+from app.tasks.classification.card import classification_card
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_baseline import label_set_baseline
@@ -31,6 +33,7 @@ from app.tasks.classification.rejection import of_labelled, of_scope
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.labels import label_ids, with_unseen
 from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
+from app.tasks.states import STATES
 from data.errors import UserError
 from data.formats import Row
 from data.prepared import Dataset
@@ -69,6 +72,7 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
 
     baseline_name = "linear baseline"
     explanation = Explanation("explain", _importances)
+    states = STATES
 
     def signatures(
         self,
@@ -77,10 +81,20 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
         preprocessing: Preprocessing[ClassificationFacts],
         config: ClassificationConfig,
     ) -> dict[str, Signature]:
-        """Return `serving_default` and `explain`."""
+        """Return the signatures of `app.tasks.classification.signatures`."""
         from app.tasks.classification.signatures import signatures
 
         return signatures(module, model, preprocessing, config)
+
+    def card(
+        self, preprocessing: Preprocessing[ClassificationFacts], config: ClassificationConfig
+    ) -> TaskCard:
+        """Return the sentences of `app.tasks.classification.card`."""
+        return classification_card(preprocessing, config)
+
+    def calibrated(self, config: ClassificationConfig) -> bool:
+        """Return whether the logits are scaled: those of a model with n-grams always are."""
+        return config.model.calibrated or bool(config.model.ngrams)
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `label`, `score` and `probabilities`, or `labels` and `probabilities`, of each text.

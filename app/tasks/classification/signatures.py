@@ -10,6 +10,7 @@ from app.tasks.classification.branches import BRANCHES
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.signature import Signature, signature
+from app.tasks.states import shown_units
 from app.tasks.tokenizing import tokenizer_options
 from models.text.positions import positions
 from models.text.preprocessor import Preprocessor
@@ -22,7 +23,7 @@ def signatures(
     preprocessing: Preprocessing[ClassificationFacts],
     config: ClassificationConfig,
 ) -> dict[str, Signature]:
-    """Return `serving_default` and `explain`, and `branches` of a model with n-grams.
+    """Return `serving_default` and `explain`, and of some models `states` and `branches`.
 
     `serving_default`: `text` string [B] → `label` string [B], `score` float [B], `probabilities` float
     [B, C], `classes` string [B, C]; with a threshold also `known` bool [B], whether the score reaches it.
@@ -34,13 +35,17 @@ def signatures(
     `importance` float [B, T], `length` int32 [B], `label` string [B]. With several labels a text, it explains
     the one whose log-odds are highest above those of its threshold: a chosen one, if any is chosen.
 
-    `branches`: `text` string [B] → `recurrent`, `ngrams` float [B, C], probabilities of either branch alone.
-    With several labels a text, also `recurrent_chosen`, `ngrams_chosen` bool [B, C], by own thresholds.
+    `states`, of a model with recurrent layers: see `app.tasks.states`.
+
+    `branches`, of a model with n-grams: `text` string [B] → `recurrent`, `ngrams` float [B, C], probabilities
+    of either branch alone. With several labels a text, also `recurrent_chosen`, `ngrams_chosen` bool [B, C],
+    by own thresholds.
     """
     options = tokenizer_options(config, preprocessing.facts)
     preprocessor = module.preprocessor = Preprocessor(preprocessing.vocabulary, **options)
     labels = list(preprocessing.labels)
     several = preprocessing.facts.several_labels
+    units = shown_units(model.recurrent, model.head)
 
     def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
         names = tf.constant(labels)  # inside the graph: a captured tensor would be an argument of each call
@@ -67,6 +72,16 @@ def signatures(
             "classes": tf.tile([labels], rows),
         }
 
+    def tokens_of(text: tf.Tensor, pieces: tf.RaggedTensor, width: tf.Tensor) -> dict[str, tf.Tensor]:
+        shape = tf.stack([-1, width])
+        start, end = positions(text, **preprocessor.options)
+        return {
+            "tokens": pieces.to_tensor("", shape=shape),
+            "start": start.to_tensor(0, shape=shape),
+            "end": end.to_tensor(0, shape=shape),
+            "length": tf.cast(pieces.row_lengths(), tf.int32),
+        }
+
     def explain(text: tf.Tensor) -> dict[str, tf.Tensor]:
         pieces = tokenize(text, **preprocessor.options)
         token_ids, lengths = preprocessor.look_up(pieces)
@@ -74,16 +89,22 @@ def signatures(
         merits = model.margins(logits) if several else logits
         best = tf.argmax(merits, axis=-1, output_type=tf.int32)
         importance = model.importances(token_ids, lengths, best)
-        length = tf.cast(pieces.row_lengths(), tf.int32)
-        shape = tf.stack([-1, tf.shape(token_ids)[1]])
-        start, end = positions(text, **preprocessor.options)
+        width = tf.shape(token_ids)[1]
+        found = tokens_of(text, pieces, width)
+        real = tf.sequence_mask(found["length"], width)
         return {
-            "tokens": pieces.to_tensor("", shape=shape),
-            "start": start.to_tensor(0, shape=shape),
-            "end": end.to_tensor(0, shape=shape),
-            "importance": tf.where(tf.sequence_mask(length, shape[1]), importance, 0.0),
-            "length": length,
+            **found,
+            "importance": tf.where(real, importance, 0.0),
             "label": tf.gather(tf.constant(labels), best),
+        }
+
+    def states(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        pieces = tokenize(text, **preprocessor.options)
+        token_ids, lengths = preprocessor.look_up(pieces)
+        return {
+            **tokens_of(text, pieces, tf.shape(token_ids)[1]),
+            "states": model.hidden_states(list(units.values()), token_ids, lengths),
+            "units": tf.tile([list(units)], [tf.size(text), 1]),
         }
 
     def branches(text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -100,6 +121,8 @@ def signatures(
         "serving_default": signature(chosen_labels if several else serving_default, text, batched=True),
         "explain": signature(explain, text, batched=True),
     }
+    if units:
+        found["states"] = signature(states, text, batched=True)
     if model.ngrams is not None:
         found["branches"] = signature(branches, text, batched=True)
     return found

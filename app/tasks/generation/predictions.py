@@ -11,7 +11,9 @@ from app.artifacts.preprocessing import Preprocessing
 from app.metrics import perplexity, token_scores
 from app.page.blocks import Section
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split, by_row
+from app.tasks.card import TaskCard
 from app.tasks.generation.baseline import ngram_baseline
+from app.tasks.generation.card import generation_card
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.scores import bits_per_character
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from app.prediction.predictor import Predictor
     from app.tasks.signature import Signature
 
+TIMED_PROMPT, TIMED_LENGTH = 20, 100
+"""Characters of the prompt, and tokens after it, of a text whose time is measured."""
 EXAMPLE_LENGTH = 12
 """Tokens that sample inputs ask for."""
 
@@ -36,6 +40,7 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
 
     signature = "score"
     baseline_name = "n-gram baseline"
+    answered = f"a text of {TIMED_LENGTH} tokens"
 
     def signatures(
         self,
@@ -83,6 +88,16 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
             "width": np.array(2, np.int32),
             "length_penalty": np.array(1, np.float32),
         }
+
+    def card(self, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig) -> TaskCard:
+        """Return the sentences of `app.tasks.generation.card`."""
+        return generation_card(preprocessing, config)
+
+    def answer(self, predictor: Predictor, text: str) -> object:
+        """Continue the beginning of a text."""
+        from app.tasks.generation.sampling import Options, generate
+
+        return list(generate(predictor, [text[:TIMED_PROMPT]], Options(length=TIMED_LENGTH)))
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `loss` (nats per token), `perplexity` and `tokens` of each text."""

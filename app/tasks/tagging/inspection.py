@@ -82,4 +82,6 @@ class TaggingInspection(Inspection[TaggingConfig, TaggingFacts]):
         if model.character_encoder is not None:
             of_types = model.character_encoder(arrays["characters"], arrays["character_lengths"])
             values = tf.concat([values, tf.gather(of_types, arrays["word_types"])], axis=-1)
-        return Vectors({TOKENS: tf.cast(values, tf.float32)}, {TOKENS: arrays["lengths"]})
+        return Vectors(
+            {TOKENS: tf.cast(values, tf.float32)}, {TOKENS: arrays["lengths"]}, arrays["token_ids"]
+        )

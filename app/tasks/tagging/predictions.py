@@ -12,8 +12,11 @@ from app.artifacts.preprocessing import Preprocessing
 from app.page.blocks import Section
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, Split, Unlabelled
 from app.tasks.calibration import certainty
+from app.tasks.card import TaskCard
 from app.tasks.labels import label_ids
+from app.tasks.states import STATES
 from app.tasks.tagging.baseline import linear_baseline
+from app.tasks.tagging.card import tagging_card
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import learned, tag_names, tokens_field, words_of
 from app.tasks.tagging.facts import TaggingFacts
@@ -41,6 +44,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
     described = ("labels", "tags")
     baseline_name = "linear baseline"
+    states = STATES
 
     def signatures(
         self,
@@ -49,7 +53,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         preprocessing: Preprocessing[TaggingFacts],
         config: TaggingConfig,
     ) -> dict[str, Signature]:
-        """Return `serving_default`, `tokens` and `score`."""
+        """Return the signatures of `app.tasks.tagging.signatures`."""
         from app.tasks.tagging.signatures import signatures
 
         return signatures(module, model, preprocessing, config)
@@ -64,7 +68,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return the texts, or their parts between white space as `tokens`, with `O` as each tag."""
-        if signature == self.signature:
+        if signature in (self.signature, "states"):
             return super().sample_inputs(signature, texts)
         rows = [text.split() for text in texts]
         tokens = np.full((len(rows), max(map(len, rows))), b"", object)
@@ -139,6 +143,10 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
         """Require that texts have labels beside their tags."""
         if not predictor.info.preprocessing.labels:
             super().require_scores(predictor)
+
+    def card(self, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig) -> TaskCard:
+        """Return the sentences of `app.tasks.tagging.card`."""
+        return tagging_card(preprocessing, config)
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `tokens` with `text`, `start`, `end` and `tag`; `spans`; with labels `label` and `score`."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.signature import Signature, signature
+from app.tasks.states import shown_units
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import word_encoder
 from app.tasks.tagging.facts import TaggingFacts
-from app.tasks.tagging.training import run_tagger, tokenizer_of
-from models.text.locate import locate
+from app.tasks.tagging.training import ENCODED, run_tagger, tokenizer_of
+from models.text.locate import Located, locate
 
 NO_TAG = -1
 
@@ -19,7 +22,7 @@ NO_TAG = -1
 def signatures(
     module: tf.Module, model: keras.Model, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
 ) -> dict[str, Signature]:
-    """Return `serving_default`, `tokens` and `score`.
+    """Return `serving_default`, `tokens` and `score`, and `states` of a model with recurrent layers.
 
     `serving_default`: `text` string [B] → `tokens`, `tags` string [B, T], `start`, `end` int32 [B, T] in
     characters, `length` int32 [B]; with labels `label` string [B] and `score` float [B].
@@ -30,11 +33,14 @@ def signatures(
     `score`: `tokens`, `tags` string [B, T] → `loss` float [B], the sum over the tokens of a row in nats;
     `scored` int32 [B], the number of these tokens. Both are 0 for a row with a tag that the model does not
     know.
+
+    `states`: see `app.tasks.states`; tokens are those of `serving_default`.
     """
     encoder = module.encoder = word_encoder(preprocessing, config)
     tags = list(preprocessing.vocabularies["tags"])
     tag_names = tf.constant(tags)
     is_learned = tokenizer_of(model) == "learned"
+    units = shown_units(model.recurrent, model.head)
     label_names = tf.constant(list(preprocessing.labels)) if preprocessing.labels else None
     table = module.tag_table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(tf.constant(tags), tf.range(len(tags), dtype=tf.int64)),
@@ -54,19 +60,34 @@ def signatures(
             found["score"] = tf.reduce_max(p, axis=-1)
         return found
 
-    def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
+    def located_in(text: tf.Tensor) -> Located:
         if is_learned:
-            located = model.tokenizer.locate(text)
-        else:
-            located = locate(text, rules=preprocessing.facts.word_rules)
-        found = tagged(located.tokens)
-        width = tf.cast(tf.shape(found["tags"])[1], tf.int64)
-        shape = tf.stack([tf.cast(tf.shape(text)[0], tf.int64), width])
+            found: Located = model.tokenizer.locate(text)
+            return found
+        return locate(text, rules=preprocessing.facts.word_rules)
+
+    def as_columns(located: Located, like: tf.Tensor) -> dict[str, tf.Tensor]:
+        shape = tf.shape(like, tf.int64)[:2]
         return {
-            **found,
             "tokens": located.tokens.to_tensor("", shape=shape),
             "start": located.start.to_tensor(0, shape=shape),
             "end": located.end.to_tensor(0, shape=shape),
+        }
+
+    def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        located = located_in(text)
+        found = tagged(located.tokens)
+        return {**found, **as_columns(located, found["tags"])}
+
+    def states(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        located = located_in(text)
+        arrays = encoder(located.tokens)
+        found = model.hidden_states(list(units.values()), *(arrays[name] for name in ENCODED))
+        return {
+            **as_columns(located, found),
+            "length": tf.cast(located.tokens.row_lengths(), tf.int32),
+            "states": found,
+            "units": tf.tile([list(units)], [tf.size(text), 1]),
         }
 
     def given_tokens(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -87,16 +108,16 @@ def signatures(
 
     text = tf.TensorSpec([None], tf.string, "text")
     tokens = tf.TensorSpec([None, None], tf.string, "tokens")
-    return {
-        "serving_default": signature(
-            serving_default,
-            text,
-            batched=True,
-            own_cudnn_layers=model.tokenizer.recurrent.cudnn_layers() if is_learned else 0,
-        ),
+    own_cudnn_layers = model.tokenizer.recurrent.cudnn_layers() if is_learned else 0
+    located_rows = partial(signature, batched=True, own_cudnn_layers=own_cudnn_layers)
+    found = {
+        "serving_default": located_rows(serving_default, text),
         "tokens": signature(given_tokens, tokens),
         "score": signature(score, tokens, tf.TensorSpec([None, None], tf.string, "tags")),
     }
+    if units:
+        found["states"] = located_rows(states, text)
+    return found
 
 
 def _ragged(tokens: tf.Tensor) -> tf.RaggedTensor:

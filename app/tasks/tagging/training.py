@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 ARGUMENTS = ("token_ids", "lengths", "word_types", "characters", "character_lengths", "word_features")
 """Inputs of the network, in order."""
+ENCODED = ARGUMENTS[:-1]
+"""Those of them that the recurrent layers depend on."""
 UNSCALED = "unscaled_label_logits"
 """Output of a calibrated network with labels."""
 TAGS, LABELS = "tags", "labels"

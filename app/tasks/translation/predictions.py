@@ -19,6 +19,8 @@ from app.tasks.base import (
     Unlabelled,
     by_row,
 )
+from app.tasks.card import TaskCard
+from app.tasks.translation.card import translation_card
 from app.tasks.translation.config import DecodingConfig, TranslationConfig
 from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.scores import corpus_scores
@@ -97,6 +99,10 @@ class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
             Unlabelled(row.text(), {"source": row.text(), "target": line["text"]}, max(-line["score"], 0.0))
             for row, line in zip(rows, self.predict(predictor, rows), strict=True)
         ]
+
+    def card(self, preprocessing: Preprocessing[TranslationFacts], config: TranslationConfig) -> TaskCard:
+        """Return the sentences of `app.tasks.translation.card`."""
+        return translation_card(preprocessing, config)
 
     def to_json(self, outputs: OutputArrays) -> list[dict[str, Any]]:
         """Return `text` and `score` of each row."""

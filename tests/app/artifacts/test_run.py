@@ -28,6 +28,7 @@ def test_files_of_a_run(run: Path) -> None:
     files = sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
 
     assert [name for name in files if not name.startswith("tensorboard/events.out.tfevents.")] == [
+        "README.md",
         "checkpoints/state.npz",
         "config.toml",
         "labels.txt",

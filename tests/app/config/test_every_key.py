@@ -349,6 +349,7 @@ ALONE = {
     *("data.directory", "data.unlabelled", "model.embeddings", "text.tokenizer"),
     "model.pretrained",  # tests/app/training/test_pretrained.py
     *("training.ema", "training.perturbation", "model.calibrated"),
+    *("card.license", "card.language"),  # tests/app/test_card.py
     # tests/app/tasks/classification/test_rejection.py
     *("decision.precision", "decision.coverage", "decision.out_of_scope"),
     # they need teachers: tests/app/test_distill.py

@@ -29,7 +29,7 @@ def test_predictions_of_a_run(run: Path) -> None:
     opened = open_run(run)
     native, portable = build_served(opened, native=True), build_served(opened)
 
-    for name in ("serving_default", "explain"):
+    for name in ("serving_default", "explain", "states"):
         function = native.signatures[name].function
         assert OPERATION in operations(function)
         assert OPERATION not in operations(portable.signatures[name].function)

@@ -101,6 +101,9 @@ def test_models(tiny: Repository, ask: Asking) -> None:
     assert [model["name"] for model in found] == list(TASKS)
     assert [model["task"] for model in found] == list(TASKS)
     assert [model["explains"] for model in found] == ["explain", None, "attention", None]
+    assert [model["has_states"] for model in found] == [True, True, False, False]
+    assert [model["calibrated"] for model in found] == [True, True, False, False]
+    assert [model["tokens"] for model in found] == ["word", "word", "subword", "char"]
     assert found[0]["labels"] == ["negative", "positive"]
     assert found[3]["labels"] == ["play", "sonnet"]
     assert [model["generates"] for model in found] == [False, False, False, True]
@@ -186,6 +189,26 @@ def test_attention(tiny: Repository, answer: Callable[..., tuple[int, Json]]) ->
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-4)
 
 
+def test_states(tiny: Repository, answer: Callable[..., tuple[int, Json]]) -> None:
+    """The hidden state has a row for each unit and a value for each token, as the signature computes them."""
+    text = "A good film, dull & fine."
+    _, found = answer("classification", {"text": text, "states": True})
+    states = found["states"]
+    with tiny.acquire("classification") as servable:
+        outputs = servable.signatures["states"]({"text": np.array([text.encode()], object)})
+
+    assert found.keys() == {"model", "version", "answer", "states"}
+    assert [text[token["start"] : token["end"]] for token in states["tokens"]] == (
+        ["A", "good", "film", ",", "dull", "&", "fine", "."]
+    )
+    assert states["units"] == [unit.decode() for unit in outputs["units"][0]]
+    np.testing.assert_allclose(np.array(states["states"]).T, outputs["states"][0], atol=1e-3)
+    assert np.ptp(states["states"], axis=1).max() > 0.01
+    empty = answer("classification", {"text": "", "states": True})[1]["states"]
+    assert empty["tokens"] == []
+    assert all(row == [] for row in empty["states"])
+
+
 def test_nothing_to_explain(answer: Callable[..., tuple[int, Json]]) -> None:
     """An empty text has no words that could matter; a tagger explains nothing."""
     assert answer("classification", {"text": "", "explain": True})[1]["explanation"]["tokens"] == []
@@ -213,10 +236,11 @@ def test_older_exports(tiny: Repository, answer: Callable[..., tuple[int, Json]]
     """An export without explanations answers, and says that it has none."""
     older = Older(tiny)
     for task in older.names:
-        _, found = answer(task, {"text": "one", "explain": True}, older)
+        _, found = answer(task, {"text": "one", "explain": True, "states": True}, older)
         assert found.keys() == {"model", "version", "answer"}
     models = ask(served(older), "GET", "/page/models").json["models"]
     assert [model["explains"] for model in models] == [None, None]
+    assert [model["has_states"] for model in models] == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +250,8 @@ def test_older_exports(tiny: Repository, answer: Callable[..., tuple[int, Json]]
         ("classification", b"[]", 400, "expected a JSON object"),
         ("classification", {}, 400, "expected text, a string"),
         ("classification", {"text": 1}, 400, "expected text, a string"),
-        ("classification", {"text": "a", "explain": 1}, 400, "explain, true or false"),
+        ("classification", {"text": "a", "explain": 1}, 400, "explain and states, true or false"),
+        ("classification", {"text": "a", "states": "yes"}, 400, "explain and states, true or false"),
         ("classification", {"text": "\ud800"}, 400, "half of a surrogate pair"),
         ("classification", {"text": "a" * 1_000_001}, 400, ""),
         ("generation", {"text": "a"}, 400, "generation generates texts: use :generate"),
@@ -288,9 +313,17 @@ class Seen:
         self.page.wait_for_selector("#result:not([hidden])")
         self.page.wait_for_selector("#stop", state="hidden")
 
-    def instead(self, answer: Mapping[str, Any], explanation: Mapping[str, Any] | None = None) -> None:
+    def unfold(self, panel: str, content: str) -> None:
+        """Open a panel below a prediction if it is closed, and wait for what it shows."""
+        if not self.page.evaluate("id => document.querySelector(id).open", panel):
+            self.page.click(f"{panel} summary")
+        self.page.wait_for_selector(f"{panel} {content}")
+
+    def instead(
+        self, answer: Mapping[str, Any], explanation: Mapping[str, Any] | None = None, **more: Any
+    ) -> None:
         """Let the server answer this."""
-        told = {"version": 1, "answer": answer}
+        told = {"version": 1, "answer": answer, **more}
         if explanation:
             told["explanation"] = explanation
         self.page.route("**/answer", lambda route: route.fulfill(json=told))
@@ -400,13 +433,9 @@ def test_all_chosen_labels_are_shown(seen: Seen) -> None:
 
 @in_browser
 def test_words_that_mattered(seen: Seen) -> None:
-    """On request the words that mattered are shaded in the text as it was typed, be it HTML, and listed."""
+    """The words that mattered are shaded in the text as it was typed, be it HTML, and listed."""
     page = seen.open("classification")
-    told = len(seen.asked)
     seen.run(HTML)
-    assert len(seen.asked) == told + 1
-    assert not page.query_selector("#explanation mark")
-    page.click("#explanation summary")
     page.wait_for_selector("#explanation .said")
 
     assert page.text_content("#explanation .said") == HTML
@@ -417,8 +446,110 @@ def test_words_that_mattered(seen: Seen) -> None:
     numbers = [float(n.inner_text().replace("−", "-")) for n in page.query_selector_all(".ranking .number")]
     assert [abs(n) for n in numbers] == sorted((abs(n) for n in numbers), reverse=True)
 
-    seen.run("fine")  # the explanation is open: it comes along
+    seen.run("fine")
     saying(page, "#explanation .said", "fine")
+
+
+@in_browser
+def test_when_words_that_mattered_are_shown(seen: Seen) -> None:
+    """Those of a short text at once, those of a long one on request, and as the user chose from then on."""
+    page = seen.open("classification")
+    is_open = "document.querySelector('#explanation').open"
+    told = len(seen.asked)
+    seen.run("good " * 101)
+    assert not page.evaluate(is_open)
+    assert len(seen.asked) == told + 1
+    seen.run("good " * 100)
+    page.wait_for_selector("#explanation .said")
+    seen.run("good " * 101)
+    assert not page.evaluate(is_open)
+    page.click("#explanation summary")
+    page.wait_for_selector("#explanation .said")
+    seen.run("bad " * 101)
+    saying(page, "#explanation .said", "bad " * 100 + "bad ")
+    page.click("#explanation summary")
+    seen.run("fine")
+    assert not page.evaluate(is_open)
+    assert not page.query_selector("#explanation .said")
+
+
+CALIBRATED = (
+    "Certainty. Of predictions this certain, about {} in 100 are right, on texts like those of training."
+)
+
+
+@in_browser
+def test_certainty(seen: Seen) -> None:
+    """A bar shows the probability of the prediction, and a sentence what it means."""
+    page = seen.open("classification")
+    for label, score, meaning in (
+        (
+            "a",
+            0.734,
+            CALIBRATED.format(73),
+        ),
+        (
+            "a",
+            1.0,
+            CALIBRATED.format(99),
+        ),
+        (None, 0.4, "Certainty. The model gives a label only where it is more certain."),
+    ):
+        seen.instead({"label": label, "score": score, "probabilities": {"a": score, "b": 1 - score}})
+        seen.run("x")
+        meter = page.locator("[role=meter]")
+        assert meter.get_attribute("aria-valuenow") == f"{100 * score:.1f}"
+        width = "m => parseFloat(getComputedStyle(m, '::before').width) / m.clientWidth"
+        assert meter.evaluate(width) == pytest.approx(score, abs=0.01)
+        assert page.inner_text(".certainty + .quiet") == meaning
+        page.unroute("**/answer")
+
+
+@in_browser
+def test_thresholds(seen: Seen) -> None:
+    """Each of any number of labels has its probability beside its threshold, also as a mark on its bar."""
+    page = seen.open("classification")
+    seen.instead(
+        {"labels": ["rare"], "probabilities": {"rare": 0.1, "food": 0.4}},
+        thresholds={"rare": 0.05, "food": 0.5},
+    )
+    seen.run("a")
+
+    shares = [share.inner_text() for share in page.query_selector_all(".bars .share")]
+    assert shares == ["10.0 % ≥ 5.0 %", "40.0 % < 50.0 %"]
+    places = page.eval_on_selector_all(
+        ".threshold", "all => all.map(t => t.offsetLeft / t.parentElement.clientWidth)"
+    )
+    assert places == pytest.approx([0.05, 0.5], abs=0.02)
+
+
+@in_browser
+def test_the_hidden_state(tiny: Repository, seen: Seen) -> None:
+    """On request a heat map has a row for each unit and a column for each token, and says so in words."""
+    page = seen.open("classification")
+    seen.run("a <b>good</b> film.")
+    assert not page.query_selector("#states .heat")
+    page.click("#states summary")
+    page.wait_for_selector("#states .heat")
+    with tiny.acquire("classification") as servable:
+        outputs = servable.signatures["states"]({"text": np.array([b"a <b>good</b> film."], object)})
+    values, units = outputs["states"][0].round(4), [unit.decode() for unit in outputs["units"][0]]
+
+    rows = page.query_selector_all(".heat tbody tr")
+    assert [row.query_selector("th").inner_text() for row in rows] == units
+    axis, *words = page.eval_on_selector_all(".heat thead th", "all => all.map(c => c.textContent)")
+    assert axis == "unit \\ token"
+    assert words == ["a", "good", "film", "."]
+    strengths = "all => all.map(c => [c.className, parseInt(c.style.getPropertyValue('--strength'))])"
+    shown = [
+        [-share if sign == "negative" else share for sign, share in row.eval_on_selector_all("td", strengths)]
+        for row in rows
+    ]
+    np.testing.assert_allclose(shown, 100 * values.T / np.abs(values).max(), atol=1)
+    unit, token = np.unravel_index(np.abs(values.T).argmax(), values.T.shape)
+    alternative = page.get_attribute(".heat", "aria-label")
+    assert f"{len(units)} units in rows, 4 tokens in columns" in alternative
+    assert f"The strongest is {units[unit]} after “{words[token]}”" in alternative
 
 
 @in_browser
@@ -436,8 +567,8 @@ def test_shades(seen: Seen) -> None:
     tokens = [{"text": t, "start": s, "end": e, "importance": i} for t, s, e, i in words]
     answer = {"label": "a", "score": 0.5, "probabilities": {"a": 0.5, "b": 0.5}}
     seen.instead(answer, {"label": "a", "tokens": tokens})
-    page.evaluate("document.querySelector('#explanation').open = true")
     seen.run("so g 👍 no x")
+    seen.unfold("#explanation", ".said")
     marks = page.eval_on_selector_all(
         "#explanation .said mark",
         "all => all.map(m => [m.textContent, m.className, m.style.getPropertyValue('--strength'), m.title])",
@@ -765,8 +896,8 @@ def test_contrast(seen: Seen) -> None:
     ]
     answer = {"label": "a", "score": 0.5, "probabilities": {"a": 0.5, "b": 0.5}}
     seen.instead(answer, {"label": "a", "tokens": tokens})
-    page.evaluate("document.querySelector('#explanation').open = true")
     seen.run("a b")
+    seen.unfold("#explanation", ".ranking")
     measure(
         ".verdict span",
         ".bars span:not(.bar)",
@@ -799,8 +930,8 @@ def test_contrast(seen: Seen) -> None:
     page.select_option("#model", "translation")
     attention = {"source": ["▁a", "▁b"], "target": ["▁c"], "attention": [[1.0, 0.0]]}
     seen.instead({"text": "c", "score": 0.0}, attention)
-    page.evaluate("document.querySelector('#explanation').open = true")
     seen.run("a b")
+    seen.unfold("#explanation", ".matrix")
     measure(".tokens span", ".matrix th")
 
     low = {selector: round(min(ratios), 2) for selector, ratios in found.items() if min(ratios) < 4.5}
@@ -831,8 +962,8 @@ def test_a_small_screen(seen: Seen) -> None:
         {"text": "c", "score": 0.0},
         {"source": words, "target": words, "attention": np.eye(40).tolist()},
     )
-    page.evaluate("document.querySelector('#explanation').open = true")
     seen.run("a b")
+    seen.unfold("#explanation", ".matrix")
     assert page.evaluate(widest) <= 320
     assert page.evaluate("document.querySelector('.scroll').scrollWidth") > 320
 
@@ -842,7 +973,6 @@ def test_right_to_left(seen: Seen) -> None:
     """Text of a script that runs from right to left does so, typed and shown."""
     page = seen.open("classification")
     seen.run("סרט טוב")
-    page.click("#explanation summary")
     page.wait_for_selector("#explanation .said")
     for selector in ("#text", "#explanation .said"):
         assert page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).direction") == "rtl"

@@ -132,6 +132,22 @@ def test_verify(command: Command, exported: Path) -> None:
     assert result.exit_code == 0, result.stderr
 
 
+def test_the_model_card(command: Command, run: Path, exported: Path) -> None:
+    """Runs and exports have a card; what cannot be measured of the task is left out."""
+    assert "It gives a pair of texts a label." in (exported / "README.md").read_text()
+    stated = command("card", run, "--set", "card.license=mit")
+
+    assert stated.exit_code == 0, stated.stderr
+    text = (run / "README.md").read_text()
+    assert 'license: "mit"' in text
+    assert '"instances": [{"first": "good", "second": "good"}]' in text
+    assert "| accuracy |" in text
+    assert "out of vocabulary" not in text
+    before = (run / "card.json").read_text()
+    command("card", run)
+    assert (run / "card.json").read_text() == before
+
+
 def test_the_server_loads_it(run: Path, exported: Path) -> None:
     """The server loads the export and computes what the run computes."""
     inputs = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.bootstrap import correct
 from app.metrics import ACCURACY
 from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions
+from app.tasks.card import TaskCard, layers
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.classification.task import TASK as CLASSIFICATION
@@ -51,6 +53,23 @@ class PairPredictions(Predictions[Any, ClassificationFacts]):
     def predict(self, predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return `label`, `score` and `probabilities` of each pair."""
         return self.to_json(_run(predictor, *([row.text(n).encode() for row in rows] for n in TEXTS)))
+
+    def card(self, preprocessing: Preprocessing[ClassificationFacts], config: Any) -> TaskCard:
+        """Return the sentences of a classifier of pairs."""
+        example = dict.fromkeys(TEXTS, "good")
+        return TaskCard(
+            pipeline="text-classification",
+            purpose="It gives a pair of texts a label.",
+            network=f"Embeddings and {layers(config.model)}.",
+            limits=[],
+            command=f"echo '{json.dumps(example)}' | textrnn predict MODEL --format jsonl",
+            call=f"predict({[*example.values()]})",
+            inputs=example,
+        )
+
+    def answer(self, predictor: Predictor, text: str) -> object:
+        """Predict the label of a text and itself."""
+        return self.predict(predictor, [Row(1, dict.fromkeys(TEXTS, text))])
 
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return each text, and itself as second text."""

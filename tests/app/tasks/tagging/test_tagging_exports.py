@@ -47,6 +47,7 @@ given = [{"tokens": rows(tokens)} for tokens in job["tokens"]]
 texts = [np.array([text.encode() for text in batch], object) for batch in job["texts"]]
 tags = [np.where(own["tokens"] == b"", b"", b"O").astype(object) for own in given]
 inputs = {"serving_default": [{"text": batch} for batch in texts],
+          "states": [{"text": batch} for batch in texts],
           "tokens": given,
           "score": [{**own, "tags": of_tags} for own, of_tags in zip(given, tags)]}
 
@@ -94,14 +95,23 @@ def test_signatures(alone: Any, name: str) -> None:
     tags = {"tags": ["string", [None, None]], "length": ["int32", [None]]}
     label = {"label": ["string", [None]], "score": ["float32", [None]]} if name == "joint" else {}
     places = {key: ["int32", [None, None]] for key in ("start", "end")}
+    units = {"joint": 24, "crf": 16}[name]
 
     assert alone[name]["inputs"] == {
         "serving_default": {"text": ["string", [None]]},
+        "states": {"text": ["string", [None]]},
         "tokens": {"tokens": ["string", [None, None]]},
         "score": {name: ["string", [None, None]] for name in ("tokens", "tags")},
     }
     assert alone[name]["outputs"] == {
         "serving_default": {**tags, **label, **places, "tokens": ["string", [None, None]]},
+        "states": {
+            **places,
+            "tokens": ["string", [None, None]],
+            "length": ["int32", [None]],
+            "states": ["float32", [None, None, units]],
+            "units": ["string", [None, units]],
+        },
         "tokens": {**tags, **label},
         "score": {"loss": ["float32", [None]], "scored": ["int32", [None]]},
     }
@@ -124,7 +134,10 @@ def of_runs(joint: Path, crf: Path) -> dict[str, dict[str, Lines]]:
 
     given = [{"tokens": rows(batch)} for batch in TOKEN_BATCHES]
     inputs: dict[str, list[dict[str, tf.Tensor]]] = {
-        "serving_default": [{"text": tf.constant(batch)} for batch in TEXT_BATCHES],
+        **{
+            name: [{"text": tf.constant(batch)} for batch in TEXT_BATCHES]
+            for name in ("serving_default", "states")
+        },
         "tokens": given,
         "score": [{**own, "tags": tf.where(own["tokens"] == "", "", "O")} for own in given],
     }
@@ -153,7 +166,9 @@ def test_exports_predict_as_their_runs(
         for outputs, of_run in zip(found, expected, strict=True):
             assert outputs.keys() == of_run.keys()
             for key, values in outputs.items():
-                if key in floats:
+                if key == "states":
+                    np.testing.assert_allclose(values, of_run[key], rtol=1e-5, atol=1e-5)
+                elif key in floats:
                     assert values == pytest.approx(of_run[key], rel=1e-5, abs=1e-5)
                 else:
                     assert values == of_run[key]
