@@ -601,7 +601,7 @@ def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> No
     """Write RUN/report.html, one page about a finished run, and print its path.
 
     It has the metrics of the model and of the baseline, the configuration, learning curves, gradients,
-    mistakes, certainty and the data. It needs no other file and no network.
+    memory, mistakes, certainty and the data. It needs no other file and no network.
 
     \b
     Examples:

@@ -6,23 +6,30 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app.artifacts.files import write_text
-from app.artifacts.run import METRICS, Run, open_run
+from app.artifacts.run import METRICS, Run
 from app.config import load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
 from app.evaluate import evaluate
+from app.inspection.draw import memory_panel
+from app.inspection.memory import measure_memory
+from app.inspection.opened import EXAMPLES_READ, open_to_inspect, sample
 from app.page.blocks import Block, Figure, Paragraph, Section, Table
 from app.page.figures import COLOURS, figure
 from app.page.render import render
-from app.prediction.loading import load_keras_model, load_predictor
 from app.tasks import get_task
 from app.tasks.opening import open_dataset
 from data.prepared import Dataset
+
+if TYPE_CHECKING:
+    import keras
+
+    from app.tasks.inspection import Inspection
 
 REPORT = "report.html"
 MOST_LABELS = 100
@@ -44,8 +51,8 @@ def report(
     Raises:
         UserError: as of `app.evaluate.evaluate`; or Matplotlib is not installed.
     """
-    opened = open_run(run)
-    predictor = load_predictor(run)
+    network = open_to_inspect(run)
+    opened, predictor = network.run, network.predictor
     result = evaluate(predictor, split=split, with_baseline=with_baseline, manual_directory=manual_directory)
     dataset = open_dataset(predictor.info, None, manual_directory)
     lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
@@ -56,9 +63,10 @@ def report(
         Section("Configuration", list(_configuration(opened))),
         Section("Training", list(_training(opened, epochs))),
         Section("Gradients", list(_gradients(opened, epochs))),
+        Section("Memory", list(_memory(network.inspection, dataset))),
         *task.predictions.report(predictor, dataset, split, result),
         Section("Data", list(_data(opened, dataset, split))),
-        Section("Layers", list(_layers(opened))),
+        Section("Layers", list(_layers(network.inspection.model))),
     ]
     versions = opened.manifest.versions
     subtitle = (
@@ -180,6 +188,24 @@ def _gradients(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]
     yield Figure(figure(draw, panels=2), "The gradient before it is clipped, over the steps of each epoch.")
 
 
+def _memory(inspection: Inspection[Any, Any], dataset: Dataset) -> Iterator[Block]:
+    """Yield what `inspect` measures: how far back an output sees."""
+    examples = next(iter(dataset.batches("validation", size=EXAMPLES_READ)))
+    vectors = sample(inspection, examples)
+    memory = measure_memory(inspection, vectors)
+    yield Paragraph(" ".join(memory.sentences()))
+
+    def draw(axes: Any) -> None:
+        memory_panel(axes, memory)
+
+    rows = len(vectors.lengths[inspection.main])
+    yield Figure(
+        figure(draw),
+        f"The gradient of the {inspection.what} with respect to the vectors of tokens, by their distance, on "
+        f"{rows:,} texts of the validation split. A token with a small gradient is forgotten.",
+    )
+
+
 def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
     rows = [[name, f"{number:,}"] for name, number in run.manifest.examples.items()]
     yield Table(["split", "examples"], rows, caption=f"Dataset {dataset.name}, hash {dataset.hash[:12]}")
@@ -217,8 +243,7 @@ def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
         )
 
 
-def _layers(run: Run) -> Iterator[Block]:
-    model = load_keras_model(run)
+def _layers(model: keras.Model) -> Iterator[Block]:
     rows = [
         [weight.path, " × ".join(map(str, weight.shape)) or "1", f"{int(np.prod(weight.shape)):,}", kind]
         for kind, weights in (

@@ -53,7 +53,7 @@ def check_output(output: Path) -> None:
 
 def draw_network(view: NetworkView, output: Path) -> None:
     """Write a picture of the memory, the layers and their gates to a PNG or SVG file."""
-    panels: list[Panel] = [(3.0, lambda axes: _memory(axes, view.memory))]
+    panels: list[Panel] = [(3.0, lambda axes: memory_panel(axes, view.memory))]
     if view.layers:
         panels.append((3.0, lambda axes: _layers(axes, view.layers)))
     if any(layer.gates for layer in view.layers):
@@ -119,7 +119,8 @@ def _write(panels: Sequence[Panel], output: Path, width: float) -> None:
         figure.savefig(file, format=output.suffix.lower()[1:], dpi=dpi)
 
 
-def _memory(axes: Any, memory: Memory) -> None:
+def memory_panel(axes: Any, memory: Memory) -> None:
+    """Draw the mean norm of the gradient by distance, with the distances that half of it is within."""
     curves = {
         f"{name} before" if len(memory.back) > 1 else "before": own for name, own in memory.back.items()
     }

@@ -23,7 +23,7 @@ from app.train import train
 Command = Callable[..., Result]
 Write = Callable[[Path, list[dict[str, object]]], None]
 
-SECTIONS = ["Result", "Configuration", "Training", "Gradients"]
+SECTIONS = ["Result", "Configuration", "Training", "Gradients", "Memory"]
 LARGEST = 3_000_000
 
 
@@ -79,6 +79,15 @@ def test_the_report_of_a_classifier(command: Command, run: Path) -> None:
     assert f"{found['expected_calibration_error']:.4f}" in page.cells
     assert "model.units" in page.cells
     assert page.tags.count("svg") >= 5
+
+
+def test_the_memory_is_that_of_inspect(command: Command, run: Path) -> None:
+    """The page has the sentence about memory that `inspect` prints."""
+    page_of(command, run)
+    sentence = json.loads(command("inspect", run, "--json").stdout)["sentences"][0]
+
+    assert sentence.startswith("Half of the gradient reaches back ")
+    assert sentence in (run / "report.html").read_text()
 
 
 def test_the_baseline_stands_beside(command: Command, run: Path) -> None:
