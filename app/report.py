@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.files import write_text
+from app.artifacts.files import MANIFEST, write_text
 from app.artifacts.run import METRICS, Run
 from app.config import load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
-from app.evaluate import evaluate
+from app.evaluate import evaluate_dataset
 from app.inspection.draw import memory_panel
 from app.inspection.memory import measure_memory
 from app.inspection.opened import EXAMPLES_READ, open_to_inspect, sample
 from app.page.blocks import Block, Figure, Paragraph, Section, Table
 from app.page.figures import COLOURS, figure
 from app.page.render import render
+from app.prediction.remembering import remembering
 from app.tasks import get_task
 from app.tasks.opening import open_dataset
+from app.training.events import TrainedRun
+from data.errors import UserError
+from data.excerpts import excerpt
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -35,10 +39,47 @@ REPORT = "report.html"
 MOST_LABELS = 100
 MOST_LENGTHS = 20_000
 """Texts whose lengths are counted."""
+REMEMBERED = 20_000
+"""Rows whose outputs are kept, so that they are not computed again for lists of examples."""
+LARGEST_EXCERPT = 2**21
+"""Most bytes of the examples of the report that training writes."""
+
+
+def report_of_training(trained: TrainedRun, manual_directory: Path | None = None) -> str:
+    """Write the report of a training that has ended, of a bounded number of examples and without a baseline.
+
+    A run that is not finished gets none, and a report that is newer than the run is kept.
+
+    Args:
+        trained: result of `app.train.train`.
+        manual_directory: raw files of a catalogue dataset.
+
+    Returns:
+        a sentence for the user: where the report is, or why there is none; empty if nothing was to do.
+    """
+    path = trained.path / REPORT
+    if not trained.finished or _is_newer(path, trained.path / MANIFEST):
+        return ""
+    try:
+        report(trained.path, with_baseline=False, whole=False, manual_directory=manual_directory)
+    except Exception as error:  # whatever it is, the model is trained
+        first_line = str(error).strip().partition("\n")[0]
+        reason = first_line if isinstance(error, UserError) else f"{type(error).__name__}: {first_line}"
+        return f"{path} is not written: {reason}"
+    return f"{path}: learning curves, mistakes and more"
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def report(
-    run: Path, *, split: str = "validation", with_baseline: bool = True, manual_directory: Path | None = None
+    run: Path,
+    *,
+    split: str = "validation",
+    with_baseline: bool = True,
+    whole: bool = True,
+    manual_directory: Path | None = None,
 ) -> Path:
     """Write the report of a finished run into its directory, and return its path.
 
@@ -46,20 +87,27 @@ def report(
         run: a run directory.
         split: that metrics and examples are of.
         with_baseline: also train and evaluate the baseline, or take what `evaluate` has computed before.
+        whole: take all examples of the split; else at most `Predictions.most_reported`.
         manual_directory: raw files of a catalogue dataset.
 
     Raises:
-        UserError: as of `app.evaluate.evaluate`; or Matplotlib is not installed.
+        UserError: it is no finished run, its data is not there any more, the split has no examples, or
+            Matplotlib is not installed.
     """
     network = open_to_inspect(run)
-    opened, predictor = network.run, network.predictor
-    result = evaluate(predictor, split=split, with_baseline=with_baseline, manual_directory=manual_directory)
+    opened, predictor = network.run, remembering(network.predictor, REMEMBERED)
+    task = get_task(opened.task)
     dataset = open_dataset(predictor.info, None, manual_directory)
+    total = dataset.size(split)
+    if not total:
+        raise UserError(f"{dataset.name}: the {split} split has no examples")
+    if not whole:
+        dataset = excerpt(dataset, split, most=task.predictions.most_reported, largest=LARGEST_EXCERPT)
+    result = evaluate_dataset(predictor, dataset, split, with_baseline=with_baseline)
     lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
     epochs = [line for line in lines if "best" in line]
-    task = get_task(opened.task)
     sections = [
-        Section("Result", list(_result(result))),
+        Section("Result", [*_result(result), *([] if whole else _bounds(dataset, split, total))]),
         Section("Configuration", list(_configuration(opened))),
         Section("Training", list(_training(opened, epochs))),
         Section("Gradients", list(_gradients(opened, epochs))),
@@ -76,6 +124,16 @@ def report(
     path = run / REPORT
     write_text(path, render(f"Report of {run.name}", subtitle, sections))
     return path
+
+
+def _bounds(dataset: Dataset, split: str, total: int) -> Iterator[Block]:
+    """Yield what the report of a training leaves out."""
+    size = dataset.size(split)
+    of = f"{size:,} of the {total:,}" if size < total else f"all {total:,}"
+    yield Paragraph(
+        f"This page was written by 'textrnn train'. It is about {of} examples of the {split} split. "
+        "'textrnn report' takes all of them, and compares with the baseline of the task."
+    )
 
 
 def _result(result: Mapping[str, Any]) -> Iterator[Block]:

@@ -28,10 +28,10 @@ def figure(draw: Callable[[Any], None], *, width: float = WIDTH, height: float =
         panels: number of axes, side by side.
     """
     with extra("plots", "the report"):
-        from matplotlib import pyplot
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
 
-    with pyplot.rc_context(_STYLE):
+    with rc_context(_STYLE):
         made = Figure(figsize=(width, height), layout="constrained")
         draw(made.subplots(1, panels))
         stream = io.StringIO()

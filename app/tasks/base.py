@@ -404,6 +404,8 @@ class Predictions(ABC, Generic[C, F]):
     """The signature that `predict` calls with texts."""
     described: tuple[str, ...] = ("labels",)
     """Vocabularies that the manifest of an export repeats."""
+    most_reported = 2000
+    """Most examples that are predicted for the report which training writes."""
     baseline_name = ""
     """The model that `evaluate` compares with."""
     explanation: Explanation | None = None

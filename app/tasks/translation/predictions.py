@@ -51,6 +51,7 @@ def _attention(row: Mapping[str, Any]) -> dict[str, Any]:
 class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
     """Predictions of a translator."""
 
+    most_reported = 300  # a beam search for each
     explanation = Explanation("attention", _attention)
 
     def signatures(
