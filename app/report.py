@@ -12,6 +12,7 @@ import numpy as np
 
 from app.artifacts.files import MANIFEST, write_text
 from app.artifacts.run import METRICS, Run
+from app.artifacts.samples import read_samples
 from app.config import load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
@@ -19,7 +20,7 @@ from app.evaluate import evaluate_dataset
 from app.inspection.draw import memory_panel
 from app.inspection.memory import measure_memory
 from app.inspection.opened import EXAMPLES_READ, open_to_inspect, sample
-from app.page.blocks import Block, Figure, Paragraph, Section, Table
+from app.page.blocks import Block, Figure, MarkedText, Paragraph, Section, Table
 from app.page.figures import COLOURS, figure
 from app.page.render import render
 from app.prediction.remembering import remembering
@@ -27,7 +28,7 @@ from app.tasks import get_task
 from app.tasks.opening import open_dataset
 from app.training.events import TrainedRun
 from data.errors import UserError
-from data.excerpts import excerpt
+from data.excerpts import evenly, excerpt
 from data.prepared import Dataset
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 MOST_LABELS = 100
+MOST_SAMPLES = 8
+"""Epochs whose samples are shown."""
 MOST_LENGTHS = 20_000
 """Texts whose lengths are counted."""
 REMEMBERED = 20_000
@@ -112,7 +115,8 @@ def report(
         Section("Training", list(_training(opened, epochs))),
         Section("Gradients", list(_gradients(opened, epochs))),
         Section("Memory", list(_memory(network.inspection, dataset))),
-        *task.predictions.report(predictor, dataset, split, result),
+        *task.predictions.report(predictor, network.inspection, dataset, split, result),
+        Section("Samples by epoch", list(_samples(run))),
         Section("Data", list(_data(opened, dataset, split))),
         Section("Layers", list(_layers(network.inspection.model))),
     ]
@@ -262,6 +266,13 @@ def _memory(inspection: Inspection[Any, Any], dataset: Dataset) -> Iterator[Bloc
         f"The gradient of the {inspection.what} with respect to the vectors of tokens, by their distance, on "
         f"{rows:,} texts of the validation split. A token with a small gradient is forgotten.",
     )
+
+
+def _samples(run: Path) -> Iterator[Block]:
+    samples = list(read_samples(run).items())
+    for place in evenly(len(samples), MOST_SAMPLES) if samples else ():
+        epoch, text = samples[place]
+        yield MarkedText([(text, 0.0)], f"epoch {epoch}")
 
 
 def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:

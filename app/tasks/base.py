@@ -355,10 +355,8 @@ class Training(ABC, Generic[C, F]):
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes `metrics` on a split with the present weights."""
 
-    def after_epoch(
-        self, model: keras.Model, preprocessing: Preprocessing[F], config: C
-    ) -> Callable[[], str]:
-        """Return a function whose text is printed after each epoch; an empty text prints nothing."""
+    def sampler(self, model: keras.Model, preprocessing: Preprocessing[F], config: C) -> Callable[[], str]:
+        """Return a function that generates a text, which is printed and kept after each epoch, or nothing."""
         return str
 
 
@@ -458,12 +456,18 @@ class Predictions(ABC, Generic[C, F]):
         raise UserError(f"a {predictor.info.task} model does not score texts")
 
     def report(
-        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+        self,
+        predictor: Predictor,
+        inspection: Inspection[C, F],
+        dataset: Dataset,
+        split: str,
+        result: Mapping[str, Any],
     ) -> list[Section]:
         """Return what the report of a run says of the task's predictions.
 
         Args:
             predictor: of the run.
+            inspection: of the same network, with gradients.
             dataset: that it was trained on.
             split: that is looked at.
             result: of `evaluate` on that split.

@@ -135,10 +135,10 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         read = _reader(model, batches)
         return lambda: token_scores(*read())
 
-    def after_epoch(
+    def sampler(
         self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
     ) -> Callable[[], str]:
-        """Return a function that generates a sample."""
+        """Return a function that samples the beginning of a text."""
         import tensorflow as tf
 
         from app.tasks.generation.signatures import GenerationSignatures
@@ -150,7 +150,7 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         def show() -> str:
             arguments = (tf.constant([v]) for v in (b"", length, SAMPLE_TEMPERATURE, 0, 1.0, config.seed))
             text: str = generate(*arguments)["text"].numpy()[0].decode(errors="replace")
-            return "  | " + text.replace("\n", "\n  | ")
+            return text
 
         show.keep_alive = module  # type: ignore[attr-defined]  # tables are deleted with their module
         return show

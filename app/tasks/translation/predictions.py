@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.prediction.predictor import Predictor
+    from app.tasks.inspection import Inspection
     from app.tasks.signature import Signature
 
 DIGITS = 6
@@ -107,7 +108,12 @@ class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
         ]
 
     def report(
-        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+        self,
+        predictor: Predictor,
+        inspection: Inspection[TranslationConfig, TranslationFacts],
+        dataset: Dataset,
+        split: str,
+        result: Mapping[str, Any],
     ) -> list[Section]:
         """Return scores by length, and the best and the worst translations."""
         from app.tasks.translation.report import translation_report
