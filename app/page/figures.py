@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,8 @@ def figure(draw: Callable[[Any], None], *, width: float = WIDTH, height: float =
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph ")  # the browser has other fonts
         made = Figure(figsize=(width, height), layout="constrained")
         draw(made.subplots(1, panels))
         stream = io.StringIO()
@@ -43,6 +45,7 @@ def figure(draw: Callable[[Any], None], *, width: float = WIDTH, height: float =
 
 _STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names of labels and tokens may have dollar signs
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": TEXT,

@@ -57,10 +57,13 @@ def test_the_baseline_stands_beside(command: Command, run: Path) -> None:
 
 
 def test_the_report_of_a_translator(command: Command, translator: Path) -> None:
-    """It has scores by length and translations."""
+    """It has scores by length, translations, and the attention weights of three of them."""
     page = page_of(command, translator)
+    text = (translator / "report.html").read_text()
 
-    assert page.headings == [*SECTIONS, "Scores by length", "Translations", "Data", "Layers"]
+    assert text.count("tokens of the translation</text>") == 3
+    assert all(name in text for name in ("Among the best (chrF ", "In the middle (", "Among the worst ("))
+    assert page.headings == [*SECTIONS, "Scores by length", "Translations", "Attention", "Data", "Layers"]
 
 
 def test_texts_are_escaped(command: Command, jsonl: Write, tmp_path: Path) -> None:
@@ -127,6 +130,14 @@ def test_doubtful_labels() -> None:
     assert doubtful(probabilities, targets).tolist() == [4]
     assert doubtful(probabilities, np.array([0, 0, 0, 1, 0, -1])).tolist() == [4, 2]
     assert doubtful(probabilities, np.array([0, 0, 1, 1, 1, 1])).tolist() == []
+
+
+def test_names_in_figures_are_plain_text() -> None:
+    """Dollar signs are no formula, and characters that the font of Matplotlib lacks are no warning."""
+    svg = figure(lambda axes: axes.set_xticks([0, 1], ["$x_1$ <", "\u1230\u120b\u121d"]))
+
+    assert "$x_1$ &lt;" in svg
+    assert "\u1230\u120b\u121d" in svg
 
 
 @pytest.mark.parametrize("size", [1, 90], ids=["one class", "many classes"])

@@ -115,10 +115,10 @@ class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
         split: str,
         result: Mapping[str, Any],
     ) -> list[Section]:
-        """Return scores by length, and the best and the worst translations."""
+        """Return scores by length, the best and the worst translations, and attention weights."""
         from app.tasks.translation.report import translation_report
 
-        return translation_report(predictor, dataset, split, result)
+        return translation_report(predictor, dataset, split)
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]
