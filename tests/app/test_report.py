@@ -83,6 +83,25 @@ def test_texts_are_escaped(command: Command, jsonl: Write, tmp_path: Path) -> No
     assert any("<b>bad</b>" in cell for cell in page.cells)
 
 
+def test_a_classifier_without_mistakes(command: Command, jsonl: Write, tmp_path: Path) -> None:
+    """The least certain texts are explained if there are no mistakes."""
+    rows: list[dict[str, object]] = [
+        {"text": f"a {word} film {i}", "label": word} for i in range(20) for word in ("good", "bad")
+    ]
+    for split in ("train", "validation"):
+        jsonl(tmp_path / "data" / f"{split}.jsonl", rows)
+    keys = ("training.epochs=4", "training.learning_rate=0.1", "training.batch_size=8")
+    config = load_config("classification", overrides=[*PLAIN, *keys])
+    train("classification", str(tmp_path / "data"), config, run=tmp_path / "run")
+    page_of(command, tmp_path / "run")
+    text = (tmp_path / "run" / "report.html").read_text()
+
+    assert "All predictions are right." in text
+    assert "Least certain texts" in text
+    assert "The words of the least certain texts" in text
+    assert "Most confident mistakes" not in text
+
+
 def test_what_is_no_run(command: Command, tmp_path: Path) -> None:
     """A folder without a run is refused in one line."""
     result = command("report", tmp_path)
