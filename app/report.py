@@ -21,7 +21,7 @@ from app.inspection.draw import memory_panel
 from app.inspection.memory import measure_memory
 from app.inspection.opened import EXAMPLES_READ, open_to_inspect, sample
 from app.page.blocks import Block, Figure, MarkedText, Paragraph, Section, Table
-from app.page.figures import COLOURS, figure
+from app.page.figures import COLOURS, figure, logarithmic
 from app.page.render import render
 from app.prediction.remembering import remembering
 from app.tasks import get_task
@@ -42,6 +42,10 @@ MOST_SAMPLES = 8
 """Epochs whose samples are shown."""
 MOST_LENGTHS = 20_000
 """Texts whose lengths are counted."""
+BARS = 40
+"""Of a histogram."""
+LONG = 120
+"""Training steps of more seconds are told in minutes."""
 REMEMBERED = 20_000
 """Rows whose outputs are kept, so that they are not computed again for lists of examples."""
 LARGEST_EXCERPT = 2**21
@@ -133,10 +137,14 @@ def report(
 def _bounds(dataset: Dataset, split: str, total: int) -> Iterator[Block]:
     """Yield what the report of a training leaves out."""
     size = dataset.size(split)
-    of = f"{size:,} of the {total:,}" if size < total else f"all {total:,}"
+    of, also = (
+        (f"{size:,} of the {total:,}", "takes all of them and")
+        if size < total
+        else (f"all {total:,}", "also")
+    )
     yield Paragraph(
-        f"This page was written by 'textrnn train'. It is about {of} examples of the {split} split. "
-        "'textrnn report' takes all of them, and compares with the baseline of the task."
+        f"This page was written by 'textrnn train' and is about {of} examples of the {split} split. "
+        f"'textrnn report' {also} compares with the baseline of the task."
     )
 
 
@@ -195,21 +203,25 @@ def _training(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
     best = max((line for line in epochs if line["best"]), key=lambda line: line["epoch"])
     examples = run.manifest.examples.get("train", 0)
     rates = [line.get("examples_per_second") or np.nan for line in epochs]
-    minutes = np.cumsum([examples / rate for rate in rates]) / 60
+    times = np.cumsum([examples / rate for rate in rates])
+    unit, seconds = ("minutes", 60) if times[-1] > LONG else ("seconds", 1)
+    times /= seconds
 
     def draw(axes: Any) -> None:
         steps = [line["step"] for line in epochs]
-        axes[0].plot(steps, [line["loss"] for line in epochs], label="training", color=COLOURS[0])
-        axes[0].plot(
-            steps, [line["validation_loss"] for line in epochs], label="validation", color=COLOURS[1], ls="--"
-        )
+        axes[0].plot(steps, [line["loss"] for line in epochs], ".-", label="training", color=COLOURS[0])
+        losses = [line["validation_loss"] for line in epochs]
+        axes[0].plot(steps, losses, ".--", label="validation", color=COLOURS[1])
         axes[0].axvline(best["step"], color=COLOURS[2], ls=":", label="kept epoch")
         axes[0].set(xlabel="step", ylabel="loss, nats")
         axes[0].legend()
-        axes[1].plot(minutes, [line.get(metric, np.nan) for line in epochs], color=COLOURS[1], marker=".")
-        axes[1].axvline(minutes[epochs.index(best)], color=COLOURS[2], ls=":")
+        axes[1].plot(times, [line.get(metric, np.nan) for line in epochs], color=COLOURS[1], marker=".")
+        axes[1].axvline(times[epochs.index(best)], color=COLOURS[2], ls=":")
         name = metric.removeprefix("validation_").replace("_", " ")
-        axes[1].set(xlabel="time in training steps, minutes", ylabel=f"validation {name}")
+        name += ", nats" if name == "loss" else ""
+        axes[1].set(xlabel=f"time in training steps, {unit}", ylabel=f"validation {name}", xlim=(0, None))
+        for own in axes:
+            own.xaxis.get_major_locator().set_params(nbins=5)
 
     yield Figure(
         figure(draw, panels=2),
@@ -217,8 +229,8 @@ def _training(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         f"{epochs[-1]['epoch']} was kept.",
     )
     yield Paragraph(
-        f"Training steps took {minutes[-1]:.1f} minutes, at a median of {np.nanmedian(rates):,.0f} examples "
-        "a second."
+        f"Training steps took {times[-1]:.1f} {unit}, at a median of {np.nanmedian(rates):,.0f} examples a "
+        "second."
     )
 
 
@@ -230,22 +242,20 @@ def _gradients(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]
 
     def draw(axes: Any) -> None:
         numbers = [line["epoch"] for line in measured]
-        axes[0].plot(numbers, [line["gradient_norm"] for line in measured], label="mean", color=COLOURS[0])
-        axes[0].plot(
-            numbers,
-            [line["gradient_norm_max"] for line in measured],
-            label="maximum",
-            color=COLOURS[1],
-            ls="--",
-        )
+        means, largest = ([line[f"gradient_norm{end}"] for line in measured] for end in ("", "_max"))
+        axes[0].plot(numbers, means, ".-", label="mean", color=COLOURS[0])
+        axes[0].plot(numbers, largest, ".--", label="maximum", color=COLOURS[1])
         if norm:
             axes[0].axhline(norm, color=COLOURS[2], ls=":", label="clipped above")
-        axes[0].set(xlabel="epoch", ylabel="norm of the gradient", yscale="log")
+        axes[0].set(xlabel="epoch", ylabel="norm of the gradient")
+        logarithmic(axes[0])
         axes[0].legend()
         axes[1].plot(
             numbers, [100 * line["clipped_share"] for line in measured], color=COLOURS[0], marker="."
         )
         axes[1].set(xlabel="epoch", ylabel="steps with a clipped gradient, %", ylim=(0, 105))
+        for own in axes:
+            own.xaxis.get_major_locator().set_params(integer=True)
 
     yield Figure(figure(draw, panels=2), "The gradient before it is clipped, over the steps of each epoch.")
 
@@ -281,7 +291,9 @@ def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
     for sentence in run.manifest.layout:
         yield Paragraph(sentence)
     task = get_task(run.task)
-    field = task.examples.fields(run.config)[0].name
+    first = task.examples.fields(run.config)[0]
+    field, unit = first.name, "words" if first.kind == "text" else first.kind
+    where = "a text" if field in ("text", unit) else f"a {field} text"
     lengths: list[int] = []
     labels: Counter[str] = Counter()
     names = dataset.names.get("label", ())
@@ -290,22 +302,26 @@ def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
             lengths += [len(value.split() if isinstance(value, bytes) else value) for value in batch[field]]
         if names:
             labels.update(names[i] for row in batch["label"] for i in np.atleast_1d(row) if i >= 0)
-    most = float(np.percentile(lengths, 99)) if lengths else 0.0
+    longest = max(lengths, default=0)
+    most = int(np.ceil(np.percentile(lengths, 99))) if lengths else 0
+    width = max(most // BARS, 1)
 
     def draw(axes: Any) -> None:
-        axes.hist(np.minimum(lengths, most), bins=min(40, max(int(most), 1)), color=COLOURS[0])
-        axes.set(xlabel=f"words in a {field}, those above {most:.0f} in the last bar", ylabel="examples")
+        edges = np.arange(min(lengths), most + width + 1, width) - 0.5
+        axes.hist(np.minimum(lengths, most), bins=edges, color=COLOURS[0])
+        rest = f", those above {most:,} in the last bar" if longest > most else ""
+        axes.set(xlabel=f"{unit} in {where}{rest}", ylabel="examples")
 
     if lengths:
         yield Figure(
             figure(draw, height=2.2),
-            f"Lengths in the {split} split; the median is {np.median(lengths):.0f} words.",
+            f"Lengths in the {split} split; the median is {np.median(lengths):.0f} {unit}.",
         )
     if labels:
         shown = labels.most_common(MOST_LABELS)
         total = sum(labels.values())
         yield Table(
-            ["label", "examples", "share"],
+            ["label", "examples", "share of labels"],
             [[name, f"{number:,}", f"{100 * number / total:.1f} %"] for name, number in shown],
             caption=f"Labels of the {split} split",
             more=len(labels) - len(shown),

@@ -397,7 +397,7 @@ def _train(
 
     def after_epoch() -> str:
         sentences = watch.after_epoch(fit.state.history[-1], fit.usual_norm)
-        if text := show():
+        if text := show(fit.state.epoch):
             keep_sample(run, fit.state.epoch, text)
         return "\n".join([*(f"  | {line}" for line in text.split("\n") if text), *sentences])
 

@@ -128,7 +128,8 @@ def memory_panel(axes: Any, memory: Memory) -> None:
     for colour, (name, decay) in zip(LINES, curves.items(), strict=False):
         axes.plot(decay.norms, color=colour, label=f"{name}: half within {decay.half:.1f} tokens")
         axes.axvline(decay.half, color=colour, linestyle=":")
-    _decay(axes, "Gradient of an output with respect to the tokens before it", "distance in tokens")
+    where = "before it" if memory.ahead is None else "before and after it"
+    _decay(axes, f"Gradient of an output with respect to the tokens {where}", "distance in tokens")
 
 
 def _layers(axes: Any, layers: Sequence[LayerMeasure]) -> None:
@@ -151,7 +152,7 @@ def _decay(axes: Any, title: str, distance: str) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.set(title=title, xlabel=distance, ylabel="mean norm")
+    axes.set(title=title, xlabel=distance, ylabel="mean norm of the gradient")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
 

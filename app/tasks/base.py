@@ -355,9 +355,12 @@ class Training(ABC, Generic[C, F]):
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes `metrics` on a split with the present weights."""
 
-    def sampler(self, model: keras.Model, preprocessing: Preprocessing[F], config: C) -> Callable[[], str]:
-        """Return a function that generates a text, which is printed and kept after each epoch, or nothing."""
-        return str
+    def sampler(self, model: keras.Model, preprocessing: Preprocessing[F], config: C) -> Callable[[int], str]:
+        """Return a function from the number of an epoch to a text, which is printed and kept after it.
+
+        The text is generated; it is empty if there is none.
+        """
+        return lambda epoch: ""
 
 
 def head_axes(head: Any, kind: str, names: Sequence[Hashable]) -> Iterator[NamedAxis]:

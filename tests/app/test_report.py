@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from report_pages import SECTIONS, Page, page_of
+from report_pages import SECTIONS, Page, look_at, page_of
 from trained import PLAIN
 
 from app.config import load_config
@@ -64,6 +64,14 @@ def test_the_report_of_a_translator(command: Command, translator: Path) -> None:
     assert text.count("tokens of the translation</text>") == 3
     assert all(name in text for name in ("Among the best (chrF ", "In the middle (", "Among the worst ("))
     assert page.headings == [*SECTIONS, "Scores by length", "Translations", "Attention", "Data", "Layers"]
+
+
+@pytest.mark.parametrize("fixture", ["run", "translator"])
+def test_the_page_in_a_browser(command: Command, request: pytest.FixtureRequest, fixture: str) -> None:
+    """Nothing of it overlaps on a wide and on a narrow screen."""
+    run = request.getfixturevalue(fixture)
+    page_of(command, run)
+    look_at(run)
 
 
 def test_texts_are_escaped(command: Command, jsonl: Write, tmp_path: Path) -> None:
@@ -161,7 +169,9 @@ def test_names_in_figures_are_plain_text() -> None:
 
 @pytest.mark.parametrize("size", [1, 90], ids=["one class", "many classes"])
 def test_large_figures_are_scrolled(size: int) -> None:
-    """A picture that is wider than the page keeps its size."""
+    """A picture that is wider than the page keeps its size, others follow the page within bounds."""
     svg = figure(lambda axes: axes.plot([1, 2]), width=0.1 * size + 3)
+    found = re.search(r'<svg style="min-width: ([\d.]+)in; max-width: ([\d.]+)in"', svg)
 
-    assert ("min-width" in svg) == (size > 42)
+    assert found is not None
+    assert [float(own) for own in found.groups()] == ([12.0, 12.0] if size == 90 else [3.1, 4.2])

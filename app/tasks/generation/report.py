@@ -26,7 +26,7 @@ MOST_WINDOWS, LONGEST = 64, 256
 """Windows whose losses are measured, and their tokens."""
 POSITIONS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Bounds of the groups of positions that a loss is the mean of."""
-CONTEXT, STRETCH = 16, 64
+CONTEXT, STRETCH = 16, 100
 """Tokens of a window before its first stretch, and of a stretch."""
 SHOWN = 3
 HIGHEST = 8.0

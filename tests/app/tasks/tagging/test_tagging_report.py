@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_pages import SECTIONS, page_of
+from report_pages import SECTIONS, look_at, page_of
 from tagging_data import Command
 
 from app.tasks.tagging.report import NO_SPAN, token_differences, type_pairs
@@ -28,6 +28,12 @@ def test_the_report_of_a_tagger(command: Command, joint: Path) -> None:
     assert f"{found['raw_text']['span_f1']:.4f}" in page.cells
     assert NO_SPAN in text
     assert "sentences have a wrong tag" in text
+
+
+def test_the_page_in_a_browser(command: Command, joint: Path) -> None:
+    """Nothing of it overlaps on a wide and on a narrow screen."""
+    page_of(command, joint)
+    look_at(joint)
 
 
 @pytest.mark.parametrize(
