@@ -5,7 +5,7 @@ TensorFlow is imported when a function needs it, so that `import textrnn` is fas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ def train(
     resume: bool = False,
     from_run: PathName | None = None,
     manual_directory: PathName | None = None,
+    report: bool = True,
     watcher: Watcher | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> TrainedRun:
@@ -72,6 +73,7 @@ def train(
         from_run: a finished run to start from: its weights, and without `config` and `preset` its
             configuration, except for the section data.
         manual_directory: raw files of a `tfds:` dataset.
+        report: also write `report.html`, a page about the run, when training is finished.
         watcher: called with each event: `Step`, `Epoch` or `Message`.
         should_stop: called after each event; if it returns True, the state is saved and training stops.
 
@@ -83,7 +85,8 @@ def train(
     """
     from app.train import train as run_training
 
-    return run_training(
+    watcher = watcher or _ignore
+    trained = run_training(
         task,
         str(data),
         _config(task, config, preset, overrides, from_run, run),
@@ -91,9 +94,12 @@ def train(
         resume=resume,
         from_run=_path(from_run),
         manual_directory=_path(manual_directory),
-        watcher=watcher or _ignore,
+        watcher=watcher,
         should_stop=should_stop or _never,
     )
+    for message in _report(trained, manual_directory) if report else ():
+        watcher(message)
+    return trained
 
 
 def training_steps(
@@ -107,6 +113,7 @@ def training_steps(
     resume: bool = False,
     from_run: PathName | None = None,
     manual_directory: PathName | None = None,
+    report: bool = True,
 ) -> Generator[Event, None, TrainedRun]:
     """Train a model as `train` does, and yield each event.
 
@@ -115,7 +122,7 @@ def training_steps(
     """
     from app.train import training_steps as steps
 
-    return steps(
+    events = steps(
         task,
         str(data),
         _config(task, config, preset, overrides, from_run, run),
@@ -124,6 +131,7 @@ def training_steps(
         from_run=_path(from_run),
         manual_directory=_path(manual_directory),
     )
+    return _with_report(events, manual_directory) if report else events
 
 
 def distill(
@@ -135,6 +143,7 @@ def distill(
     overrides: Mapping[str, Any] | Sequence[str] | None = None,
     resume: bool = False,
     manual_directory: PathName | None = None,
+    report: bool = True,
     watcher: Watcher | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> TrainedRun:
@@ -149,6 +158,7 @@ def distill(
         overrides: configuration values of the student, as of `train`.
         resume: continue an earlier distillation in `run`.
         manual_directory: raw files of a `tfds:` dataset.
+        report: as of `train`.
         watcher: as of `train`.
         should_stop: as of `train`.
 
@@ -157,7 +167,8 @@ def distill(
     """
     from app.distill import distill as run_distillation
 
-    return run_distillation(
+    watcher = watcher or _ignore
+    trained = run_distillation(
         [Path(teacher) for teacher in teachers],
         Path(run),
         config_file=_path(config),
@@ -165,9 +176,12 @@ def distill(
         overrides=_assignments(overrides),
         resume=resume,
         manual_directory=_path(manual_directory),
-        watcher=watcher or _ignore,
+        watcher=watcher,
         should_stop=should_stop or _never,
     )
+    for message in _report(trained, manual_directory) if report else ():
+        watcher(message)
+    return trained
 
 
 def load(path: PathName, *, kernels: str = AUTO) -> Model:
@@ -450,6 +464,23 @@ def serve(
     given = [exports] if isinstance(exports, str | PathLike) else exports
     models = models_of([str(export) for export in given], name)
     run_server(models, labels=labels_of(labels, list(models)), **options)
+
+
+def _report(trained: TrainedRun, manual_directory: PathName | None) -> Iterator[Message]:
+    """Write the report of a training that has ended, and yield what is said of it."""
+    if trained.finished:
+        from app.report import report_of_training
+
+        if text := report_of_training(trained, _path(manual_directory)):
+            yield Message(text)
+
+
+def _with_report(
+    events: Generator[Event, None, TrainedRun], manual_directory: PathName | None
+) -> Generator[Event, None, TrainedRun]:
+    trained = yield from events
+    yield from _report(trained, manual_directory)
+    return trained
 
 
 def _config(

@@ -204,6 +204,13 @@ def main() -> None:
     """
 
 
+report_option = click.option(
+    "--report/--no-report",
+    default=True,
+    help="When training is finished, also write RUN/report.html, a page about the run.",
+)
+
+
 @main.command()
 @click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
 @click.argument("data", metavar="DATA")
@@ -235,6 +242,7 @@ def main() -> None:
     help="Train N models, one after the other, whose seeds are seed, seed + 1 and so on; their run "
     "directories are those of --run with -0, -1 and so on at the end.",
 )
+@report_option
 @click.option(
     "--print-config", is_flag=True, help="Print the configuration with a description of each key, and exit."
 )
@@ -249,6 +257,7 @@ def train(
     from_run: Path | None,
     manual_dir: Path | None,
     seeds: int | None,
+    report: bool,
     print_config: bool,
 ) -> int:
     """Train a model for TASK on DATA and write a run directory.
@@ -297,6 +306,7 @@ def train(
                 resume=resume,
                 from_run=from_run,
                 manual_directory=manual_dir,
+                report=report,
             )
         )
     return status
@@ -415,6 +425,7 @@ def compare(
 )
 @config_options
 @click.option("--resume", is_flag=True, help="Resume the distillation in the run directory --run.")
+@report_option
 @manual_dir_option
 def distill(
     teachers: tuple[Path, ...],
@@ -423,6 +434,7 @@ def distill(
     preset: str | None,
     overrides: tuple[str, ...],
     resume: bool,
+    report: bool,
     manual_dir: Path | None,
 ) -> int:
     """Train one network on the data of several runs and on the mean of their probabilities.
@@ -450,6 +462,7 @@ def distill(
             overrides=overrides,
             resume=resume,
             manual_directory=manual_dir,
+            report=report,
         )
     )
 
@@ -601,7 +614,7 @@ def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> No
     """Write RUN/report.html, one page about a finished run, and print its path.
 
     It has the metrics of the model and of the baseline, the configuration, learning curves, gradients,
-    mistakes, certainty and the data. It needs no other file and no network.
+    memory, mistakes, certainty and the data. It needs no other file and no network.
 
     \b
     Examples:

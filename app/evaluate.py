@@ -37,14 +37,20 @@ WITHOUT_EFFECT = (
 
 
 def _examples(dataset: Dataset, split: str) -> Iterator[ExampleBatch]:
+    """Yield the examples of a split in batches of bounded size."""
+    for batch in dataset.batches(split, size=EXAMPLES_AT_ONCE):
+        costs = enumerate(row_costs(batch).tolist())
+        for rows in bounded(costs, lambda row: row[1], largest=LARGEST_CHUNK):
+            first, last = rows[0][0], rows[-1][0]
+            yield {name: values[first : last + 1] for name, values in batch.items()}
+
+
+def _shown(dataset: Dataset, split: str) -> Iterator[ExampleBatch]:
     """Yield the examples of a split, with a progress bar."""
     with bar("evaluating", dataset.size(split)) as advance:
-        for batch in dataset.batches(split, size=EXAMPLES_AT_ONCE):
-            costs = enumerate(row_costs(batch).tolist())
-            for rows in bounded(costs, lambda row: row[1], largest=LARGEST_CHUNK):
-                first, last = rows[0][0], rows[-1][0]
-                yield {name: values[first : last + 1] for name, values in batch.items()}
-                advance(len(rows))
+        for batch in _examples(dataset, split):
+            yield batch
+            advance(len(next(iter(batch.values()))))
 
 
 def baseline(predictor: Predictor, own: Dataset, dataset: Dataset, split: str) -> Evaluation | None:
@@ -105,7 +111,7 @@ def _open(
 
 def _evaluate(predictor: Predictor, opened: _Opened) -> Evaluation:
     predictions = get_task(predictor.info.task).predictions
-    return predictions.evaluate(predictor, opened.dataset, _examples(opened.dataset, opened.split))
+    return predictions.evaluate(predictor, opened.dataset, _shown(opened.dataset, opened.split))
 
 
 def _baseline(predictor: Predictor, opened: _Opened) -> Evaluation | None:
@@ -153,6 +159,35 @@ def evaluate(
     predictor = with_beam(model if isinstance(model, Predictor) else load_predictor(model), beam)
     opened = _open(predictor.info, data, split, manual_directory, overrides)
     found = _evaluate(predictor, opened)
+    return _result(predictor, opened, found, with_baseline=with_baseline)
+
+
+def evaluate_dataset(
+    predictor: Predictor, dataset: Dataset, split: str, *, with_baseline: bool
+) -> dict[str, Any]:
+    """Evaluate a model on a split of the data of its training, or of an excerpt; nothing is printed.
+
+    Args:
+        predictor: of a run.
+        dataset: that the model was trained on; the baseline is, too.
+        split: of the dataset; it has examples.
+        with_baseline: also train and evaluate the baseline.
+
+    Returns:
+        what `evaluate` returns.
+
+    Raises:
+        UserError: as of `Predictions.evaluate`.
+    """
+    opened = _Opened(dataset, dataset, split, "")
+    predictions = get_task(predictor.info.task).predictions
+    found = predictions.evaluate(predictor, dataset, _examples(dataset, split))
+    return _result(predictor, opened, found, with_baseline=with_baseline)
+
+
+def _result(
+    predictor: Predictor, opened: _Opened, found: Evaluation, *, with_baseline: bool
+) -> dict[str, Any]:
     result = {**_heading(predictor, opened), **found.metrics}
     if intervals := _intervals(found):
         result["intervals"] = intervals

@@ -6,32 +6,87 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.files import write_text
-from app.artifacts.run import METRICS, Run, open_run
+from app.artifacts.files import MANIFEST, write_text
+from app.artifacts.run import METRICS, Run
+from app.artifacts.samples import read_samples
 from app.config import load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
-from app.evaluate import evaluate
-from app.page.blocks import Block, Figure, Paragraph, Section, Table
-from app.page.figures import COLOURS, figure
+from app.evaluate import evaluate_dataset
+from app.inspection.draw import memory_panel
+from app.inspection.memory import measure_memory
+from app.inspection.opened import EXAMPLES_READ, open_to_inspect, sample
+from app.page.blocks import Block, Figure, MarkedText, Paragraph, Section, Table
+from app.page.figures import COLOURS, figure, logarithmic
 from app.page.render import render
-from app.prediction.loading import load_keras_model, load_predictor
+from app.prediction.remembering import remembering
 from app.tasks import get_task
 from app.tasks.opening import open_dataset
+from app.training.events import TrainedRun
+from data.errors import UserError
+from data.excerpts import evenly, excerpt
 from data.prepared import Dataset
+
+if TYPE_CHECKING:
+    import keras
+
+    from app.tasks.inspection import Inspection
 
 REPORT = "report.html"
 MOST_LABELS = 100
+MOST_SAMPLES = 8
+"""Epochs whose samples are shown."""
 MOST_LENGTHS = 20_000
 """Texts whose lengths are counted."""
+BARS = 40
+"""Of a histogram."""
+LONG = 120
+"""Training steps of more seconds are told in minutes."""
+REMEMBERED = 20_000
+"""Rows whose outputs are kept, so that they are not computed again for lists of examples."""
+LARGEST_EXCERPT = 2**21
+"""Most bytes of the examples of the report that training writes."""
+
+
+def report_of_training(trained: TrainedRun, manual_directory: Path | None = None) -> str:
+    """Write the report of a training that has ended, of a bounded number of examples and without a baseline.
+
+    A run that is not finished gets none, and a report that is newer than the run is kept.
+
+    Args:
+        trained: result of `app.train.train`.
+        manual_directory: raw files of a catalogue dataset.
+
+    Returns:
+        a sentence for the user: where the report is, or why there is none; empty if nothing was to do.
+    """
+    path = trained.path / REPORT
+    if not trained.finished or _is_newer(path, trained.path / MANIFEST):
+        return ""
+    try:
+        report(trained.path, with_baseline=False, whole=False, manual_directory=manual_directory)
+    except Exception as error:  # whatever it is, the model is trained
+        first_line = str(error).strip().partition("\n")[0]
+        reason = first_line if isinstance(error, UserError) else f"{type(error).__name__}: {first_line}"
+        return f"{path} is not written: {reason}"
+    return f"{path}: learning curves, mistakes and more"
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def report(
-    run: Path, *, split: str = "validation", with_baseline: bool = True, manual_directory: Path | None = None
+    run: Path,
+    *,
+    split: str = "validation",
+    with_baseline: bool = True,
+    whole: bool = True,
+    manual_directory: Path | None = None,
 ) -> Path:
     """Write the report of a finished run into its directory, and return its path.
 
@@ -39,26 +94,35 @@ def report(
         run: a run directory.
         split: that metrics and examples are of.
         with_baseline: also train and evaluate the baseline, or take what `evaluate` has computed before.
+        whole: take all examples of the split; else at most `Predictions.most_reported`.
         manual_directory: raw files of a catalogue dataset.
 
     Raises:
-        UserError: as of `app.evaluate.evaluate`; or Matplotlib is not installed.
+        UserError: it is no finished run, its data is not there any more, the split has no examples, or
+            Matplotlib is not installed.
     """
-    opened = open_run(run)
-    predictor = load_predictor(run)
-    result = evaluate(predictor, split=split, with_baseline=with_baseline, manual_directory=manual_directory)
+    network = open_to_inspect(run)
+    opened, predictor = network.run, remembering(network.predictor, REMEMBERED)
+    task = get_task(opened.task)
     dataset = open_dataset(predictor.info, None, manual_directory)
+    total = dataset.size(split)
+    if not total:
+        raise UserError(f"{dataset.name}: the {split} split has no examples")
+    if not whole:
+        dataset = excerpt(dataset, split, most=task.predictions.most_reported, largest=LARGEST_EXCERPT)
+    result = evaluate_dataset(predictor, dataset, split, with_baseline=with_baseline)
     lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
     epochs = [line for line in lines if "best" in line]
-    task = get_task(opened.task)
     sections = [
-        Section("Result", list(_result(result))),
+        Section("Result", [*_result(result), *([] if whole else _bounds(dataset, split, total))]),
         Section("Configuration", list(_configuration(opened))),
         Section("Training", list(_training(opened, epochs))),
         Section("Gradients", list(_gradients(opened, epochs))),
-        *task.predictions.report(predictor, dataset, split, result),
+        Section("Memory", list(_memory(network.inspection, dataset))),
+        *task.predictions.report(predictor, network.inspection, dataset, split, result),
+        Section("Samples by epoch", list(_samples(run))),
         Section("Data", list(_data(opened, dataset, split))),
-        Section("Layers", list(_layers(opened))),
+        Section("Layers", list(_layers(network.inspection.model))),
     ]
     versions = opened.manifest.versions
     subtitle = (
@@ -68,6 +132,20 @@ def report(
     path = run / REPORT
     write_text(path, render(f"Report of {run.name}", subtitle, sections))
     return path
+
+
+def _bounds(dataset: Dataset, split: str, total: int) -> Iterator[Block]:
+    """Yield what the report of a training leaves out."""
+    size = dataset.size(split)
+    of, also = (
+        (f"{size:,} of the {total:,}", "takes all of them and")
+        if size < total
+        else (f"all {total:,}", "also")
+    )
+    yield Paragraph(
+        f"This page was written by 'textrnn train' and is about {of} examples of the {split} split. "
+        f"'textrnn report' {also} compares with the baseline of the task."
+    )
 
 
 def _result(result: Mapping[str, Any]) -> Iterator[Block]:
@@ -125,21 +203,25 @@ def _training(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
     best = max((line for line in epochs if line["best"]), key=lambda line: line["epoch"])
     examples = run.manifest.examples.get("train", 0)
     rates = [line.get("examples_per_second") or np.nan for line in epochs]
-    minutes = np.cumsum([examples / rate for rate in rates]) / 60
+    times = np.cumsum([examples / rate for rate in rates])
+    unit, seconds = ("minutes", 60) if times[-1] > LONG else ("seconds", 1)
+    times /= seconds
 
     def draw(axes: Any) -> None:
         steps = [line["step"] for line in epochs]
-        axes[0].plot(steps, [line["loss"] for line in epochs], label="training", color=COLOURS[0])
-        axes[0].plot(
-            steps, [line["validation_loss"] for line in epochs], label="validation", color=COLOURS[1], ls="--"
-        )
+        axes[0].plot(steps, [line["loss"] for line in epochs], ".-", label="training", color=COLOURS[0])
+        losses = [line["validation_loss"] for line in epochs]
+        axes[0].plot(steps, losses, ".--", label="validation", color=COLOURS[1])
         axes[0].axvline(best["step"], color=COLOURS[2], ls=":", label="kept epoch")
         axes[0].set(xlabel="step", ylabel="loss, nats")
         axes[0].legend()
-        axes[1].plot(minutes, [line.get(metric, np.nan) for line in epochs], color=COLOURS[1], marker=".")
-        axes[1].axvline(minutes[epochs.index(best)], color=COLOURS[2], ls=":")
+        axes[1].plot(times, [line.get(metric, np.nan) for line in epochs], color=COLOURS[1], marker=".")
+        axes[1].axvline(times[epochs.index(best)], color=COLOURS[2], ls=":")
         name = metric.removeprefix("validation_").replace("_", " ")
-        axes[1].set(xlabel="time in training steps, minutes", ylabel=f"validation {name}")
+        name += ", nats" if name == "loss" else ""
+        axes[1].set(xlabel=f"time in training steps, {unit}", ylabel=f"validation {name}", xlim=(0, None))
+        for own in axes:
+            own.xaxis.get_major_locator().set_params(nbins=5)
 
     yield Figure(
         figure(draw, panels=2),
@@ -147,8 +229,8 @@ def _training(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         f"{epochs[-1]['epoch']} was kept.",
     )
     yield Paragraph(
-        f"Training steps took {minutes[-1]:.1f} minutes, at a median of {np.nanmedian(rates):,.0f} examples "
-        "a second."
+        f"Training steps took {times[-1]:.1f} {unit}, at a median of {np.nanmedian(rates):,.0f} examples a "
+        "second."
     )
 
 
@@ -160,24 +242,47 @@ def _gradients(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]
 
     def draw(axes: Any) -> None:
         numbers = [line["epoch"] for line in measured]
-        axes[0].plot(numbers, [line["gradient_norm"] for line in measured], label="mean", color=COLOURS[0])
-        axes[0].plot(
-            numbers,
-            [line["gradient_norm_max"] for line in measured],
-            label="maximum",
-            color=COLOURS[1],
-            ls="--",
-        )
+        means, largest = ([line[f"gradient_norm{end}"] for line in measured] for end in ("", "_max"))
+        axes[0].plot(numbers, means, ".-", label="mean", color=COLOURS[0])
+        axes[0].plot(numbers, largest, ".--", label="maximum", color=COLOURS[1])
         if norm:
             axes[0].axhline(norm, color=COLOURS[2], ls=":", label="clipped above")
-        axes[0].set(xlabel="epoch", ylabel="norm of the gradient", yscale="log")
+        axes[0].set(xlabel="epoch", ylabel="norm of the gradient")
+        logarithmic(axes[0])
         axes[0].legend()
         axes[1].plot(
             numbers, [100 * line["clipped_share"] for line in measured], color=COLOURS[0], marker="."
         )
         axes[1].set(xlabel="epoch", ylabel="steps with a clipped gradient, %", ylim=(0, 105))
+        for own in axes:
+            own.xaxis.get_major_locator().set_params(integer=True)
 
     yield Figure(figure(draw, panels=2), "The gradient before it is clipped, over the steps of each epoch.")
+
+
+def _memory(inspection: Inspection[Any, Any], dataset: Dataset) -> Iterator[Block]:
+    """Yield what `inspect` measures: how far back an output sees."""
+    examples = next(iter(dataset.batches("validation", size=EXAMPLES_READ)))
+    vectors = sample(inspection, examples)
+    memory = measure_memory(inspection, vectors)
+    yield Paragraph(" ".join(memory.sentences()))
+
+    def draw(axes: Any) -> None:
+        memory_panel(axes, memory)
+
+    rows = len(vectors.lengths[inspection.main])
+    yield Figure(
+        figure(draw),
+        f"The gradient of the {inspection.what} with respect to the vectors of tokens, by their distance, on "
+        f"{rows:,} texts of the validation split. A token with a small gradient is forgotten.",
+    )
+
+
+def _samples(run: Path) -> Iterator[Block]:
+    samples = list(read_samples(run).items())
+    for place in evenly(len(samples), MOST_SAMPLES) if samples else ():
+        epoch, text = samples[place]
+        yield MarkedText([(text, 0.0)], f"epoch {epoch}")
 
 
 def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
@@ -186,7 +291,9 @@ def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
     for sentence in run.manifest.layout:
         yield Paragraph(sentence)
     task = get_task(run.task)
-    field = task.examples.fields(run.config)[0].name
+    first = task.examples.fields(run.config)[0]
+    field, unit = first.name, "words" if first.kind == "text" else first.kind
+    where = "a text" if field in ("text", unit) else f"a {field} text"
     lengths: list[int] = []
     labels: Counter[str] = Counter()
     names = dataset.names.get("label", ())
@@ -195,30 +302,33 @@ def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
             lengths += [len(value.split() if isinstance(value, bytes) else value) for value in batch[field]]
         if names:
             labels.update(names[i] for row in batch["label"] for i in np.atleast_1d(row) if i >= 0)
-    most = float(np.percentile(lengths, 99)) if lengths else 0.0
+    longest = max(lengths, default=0)
+    most = int(np.ceil(np.percentile(lengths, 99))) if lengths else 0
+    width = max(most // BARS, 1)
 
     def draw(axes: Any) -> None:
-        axes.hist(np.minimum(lengths, most), bins=min(40, max(int(most), 1)), color=COLOURS[0])
-        axes.set(xlabel=f"words in a {field}, those above {most:.0f} in the last bar", ylabel="examples")
+        edges = np.arange(min(lengths), most + width + 1, width) - 0.5
+        axes.hist(np.minimum(lengths, most), bins=edges, color=COLOURS[0])
+        rest = f", those above {most:,} in the last bar" if longest > most else ""
+        axes.set(xlabel=f"{unit} in {where}{rest}", ylabel="examples")
 
     if lengths:
         yield Figure(
             figure(draw, height=2.2),
-            f"Lengths in the {split} split; the median is {np.median(lengths):.0f} words.",
+            f"Lengths in the {split} split; the median is {np.median(lengths):.0f} {unit}.",
         )
     if labels:
         shown = labels.most_common(MOST_LABELS)
         total = sum(labels.values())
         yield Table(
-            ["label", "examples", "share"],
+            ["label", "examples", "share of labels"],
             [[name, f"{number:,}", f"{100 * number / total:.1f} %"] for name, number in shown],
             caption=f"Labels of the {split} split",
             more=len(labels) - len(shown),
         )
 
 
-def _layers(run: Run) -> Iterator[Block]:
-    model = load_keras_model(run)
+def _layers(model: keras.Model) -> Iterator[Block]:
     rows = [
         [weight.path, " × ".join(map(str, weight.shape)) or "1", f"{int(np.prod(weight.shape)):,}", kind]
         for kind, weights in (

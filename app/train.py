@@ -27,6 +27,7 @@ from app.artifacts.run import (
     read_run_manifest,
     start_run,
 )
+from app.artifacts.samples import keep_sample
 from app.config import TaskConfig
 from app.config.sections import LEARN
 from app.tasks import get_task
@@ -391,12 +392,14 @@ def _train(
             if pretrained or started:  # from now on the other run may be deleted
                 recorder.save()
 
-    show = task.training.after_epoch(model, preprocessing, config)
+    show = task.training.sampler(model, preprocessing, config)
     watch = GradientWatch(config, *_whole_texts(task, model, preprocessing, config, dataset))
 
     def after_epoch() -> str:
         sentences = watch.after_epoch(fit.state.history[-1], fit.usual_norm)
-        return "\n".join(text for text in (show(), *sentences) if text)
+        if text := show(fit.state.epoch):
+            keep_sample(run, fit.state.epoch, text)
+        return "\n".join([*(f"  | {line}" for line in text.split("\n") if text), *sentences])
 
     finished = yield from recorded(fit, run, begin, after_epoch, should_stop)
     if finished:

@@ -55,7 +55,7 @@ def check_output(output: Path) -> None:
 def draw_network(view: NetworkView, output: Path) -> None:
     """Write a picture of the memory, the layers and their gates to a PNG or SVG file."""
     panels: list[Panel] = [
-        (3.0, lambda axes: _memory(axes, view.memory)),
+        (3.0, lambda axes: memory_panel(axes, view.memory)),
         (2.5, lambda axes: _context(axes, view.context)),
     ]
     if view.layers:
@@ -122,7 +122,8 @@ def _write(panels: Sequence[Panel], output: Path, width: float) -> None:
         figure.savefig(file, format=output.suffix.lower()[1:], dpi=dpi)
 
 
-def _memory(axes: Any, memory: Memory) -> None:
+def memory_panel(axes: Any, memory: Memory) -> None:
+    """Draw the mean norm of the gradient by distance, with the distances that half of it is within."""
     curves = {
         f"{name} before" if len(memory.back) > 1 else "before": own for name, own in memory.back.items()
     }
@@ -130,7 +131,8 @@ def _memory(axes: Any, memory: Memory) -> None:
     for colour, (name, decay) in zip(LINES, curves.items(), strict=False):
         axes.plot(decay.norms, color=colour, label=f"{name}: half within {decay.half:.1f} tokens")
         axes.axvline(decay.half, color=colour, linestyle=":")
-    _decay(axes, "Gradient of an output with respect to the tokens before it", "distance in tokens")
+    where = "before it" if memory.ahead is None else "before and after it"
+    _decay(axes, f"Gradient of an output with respect to the tokens {where}", "distance in tokens")
 
 
 def _context(axes: Any, context: Context) -> None:
@@ -164,7 +166,7 @@ def _decay(axes: Any, title: str, distance: str) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.set(title=title, xlabel=distance, ylabel="mean norm")
+    axes.set(title=title, xlabel=distance, ylabel="mean norm of the gradient")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
 

@@ -92,6 +92,22 @@ class Memory(NamedTuple):
     ahead: Decay | None
     """The tokens after the output, if it depends on them; the first one is the output's own."""
 
+    def sentences(self) -> list[str]:
+        """Return what the numbers mean."""
+        found = []
+        for name, decay in self.back.items():
+            of = "" if len(self.back) == 1 else f"{name} "
+            found.append(
+                f"Half of the gradient reaches back {shown(decay.half)} {of}tokens or more "
+                f"({shown(decay.even)} if nothing were forgotten)."
+            )
+        if self.ahead is not None:
+            found.append(
+                f"Half of the gradient reaches ahead {shown(self.ahead.half)} tokens or more "
+                f"({shown(self.ahead.even)} if nothing were forgotten)."
+            )
+        return found
+
 
 def measure_memory(inspection: Inspection[Any, Any], vectors: Vectors) -> Memory:
     """Measure the gradients of outputs with respect to the vectors of tokens.
@@ -182,6 +198,11 @@ def horizon_of(opened: Opened) -> float:
     """
     inspection = opened.inspection
     return measure_memory(inspection, opened.validation).back[inspection.main].half
+
+
+def shown(value: float) -> str:
+    """Return a number of tokens or steps for a sentence."""
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _batches(vectors: Vectors) -> list[np.ndarray]:

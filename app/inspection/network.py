@@ -9,7 +9,7 @@ import numpy as np
 from app.inspection.context import ENOUGH, Context, measure_context
 from app.inspection.layers import LayerMeasure, measure_layer, steps_back
 from app.inspection.matrices import Matrix, measure_matrices
-from app.inspection.memory import Decay, Memory, measure_memory
+from app.inspection.memory import Decay, Memory, measure_memory, shown
 from app.inspection.opened import Opened
 
 LAYER_ROWS = 64
@@ -35,18 +35,7 @@ class NetworkView(NamedTuple):
 
     def sentences(self) -> list[str]:
         """Return what the numbers mean."""
-        found = []
-        for name, decay in self.memory.back.items():
-            of = "" if len(self.memory.back) == 1 else f"{name} "
-            found.append(
-                f"Half of the gradient reaches back {_number(decay.half)} {of}tokens or more "
-                f"({_number(decay.even)} if nothing were forgotten)."
-            )
-        if self.memory.ahead is not None:
-            found.append(
-                f"Half of the gradient reaches ahead {_number(self.memory.ahead.half)} tokens or more "
-                f"({_number(self.memory.ahead.even)} if nothing were forgotten)."
-            )
+        found = self.memory.sentences()
         of = "" if len(self.memory.back) == 1 else f"{self.main} "
         found.append(
             f"{ENOUGH:.0%} of the predictions stay the same if only the last {self.context.enough} {of}"
@@ -112,9 +101,5 @@ def _changes(name: str, decay: Decay) -> str:
         return f"each step multiplies the gradient of the {of} by {decay.factor:.2f}: it explodes"
     return (
         f"each step keeps {decay.factor:.0%} of the gradient of the {of}; half of it reaches back "
-        f"{_number(steps_back(decay))} steps or more"
+        f"{shown(steps_back(decay))} steps or more"
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"

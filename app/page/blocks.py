@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Figure:
     """Markup of `app.page.figures`."""
     caption: str
     kind: str = "figure"
+
+    @property
+    def labelled(self) -> str:
+        """The markup, with the caption as the text for those who do not see the picture."""
+        return self.svg.replace('role="img"', f'role="img" aria-label="{escape(self.caption)}"', 1)
 
 
 @dataclass(frozen=True)

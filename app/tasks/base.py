@@ -356,11 +356,12 @@ class Training(ABC, Generic[C, F]):
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes `metrics` on a split with the present weights."""
 
-    def after_epoch(
-        self, model: keras.Model, preprocessing: Preprocessing[F], config: C
-    ) -> Callable[[], str]:
-        """Return a function whose text is printed after each epoch; an empty text prints nothing."""
-        return str
+    def sampler(self, model: keras.Model, preprocessing: Preprocessing[F], config: C) -> Callable[[int], str]:
+        """Return a function from the number of an epoch to a text, which is printed and kept after it.
+
+        The text is generated; it is empty if there is none.
+        """
+        return lambda epoch: ""
 
 
 def head_axes(head: Any, kind: str, names: Sequence[Hashable]) -> Iterator[NamedAxis]:
@@ -405,6 +406,8 @@ class Predictions(ABC, Generic[C, F]):
     """The signature that `predict` calls with texts."""
     described: tuple[str, ...] = ("labels",)
     """Vocabularies that the manifest of an export repeats."""
+    most_reported = 2000
+    """Most examples that are predicted for the report which training writes."""
     baseline_name = ""
     """The model that `evaluate` compares with."""
     explanation: Explanation | None = None
@@ -479,12 +482,18 @@ class Predictions(ABC, Generic[C, F]):
         raise UserError(f"a {predictor.info.task} model does not score texts")
 
     def report(
-        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+        self,
+        predictor: Predictor,
+        inspection: Inspection[C, F],
+        dataset: Dataset,
+        split: str,
+        result: Mapping[str, Any],
     ) -> list[Section]:
         """Return what the report of a run says of the task's predictions.
 
         Args:
             predictor: of the run.
+            inspection: of the same network, with gradients.
             dataset: that it was trained on.
             split: that is looked at.
             result: of `evaluate` on that split.

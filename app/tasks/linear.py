@@ -11,11 +11,6 @@ MOST_ITERATIONS = 200
 TOLERANCE = 1e-4
 
 
-def evenly(examples: int, most: int) -> np.ndarray:
-    """Return the indices of at most so many examples, evenly spaced: int64."""
-    return np.unique(np.linspace(0, max(examples - 1, 0), min(examples, most)).astype(np.int64))
-
-
 def most_frequent(keys: np.ndarray, numbers: np.ndarray, most: int) -> np.ndarray:
     """Return the keys that occur most often, ascending: int64 [at most `most`].
 

@@ -49,8 +49,10 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str], what: str, captio
         image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
         ticks = range(len(names))
         font = 9 if len(names) <= 20 else 6
-        axes.set_xticks(ticks, [_short(name) for name in names], rotation=90, fontsize=font)
-        axes.set_yticks(ticks, [_short(name) for name in names], fontsize=font)
+        shown = [_short(name) for name in names]
+        # Names may have dollar signs, which are no formula.
+        axes.set_xticks(ticks, shown, rotation=90, fontsize=font, parse_math=False)
+        axes.set_yticks(ticks, shown, fontsize=font, parse_math=False)
         axes.set(xlabel="predicted", ylabel="true")
         axes.grid(visible=False)
         axes.figure.colorbar(image, ax=axes, label=f"share of the true {what}", shrink=0.6)

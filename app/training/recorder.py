@@ -34,7 +34,7 @@ def recorded(
         fit: the training; it continues from the last state in the run directory, if there is one.
         run: the directory.
         begin: called before the first step; yields messages.
-        after_epoch: as of `Training.after_epoch`.
+        after_epoch: called after each epoch, with the weights that are validated; returns a message or "".
         should_stop: as of `app.train.train`.
 
     Returns:

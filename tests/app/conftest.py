@@ -73,9 +73,14 @@ def configured() -> Configured:
 
 @pytest.fixture(scope="session")
 def command() -> Command:
-    """Return a function that runs `textrnn` in this process; a traceback is raised."""
+    """Return a function that runs `textrnn` in this process; a traceback is raised.
+
+    Training writes no report, which takes seconds, unless `--report` is given.
+    """
 
     def textrnn(*arguments: object, stdin: bytes | str | None = None) -> Result:
+        if arguments[:1] in (("train",), ("distill",)) and "--report" not in arguments:
+            arguments = (*arguments, "--no-report")
         result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception

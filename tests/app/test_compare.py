@@ -49,6 +49,7 @@ def test_all_combinations_are_trained(reviews: Path, tmp_path: Path) -> None:
         assert row["context"] >= 1
     assert table["rows"][0]["parameters"] < table["rows"][2]["parameters"]
     assert json.loads((tmp_path / "compare.json").read_text()) == table
+    assert not list(tmp_path.rglob("report.html"))
 
 
 def test_an_interrupted_comparison_goes_on(reviews: Path, tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import Result
+from report_pages import SECTIONS, Page, look_at, page_of
 from trained import PLAIN
 
 from app.config import load_config
@@ -22,49 +22,6 @@ from app.train import train
 
 Command = Callable[..., Result]
 Write = Callable[[Path, list[dict[str, object]]], None]
-
-SECTIONS = ["Result", "Configuration", "Training", "Gradients"]
-LARGEST = 3_000_000
-
-
-class Page(HTMLParser):
-    """Headings, cells and references of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.headings: list[str] = []
-        self.cells: list[str] = []
-        self.links: list[str] = []
-        self.tags: list[str] = []
-        self.open = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
-        self.open = tag
-        if tag in ("h2", "td"):
-            (self.headings if tag == "h2" else self.cells).append("")
-
-    def handle_data(self, data: str) -> None:
-        if self.open in ("h2", "td"):
-            (self.headings if self.open == "h2" else self.cells)[-1] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        self.open = ""
-
-
-def page_of(command: Command, run: Path, *options: object) -> Page:
-    """Write the report of a run, and return it."""
-    result = command("report", run, "--no-baseline", *options)
-    assert (result.exit_code, result.stdout) == (0, f"{run / 'report.html'}\n"), result.stderr
-    text = (run / "report.html").read_text()
-    assert len(text) < LARGEST
-    page = Page(text)
-    assert "script" not in page.tags
-    assert all(link.startswith(("#", "data:")) for link in page.links)
-    assert not re.search(r"url\((?!#)|@import", text)
-    return page
 
 
 def test_the_report_of_a_classifier(command: Command, run: Path) -> None:
@@ -81,6 +38,15 @@ def test_the_report_of_a_classifier(command: Command, run: Path) -> None:
     assert page.tags.count("svg") >= 5
 
 
+def test_the_memory_is_that_of_inspect(command: Command, run: Path) -> None:
+    """The page has the sentence about memory that `inspect` prints."""
+    page_of(command, run)
+    sentence = json.loads(command("inspect", run, "--json").stdout)["sentences"][0]
+
+    assert sentence.startswith("Half of the gradient reaches back ")
+    assert sentence in (run / "report.html").read_text()
+
+
 def test_the_baseline_stands_beside(command: Command, run: Path) -> None:
     """Without --no-baseline the report says how the model compares."""
     result = command("report", run, "--split", "test")
@@ -91,10 +57,21 @@ def test_the_baseline_stands_beside(command: Command, run: Path) -> None:
 
 
 def test_the_report_of_a_translator(command: Command, translator: Path) -> None:
-    """It has scores by length and translations."""
+    """It has scores by length, translations, and the attention weights of three of them."""
     page = page_of(command, translator)
+    text = (translator / "report.html").read_text()
 
-    assert page.headings == [*SECTIONS, "Scores by length", "Translations", "Data", "Layers"]
+    assert text.count("tokens of the translation</text>") == 3
+    assert all(name in text for name in ("Among the best (chrF ", "In the middle (", "Among the worst ("))
+    assert page.headings == [*SECTIONS, "Scores by length", "Translations", "Attention", "Data", "Layers"]
+
+
+@pytest.mark.parametrize("fixture", ["run", "translator"])
+def test_the_page_in_a_browser(command: Command, request: pytest.FixtureRequest, fixture: str) -> None:
+    """Nothing of it overlaps on a wide and on a narrow screen."""
+    run = request.getfixturevalue(fixture)
+    page_of(command, run)
+    look_at(run)
 
 
 def test_texts_are_escaped(command: Command, jsonl: Write, tmp_path: Path) -> None:
@@ -112,6 +89,25 @@ def test_texts_are_escaped(command: Command, jsonl: Write, tmp_path: Path) -> No
 
     assert "b" not in page.tags
     assert any("<b>bad</b>" in cell for cell in page.cells)
+
+
+def test_a_classifier_without_mistakes(command: Command, jsonl: Write, tmp_path: Path) -> None:
+    """The least certain texts are explained if there are no mistakes."""
+    rows: list[dict[str, object]] = [
+        {"text": f"a {word} film {i}", "label": word} for i in range(20) for word in ("good", "bad")
+    ]
+    for split in ("train", "validation"):
+        jsonl(tmp_path / "data" / f"{split}.jsonl", rows)
+    keys = ("training.epochs=4", "training.learning_rate=0.1", "training.batch_size=8")
+    config = load_config("classification", overrides=[*PLAIN, *keys])
+    train("classification", str(tmp_path / "data"), config, run=tmp_path / "run")
+    page_of(command, tmp_path / "run")
+    text = (tmp_path / "run" / "report.html").read_text()
+
+    assert "All predictions are right." in text
+    assert "Least certain texts" in text
+    assert "The words of the least certain texts" in text
+    assert "Most confident mistakes" not in text
 
 
 def test_what_is_no_run(command: Command, tmp_path: Path) -> None:
@@ -163,9 +159,19 @@ def test_doubtful_labels() -> None:
     assert doubtful(probabilities, np.array([0, 0, 1, 1, 1, 1])).tolist() == []
 
 
+def test_names_in_figures_are_plain_text() -> None:
+    """Dollar signs are no formula, and characters that the font of Matplotlib lacks are no warning."""
+    svg = figure(lambda axes: axes.set_xticks([0, 1], ["$x_1$ <", "\u1230\u120b\u121d"]))
+
+    assert "$x_1$ &lt;" in svg
+    assert "\u1230\u120b\u121d" in svg
+
+
 @pytest.mark.parametrize("size", [1, 90], ids=["one class", "many classes"])
 def test_large_figures_are_scrolled(size: int) -> None:
-    """A picture that is wider than the page keeps its size."""
+    """A picture that is wider than the page keeps its size, others follow the page within bounds."""
     svg = figure(lambda axes: axes.plot([1, 2]), width=0.1 * size + 3)
+    found = re.search(r'<svg style="min-width: ([\d.]+)in; max-width: ([\d.]+)in"', svg)
 
-    assert ("min-width" in svg) == (size > 42)
+    assert found is not None
+    assert [float(own) for own in found.groups()] == ([12.0, 12.0] if size == 90 else [3.1, 4.2])

@@ -13,9 +13,10 @@ import numpy as np
 from app.artifacts.preprocessing import Preprocessing
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
-from app.tasks.linear import evenly, fit_classes, fit_labels, most_frequent
+from app.tasks.linear import fit_classes, fit_labels, most_frequent
 from data.batching import Batches, ExampleBatches
 from data.encoding import Sequences
+from data.excerpts import evenly
 
 if TYPE_CHECKING:
     from models.classifier import Classifier

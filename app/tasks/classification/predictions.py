@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.prediction.predictor import Predictor
+    from app.tasks.inspection import Inspection
     from app.tasks.signature import Signature
 
 DIGITS = 6
@@ -117,7 +118,12 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
         ]
 
     def report(
-        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+        self,
+        predictor: Predictor,
+        inspection: Inspection[ClassificationConfig, ClassificationFacts],
+        dataset: Dataset,
+        split: str,
+        result: Mapping[str, Any],
     ) -> list[Section]:
         """Return confusions, certainty, mistakes and doubtful labels."""
         from app.tasks.classification.report import classes_report, label_sets_report

@@ -117,21 +117,25 @@ def _mistakes(rows: Rows, predictor: Predictor) -> Iterator[Block]:
             caption=caption,
         )
 
-    if not len(wrong):
-        yield Paragraph("There are none.")
-        return
-    yield table(worst, "Most confident mistakes")
-    yield table(np.argsort(confidence, kind="stable"), "Least certain texts")
+    uncertain = np.argsort(confidence, kind="stable")
+    if len(wrong):
+        yield table(worst, "Most confident mistakes")
+    else:
+        yield Paragraph("All predictions are right.")
+    yield table(uncertain, "Least certain texts")
     if "explain" in predictor.signatures:
-        yield Paragraph(
-            "The words of the most confident mistakes: blue ones speak for the predicted label, orange ones "
-            "against it."
+        explained, what = (
+            (worst, "most confident mistakes") if len(wrong) else (uncertain, "least certain texts")
         )
-        for i in worst[:EXPLAINED].tolist():
+        yield Paragraph(
+            f"The words of the {what}: blue ones speak for the predicted label, orange ones against it."
+        )
+        for i in explained[:EXPLAINED].tolist():
             yield _explained(
                 rows.texts[i],
                 predictor,
-                f"{rows.names[predicted[i]]}, but {_name(rows, int(rows.targets[i]))}",
+                rows.names[predicted[i]]
+                + ("" if predicted[i] == rows.targets[i] else f", but {_name(rows, int(rows.targets[i]))}"),
             )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.prediction.predictor import Predictor
+    from app.tasks.inspection import Inspection
     from app.tasks.signature import Signature
 
 TIMED_PROMPT, TIMED_LENGTH = 20, 100
@@ -150,12 +151,19 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
         )
 
     def report(
-        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+        self,
+        predictor: Predictor,
+        inspection: Inspection[GenerationConfig, GenerationFacts],
+        dataset: Dataset,
+        split: str,
+        result: Mapping[str, Any],
     ) -> list[Section]:
-        """Return sampled texts."""
+        """Return losses by position, likely and unlikely stretches, and sampled texts."""
+        from app.tasks.generation.inspection import GenerationInspection
         from app.tasks.generation.report import generation_report
 
-        return generation_report(predictor, dataset, split, result)
+        assert isinstance(inspection, GenerationInspection)
+        return generation_report(predictor, inspection, dataset, split)
 
     def baseline(self, train: Split, test: Split, predictor: Predictor) -> Evaluation:
         """Evaluate an interpolated n-gram model of the same tokens."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
+from app.bounds import LARGEST_INTEGER
 from app.metrics import Metric, token_scores
 from app.tasks.base import Losses, NamedAxis, Training, graph_of, head_axes
 from app.tasks.generation.config import GenerationConfig
@@ -135,10 +136,10 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         read = _reader(model, batches)
         return lambda: token_scores(*read())
 
-    def after_epoch(
+    def sampler(
         self, model: keras.Model, preprocessing: Preprocessing[GenerationFacts], config: GenerationConfig
-    ) -> Callable[[], str]:
-        """Return a function that generates a sample."""
+    ) -> Callable[[int], str]:
+        """Return a function that samples the beginning of a text, another one after each epoch."""
         import tensorflow as tf
 
         from app.tasks.generation.signatures import GenerationSignatures
@@ -147,10 +148,11 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         generate = module.all()["serving_default"].function
         length = SAMPLE_WORDS if config.text.tokens in ("word", "subword") else SAMPLE_CHARACTERS
 
-        def show() -> str:
-            arguments = (tf.constant([v]) for v in (b"", length, SAMPLE_TEMPERATURE, 0, 1.0, config.seed))
+        def show(epoch: int) -> str:
+            seed = (config.seed + epoch) % LARGEST_INTEGER
+            arguments = (tf.constant([v]) for v in (b"", length, SAMPLE_TEMPERATURE, 0, 1.0, seed))
             text: str = generate(*arguments)["text"].numpy()[0].decode(errors="replace")
-            return "  | " + text.replace("\n", "\n  | ")
+            return text
 
         show.keep_alive = module  # type: ignore[attr-defined]  # tables are deleted with their module
         return show

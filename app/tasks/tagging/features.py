@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.tasks.linear import evenly, fit_classes, most_frequent
+from app.tasks.linear import fit_classes, most_frequent
 from data.batching import Batches, ExampleBatches
 from data.encoding import Sequences
+from data.excerpts import evenly
 
 if TYPE_CHECKING:
     from models.tagger import Tagger

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.prediction.predictor import Predictor
+    from app.tasks.inspection import Inspection
     from app.tasks.signature import Signature
 
 DIGITS = 6
@@ -210,7 +211,12 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
             raw.add(batch["text"][i].decode(errors="replace"), tokens, gold[i], words[i], line)
 
     def report(
-        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+        self,
+        predictor: Predictor,
+        inspection: Inspection[TaggingConfig, TaggingFacts],
+        dataset: Dataset,
+        split: str,
+        result: Mapping[str, Any],
     ) -> list[Section]:
         """Return types, confusions, mistakes and raw text."""
         from app.tasks.tagging.report import tagging_report

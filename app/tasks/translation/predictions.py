@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from app.prediction.predictor import Predictor
+    from app.tasks.inspection import Inspection
     from app.tasks.signature import Signature
 
 DIGITS = 6
@@ -53,6 +54,7 @@ def _attention(row: Mapping[str, Any]) -> dict[str, Any]:
 class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
     """Predictions of a translator."""
 
+    most_reported = 300  # a beam search for each
     explanation = Explanation("attention", _attention)
 
     def signatures(
@@ -112,12 +114,17 @@ class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
         ]
 
     def report(
-        self, predictor: Predictor, dataset: Dataset, split: str, result: Mapping[str, Any]
+        self,
+        predictor: Predictor,
+        inspection: Inspection[TranslationConfig, TranslationFacts],
+        dataset: Dataset,
+        split: str,
+        result: Mapping[str, Any],
     ) -> list[Section]:
-        """Return scores by length, and the best and the worst translations."""
+        """Return scores by length, the best and the worst translations, and attention weights."""
         from app.tasks.translation.report import translation_report
 
-        return translation_report(predictor, dataset, split, result)
+        return translation_report(predictor, dataset, split)
 
     def evaluate(
         self, predictor: Predictor, dataset: Dataset, examples: Iterable[ExampleBatch]

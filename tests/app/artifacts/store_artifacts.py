@@ -36,7 +36,7 @@ TEXTS = ["The soup is dull, but the bread is very charming.", "Play a song by An
 
 def store(task: str, folder: Path) -> None:
     """Train and export a tiny model, and write them to an archive with predictions for `TEXTS`."""
-    trained = textrnn.train(task, TASKS[task], run=folder / "run", overrides=TINY)
+    trained = textrnn.train(task, TASKS[task], run=folder / "run", overrides=TINY, report=False)
     for name in ("checkpoints", "tensorboard"):
         shutil.rmtree(trained.path / name, ignore_errors=True)
     textrnn.export(trained.path, output=folder / "export")

@@ -509,7 +509,7 @@ def test_the_training_loop(
         return evaluate
 
     monkeypatch.setattr(type(get_task(task).training), "evaluator", scripted)
-    monkeypatch.setattr(type(get_task(task).training), "after_epoch", lambda *_: str)
+    monkeypatch.setattr(type(get_task(task).training), "sampler", lambda *_: lambda epoch: "")
 
     def lines(name: str, *overrides: str) -> list[dict[str, Any]]:
         pipeline = Pipeline(

@@ -442,6 +442,7 @@ def test_the_command_and_the_function(command: Command, tmp_path: Path, reviews:
         from_run=source,
         run=tmp_path / "function",
         overrides={"training.epochs": 1, "training.deterministic": True},
+        report=False,
     )
 
     assert result.exit_code == 0, result.stderr

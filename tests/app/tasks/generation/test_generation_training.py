@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from generation_data import Model, Models, configured, play
 
+from app.artifacts.samples import keep_sample, read_samples
 from app.evaluate import evaluate
 from app.train import train
 from data.errors import UserError
@@ -28,6 +29,18 @@ def test_a_sample_after_each_epoch(models: Models) -> None:
         sample = lines[begin + 1 : end]
         assert all(line.startswith("  | ") for line in sample)
         assert sum(len(line) - 3 for line in sample) == 200 + 1
+
+
+def test_samples_are_kept(models: Models, tmp_path: Path) -> None:
+    """The sample of each epoch is in the run; an epoch that is repeated replaces its own and later ones."""
+    run = models("char")
+    samples = read_samples(run.path)
+
+    assert list(samples) == [1, 2, 3]
+    assert all(f"  | {line}" in run.messages.split("\n") for line in samples[2].split("\n"))
+    for epoch, text in ((1, "a\n\u2028b"), (2, "c"), (3, "d"), (2, "e")):
+        keep_sample(tmp_path, epoch, text)
+    assert read_samples(tmp_path) == {1: "a\n\u2028b", 2: "e"}
 
 
 def test_files_of_a_run(models: Models) -> None:
@@ -105,6 +118,8 @@ def test_exact_resume(char: Model, tmp_path: Path, stop_at: Callable[..., dict[s
     assert found.keys() == expected.keys() == middle.keys()
     for name, array in expected.items():
         assert np.array_equal(found[name], array), name
+    assert list(read_samples(whole.path)) == [1, 2]
+    assert read_samples(resumed.path) == read_samples(whole.path)
 
 
 def test_exact_resume_with_a_sampled_softmax(
