@@ -24,7 +24,7 @@ class GenerationExamples(Examples[GenerationConfig, GenerationFacts]):
     """Texts, perhaps with a label each that conditions the model."""
 
     shapes = ("document", "records")
-    tokens_to_learn_from = 22_000_000
+    tokens_to_learn_from = 14_000_000
     written_sequences = ("tokens",)
 
     def fields(self, config: GenerationConfig) -> tuple[Field, ...]:
