@@ -266,17 +266,15 @@ def draw(table: Mapping[str, Any], output: Path) -> None:
         UserError: Matplotlib is not installed, or the file cannot be written.
     """
     with extra("plots", "the picture of compare"):
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
+        from matplotlib.figure import Figure
 
     first, *others = table["keys"]
     places = list(dict.fromkeys(row["values"][first] for row in table["rows"]))
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in table["rows"]:
         groups.setdefault(", ".join(f"{key} = {row['values'][key]}" for key in others), []).append(row)
-    figure, axes = pyplot.subplots(figsize=(1.5 + 1.2 * max(len(places), 3), 4), layout="constrained")
+    figure = Figure(figsize=(1.5 + 1.2 * max(len(places), 3), 4), layout="constrained")
+    axes = figure.subplots()
     for number, (name, rows) in enumerate(groups.items()):
         shift = 0.5 * (number + 0.5) / len(groups) - 0.25
         x = [places.index(row["values"][first]) + shift for row in rows]
@@ -293,4 +291,3 @@ def draw(table: Mapping[str, Any], output: Path) -> None:
         axes.legend()
     with open_output(output) as file:
         figure.savefig(file, format=output.suffix[1:])
-    pyplot.close(figure)

@@ -106,12 +106,10 @@ def draw_attention(found: Attention, output: Path) -> None:
 
 def _write(panels: Sequence[Panel], output: Path, width: float) -> None:
     check_output(output)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     heights = [height for height, _ in panels]
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
     rows = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     for axes, (_, panel) in zip(rows, panels, strict=True):
         panel(axes)
