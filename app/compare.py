@@ -19,7 +19,7 @@ from app.config.keys import keys_of
 from app.evaluate import evaluate
 from app.extras import extra
 from app.inspection.context import measure_context
-from app.inspection.memory import measure_memory
+from app.inspection.memory import horizon_of
 from app.inspection.opened import open_to_inspect
 from app.json_text import dumps
 from app.prediction.loading import load_predictor
@@ -212,14 +212,14 @@ def _measured(run: Path, split: str, seconds: float | None, manual_directory: Pa
     return result
 
 
-def _memory(run: Path) -> dict[str, float]:
+def _memory(run: Path) -> dict[str, float | None]:
     """Return how far back a network remembers, in tokens: `horizon` and `context`."""
-    opened = open_to_inspect(run)
-    inspection, vectors = opened.inspection, opened.validation
-    return {
-        "horizon": measure_memory(inspection, vectors).back[inspection.main].half,
-        "context": measure_context(inspection, vectors).enough,
-    }
+    try:
+        opened = open_to_inspect(run)
+        context = measure_context(opened.inspection, opened.validation)
+    except UserError:  # a task without inspection, or a catalogue dataset that is not prepared
+        return {"horizon": None, "context": None}
+    return {"horizon": horizon_of(opened), "context": context.enough}
 
 
 def _table(
@@ -243,16 +243,21 @@ def _table(
 def _means(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the mean of the metric over the seeds, its standard error, and what else is known of runs."""
     values = [run["value"] for run in runs]
-    seconds = [run["seconds"] for run in runs if run["seconds"] is not None]
     return {
         "mean": statistics.mean(values),
         "standard_error": statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None,
-        "seconds": statistics.mean(seconds) if seconds else None,
+        "seconds": _mean(runs, "seconds"),
         "parameters": runs[0]["parameters"],
         "milliseconds": statistics.median(run["milliseconds"] for run in runs),
-        "horizon": statistics.mean(run["horizon"] for run in runs),
-        "context": statistics.mean(run["context"] for run in runs),
+        "horizon": _mean(runs, "horizon"),
+        "context": _mean(runs, "context"),
     }
+
+
+def _mean(runs: Sequence[dict[str, Any]], name: str) -> float | None:
+    """Return the mean over the runs that have a value, or None."""
+    values = [run[name] for run in runs if run[name] is not None]
+    return statistics.mean(values) if values else None
 
 
 def draw(table: Mapping[str, Any], output: Path) -> None:

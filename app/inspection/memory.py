@@ -7,13 +7,12 @@ still counts. It shrinks, or grows, by about the same factor with each step of a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from app.inspection.opened import Note, Opened, open_to_inspect
+from app.inspection.opened import Opened
 from app.tasks.inspection import Inspection, Vectors
 from data.batching import sorted_batches
 
@@ -177,21 +176,11 @@ def mean_by_distance(rows: list[np.ndarray]) -> Decay:
     return Decay(sums[kept] / counts[kept], counts[kept])
 
 
-def memory_horizon(run: Path, *, note: Note = lambda sentence: None) -> float:
+def horizon_of(opened: Opened) -> float:
     """Return how many tokens back half of the gradient of an output reaches: `Decay.half` of the input.
 
     Args:
-        run: a finished run, whose data is there.
-        note: called with a sentence about the native kernels.
-
-    Raises:
-        UserError: it is no run, or its data is not there.
-    """
-    return horizon_of(open_to_inspect(run, note=note))
-
-
-def horizon_of(opened: Opened) -> float:
-    """Return `memory_horizon` of a run that is open.
+        opened: a run whose data is there.
 
     Raises:
         UserError: its data is not there.

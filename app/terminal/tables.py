@@ -99,6 +99,10 @@ def show_runs(result: dict[str, Any]) -> None:
     _show_comparison(console, result, means)
 
 
+def _known(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
 def show_combinations(table: dict[str, Any]) -> None:
     """Print the result of `compare`: a row for each combination of values."""
     console = make_console()
@@ -107,17 +111,16 @@ def show_combinations(table: dict[str, Any]) -> None:
     measured = ("training, s", "parameters", "one text, ms", "gradient, tokens", "context, tokens")
     shown = _table(*keys, "seeds", metric, "standard error", *measured)
     for row in table["rows"]:
-        error, seconds = row["standard_error"], row["seconds"]
         shown.add_row(
             *(row["values"][key] for key in keys),
             str(len(row["runs"])),
             f"{row['mean']:.4f}",
-            "–" if error is None else f"{error:.4f}",
-            "–" if seconds is None else f"{seconds:,.0f}",
+            _known(row["standard_error"], ".4f"),
+            _known(row["seconds"], ",.0f"),
             f"{row['parameters']:,}",
             f"{row['milliseconds']:.2f}",
-            f"{row['horizon']:.1f}",
-            f"{row['context']:.0f}",
+            _known(row["horizon"], ".1f"),
+            _known(row["context"], ".0f"),
         )
     _print_whole(console, shown)
 

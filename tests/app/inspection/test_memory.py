@@ -14,7 +14,7 @@ from networks import UNITS, classifier, linear, rows
 from app.config import TaskConfig
 from app.inspection.layers import measure_layer, saturation, steps_back
 from app.inspection.matrices import measure_matrices, measure_matrix
-from app.inspection.memory import Decay, mean_by_distance, measure_memory, memory_horizon, share_within
+from app.inspection.memory import Decay, horizon_of, mean_by_distance, measure_memory, share_within
 from app.inspection.network import view_network
 from app.inspection.opened import open_to_inspect
 from app.inspection.unrolling import unroll
@@ -191,7 +191,7 @@ def test_the_horizon_of_a_run(run: Path) -> None:
     """The function of other commands gives what `inspect` shows."""
     view = view_network(open_to_inspect(run))
 
-    assert memory_horizon(run) == view.as_json()["memory"]["horizon"] > 1
+    assert horizon_of(open_to_inspect(run)) == view.as_json()["memory"]["horizon"] > 1
     assert [layer.name for layer in view.layers] == ["recurrent/forward_0", "recurrent/backward_0"]
     assert view.sentences()[0].startswith("Half of the gradient reaches back ")
 
@@ -199,7 +199,7 @@ def test_the_horizon_of_a_run(run: Path) -> None:
 def test_an_export_has_no_layers(exported: Path) -> None:
     """The error says what to pass instead."""
     with pytest.raises(UserError, match="pass the run that it was exported from"):
-        memory_horizon(exported)
+        open_to_inspect(exported)
 
 
 def test_data_that_is_gone(reviews: Path, configured: Configured, tmp_path: Path) -> None:
@@ -213,4 +213,4 @@ def test_data_that_is_gone(reviews: Path, configured: Configured, tmp_path: Path
     (data / "train.jsonl").write_text('{"text": "new", "label": "a"}\n{"text": "old", "label": "b"}\n')
 
     with pytest.raises(UserError, match="has changed since"):
-        memory_horizon(tmp_path / "run")
+        horizon_of(open_to_inspect(tmp_path / "run"))
