@@ -17,7 +17,8 @@ from app.config import load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
 from app.evaluate import evaluate_dataset
-from app.inspection.draw import memory_panel
+from app.inspection.context import measure_context
+from app.inspection.draw import context_panel, memory_panel
 from app.inspection.memory import measure_memory
 from app.inspection.opened import EXAMPLES_READ, open_to_inspect, sample
 from app.page.blocks import Block, Figure, MarkedText, Paragraph, Section, Table
@@ -264,17 +265,19 @@ def _memory(inspection: Inspection[Any, Any], dataset: Dataset) -> Iterator[Bloc
     """Yield what `inspect` measures: how far back an output sees."""
     examples = next(iter(dataset.batches("validation", size=EXAMPLES_READ)))
     vectors = sample(inspection, examples)
-    memory = measure_memory(inspection, vectors)
-    yield Paragraph(" ".join(memory.sentences()))
-
-    def draw(axes: Any) -> None:
-        memory_panel(axes, memory)
-
+    memory, context = measure_memory(inspection, vectors), measure_context(inspection, vectors)
+    several = inspection.main if len(memory.back) > 1 else ""
+    yield Paragraph(" ".join([*memory.sentences(), context.sentence(several)]))
     rows = len(vectors.lengths[inspection.main])
     yield Figure(
-        figure(draw),
+        figure(lambda axes: memory_panel(axes, memory)),
         f"The gradient of the {inspection.what} with respect to the vectors of tokens, by their distance, on "
-        f"{rows:,} texts of the validation split. A token with a small gradient is forgotten.",
+        f"{rows:,} texts of the validation split. A small change of a token with a small gradient has no "
+        "effect.",
+    )
+    yield Figure(
+        figure(lambda axes: context_panel(axes, context)),
+        "The same texts without their first tokens: how many predictions stay what they were.",
     )
 
 

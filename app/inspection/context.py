@@ -33,6 +33,13 @@ class Context(NamedTuple):
         too_few = np.flatnonzero(self.same < ENOUGH)
         return int(self.tokens[too_few[-1] + 1 if len(too_few) else 0])
 
+    def sentence(self, sequence: str = "") -> str:
+        """Return what the numbers mean; `sequence` names that of the tokens, if there are several."""
+        tokens = f"{sequence} tokens" if sequence else "tokens"
+        return (
+            f"{ENOUGH:.0%} of the predictions stay the same if only the last {self.enough} {tokens} are read."
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return it by name."""
         return {"tokens": self.tokens.tolist(), "same": self.same.tolist(), "enough": self.enough}

@@ -56,7 +56,7 @@ def draw_network(view: NetworkView, output: Path) -> None:
     """Write a picture of the memory, the layers and their gates to a PNG or SVG file."""
     panels: list[Panel] = [
         (3.0, lambda axes: memory_panel(axes, view.memory)),
-        (2.5, lambda axes: _context(axes, view.context)),
+        (2.5, lambda axes: context_panel(axes, view.context)),
     ]
     if view.layers:
         panels.append((3.0, lambda axes: _layers(axes, view.layers)))
@@ -133,7 +133,8 @@ def memory_panel(axes: Any, memory: Memory) -> None:
     _decay(axes, f"Gradient of an output with respect to the tokens {where}", "distance in tokens")
 
 
-def _context(axes: Any, context: Context) -> None:
+def context_panel(axes: Any, context: Context) -> None:
+    """Draw the share of equal predictions by the number of tokens that are read."""
     axes.plot(context.tokens, 100 * context.same, color=FOR, marker="o", markersize=4)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.inspection.context import ENOUGH, Context, measure_context
+from app.inspection.context import Context, measure_context
 from app.inspection.layers import LayerMeasure, measure_layer, steps_back
 from app.inspection.matrices import Matrix, measure_matrices
 from app.inspection.memory import Decay, Memory, measure_memory, shown
@@ -36,11 +36,7 @@ class NetworkView(NamedTuple):
     def sentences(self) -> list[str]:
         """Return what the numbers mean."""
         found = self.memory.sentences()
-        of = "" if len(self.memory.back) == 1 else f"{self.main} "
-        found.append(
-            f"{ENOUGH:.0%} of the predictions stay the same if only the last {self.context.enough} {of}"
-            "tokens are read."
-        )
+        found.append(self.context.sentence(self.main if len(self.memory.back) > 1 else ""))
         for layer in self.layers:
             for name, decay in layer.gradients.items():
                 if decay.factor is not None:
