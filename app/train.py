@@ -392,14 +392,16 @@ def _train(
             if pretrained or started:  # from now on the other run may be deleted
                 recorder.save()
 
-    show = task.training.sampler(model, preprocessing, config)
+    said = task.training.after_epoch(model, preprocessing, config)
+    sampled = task.training.sampler(model, preprocessing, config)
     watch = GradientWatch(config, *_whole_texts(task, model, preprocessing, config, dataset))
 
     def after_epoch() -> str:
         sentences = watch.after_epoch(fit.state.history[-1], fit.usual_norm)
-        if text := show(fit.state.epoch):
+        if text := sampled(fit.state.epoch):
             keep_sample(run, fit.state.epoch, text)
-        return "\n".join([*(f"  | {line}" for line in text.split("\n") if text), *sentences])
+        sample = [f"  | {line}" for line in text.split("\n") if text]
+        return "\n".join(line for line in (said(), *sample, *sentences) if line)
 
     finished = yield from recorded(fit, run, begin, after_epoch, should_stop)
     if finished:

@@ -356,6 +356,12 @@ class Training(ABC, Generic[C, F]):
     ) -> Callable[[], dict[str, float]]:
         """Return a function that computes `metrics` on a split with the present weights."""
 
+    def after_epoch(
+        self, model: keras.Model, preprocessing: Preprocessing[F], config: C
+    ) -> Callable[[], str]:
+        """Return a function whose sentence is printed after each epoch; an empty one is not."""
+        return str
+
     def sampler(self, model: keras.Model, preprocessing: Preprocessing[F], config: C) -> Callable[[int], str]:
         """Return a function from the number of an epoch to a text, which is printed and kept after it.
 
