@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,12 @@ from app.train import train
 
 Command = Callable[..., Result]
 Write = Callable[[Path, list[dict[str, object]]], None]
+
+
+@pytest.fixture(scope="module")
+def run(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the run, whose files other tests count."""
+    return shutil.copytree(run, tmp_path_factory.mktemp("reported") / "run")
 
 
 def test_the_report_of_a_classifier(command: Command, run: Path) -> None:
