@@ -23,7 +23,8 @@ from trained import export_quickly
 from app.artifacts.files import CARD
 from app.artifacts.manifests import read_export_manifest
 from app.config import load_config
-from app.inspection.memory import memory_horizon
+from app.inspection.memory import horizon_of
+from app.inspection.opened import open_to_inspect
 from app.model_card import render
 from app.model_card.measured import MEASURED
 from app.train import train
@@ -122,7 +123,7 @@ def test_measuring(command: Command, copied: Path) -> None:
     assert own in text
     assert f"expected calibration error: {render.number(found['expected_calibration_error'])}" in text
     assert f"Brier score: {render.number(found['brier_score'])}" in text
-    assert f"reaches back {render.number(memory_horizon(copied))} tokens" in text
+    assert f"reaches back {render.number(horizon_of(open_to_inspect(copied)))} tokens" in text
     assert re.search(r"The prediction of one text takes [\d.]+ ms", text)
     assert "out of vocabulary" in text
     assert front_matter(card)["model-index"][0]["results"][0]["dataset"]["split"] == "test"
