@@ -468,11 +468,10 @@ def serve(
 
 def _report(trained: TrainedRun, manual_directory: PathName | None) -> Iterator[Message]:
     """Write the report of a training that has ended, and yield what is said of it."""
-    if trained.finished:
-        from app.report import report_of_training
+    from app.report import report_of_training
 
-        if text := report_of_training(trained, _path(manual_directory)):
-            yield Message(text)
+    if text := report_of_training(trained, _path(manual_directory)):
+        yield Message(text)
 
 
 def _with_report(

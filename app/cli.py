@@ -175,6 +175,14 @@ text_column_option = click.option(
     metavar="NAME",
     help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
 )
+report_option = click.option(
+    "--report/--no-report",
+    default=True,
+    help="When training is finished, also write RUN/report.html, a page about the run.",
+)
+baseline_option = click.option(
+    "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
+)
 reading_option = click.option(
     "--set",
     "overrides",
@@ -202,13 +210,6 @@ def main() -> None:
       textrnn export runs/reviews --output exports/reviews
       textrnn predict exports/reviews/1 new_reviews.txt
     """
-
-
-report_option = click.option(
-    "--report/--no-report",
-    default=True,
-    help="When training is finished, also write RUN/report.html, a page about the run.",
-)
 
 
 @main.command()
@@ -476,9 +477,7 @@ def distill(
     "--split", default="test", metavar="NAME", help="Split to evaluate on: train, validation, test or all."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
-)
+@baseline_option
 @beam_option
 @kernels_option
 @reading_option
@@ -606,9 +605,7 @@ def predict(
     show_default=True,
     help="Split that metrics and examples are of.",
 )
-@click.option(
-    "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
-)
+@baseline_option
 @manual_dir_option
 def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> None:
     """Write RUN/report.html, one page about a finished run, and print its path.
@@ -635,9 +632,7 @@ def report(run: Path, split: str, baseline: bool, manual_dir: Path | None) -> No
     default=None,
     help="Split of the metrics. [default: the one that was measured before, else validation]",
 )
-@click.option(
-    "--baseline/--no-baseline", default=True, help="Also train and evaluate a simple baseline model."
-)
+@baseline_option
 @click.option(
     "--measure/--no-measure", default=True, help="Measure the model; else write what is known already."
 )

@@ -266,8 +266,7 @@ def _memory(inspection: Inspection[Any, Any], dataset: Dataset) -> Iterator[Bloc
     examples = next(iter(dataset.batches("validation", size=EXAMPLES_READ)))
     vectors = sample(inspection, examples)
     memory, context = measure_memory(inspection, vectors), measure_context(inspection, vectors)
-    several = inspection.main if len(memory.back) > 1 else ""
-    yield Paragraph(" ".join([*memory.sentences(), context.sentence(several)]))
+    yield Paragraph(" ".join([*memory.sentences(), context.sentence()]))
     rows = len(vectors.lengths[inspection.main])
     yield Figure(
         figure(lambda axes: memory_panel(axes, memory)),

@@ -26,6 +26,8 @@ class Context(NamedTuple):
     """int [K]: the numbers of tokens that are read; the last one is the length of the longest row."""
     same: np.ndarray
     """float [K]: the share of the outputs whose predicted class is that of the whole row."""
+    sequence: str = ""
+    """The name of the sequence of the tokens, if there are several."""
 
     @property
     def enough(self) -> int:
@@ -33,9 +35,9 @@ class Context(NamedTuple):
         too_few = np.flatnonzero(self.same < ENOUGH)
         return int(self.tokens[too_few[-1] + 1 if len(too_few) else 0])
 
-    def sentence(self, sequence: str = "") -> str:
-        """Return what the numbers mean; `sequence` names that of the tokens, if there are several."""
-        tokens = f"{sequence} tokens" if sequence else "tokens"
+    def sentence(self) -> str:
+        """Return what the numbers mean."""
+        tokens = f"{self.sequence} tokens" if self.sequence else "tokens"
         return (
             f"{ENOUGH:.0%} of the predictions stay the same if only the last {self.enough} {tokens} are read."
         )
@@ -60,7 +62,7 @@ def measure_context(inspection: Inspection[Any, Any], vectors: Vectors) -> Conte
         part = vectors.rows(rows)
         predicted = [_classes(inspection, *last_tokens(inspection, part, steps[rows], n)) for n in numbers]
         same += [(own == predicted[-1]).sum() for own in predicted]
-    return Context(numbers, same / len(steps))
+    return Context(numbers, same / len(steps), inspection.main if len(vectors.values) > 1 else "")
 
 
 def last_tokens(

@@ -35,8 +35,7 @@ class NetworkView(NamedTuple):
 
     def sentences(self) -> list[str]:
         """Return what the numbers mean."""
-        found = self.memory.sentences()
-        found.append(self.context.sentence(self.main if len(self.memory.back) > 1 else ""))
+        found = [*self.memory.sentences(), self.context.sentence()]
         for layer in self.layers:
             for name, decay in layer.gradients.items():
                 if decay.factor is not None:

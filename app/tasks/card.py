@@ -36,7 +36,8 @@ class TaskCard:
 def layers(settings: RecurrentSettings) -> str:
     """Return the recurrent layers in a few words.
 
-    `a bidirectional LSTM of 64 units in each direction`, `2 GRU layers of 32 units`, `no recurrent layer`.
+    `a bidirectional GRU layer of 64 units in each direction`, `2 LSTM layers of 32 units`, or
+    `no recurrent layer`.
     """
     if not settings.layers:
         return "no recurrent layer"

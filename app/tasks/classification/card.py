@@ -22,7 +22,7 @@ def classification_card(
     )
     if model.ngrams:
         network += (
-            f"; beside it a linear model of n-grams of up to {model.ngrams} tokens, whose scores are added"
+            f"; next to it a linear model of n-grams of up to {model.ngrams} tokens, whose scores are added"
         )
     limits = [
         "It knows its labels only, and gives one of them to any text, also to one that fits none."

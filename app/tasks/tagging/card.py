@@ -22,7 +22,7 @@ def tagging_card(preprocessing: Preprocessing[TaggingFacts], config: TaggingConf
         parts.append("a linear-chain CRF over the tags")
     network = f"{', '.join(parts[:-1])}, and {parts[-1]}"
     if model.token_features:
-        network += "; beside it a linear model of the features of words, whose scores are added"
+        network += "; next to it a linear model of the features of words, whose scores are added"
     if labels:
         network += f"; a second dense layer over the text has a score for each of {len(labels)} labels"
     return TaskCard(

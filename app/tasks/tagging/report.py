@@ -105,7 +105,7 @@ def _confusions(sentences: Sequence[Sentence], facts: TaggingFacts) -> Iterator[
 def type_pairs(gold: Sequence[str], found: Sequence[str]) -> list[tuple[str, str]]:
     """Return the types of true spans with those of the predicted spans that overlap them most.
 
-    `NO_SPAN` stands for a missing one.
+    A missing span is `NO_SPAN`.
     `type_pairs(["B-a", "I-a", "O", "O"], ["O", "B-b", "O", "B-c"]) -> [("a", "b"), (NO_SPAN, "c")]`
     """
     true, predicted = spans(gold), spans(found)
@@ -139,7 +139,7 @@ def _mistakes(sentences: Sequence[Sentence]) -> Iterator[Block]:
 
 
 def _raw(result: Mapping[str, Any], predictor: Predictor, dataset: Dataset, split: str) -> Iterator[Block]:
-    """Yield the scores on raw text beside those on the given tokens, and where the tokens differ."""
+    """Yield the scores on raw text and on the given tokens, and where the tokens differ."""
     raw = result.get("raw_text")
     if not raw:
         return
