@@ -114,7 +114,7 @@ site: $(READY)
 	$(BIN)/mkdocs build --strict --quiet
 
 lock:
-	uv pip compile setup.cfg --extra serve --extra plots --extra parquet --extra tensorboard --extra dev --python-version 3.11 --universal --generate-hashes \
+	uv pip compile setup.cfg --extra serve --extra plots --extra parquet --extra tensorboard --extra tune --extra mlflow --extra beam --extra dev --python-version 3.11 --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
