@@ -19,6 +19,7 @@ from app.prediction.kernels import AUTO, KERNELS
 from app.serving.options import Batching, Limits, affordable_bytes
 from app.tasks import TASKS
 from app.tasks.generation.bounds import OPTIONS
+from app.terminal.duration import Duration
 from app.terminal.limits import OUT_OF_MEMORY, exhausted
 from app.terminal.number import Number, bounded
 from app.terminal.printable import json_line, one_line, printable
@@ -71,6 +72,15 @@ class OneLineErrors(click.Group):
             finish_output()
         sys.exit(status)
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return a command, whose name may have two words: `tune lr`."""
+        name = " ".join(args[:2])
+        if name in self.commands:
+            return name, self.commands[name], args[2:]
+        return super().resolve_command(context, args)
+
     def invoke(self, context: click.Context) -> Any:
         """Run a command; report that the memory or the disk is full as a user error."""
         try:
@@ -85,6 +95,8 @@ class OneLineErrors(click.Group):
 SMALLER = {
     "distill": "give a smaller --set training.batch_size=N, or shorten the longest texts",
     "train": "give a smaller --set training.batch_size=N, or shorten the longest texts",
+    "tune": "give smaller values of --search training.batch_size=A,B, or shorten the longest texts",
+    "tune lr": "give a smaller --set training.batch_size=N, or shorten the longest texts",
     "generate": "give a smaller --length, --samples or --beam",
 }
 """What to do about too little memory, by command."""
@@ -416,6 +428,185 @@ def compare(
         _print(json_line(table))
     else:
         show_combinations(table)
+    return 0
+
+
+@main.command()
+@click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
+@click.argument("data", metavar="DATA")
+@click.option(
+    "--budget",
+    type=Duration(),
+    required=True,
+    metavar="TIME",
+    help="Time of the whole search, such as 30m, 90s or 1h30m; that of earlier calls counts.",
+)
+@click.option(
+    "--run",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="Folder of the search; one that exists is continued. [default: runs/tune-TASK-DATE-TIME]",
+)
+@click.option(
+    "--search",
+    multiple=True,
+    metavar="KEY=VALUES",
+    help="Search a key from LOW..HIGH, LOW..HIGH:log or A,B,C, in place of the values of the task; KEY= "
+    "leaves it out; may be repeated.",
+)
+@config_options
+@manual_dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def tune(
+    task: str,
+    data: str,
+    budget: float,
+    run: Path | None,
+    search: tuple[str, ...],
+    config_file: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    manual_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Search the hyper-parameters of TASK on DATA within a time, and keep the best run in DIR/best.
+
+    The first training has the configuration as it is; the next ones have other values of some keys, those of
+    the task and of --search. Trainings that are worse than most others are stopped early. The metric is that
+    of the validation split, training.early_stopping_metric. The same command with --run continues after an
+    interruption, and with a longer --budget also after the end.
+
+    \b
+    Examples:
+      textrnn tune classification reviews.csv --budget 30m --run runs/tuned
+      textrnn tune classification reviews.csv --budget 1h --set model.ngrams=0 --search model.units=64,128,256
+      textrnn tune tagging corpus.conllu --budget 2h --search training.learning_rate=1e-4..1e-2:log
+      textrnn evaluate runs/tuned/best
+    """
+    _quiet()
+    from datetime import datetime
+
+    from app.terminal.signals import stop_signals
+    from app.terminal.tables import show_trials
+    from app.training.display import TrainingDisplay
+    from app.tune import PICTURE, default_folder
+    from app.tune import tune as run_search
+    from app.tuning.draw import BEST, draw
+
+    folder = run or default_folder(task, datetime.now())
+    with stop_signals() as should_stop, TrainingDisplay() as display:
+        table = run_search(
+            task,
+            data,
+            budget=budget,
+            run=folder,
+            search=search,
+            config_file=config_file,
+            preset=preset,
+            overrides=overrides,
+            manual_directory=manual_dir,
+            watcher=display,
+            note=_note,
+            should_stop=should_stop,
+        )
+    if table is None:
+        _note(f"{folder}: interrupted; run the same command with --run {folder} to continue")
+        return INTERRUPTED
+    if as_json:
+        _print(json_line(table))
+    else:
+        show_trials(table)
+        _note(f"{folder / BEST}: the best run")
+    draw(table, folder / PICTURE)
+    return 0
+
+
+@main.command("tune lr")
+@click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
+@click.argument("data", metavar="DATA")
+@click.option(
+    "--from",
+    "lowest",
+    type=Number(min=0, min_open=True),
+    default=1e-6,
+    metavar="RATE",
+    help="Learning rate of the first step.",
+)
+@click.option(
+    "--to",
+    "highest",
+    type=Number(min=0, min_open=True),
+    default=1.0,
+    metavar="RATE",
+    help="Learning rate of the last step.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=10, max=LARGEST_INTEGER),
+    default=200,
+    metavar="N",
+    help="Training steps.",
+)
+@click.option("--output", type=DIRECTORY, metavar="FILE", help="Also draw the losses, to a PNG or SVG file.")
+@config_options
+@manual_dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print all steps as JSON.")
+def tune_lr(
+    task: str,
+    data: str,
+    lowest: float,
+    highest: float,
+    steps: int,
+    output: Path | None,
+    config_file: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    manual_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Find a learning rate for TASK on DATA: a learning-rate range test (Smith 2017).
+
+    The learning rate grows exponentially from step to step until the loss diverges. The suggested rate is
+    that at which the smoothed loss falls most. Nothing is kept of the trained network.
+
+    \b
+    Examples:
+      textrnn tune lr classification reviews.csv
+      textrnn tune lr tagging corpus.conllu --set training.optimizer=sgd --to 10 --output rates.svg
+      textrnn train classification reviews.csv --set training.learning_rate=0.004
+    """
+    _quiet()
+    from app.inspection.draw import check_output
+    from app.range_test import draw, range_test
+    from app.terminal.signals import stop_signals
+    from app.terminal.tables import show_rates
+    from app.training.display import TrainingDisplay
+
+    if output is not None:
+        check_output(output)
+    with stop_signals() as should_stop, TrainingDisplay() as display:
+        found = range_test(
+            task,
+            data,
+            lowest=lowest,
+            highest=highest,
+            steps=steps,
+            config_file=config_file,
+            preset=preset,
+            overrides=overrides,
+            manual_directory=manual_dir,
+            watcher=display,
+            should_stop=should_stop,
+        )
+    if found is None:
+        _note("interrupted")
+        return INTERRUPTED
+    if output is not None:
+        draw(found, output)
+    if as_json:
+        _print(json_line(found))
+    else:
+        show_rates(found)
     return 0
 
 

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from data.errors import UserError
 
 PACKAGES = {
+    "mlflow": {"mlflow"},
     "plots": {"matplotlib"},
     "serve": {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"},
+    "tune": {"optuna"},
 }
 """Import names of the packages of each extra."""
 

@@ -33,8 +33,9 @@ from app.config import TaskConfig
 from app.config.sections import LEARN
 from app.tasks import get_task
 from app.tasks.opening import learns_from_unlabelled, open_data, open_unlabelled, pretrained_from
-from app.training.events import Event, Message, TrainedRun, Watcher
+from app.training.events import Event, Message, TrainedRun, Watcher, watched
 from app.training.pretrained import open_language_model
+from app.training.tracker import TRACKERS
 from app.training.warm_start import open_warm_start
 from data.embeddings import read_vectors
 from data.errors import UserError
@@ -182,13 +183,7 @@ def train(
         teachers=teachers, from_run=from_run, should_stop=should_stop,
     )  # fmt: skip
     with closing(steps):
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as end:
-                trained: TrainedRun = end.value
-                return trained
-            watcher(event)
+        return watched(steps, watcher)
 
 
 def training_steps(
@@ -223,6 +218,7 @@ def training_steps(
         and not Path(config.model.embeddings).expanduser().is_file()
     ):
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
+    TRACKERS[config.training.tracker].check()
     source = open_language_model(config, run)
     start = open_warm_start(task_name, config, from_run, run)
     examples = task.examples
@@ -419,11 +415,11 @@ def _train(
 
     finished = yield from recorded(fit, run, begin, after_epoch, should_stop)
     if finished:
-        yield from _with_card(run)
+        yield from with_card(run)
     return _summary(run, finished=finished)
 
 
-def _with_card(run: Path) -> Iterator[Message]:
+def with_card(run: Path) -> Iterator[Message]:
     """Write the model card of a finished run; a failure is a message: the run is complete without it."""
     from app.model_card.render import write_card
 

@@ -16,18 +16,20 @@ LOCK = f"{CHECKPOINTS}/lock"
 
 
 @contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
+def locked(run: Path, name: str = LOCK, again: str = "the command again with --resume") -> Iterator[None]:
     """Hold the lock of a run directory, which the system releases when the process ends, however it ends.
 
     A file system without locks is used without one.
 
     Args:
-        run: the directory.
+        run: the directory, of a run or of several.
+        name: of the file in it.
+        again: what to run when the other process has ended, for the message.
 
     Raises:
         UserError: another process, or another training of this one, holds the lock.
     """
-    path = run / LOCK
+    path = run / name
     path.parent.mkdir(exist_ok=True)
     while True:
         with path.open("a+", encoding="utf-8") as file:
@@ -37,8 +39,7 @@ def locked(run: Path) -> Iterator[None]:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 raise UserError(
-                    f"{run}: {holder} is training it; wait until it ends, or stop it and run the command "
-                    "again with --resume"
+                    f"{run}: {holder} is training it; wait until it ends, or stop it and run {again}"
                 ) from None
             except OSError:
                 yield

@@ -17,6 +17,7 @@ FREE_ON_RESUME = {
     "training.steps_per_checkpoint": "from the next step on",
     "training.kernels": "from the next step on; the weights are then not those of an uninterrupted training, "
     "bit for bit",
+    "training.tracker": "the epochs so far are tracked, too",
     "data.directory": "another folder of prepared datasets, with the same data",
 }
 """Keys that may change when a training is resumed, and what a change does."""

@@ -221,6 +221,11 @@ class TrainingConfig(Section):
     steps_per_checkpoint: Count = Key(
         500, description="steps between two checkpoints within an epoch; 0: one checkpoint after each epoch"
     )
+    tracker: Literal["none", "mlflow"] = Key(
+        "none",
+        description="experiment tracker that gets configuration and metrics besides the run directory; "
+        "mlflow: at MLFLOW_TRACKING_URI, by default the file mlflow.db",
+    )
 
 
 class Distillation(Section):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -24,6 +24,7 @@ from app.config import TaskConfig
 from app.metrics import Metric
 from app.page.blocks import Section
 from app.tasks.card import TaskCard
+from app.tasks.search import Space
 from data.batching import Batches, made_ahead
 from data.blank_texts import BlankTexts
 from data.encoding import Encoded, UniqueTokens, VocabularyRule
@@ -578,6 +579,8 @@ class Task(Generic[C, F]):
     examples: Examples[C, F]
     training: Training[C, F]
     predictions: Predictions[C, F]
+    search: Space = field(default_factory=dict)
+    """What `textrnn tune` searches, if it is not told otherwise."""
 
 
 def evaluated(

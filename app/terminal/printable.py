@@ -50,3 +50,10 @@ def json_line(value: Any, default: Callable[[Any], Any] | None = None) -> str:
     """
     text = dumps(value, ensure_ascii=False, default=default)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def short(value: object) -> str:
+    """Return the value of a configuration key for people: three digits of a float, `true`, `gru`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

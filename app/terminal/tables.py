@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from app.terminal.console import make_console
-from app.terminal.printable import one_line
+from app.terminal.printable import one_line, short
 from data.check_report import SEQUENCES, Report
 from data.findings import PLACES_SHOWN, Finding
 
 MOST_CLASSES = 20
 MOST_CONFUSED = 10
+MOST_TRIALS = 20
+MOST_RATES = 20
 WIDEST = 1000
 
 
@@ -123,6 +125,55 @@ def show_combinations(table: dict[str, Any]) -> None:
             _known(row["context"], ".0f"),
         )
     _print_whole(console, shown)
+
+
+def show_trials(table: dict[str, Any]) -> None:
+    """Print the result of `tune`: the trials, the best one first, and how it compares with the first one."""
+    console = make_console()
+    rows, metric, keys = table["rows"], table["metric"], table["keys"]
+    console.print(f"{table['task']} · {table['data']} · validation · {len(rows)} trials\n")
+    shown = _table("trial", metric, "epochs", "training, s", "", *keys)
+    by_number = {row["trial"]: row for row in rows}
+    best, first = by_number[table["best"]], by_number[min(by_number)]
+    # Values of trials that were stopped early are those of other epochs: they come last.
+    groups: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for row in rows:
+        groups[row["state"] in ("finished", "unfinished")].append(row)
+    descending = table["higher_is_better"]
+    for own in groups.values():
+        own.sort(key=lambda row: row["value"] or 0, reverse=descending)
+    found = [*groups[True], *groups[False]]
+    for row in found[:MOST_TRIALS]:
+        values = [row["values"][key] for key in keys]
+        shown.add_row(
+            str(row["trial"]),
+            _known(row["value"], ".4f"),
+            str(row["epochs"]),
+            f"{row['seconds']:,.0f}",
+            row["state"],
+            *map(short, values),
+        )
+    _print_whole(console, shown)
+    console.print(_limited(len(found), MOST_TRIALS).strip())
+    if first["value"] is not None:
+        console.print(
+            f"{metric}: {best['value']:.4f} of trial {best['trial']}, {first['value']:.4f} of the first one, "
+            "which has the configuration as it is",
+            soft_wrap=True,
+        )
+
+
+def show_rates(found: dict[str, Any]) -> None:
+    """Print the result of `tune lr`: some of the steps, and the suggested learning rate."""
+    console = make_console()
+    rows = found["rows"]
+    console.print(f"{found['task']} · {found['data']} · {len(rows)} steps\n")
+    shown = _table("learning rate", "loss", "smoothed loss")
+    every = max(len(rows) // MOST_RATES, 1)
+    for row in rows[::every]:
+        shown.add_row(f"{row['learning_rate']:.2e}", f"{row['loss']:.4f}", f"{row['smoothed']:.4f}")
+    console.print(shown)
+    console.print(f"\nsuggested: --set training.learning_rate={found['suggested']:.2g}", soft_wrap=True)
 
 
 def _show_comparison(console: Console, result: dict[str, Any], values: dict[str, float]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from app.metrics import Metric
 
@@ -64,3 +64,16 @@ class TrainedRun:
 Event = Step | Epoch | Message
 Watcher = Callable[[Event], object]
 """Receives each event."""
+
+T = TypeVar("T")
+
+
+def watched(events: Generator[Event, None, T], watcher: Watcher) -> T:
+    """Let a watcher receive all events, and return the result."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        watcher(event)

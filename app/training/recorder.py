@@ -17,6 +17,7 @@ from app.training.best_model import PREVIOUS_MODEL, restore_model, write_model
 from app.training.events import Epoch, Event, Message, Step
 from app.training.fit import Fit
 from app.training.state import PREVIOUS, TrainingState, restore_state, save_state
+from app.training.tracker import FAILED, FINISHED, KILLED, TRACKERS
 from data.errors import UserError
 
 NO_TENSORBOARD = "no TensorBoard logs are written; for these: pip install 'textrnn[tensorboard]'"
@@ -51,11 +52,14 @@ def recorded(
             yield Message(damage)
         if recorder.missing:
             yield Message(recorder.missing)
+        yield from recorder.tracked(recorder.tracker.begin(fit.state.history))
         yield from begin(recorder)
         for event in fit.events():
             recorder.add(event)
             try:
                 yield event
+                if event.record is not None:
+                    yield from recorder.tracked(recorder.tracker.add(event.record))
                 if isinstance(event, Epoch):
                     with fit.average.applied():
                         text = after_epoch()
@@ -79,6 +83,8 @@ class Recorder:
         """Prepare; nothing is written yet."""
         self.fit = fit
         self.run = run
+        self.tracker = TRACKERS[fit.config.training.tracker](fit.config, run)
+        self._ended = KILLED
         self._summaries: Any = None
         self._saved: tuple[int, int] | None = None
         self.missing = "" if find_spec("tensorboard") else NO_TENSORBOARD
@@ -89,7 +95,8 @@ class Recorder:
             self._summaries = tf.summary.create_file_writer(str(self.run / TENSORBOARD))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.tracker.end(FAILED if kind and issubclass(kind, Exception) else self._ended)
         if self._summaries is not None:
             with self._writing():
                 self._summaries.close()
@@ -131,6 +138,12 @@ class Recorder:
         state.model = ""
         return f"{lost}; the best epoch from here on is kept"
 
+    @staticmethod
+    def tracked(text: str) -> Iterator[Message]:
+        """Yield what a tracker says, if it says something."""
+        if text:
+            yield Message(text)
+
     def save(self) -> None:
         """Write the state, so that training can be resumed here."""
         with self._writing():
@@ -139,6 +152,7 @@ class Recorder:
 
     def finish(self) -> None:
         """Delete what a finished training does not need: the state before the last, and its weights."""
+        self._ended = FINISHED
         for name in (PREVIOUS, PREVIOUS_MODEL):
             (self.run / name).unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.config import TaskConfig
 from app.metrics import Metric
 from data.errors import UserError
+from models.settings import OneOf
 
 PLATEAU_PATIENCE = 1
 """Epochs without improvement that the `plateau` schedule accepts before it lowers the learning rate."""
@@ -32,6 +33,15 @@ def selecting_metric(available: Sequence[Metric], config: TaskConfig) -> Metric:
         f"training.early_stopping_metric = {name!r}: expected one of {names}, "
         "the metrics that this task has on this data"
     )
+
+
+def configured_metric(config: TaskConfig) -> Metric:
+    """Return the metric that a configuration names; with some data another one takes its place."""
+    field = type(config.training).model_fields["early_stopping_metric"]
+    names = next(item.names for item in field.metadata if isinstance(item, OneOf))
+    metric = names[config.training.early_stopping_metric]
+    assert isinstance(metric, Metric)
+    return metric
 
 
 @dataclass

@@ -6,6 +6,7 @@ from app.tasks.base import Task
 from app.tasks.classification.examples import ClassificationExamples
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.predictions import ClassificationPredictions
+from app.tasks.classification.search import SPACE
 from app.tasks.classification.training import ClassificationTraining
 
 TASK = Task(
@@ -14,4 +15,5 @@ TASK = Task(
     examples=ClassificationExamples(),
     training=ClassificationTraining(),
     predictions=ClassificationPredictions(),
+    search=SPACE,
 )

@@ -6,6 +6,7 @@ from app.tasks.base import Task
 from app.tasks.generation.examples import GenerationExamples
 from app.tasks.generation.facts import GenerationFacts
 from app.tasks.generation.predictions import GenerationPredictions
+from app.tasks.generation.search import SPACE
 from app.tasks.generation.training import GenerationTraining
 
 TASK = Task(
@@ -14,4 +15,5 @@ TASK = Task(
     examples=GenerationExamples(),
     training=GenerationTraining(),
     predictions=GenerationPredictions(),
+    search=SPACE,
 )

@@ -6,6 +6,7 @@ from app.tasks.base import Task
 from app.tasks.tagging.examples import TaggingExamples
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.predictions import TaggingPredictions
+from app.tasks.tagging.search import SPACE
 from app.tasks.tagging.training import TaggingTraining
 
 TASK = Task(
@@ -14,4 +15,5 @@ TASK = Task(
     examples=TaggingExamples(),
     training=TaggingTraining(),
     predictions=TaggingPredictions(),
+    search=SPACE,
 )

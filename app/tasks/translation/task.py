@@ -6,6 +6,7 @@ from app.tasks.base import Task
 from app.tasks.translation.examples import TranslationExamples
 from app.tasks.translation.facts import TranslationFacts
 from app.tasks.translation.predictions import TranslationPredictions
+from app.tasks.translation.search import SPACE
 from app.tasks.translation.training import TranslationTraining
 
 TASK = Task(
@@ -14,4 +15,5 @@ TASK = Task(
     examples=TranslationExamples(),
     training=TranslationTraining(),
     predictions=TranslationPredictions(),
+    search=SPACE,
 )

@@ -348,6 +348,7 @@ TO_PREDICT = [b"red", b"blue green", b"sky red violet", b"green sky sky blue"]
 ALONE = {
     *("data.directory", "data.unlabelled", "model.embeddings", "text.tokenizer"),
     "model.pretrained",  # tests/app/training/test_pretrained.py
+    "training.tracker",  # tests/app/training/test_tracker.py
     *("training.ema", "training.perturbation", "model.calibrated"),
     *("card.license", "card.language"),  # tests/app/test_card.py
     # tests/app/tasks/classification/test_rejection.py

@@ -60,7 +60,13 @@ def test_the_keys_of_the_contract() -> None:
         *("training.warmup", "training.optimizer", "training.clip_norm", "training.clip_value"),
         *("training.weight_decay", "training.label_smoothing", "training.early_stopping_patience"),
         *("training.early_stopping_metric", "training.mixed_precision", "training.deterministic"),
-        *("training.steps_per_checkpoint", "training.kernels", "training.ema", "model.locked_dropout"),
+        *(
+            "training.steps_per_checkpoint",
+            "training.kernels",
+            "training.tracker",
+            "training.ema",
+            "model.locked_dropout",
+        ),
         *("card.license", "card.language"),
     }
     encoder = {"model.bidirectional", "model.merge_mode", "model.pretrained"}
@@ -108,7 +114,7 @@ def test_the_keys_of_the_contract() -> None:
     }
 
     assert {task: set(keys) for task, keys in KEYS.items()} == expected
-    assert len(OTHERS - {"task", "format"}) == 92
+    assert len(OTHERS - {"task", "format"}) == 93
 
 
 @pytest.mark.parametrize(("task", "path"), SETTABLE)
