@@ -13,6 +13,7 @@ Train a model, and use it:
 Functions:
 
 - `train` trains a model; `training_steps` does the same as an iterator of events.
+- `tune` searches hyper-parameters within a time, and keeps the best run.
 - `distill` trains one network on the probabilities of several runs.
 - `load` returns a `Model` with `predict`, `generate`, `score`, `evaluate` and `export`, as its task allows.
 - `evaluate`, `inspect`, `export` and `serve` take a path, as the commands of the same names do.
@@ -38,6 +39,7 @@ from app.api import (
     serve,
     train,
     training_steps,
+    tune,
 )
 
 __all__ = [
@@ -57,4 +59,5 @@ __all__ = [
     "serve",
     "train",
     "training_steps",
+    "tune",
 ]

@@ -37,6 +37,7 @@ __all__ = [
     "serve",
     "train",
     "training_steps",
+    "tune",
 ]
 
 PathName = str | PathLike[str]
@@ -132,6 +133,60 @@ def training_steps(
         manual_directory=_path(manual_directory),
     )
     return _with_report(events, manual_directory) if report else events
+
+
+def tune(
+    task: str,
+    data: PathName,
+    *,
+    budget: float,
+    run: PathName | None = None,
+    search: Sequence[str] = (),
+    config: PathName | None = None,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    manual_directory: PathName | None = None,
+    watcher: Watcher | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, Any] | None:
+    """Search the hyper-parameters of a task on some data within a time, and keep the best run.
+
+    Args:
+        task: as of `train`.
+        data: as of `train`.
+        budget: seconds of the whole search; those of earlier calls in `run` count.
+        run: folder of the search; one that exists is continued; None: `runs/tune-TASK-DATE-TIME`. The best
+            run is in it as `best`.
+        search: changes of what is searched: `KEY=LOW..HIGH`, `KEY=LOW..HIGH:log`, `KEY=A,B,C`, or `KEY=` for
+            a key that is not searched.
+        config: TOML file.
+        preset: name of a preset of the task.
+        overrides: configuration values, which are not searched, as of `train`.
+        manual_directory: raw files of a `tfds:` dataset.
+        watcher: called with each event of the trainings.
+        should_stop: called after each event; if it returns True, the search stops, and can be continued.
+
+    Returns:
+        what `textrnn tune --json` prints; None if it was stopped.
+
+    Raises:
+        UserError: Optuna is not installed, or arguments, data or configuration are not valid.
+    """
+    from app.tune import tune as run_search
+
+    return run_search(
+        task,
+        str(data),
+        budget=budget,
+        run=_path(run),
+        search=search,
+        config_file=_path(config),
+        preset=preset,
+        overrides=_assignments(overrides),
+        manual_directory=_path(manual_directory),
+        watcher=watcher or _ignore,
+        should_stop=should_stop or _never,
+    )
 
 
 def distill(

@@ -15,6 +15,7 @@ from typing import Any
 from app.artifacts.files import open_output, write_text
 from app.artifacts.run import read_run_manifest
 from app.config import TaskConfig, load_config
+from app.config.differences import value_of
 from app.config.keys import keys_of
 from app.evaluate import evaluate
 from app.extras import extra
@@ -27,6 +28,7 @@ from app.speed import milliseconds
 from app.tasks.opening import open_dataset
 from app.train import train, with_seeds
 from app.training.events import Watcher
+from app.training.hparams import write_hparams
 from data.errors import UserError
 
 RESULTS = "compare.json"
@@ -154,8 +156,8 @@ def compare(
     results: dict[str, list[dict[str, Any]]] = {own.name: [] for own in found}
     table: dict[str, Any] = {}
     for place, (combination, config, run) in enumerate(planned, 1):
-        values = ", ".join(f"{key} = {value}" for key, value in combination.values.items())
-        note(f"{place} of {len(planned)}: {values}, seed = {config.seed}")
+        shown = ", ".join(f"{key} = {value}" for key, value in combination.values.items())
+        note(f"{place} of {len(planned)}: {shown}, seed = {config.seed}")
         began, resumed = time.monotonic(), run.exists()
         # A finished run is only checked: it must be of the same data and configuration.
         trained = train(
@@ -171,7 +173,10 @@ def compare(
         if not trained.finished:
             return None
         seconds = None if resumed else time.monotonic() - began
-        results[combination.name].append(_measured(trained.path, split, seconds, manual_directory))
+        measured = _measured(trained.path, split, seconds, manual_directory)
+        results[combination.name].append(measured)
+        values = {key: value_of(config, key) for key in combination.values}
+        write_hparams(run, {**values, "seed": config.seed}, metric=measured["metric"])
         table = _table(task, data, split, found, results)
         write_text(output / RESULTS, dumps(table, indent=1))
     return table

@@ -17,7 +17,7 @@ from app.extras import extra
 from app.tasks import get_task
 from app.tasks.opening import open_data, pretrained_from
 from app.train import new_model
-from app.training.events import Message, Step, Watcher, watched
+from app.training.events import DivergedError, Message, Step, Watcher, watched
 from data.errors import UserError
 from data.prepared import prepare
 
@@ -172,7 +172,7 @@ def _losses(fit: Fit, rates: Sequence[float], watcher: Watcher) -> Generator[flo
             try:
                 while not isinstance(event := next(events), Step):
                     before = 0.0, 0.0  # the totals are those of an epoch
-            except UserError:  # the loss, or the gradient, is not finite
+            except DivergedError:
                 return
             watcher(event)
             totals = fit.state.totals

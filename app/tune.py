@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ from app.json_text import dumps
 from app.tasks.search import Space
 from app.terminal.printable import short
 from app.train import train, with_card
-from app.training.events import Epoch, Event, Watcher
+from app.training.events import DivergedError, Epoch, Event, Watcher
 from app.training.hparams import write_hparams
 from app.training.resuming import config_of_run
 from app.training.selection import configured_metric
@@ -218,8 +219,7 @@ class _Search:
             # Epochs of a language model that the network starts from come before it has metrics.
             if isinstance(event, Epoch) and (run / METRICS).exists():
                 self._check_data(run)
-                value = event.record[f"validation_{metric_of(run)}"]
-                pruned = self.trials.report(trial, event.number, event.epochs, value)
+                pruned = self._report(trial, event.epochs)
             elif now - stored < SAVED_EVERY:
                 return
             stored = now
@@ -238,8 +238,9 @@ class _Search:
             )
         except UserError as error:
             self.failures += 1
-            if not trial.number or self.failures == MOST_FAILURES:
-                raise  # what is wrong is not the values of the trial
+            of_values = isinstance(error, DivergedError) or not run.exists()
+            if not trial.number or not of_values or self.failures == MOST_FAILURES:
+                raise
             self.trials.spend(trial, spent + time.monotonic() - began)
             self.trials.stop(trial, str(error))
             note(f"trial {trial.number} failed: {error}")
@@ -250,11 +251,25 @@ class _Search:
         self.failures = 0
         write_hparams(run, trial.params, metric=metric_of(run))
         if trained.finished:
+            self._report(trial, len(self._epochs(run)))
             self.trials.finish(trial, trained.best[f"validation_{metric_of(run)}"])
         else:
             self.trials.stop(trial)
             shutil.rmtree(run / CHECKPOINTS)
         return True
+
+    def _report(self, trial: optuna.Trial, epochs: int) -> bool:
+        """Report the epochs of a trial, also those before an interruption; return whether to stop it."""
+        run, stop = self.path(trial.number), False
+        for line in self._epochs(run):
+            stop = self.trials.report(trial, line["epoch"], epochs, line[f"validation_{metric_of(run)}"])
+        return stop
+
+    @staticmethod
+    def _epochs(run: Path) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl that end an epoch."""
+        lines = map(json.loads, (run / METRICS).read_text(encoding="utf-8").splitlines())
+        return [line for line in lines if "best" in line]
 
     def table(self) -> dict[str, Any]:
         """Return the content of `tune.json`; `best` is None before the first epoch."""

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.metrics import Metric
+from data.errors import UserError
+
+
+class DivergedError(UserError):
+    """The loss of a training is not finite."""
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,12 @@ from app.config import TaskConfig
 from app.metrics import ACCURACY, Metric
 from app.tasks.base import Task, graph_of
 from app.training.average import WeightAverage
-from app.training.events import Epoch, Step
+from app.training.events import DivergedError, Epoch, Step
 from app.training.gradients import PREFIX, GradientNorms
 from app.training.objective import Objective
 from app.training.optimizer import build_optimizer, clip
 from app.training.state import Totals, TrainingState, log
 from data.batching import Batch, Batches, made_ahead
-from data.errors import UserError
 
 PLATEAU_FACTOR = 0.5
 
@@ -102,7 +101,7 @@ class Fit:
         generator.
 
         Raises:
-            UserError: the loss is not finite.
+            DivergedError: the loss is not finite.
         """
         while not self.state.finished:
             yield from self._steps()
@@ -155,7 +154,7 @@ class Fit:
         loss, correct, count, norm, clipped, after, measured, *norms = found
         self.state.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise UserError(self._explain_not_finite(loss, norm))
+            raise DivergedError(self._explain_not_finite(loss, norm))
         totals = self.state.totals
         totals.loss += loss * count
         totals.correct += correct
@@ -179,7 +178,7 @@ class Fit:
         with self.average.applied():
             validation = self._evaluate()
         if not math.isfinite(validation["loss"]):
-            raise UserError(self._explain_not_finite(validation["loss"], state.totals.largest_norm))
+            raise DivergedError(self._explain_not_finite(validation["loss"], state.totals.largest_norm))
         record = self._record() | {f"validation_{name}": value for name, value in validation.items()}
         record["best"] = state.selection.add(state.epoch, self.metric, validation)
         if training.schedule == "plateau" and state.selection.reached_plateau():

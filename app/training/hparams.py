@@ -8,9 +8,12 @@ from pathlib import Path
 
 from app.artifacts.run import TENSORBOARD
 
+SUFFIX = ".hparams"
+"""End of the name of the file."""
+
 
 def write_hparams(run: Path, values: Mapping[str, bool | float | str], *, metric: str) -> None:
-    """Write the hyper-parameters of a run next to its TensorBoard logs, if TensorBoard is installed.
+    """Write the hyper-parameters of a run next to its TensorBoard logs, once, if TensorBoard is installed.
 
     `tensorboard --logdir FOLDER` then compares all runs of a folder.
 
@@ -19,12 +22,13 @@ def write_hparams(run: Path, values: Mapping[str, bool | float | str], *, metric
         values: by key, those that differ between runs.
         metric: name of the validation metric that runs are compared by.
     """
-    if not find_spec("tensorboard"):
+    logs = run / TENSORBOARD
+    if not find_spec("tensorboard") or any(logs.glob(f"*{SUFFIX}")):
         return
     import tensorflow as tf
     from tensorboard.plugins.hparams import api
 
-    writer = tf.summary.create_file_writer(str(run / TENSORBOARD), filename_suffix=".hparams")
+    writer = tf.summary.create_file_writer(str(logs), filename_suffix=SUFFIX)
     with writer.as_default():
         api.hparams_config(
             hparams=[api.HParam(key) for key in values],

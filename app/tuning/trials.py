@@ -22,6 +22,8 @@ SECONDS, WHY = "seconds", "error"
 """Attributes of a trial: the time of its training, and why it has failed."""
 STARTUP = 8
 """Trials at random points, before the sampler learns from them."""
+ATTEMPTS = 20
+"""Draws of a point that was not tried, before the first such point is taken."""
 COMPARED = 4
 """Finished trials that are needed to stop others early."""
 WARMUP = 1 / 3
@@ -107,20 +109,27 @@ class Trials:
         tried = [trial.params for trial in self.all]
         if len(tried) >= size(self._space):
             return None
-        if not tried and not self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-            self.study.enqueue_trial(self._start)
-        while True:
-            number = len(self.study.get_trials(deepcopy=False))
+        # One that waits was left by a process that was killed.
+        if not self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+            self.study.enqueue_trial(self._proposed(tried) if tried else self._start)
+        return self.study.ask(self._distributions)
+
+    def _proposed(self, tried: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the next point; it is drawn in memory, so that points that were tried leave no trace."""
+        import optuna
+
+        draft = optuna.create_study(direction="maximize" if self.higher_is_better else "minimize")
+        draft.add_trials(self.all)
+        for attempt in range(ATTEMPTS):
             # Another seed for each trial: the draws of a resumed search must not be those of its beginning.
-            self.study.sampler = optuna.samplers.TPESampler(
-                seed=self._seed + number, n_startup_trials=STARTUP
-            )
-            trial = self.study.ask(self._distributions)
+            seed = self._seed + ATTEMPTS * len(tried) + attempt
+            draft.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+            trial = draft.ask(self._distributions)
             if trial.params not in tried:
-                return trial
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            if size(self._space) < float("inf"):
-                self.study.enqueue_trial(next(self._points(tried)))
+                params: dict[str, Any] = trial.params
+                return params
+            draft.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return next(self._points(tried))
 
     def report(self, trial: optuna.Trial, epoch: int, epochs: int, value: float) -> bool:
         """Take the validation metric of an epoch, and return whether the trial should be stopped.

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from trained import PLAIN, overrides
 
 from app.compare import combinations, compare
@@ -50,6 +52,23 @@ def test_all_combinations_are_trained(reviews: Path, tmp_path: Path) -> None:
     assert table["rows"][0]["parameters"] < table["rows"][2]["parameters"]
     assert json.loads((tmp_path / "compare.json").read_text()) == table
     assert not list(tmp_path.rglob("report.html"))
+
+
+def test_tensorboard_compares_the_runs(reviews: Path, tmp_path: Path) -> None:
+    """Each run has its values and its seed, once, for the tab HPARAMS of `tensorboard --logdir`."""
+    for _ in range(2):
+        compared(reviews, tmp_path, "model.embedding_size=3,5")
+
+    for size in (3, 5):
+        (logs,) = tmp_path.glob(f"embedding_size-{size}-0/tensorboard/*.hparams")
+        data = (
+            EventAccumulator(str(logs)).Reload().summary_metadata["_hparams_/session_start_info"].plugin_data
+        )
+        values = HParamsPluginData.FromString(data.content).session_start_info.hparams
+        assert {key: value.number_value for key, value in values.items()} == {
+            "model.embedding_size": size,
+            "seed": 0,
+        }
 
 
 def test_an_interrupted_comparison_goes_on(reviews: Path, tmp_path: Path) -> None:
