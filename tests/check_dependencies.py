@@ -13,8 +13,9 @@ ROOT = Path(__file__).parent.parent
 NOT_IMPORTED = (
     "importlib-resources",
     "protobuf",
-    "tensorboard",
     "httptools",
+    "sqlalchemy",
+    "alembic",
 )
 
 
