@@ -25,6 +25,7 @@ from app.artifacts.run import (
 )
 from app.config import FREE_ON_RESUME, TaskConfig, changed_keys, dump_config, load_config
 from app.config.differences import EPOCHS, PATIENCE
+from app.extras import extra
 from app.json_text import dumps
 from app.tasks.search import Space
 from app.terminal.printable import short
@@ -105,6 +106,8 @@ def tune(
     def load(more: Sequence[str]) -> TaskConfig:
         return load_config(task, file=config_file, preset=preset, overrides=[*overrides, *more])
 
+    with extra("tune", "tune"):
+        import optuna  # noqa: F401
     import app.training.fit  # noqa: F401 (TensorFlow is no part of the time that a trial takes)
 
     config = load(())
@@ -121,12 +124,12 @@ def tune(
         own = _Search(task, data, folder, space, budget, trials, load, manual_directory, watcher, should_stop)
         while (trial := own.next()) is not None:
             note(own.announced(trial))
-            if not own.train(trial, note):
-                write_text(folder / RESULTS, dumps(own.table(), indent=1))
-                if should_stop():
-                    return None
-                break
+            ended = own.train(trial, note)
             write_text(folder / RESULTS, dumps(own.table(), indent=1))
+            if should_stop():
+                return None
+            if not ended:
+                break
         table = own.table()
         own.keep_best(table["best"])
         write_text(folder / RESULTS, dumps(table, indent=1))

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.extras import extra
 from app.tasks.search import Choices, Dimension, Range, Space
 from app.tuning.space import size
 
@@ -50,14 +49,11 @@ class Trials:
             start: the first point.
             higher_is_better: whether larger values are better.
             seed: of the sampler.
-
-        Raises:
-            UserError: Optuna is not installed.
         """
-        with extra("tune", "tune"):
-            import optuna
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.higher_is_better = higher_is_better
         self._space, self._start, self._seed = space, dict(start), seed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -283,11 +284,20 @@ def test_a_run_of_another_search(reviews: Path, tmp_path: Path) -> None:
         tuned(reviews, tmp_path / "run", *POOLING)
 
 
+def test_without_optuna(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The missing package and its extra are named, and nothing is written."""
+    monkeypatch.setitem(sys.modules, "optuna", None)
+
+    with pytest.raises(UserError, match=r"tune needs optuna; pip install 'textrnn\[tune\]'"):
+        tuned(reviews, tmp_path / "run", *POOLING)
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_data(reviews: Path, tmp_path: Path) -> None:
     """Trials on other examples than the first one are not compared with it."""
     data = tmp_path / "data"
     shutil.copytree(reviews, data)
-    stop = Epochs(2)
+    stop = Epochs(3)
     tuned(data, tmp_path / "run", *POOLING, watcher=stop, should_stop=stop.stop)
     lines = (data / "train.jsonl").read_text().splitlines(keepends=True)
     (data / "train.jsonl").write_text("".join(lines[:-1]))
