@@ -204,10 +204,10 @@ def _run(pipeline: beam.Pipeline) -> PipelineResult:
     try:
         result = pipeline.run()
         state = result.wait_until_finish()
-    except UserError:
-        raise
     except Exception as error:
-        if found := _USER_ERROR.findall(str(error)):
+        # A worker in another process sends its traceback as text.
+        said = f"UserError: {error}" if isinstance(error, UserError) else str(error)
+        if found := _USER_ERROR.findall(said):
             raise UserError(found[-1]) from None
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"the job failed: {lines[-1]}") from error
