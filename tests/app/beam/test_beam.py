@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from click.testing import CliRunner, Result
 
 from app.beam import handler
 from app.beam.command import main
+from app.beam.pipeline import checked_options
 from app.prediction.predictor import Predictor
 
 Command = Callable[..., Result]
@@ -335,3 +337,15 @@ def test_help_is_fast(process: Callable[..., subprocess.CompletedProcess[str]], 
 
     assert not done.returncode, done.stderr
     assert "[--RUNNER_OPTION VALUE]..." in done.stdout
+
+
+def test_commands_of_the_documentation() -> None:
+    """Every command of docs/beam.md has the options that the page gives it."""
+    page = (Path(__file__).parents[3] / "docs" / "beam.md").read_text(encoding="utf-8")
+    commands = [line for line in page.splitlines() if line.startswith("python -m app.beam ")]
+
+    assert len(commands) >= 5
+    for line in commands:
+        context = main.make_context("app.beam", shlex.split(line)[3:])
+        assert checked_options(context.params["pipeline_options"]) is not None
+        assert context.params["patterns"]
