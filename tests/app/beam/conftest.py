@@ -21,7 +21,7 @@ STORED = Path(__file__).parents[1] / "artifacts" / "stored"
 TASKS = ("classification", "tagging", "translation", "generation")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def offline() -> Iterator[None]:
     """Let DirectRunner do without Prism, which it would download."""
 
@@ -33,7 +33,7 @@ def offline() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def loaded_once() -> Iterator[None]:
     """Load each model once in this process."""
     with pytest.MonkeyPatch.context() as patch:
