@@ -66,7 +66,7 @@ TRAININGS = {
     ),
 }
 """TASK, DATA and settings, by name: the tasks, and the techniques that have a state or random numbers."""
-TIMES = ("examples_per_second", "tokens_per_second", "seconds")
+TIMES = ("examples_per_second", "tokens_per_second", "evaluation_seconds")
 DAMAGE = ("cut", "flip")
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
 
