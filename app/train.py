@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from app.allocator import keep_freed_memory
 from app.artifacts.files import MANIFEST, versions
+from app.artifacts.lock import locked
 from app.artifacts.manifests import Pretrained, RunManifest
 from app.artifacts.preprocessing import Preprocessing
 from app.artifacts.run import (
@@ -27,7 +28,7 @@ from app.artifacts.run import (
     read_run_manifest,
     start_run,
 )
-from app.artifacts.samples import keep_sample
+from app.artifacts.samples import keep_sample, read_samples
 from app.config import TaskConfig
 from app.config.sections import LEARN
 from app.tasks import get_task
@@ -243,10 +244,10 @@ def training_steps(
     if run.exists() and not resume:
         raise UserError(f"{run} exists; give another --run")
     keep_freed_memory()
-    with _op_determinism(config.training.deterministic):
+    with ExitStack() as held, _op_determinism(config.training.deterministic):
         return (
             yield from _train(
-                task, dataset, unlabelled, data, config, run, teachers, source, start, should_stop
+                task, dataset, unlabelled, data, config, run, teachers, source, start, should_stop, held
             )
         )
 
@@ -262,6 +263,7 @@ def _train(
     source: Run | None,
     start: Run | None,
     should_stop: Callable[[], bool],
+    held: ExitStack,
 ) -> Generator[Event, None, TrainedRun]:
     from app.training.encode import UNLABELLED, encode_and_batch
     from app.training.fit import Fit
@@ -303,6 +305,7 @@ def _train(
         check_pretrained(run, manifest, source)
         if not remaining(run, manifest, before, config):
             return _summary(run, finished=True)
+        held.enter_context(locked(run))
     begun = has_begun(run)
     weights = read_language_model(source) if source and not begun else None
     of_start = read_source(start, task) if start else None
@@ -348,6 +351,7 @@ def _train(
                 write_probabilities, teachers=teachers, task=task, dataset=dataset, config=config
             )
         create_run(run, config, manifest, preprocessing, found.longest, write_teacher)
+        held.enter_context(locked(run))
         manifest = read_run_manifest(run)
     if pretrained_from(config) == LEARN and not begun:
         learned = yield from _learn_language_model(task, found, config, run, should_stop)
@@ -391,6 +395,17 @@ def _train(
                 yield Message(f"{run}: {step}")
             if pretrained or started:  # from now on the other run may be deleted
                 recorder.save()
+        elif not fit.state.step and fit.state.epoch not in read_samples(
+            run
+        ):  # interrupted before it was kept
+            with fit.average.applied():
+                sample()
+
+    def sample() -> str:
+        text = sampled(fit.state.epoch)
+        if text:
+            keep_sample(run, fit.state.epoch, text)
+        return text
 
     said = task.training.after_epoch(model, preprocessing, config)
     sampled = task.training.sampler(model, preprocessing, config)
@@ -398,10 +413,9 @@ def _train(
 
     def after_epoch() -> str:
         sentences = watch.after_epoch(fit.state.history[-1], fit.usual_norm)
-        if text := sampled(fit.state.epoch):
-            keep_sample(run, fit.state.epoch, text)
-        sample = [f"  | {line}" for line in text.split("\n") if text]
-        return "\n".join(line for line in (said(), *sample, *sentences) if line)
+        text = sample()
+        lines = [f"  | {line}" for line in text.split("\n") if text]
+        return "\n".join(line for line in (said(), *lines, *sentences) if line)
 
     finished = yield from recorded(fit, run, begin, after_epoch, should_stop)
     if finished:

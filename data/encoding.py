@@ -61,7 +61,12 @@ class Sequences:
             path: the ids of all examples, concatenated.
             dtype: of an id in the file.
             lengths: int64 [examples], tokens of each example; may be 0.
+
+        Raises:
+            ValueError: the file has another number of ids.
         """
+        if path.stat().st_size != int(lengths.sum()) * dtype.itemsize:
+            raise ValueError(f"{path}: is not complete")
         # An empty file cannot be mapped.
         self._ids = np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -272,11 +277,15 @@ def encode(
 
 
 def load_encoded(directory: Path) -> Encoded:
-    """Open a dataset that was written by `encode`."""
+    """Open a dataset that was written by `encode`.
+
+    Raises:
+        FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile: a file is missing or damaged.
+    """
     about = json.loads((directory / "encoded.json").read_text())
     splits = {}
     for split in about["splits"]:
-        with np.load(directory / f"{split}.npz") as arrays:
+        with (directory / f"{split}.npz").open("rb") as file, np.load(file) as arrays:
             saved = {name: arrays[name] for name in arrays.files}
         sequences = {
             name: Sequences(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,7 @@ from data.errors import UserError
 from data.findings import PLACES_SHOWN, Finding
 from data.formats import Field
 from data.scan import ExampleValidator, Scan, scan
-from data.shards import write_shards
+from data.shards import complete, write_shards
 from data.sources import CatalogueName, Part, Source
 from data.splits import SPLITS, Splitting
 from data.spool import Spool
@@ -129,7 +130,9 @@ def _written(
 
     fingerprint = _fingerprint(source, fields, splitting)
     path = directory / source.name / fingerprint / FORMAT_VERSION
-    if not (path / "dataset_info.json").exists():
+    if not complete(path):
+        with contextlib.suppress(FileNotFoundError):  # what is left of it if files are missing or cut off
+            shutil.rmtree(path)
         with Spool(directory) as spool:
             found = scan(source, fields, splitting, spool, validators)
             _refuse([*found.problems, *check(found)])

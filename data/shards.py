@@ -18,6 +18,9 @@ from data.spool import Spool
 SHARD_CHARACTERS = 8 << 20
 """Approximate size of a file."""
 
+_RECORD_OVERHEAD = 16
+"""Bytes of a TFRecord beside its example: length and checksums."""
+
 _ABSENT: dict[str, Value] = {"text": "", "flag": False, "words": ()}
 """The stored value of an optional field that an example lacks."""
 
@@ -68,6 +71,23 @@ def write_shards(
     # If another process was quicker, its dataset is the same.
     with contextlib.suppress(FileExistsError):
         builder.download_and_prepare(download_config=config)
+
+
+def complete(directory: Path) -> bool:
+    """Return whether all files of a dataset that `write_shards` wrote are there, none of them cut off."""
+    import tensorflow_datasets as tfds
+    from google.protobuf.json_format import ParseError
+    from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
+
+    try:
+        splits = tfds.builder_from_directory(directory).info.splits
+        return all(
+            sum(Path(path).stat().st_size for path in split.filepaths)
+            == split.num_bytes + _RECORD_OVERHEAD * split.num_examples
+            for split in splits.values()
+        )
+    except (OSError, ValueError, ParseError, DatasetInfoFileError, tfds.core.DatasetNotFoundError):
+        return False
 
 
 def _features(stored: Sequence[Field], found: Scan) -> Any:

@@ -30,15 +30,53 @@ _PACKAGES = ("textrnn", "tensorflow", "keras", "tensorflow-datasets", "numpy")
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same directory; rename it to `path` when it is complete and on disk."""
+    """Yield a temporary path in the same directory; rename it to `path` when it is complete and on disk.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
+    """
     partial = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(partial)
         partial.replace(path)
+        with contextlib.suppress(OSError):  # a file system that cannot sync directories
+            _sync(path.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(partial)):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a read-only file system there is none
+            partial.unlink(missing_ok=True)
+
+
+def keep(path: Path, other: Path) -> None:
+    """Give a file another name in addition, or instead where the file system has no hard links.
+
+    It stays under the other name when the first one is given to a new file.
+    """
+    link = other.with_name(f"{PARTIAL}{uuid.uuid4().hex[:8]}-{other.name}")
+    try:
+        link.hardlink_to(path)
+    except OSError:
+        path.replace(other)
+    else:
+        link.replace(other)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or a directory is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest_of(path: Path) -> str:
+    """Return the sha256 of a file as hexadecimal digits; an empty string if there is none."""
+    return _sha256(path) if path.is_file() else ""
 
 
 def remove_partial_files(directory: Path) -> None:

@@ -423,6 +423,8 @@ class Predictions(ABC, Generic[C, F]):
     states: Explanation | None = None
     """How the hidden state after each token of a text is shown: `tokens` with their places, names of
     `units`, and `states`, a row of values for each unit."""
+    optional_output: Mapping[str, Any] = MappingProxyType({})
+    """Values of what a prediction may have and that of a usual text lacks: for the types of columns."""
     answered = "the prediction of one text"
     """What `answer` does, for sentences."""
 

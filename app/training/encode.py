@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,19 +139,30 @@ def encode_dataset(
             for batch in _without_held_out(unlabelled, dataset, first):
                 yield TokenizedBatch(UNLABELLED, *plan.tokenize(batch))
 
-    if not path.exists():
-        plan = task.examples.plan(dataset, config, lambda: dataset.batches("train"), kept)
-        # If another process was quicker, its encoded dataset is the same.
-        with contextlib.suppress(FileExistsError), new_directory(path) as partial:
-            encode(
-                rows(),
-                vocabulary_of=plan.vocabulary_of,
-                rules=plan.rules,
-                facts={**plan.facts, "word_rules": WORD_RULES},
-                directory=partial,
-            )
-            (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])
+    if (found := _stored(path)) is not None:
+        return found
+    with contextlib.suppress(FileNotFoundError):  # what is left of it if files are missing or damaged
+        shutil.rmtree(path)
+    plan = task.examples.plan(dataset, config, lambda: dataset.batches("train"), kept)
+    # If another process was quicker, its encoded dataset is the same.
+    with contextlib.suppress(FileExistsError), new_directory(path) as partial:
+        encode(
+            rows(),
+            vocabulary_of=plan.vocabulary_of,
+            rules=plan.rules,
+            facts={**plan.facts, "word_rules": WORD_RULES},
+            directory=partial,
+        )
+        (partial / LONGEST).write_bytes(longest[:LARGEST_TEXT])
     return load_encoded(path), (path / LONGEST).read_bytes()
+
+
+def _stored(path: Path) -> tuple[Encoded, bytes] | None:
+    """Return an encoded dataset and its longest text; None if a file is missing or cut off."""
+    try:
+        return load_encoded(path), (path / LONGEST).read_bytes()
+    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _without_held_out(unlabelled: Dataset, dataset: Dataset, name: str) -> Iterator[dict[str, np.ndarray]]:

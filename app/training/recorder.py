@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import tensorflow as tf
 
-from app.artifacts.files import remove_partial_files, replaced, write_text
+from app.artifacts.files import remove_partial_files, write_text
 from app.artifacts.run import CHECKPOINTS, METRICS, MODEL, TENSORBOARD, complete_run
 from app.json_text import dumps
+from app.training.best_model import PREVIOUS_MODEL, restore_model, write_model
 from app.training.events import Epoch, Event, Message, Step
 from app.training.fit import Fit
-from app.training.state import PREVIOUS, restore_state, save_state
+from app.training.state import PREVIOUS, TrainingState, restore_state, save_state
+from data.errors import UserError
 
 NO_TENSORBOARD = "no TensorBoard logs are written; for these: pip install 'textrnn[tensorboard]'"
 
@@ -39,9 +42,12 @@ def recorded(
 
     Returns:
         whether the training is finished; the run is then complete.
+
+    Raises:
+        UserError: a state is damaged, or the directory cannot be written; the last state is as it was.
     """
     with Recorder(fit, run) as recorder:
-        if damage := recorder.restore():
+        for damage in recorder.restore():
             yield Message(damage)
         if recorder.missing:
             yield Message(recorder.missing)
@@ -74,6 +80,7 @@ class Recorder:
         self.fit = fit
         self.run = run
         self._summaries: Any = None
+        self._saved: tuple[int, int] | None = None
         self.missing = "" if find_spec("tensorboard") else NO_TENSORBOARD
         """A message about what is not written because a package is not installed, if there is any."""
 
@@ -84,44 +91,89 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         if self._summaries is not None:
-            self._summaries.close()
+            with self._writing(tf.errors.OpError):
+                self._summaries.close()
 
-    def restore(self) -> str:
+    def restore(self) -> list[str]:
         """Continue from the last state in the run directory, if there is one.
 
         Returns:
-            a message if the last state is damaged, so that the one before it is used.
+            messages about what is damaged and what is used in its place.
 
         Raises:
-            UserError: no state can be read, or it does not belong to this training.
+            UserError: no state can be read, it does not belong to this training, or the weights of the best
+                epoch are lost and no epoch is left.
         """
         for directory in (self.run, self.run / CHECKPOINTS):
             remove_partial_files(directory)
-        state, message = restore_state(self.run, self.fit.variables)
+        state, damage = restore_state(self.run, self.fit.variables)
+        messages = [damage] if damage else []
         if state is not None:
             self.fit.resume(state)
-        self._write_metrics()
-        return message
+            if not restore_model(self.run, state.model):
+                messages.append(self._without_best(state))
+            self._saved = state.epoch, state.step
+        with self._writing():
+            self._write_metrics()
+        return messages
+
+    def _without_best(self, state: TrainingState) -> str:
+        """Let a state continue whose best weights are lost; return a message."""
+        lost = (
+            f"{self.run / MODEL}: is damaged or missing: the weights of the best epoch, "
+            f"{state.selection.best_epoch + 1}, are lost"
+        )
+        if state.finished:
+            raise UserError(f"{lost}; restore the file, give a larger training.epochs, or train a new run")
+        state.selection.forget_best()
+        state.model = ""
+        return f"{lost}; the best epoch from here on is kept"
 
     def save(self) -> None:
         """Write the state, so that training can be resumed here."""
-        save_state(self.run, self.fit.variables, self.fit.state)
+        with self._writing():
+            save_state(self.run, self.fit.variables, self.fit.state)
+        self._saved = self.fit.state.epoch, self.fit.state.step
 
     def finish(self) -> None:
-        """Delete the state before the last one: a finished training does not need it."""
-        (self.run / PREVIOUS).unlink(missing_ok=True)
+        """Delete what a finished training does not need: the state before the last, and its weights."""
+        for name in (PREVIOUS, PREVIOUS_MODEL):
+            (self.run / name).unlink(missing_ok=True)
 
     def add(self, event: Step | Epoch) -> None:
         """Write what an event has to be recorded, if anything."""
         if event.record is None:
             return
-        if isinstance(event, Epoch) and event.best:
-            with self.fit.average.applied(), replaced(self.run / MODEL) as partial:
-                self.fit.model.save(partial)
-        self._write_metrics()
+        with self._writing():
+            if isinstance(event, Epoch) and event.best:
+                with self.fit.average.applied():
+                    self.fit.state.model = write_model(self.run, self.fit.model.save)
+            self._write_metrics()
         if isinstance(event, Epoch):
-            self._write_summaries(event.record)
+            with self._writing(tf.errors.OpError):
+                self._write_summaries(event.record)
         self.save()
+
+    @contextmanager
+    def _writing(self, *others: type[Exception]) -> Iterator[None]:
+        """Report that the run directory cannot be written, and from where training can be resumed.
+
+        Args:
+            others: errors that say so, beside those of the system.
+        """
+        kinds: tuple[type[Exception], ...] = (OSError, *others)
+        try:
+            yield
+        except kinds as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+            again = "begins anew"
+            if self._saved:
+                epoch, step = self._saved
+                again = f"continues at epoch {epoch + 1}, step {step + 1}"
+            raise UserError(
+                f"{self.run}: cannot be written: {reason}; training has stopped; when the cause is "
+                f"gone, the same command with --resume {again}"
+            ) from None
 
     def _write_metrics(self) -> None:
         lines = (f"{dumps(line)}\n" for line in self.fit.state.history)

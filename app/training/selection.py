@@ -74,6 +74,10 @@ class Selection:
         self.plateau_epochs = 0 if best else self.plateau_epochs + 1
         return best
 
+    def forget_best(self) -> None:
+        """Let the next epoch be the best one so far."""
+        self.best, self.best_epoch = None, -1
+
     def stops(self, patience: int) -> bool:
         """Return whether training stops early; a patience of 0 never stops."""
         return bool(patience) and self.stale_epochs >= patience

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
 import math
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,13 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from app.artifacts.files import replaced
+from app.artifacts.files import keep, replaced
 from app.artifacts.run import CHECKPOINTS
 from app.training.selection import Selection
 from data.errors import UserError
 
 STATE = f"{CHECKPOINTS}/state.npz"
 PREVIOUS = f"{CHECKPOINTS}/previous_state.npz"
+MARK = b"sha256:"
+"""Between the arrays of a state file and the digest of them, its last 32 bytes."""
+_END = b"PK\x05\x06"
+"""Beginning of the last 22 bytes of an archive of arrays."""
 TINY = 1e-30
 """A gradient norm below it counts as this in a mean of logarithms."""
 
@@ -71,6 +76,8 @@ class TrainingState:
     totals: Totals = field(default_factory=Totals)
     """Of the current epoch."""
     selection: Selection = field(default_factory=Selection)
+    model: str = ""
+    """sha256 of the file with the weights of the best epoch; empty before the first epoch."""
     finished: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     """Lines of metrics.jsonl."""
@@ -81,7 +88,7 @@ class DamagedStateError(UserError):
 
 
 def save_state(run: Path, variables: Sequence[Any], state: TrainingState) -> None:
-    """Write the state of a training atomically, and keep the state before it.
+    """Write the state of a training atomically with its checksum, and keep the state before it.
 
     Args:
         run: the run directory.
@@ -96,8 +103,12 @@ def save_state(run: Path, variables: Sequence[Any], state: TrainingState) -> Non
     path.parent.mkdir(exist_ok=True)
     with replaced(path) as partial:
         np.savez(partial, **arrays)
+        with partial.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0, os.SEEK_END)
+            file.write(MARK + digest)
         if path.exists():
-            _keep(path, run / PREVIOUS)
+            keep(path, run / PREVIOUS)
 
 
 def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | None, str]:
@@ -142,12 +153,35 @@ def _newest(run: Path, read: Callable[[Path], TrainingState]) -> tuple[TrainingS
 def _read(path: Path) -> dict[str, Any]:
     """Return the arrays of a state file, all of them: a truncated one is found at its last array."""
     try:
+        _check(path)
         with path.open("rb") as file, np.load(file) as saved:  # closed if it is damaged, too
             arrays = {name: saved[name] for name in saved.files}
         arrays["progress"] = json.loads(str(arrays["progress"]))
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DamagedStateError(f"{path}: cannot be read ({error})") from None
     return arrays
+
+
+def _check(path: Path) -> None:
+    """Compare a state file with its checksum; a file of an earlier version has none.
+
+    Raises:
+        ValueError: they differ.
+    """
+    digest, length = hashlib.sha256(), path.stat().st_size - len(MARK) - hashlib.sha256().digest_size
+    with path.open("rb") as file:
+        file.seek(max(length, 0))
+        end = file.read()
+        if not end.startswith(MARK):
+            if end[-len(_END) - 18 :].startswith(_END):
+                return
+            raise ValueError("its end is missing")
+        file.seek(0)
+        while length > 0 and (block := file.read(min(length, 1 << 20))):
+            digest.update(block)
+            length -= len(block)
+        if end != MARK + digest.digest():
+            raise ValueError("its checksum is another one")
 
 
 def _progress(path: Path, arrays: dict[str, Any]) -> TrainingState:
@@ -170,13 +204,6 @@ def _restore(path: Path, variables: Sequence[Any]) -> TrainingState:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is not the state of this training ({error})") from None
     return state
-
-
-def _keep(path: Path, previous: Path) -> None:
-    """Give a file a second name, so that it stays when the first name is given to another file."""
-    previous.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # a file system without hard links keeps one state only
-        previous.hardlink_to(path)
 
 
 def _as_saved(array: np.ndarray) -> np.ndarray:

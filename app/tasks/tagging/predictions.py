@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,12 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
     baseline_name = "linear baseline"
     monitoring = MONITORING
     states = STATES
+    optional_output = MappingProxyType(
+        {
+            "tokens": [{"words": [{"text": "", "tag": ""}]}],
+            "spans": [{"label": "", "start": 0, "end": 0, "text": ""}],
+        }
+    )
 
     def signatures(
         self,
