@@ -39,8 +39,8 @@ LONGEST = 365 * 24 * 3600
 """Seconds that a time may have: timers overflow for much larger ones."""
 
 
-class OneLineErrors(click.Group):
-    """A group that reports user errors in one line, `Error: …`, with status 2 for usage errors and 1 else."""
+class OneLineErrors(click.Command):
+    """A command that reports errors in one line, `Error: …`, with status 2 for usage errors and 1 else."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command line and exit."""
@@ -90,6 +90,10 @@ class OneLineErrors(click.Group):
                 raise
             advice = SMALLER.get(context.invoked_subcommand or "", "shorten the longest texts")
             raise UserError(f"{reason}; {advice}" if reason == OUT_OF_MEMORY else reason) from None
+
+
+class OneLineErrorsGroup(OneLineErrors, click.Group):
+    """A group of commands that reports errors so."""
 
 
 SMALLER = {
@@ -187,6 +191,13 @@ text_column_option = click.option(
     metavar="NAME",
     help="Column of the text in INPUT, by name or by number from 1. [default: as in training]",
 )
+reject_option = click.option(
+    "--reject-below",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    default=0.0,
+    help="Give no label, but null, where the score is lower than P. [default: the threshold of the model]",
+)
 report_option = click.option(
     "--report/--no-report",
     default=True,
@@ -209,7 +220,7 @@ task_option = click.option(
 
 
 @click.group(
-    cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+    cls=OneLineErrorsGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
 )
 @click.version_option(package_name="textrnn", prog_name="textrnn")
 def main() -> None:
@@ -731,13 +742,7 @@ def evaluate(
 )
 @format_option
 @text_column_option
-@click.option(
-    "--reject-below",
-    type=click.FloatRange(0, 1),
-    metavar="P",
-    default=0.0,
-    help="Give no label, but null, where the score is lower than P. [default: the threshold of the model]",
-)
+@reject_option
 @reading_option
 @beam_option
 @kernels_option

@@ -12,14 +12,23 @@ from app.artifacts.examples import examples
 from app.artifacts.files import CARD, checksums, new_directory, versions, write_text
 from app.artifacts.golden import write_golden
 from app.artifacts.hard_texts import hard_texts
-from app.artifacts.manifests import EXPORT_MANIFEST, ExportManifest, SignatureManifest, write_manifest
+from app.artifacts.manifests import (
+    EXPORT_MANIFEST,
+    ExportManifest,
+    Reference,
+    SignatureManifest,
+    write_manifest,
+)
 from app.artifacts.run import Run, open_run
 from app.artifacts.saved_model import described_signatures
 from app.artifacts.warmup import warmup_requests, write_warmup
 from app.bounds import Bounds
 from app.model_card.render import Export, card_text
-from app.prediction.loading import Served, build_served
+from app.prediction.loading import Served, build_served, info_of
+from app.prediction.predictor import Predictor
 from app.tasks import get_task
+from app.tasks.monitoring import reference
+from app.tasks.opening import open_dataset
 from app.tasks.signature import Signature
 from data.errors import UserError
 
@@ -77,7 +86,9 @@ def export(
         texts = hard_texts(run.config.tokenizing()["tokens"], run.longest() if with_training_text else b"")
         write_warmup(directory, warmup_requests(output.name, inputs))
         write_golden(directory, signatures, loaded, inputs, texts)
-        manifest = _manifest(run, served, version, signatures).with_(files=checksums(directory))
+        manifest = _manifest(run, served, version, signatures).with_(
+            files=checksums(directory), reference=_reference(run, served, loaded.signatures)
+        )
         write_manifest(directory / EXPORT_MANIFEST, manifest)
         size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
         write_text(directory / CARD, card_text(run_path, Export(output.name, version, size)))
@@ -112,6 +123,16 @@ def signature_manifests(
         )
         for name, tensors in described.items()
     }
+
+
+def _reference(run: Run, served: Served, signatures: Mapping[str, Any]) -> Reference | None:
+    """Return what a server compares its requests with; None if the data of the training is not found."""
+    info = info_of(run, served.config, served.preprocessing)
+    try:
+        dataset = open_dataset(info, None, None)
+    except UserError:
+        return None
+    return reference(get_task(run.task).predictions.monitoring, Predictor(info, signatures), dataset)
 
 
 def _manifest(

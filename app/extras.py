@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from data.errors import UserError
 
 PACKAGES = {
+    "beam": {"apache_beam"},
     "mlflow": {"mlflow"},
     "plots": {"matplotlib"},
     "serve": {"grpc", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"},

@@ -39,7 +39,7 @@ def predictions(
     task = get_task(predictor.info.task)
     if reject_below:
         task.predictions.require_scores(predictor)
-    for chunk in bounded(rows, _size, most=CHUNK, largest=LARGEST_CHUNK):
+    for chunk in bounded(rows, cost, most=CHUNK, largest=LARGEST_CHUNK):
         good = [row for row in chunk if isinstance(row, Row)]
         lines = iter(task.predictions.predict(predictor, good) if good else [])
         for row in chunk:
@@ -51,7 +51,8 @@ def predictions(
             yield line
 
 
-def _size(row: Row | BadRow) -> int:
+def cost(row: Row | BadRow) -> int:
+    """Return what an example costs, see `row_costs`; nothing if it cannot be read."""
     return int(row_costs({"row": [list(row.values.values())]})[0]) if isinstance(row, Row) else 0
 
 

@@ -229,9 +229,13 @@ def _training(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         f"Loss by step, and the metric that selects the epoch by time. Epoch {best['epoch']} of "
         f"{epochs[-1]['epoch']} was kept.",
     )
+    evaluated = sum(line.get("evaluation_seconds", 0) for line in epochs) / seconds
+    rest = (
+        f" Evaluating the validation split after each epoch took {evaluated:.1f} {unit}." if evaluated else ""
+    )
     yield Paragraph(
         f"Training steps took {times[-1]:.1f} {unit}, at a median of {np.nanmedian(rates):,.0f} examples a "
-        "second."
+        f"second.{rest}"
     )
 
 

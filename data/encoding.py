@@ -285,7 +285,7 @@ def load_encoded(directory: Path) -> Encoded:
     about = json.loads((directory / "encoded.json").read_text())
     splits = {}
     for split in about["splits"]:
-        with np.load(directory / f"{split}.npz") as arrays:
+        with (directory / f"{split}.npz").open("rb") as file, np.load(file) as arrays:
             saved = {name: arrays[name] for name in arrays.files}
         sequences = {
             name: Sequences(

@@ -76,6 +76,7 @@ def write_shards(
 def complete(directory: Path) -> bool:
     """Return whether all files of a dataset that `write_shards` wrote are there, none of them cut off."""
     import tensorflow_datasets as tfds
+    from google.protobuf.json_format import ParseError
     from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 
     try:
@@ -85,7 +86,7 @@ def complete(directory: Path) -> bool:
             == split.num_bytes + _RECORD_OVERHEAD * split.num_examples
             for split in splits.values()
         )
-    except (FileNotFoundError, DatasetInfoFileError, tfds.core.DatasetNotFoundError):
+    except (OSError, ValueError, ParseError, DatasetInfoFileError, tfds.core.DatasetNotFoundError):
         return False
 
 

@@ -135,6 +135,26 @@ class SignatureManifest(BaseModel):
     """Recurrent layers, counted per direction, that run on cuDNN on a host with a GPU."""
 
 
+class Reference(BaseModel):
+    """What a server watches of a model, of the texts of a split of its own data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    split: str
+    examples: int
+    """Number of its first examples that were looked at."""
+    answers: dict[str, float] = Field(default_factory=dict)
+    """Share of each answer among those of the model: labels, or tags of tokens; empty: it has none."""
+    certainty: float | None = None
+    """Mean probability of the answers; None: the model gives none."""
+    characters: float | None = None
+    """Mean length of the texts that the model wrote; None: it writes none, or not the same ones again."""
+    unknown: float
+    """Share of the tokens that are out of vocabulary."""
+    tokens: dict[str, float]
+    """Quantiles of the number of tokens of a text."""
+
+
 class ExportManifest(Manifest):
     """`assets.extra/manifest.json` of an export."""
 
@@ -144,6 +164,8 @@ class ExportManifest(Manifest):
     preprocessing: dict[str, Any]
     """Facts and vocabularies that describe inputs and outputs: labels, tags, tag scheme, …"""
     signatures: dict[str, SignatureManifest]
+    reference: Reference | None = None
+    """None: an export of an earlier version, or made where the data of the training was not found."""
 
 
 _Kind = TypeVar("_Kind", bound=Manifest)

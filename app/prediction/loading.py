@@ -93,7 +93,11 @@ def info_of(run: Run, config: TaskConfig, preprocessing: Preprocessing[Any]) -> 
 
 def _from_run(path: Path, kernels: str, note: Note) -> Predictor:
     run = open_run(path)
-    served = build_served(run, native=runs_natively(path, kernels, note))
+    return predictor_of(run, build_served(run, native=runs_natively(path, kernels, note)))
+
+
+def predictor_of(run: Run, served: Served) -> Predictor:
+    """Return a predictor of a run; what is assigned to the weights of the network counts at once."""
     info = info_of(run, served.config, served.preprocessing)
     # The functions do not hold the module and the model, whose tables and weights they use: the closure does.
     signatures = {name: _by_name(own, served) for name, own in served.signatures.items()}

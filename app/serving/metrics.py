@@ -18,6 +18,8 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.serving.drift import DriftMetrics
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -70,6 +72,7 @@ class Metrics:
         self._tokens = Counter(
             "textrnn_streamed_tokens", "Tokens of streamed texts.", ("model",), registry=self.registry
         )
+        self.drift = DriftMetrics(self.registry)
         # Looking a metric up by its labels takes as long as counting.
         self._of = functools.cache(self._of_request)
         self._sizes = functools.cache(self._batches.labels)
@@ -112,6 +115,7 @@ class Metrics:
     def retired(self, model: str, version: int) -> None:
         """Record that a version is no longer available."""
         self._versions.remove(model, str(version))
+        self.drift.retired(model, version)
 
     def streamed(self, model: str, tokens: int) -> None:
         """Count the tokens of a text that has been streamed."""
@@ -126,7 +130,8 @@ class Metrics:
         self.registry.register(_Queues(lengths))
 
     def exposition(self) -> bytes:
-        """Return all metrics as text of the type `CONTENT_TYPE`."""
+        """Return all metrics as text of the type `CONTENT_TYPE`. It may run a model on sampled texts."""
+        self.drift.collect()
         return generate_latest(self.registry)
 
 

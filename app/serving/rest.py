@@ -312,7 +312,7 @@ def application(
         return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
     async def exposition(_: Request) -> Response:
-        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+        return Response(await asyncio.to_thread(metrics.exposition), media_type=metrics.CONTENT_TYPE)
 
     async def failed(request: Request, _: Exception) -> Response:
         log("failed", api="http", path=request.url.path, traceback=traceback.format_exc())

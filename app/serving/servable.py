@@ -20,11 +20,13 @@ from app.prediction.loading import check_export, load_export
 from app.prediction.predictor import Predictor
 from app.serving.batching import Batcher
 from app.serving.calls import Budget
+from app.serving.drift import Drift
 from app.serving.errors import Code, Refused
 from app.serving.metrics import Metrics
 from app.serving.options import Batching, Limits
 from app.serving.signature import CAPPED, DEFAULT_SIGNATURE, Signature, tensor_infos
 from app.serving.steps import STEPS, Steps
+from app.tasks import get_task
 from data.errors import UserError
 
 INITIALIZER = "__saved_model_init_op"
@@ -130,6 +132,8 @@ def load_servable(
             shared_calls=shared_calls,
         )
 
+    monitoring = get_task(manifest.task).predictions.monitoring
+    drift = Drift(metrics.drift, monitoring, manifest, predictor, model=name, version=version)
     signatures = {}
     for key, definition in sorted(definitions.items()):
         if key == INITIALIZER:
@@ -138,7 +142,10 @@ def load_servable(
         specs = _specs(definition.inputs)
         shared = [n for n, spec in specs.items() if not spec.shape.rank or n in described.shared]
         calls = batcher(key, shared, shared_calls=described.batched)
-        signatures[key] = Signature(key, definition, calls, described, limits)
+        watched = key == monitoring.signature and definition.outputs.keys() >= monitoring.outputs
+        signatures[key] = Signature(
+            key, definition, calls, described, limits, drift.count if watched else None
+        )
     steps = Steps(batcher) if signatures.keys() >= set(STEPS) else None
     servable = Servable(name, version, path, manifest, predictor, signatures, definitions, steps)
     try:
@@ -146,6 +153,7 @@ def load_servable(
     except Refused as error:
         servable.close()
         raise UserError(f"{path}: a warm-up request failed: {error.message}") from None
+    metrics.drift.watch(drift)
     return servable
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,10 @@ CAPPED = ("length", "width")
 """Inputs that `Limits` has a value for."""
 
 
+Observe = Callable[[Mapping[str, np.ndarray], dict[str, np.ndarray]], None]
+"""Takes inputs and outputs of a request by name."""
+
+
 class TensorInfo(NamedTuple):
     """An input or output of a signature."""
 
@@ -44,6 +48,7 @@ class Signature:
         calls: runs the calls.
         manifest: which inputs apply to all rows, which are limited, and which values they may have.
         limits: largest requests.
+        observe: called with inputs and outputs of each request that is answered.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Signature:
         calls: Batcher,
         manifest: SignatureManifest,
         limits: Limits,
+        observe: Observe | None = None,
     ) -> None:
         self.name = name
         self.method_name: str = definition.method_name
@@ -60,6 +66,7 @@ class Signature:
         self.outputs: Mapping[str, TensorInfo] = tensor_infos(definition.outputs)
         self._calls = calls
         self._limits = limits
+        self._observe = observe
         self._row_inputs = [n for n, info in self.inputs.items() if info.shape and n not in manifest.shared]
         self._bounds = manifest.bounds
         self._limited = [n for n in manifest.limited if n in self.inputs]
@@ -85,13 +92,13 @@ class Signature:
         Raises:
             Refused: the inputs do not match the signature, exceed a limit, or the call fails or is late.
         """
-        return self._submit(inputs).result(self._until(deadline))
+        return self._observed(inputs, self._submit(inputs).result(self._until(deadline)))
 
     async def answer(
         self, inputs: Mapping[str, np.ndarray], deadline: float | None = None
     ) -> dict[str, np.ndarray]:
         """Run a request as a call does, without a waiting thread. Cancelling the task drops the request."""
-        return await self._submit(inputs).wait(self._until(deadline))
+        return self._observed(inputs, await self._submit(inputs).wait(self._until(deadline)))
 
     def warm(self, inputs: Mapping[str, np.ndarray] | None = None) -> None:
         """Run one request through each graph of the signature, so that no client waits for its first run.
@@ -109,6 +116,13 @@ class Signature:
     def close(self) -> None:
         """Cancel queued and running calls."""
         self._calls.close()
+
+    def _observed(
+        self, inputs: Mapping[str, np.ndarray], outputs: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        if self._observe is not None:
+            self._observe(inputs, outputs)
+        return outputs
 
     def _until(self, deadline: float | None) -> float:
         return time.monotonic() + self._limits.timeout if deadline is None else deadline

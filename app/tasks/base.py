@@ -24,6 +24,7 @@ from app.config import TaskConfig
 from app.metrics import Metric
 from app.page.blocks import Section
 from app.tasks.card import TaskCard
+from app.tasks.monitoring import Monitoring
 from app.tasks.search import Space
 from data.batching import Batches, made_ahead
 from data.blank_texts import BlankTexts
@@ -417,10 +418,14 @@ class Predictions(ABC, Generic[C, F]):
     """Most examples that are predicted for the report which training writes."""
     baseline_name = ""
     """The model that `evaluate` compares with."""
+    monitoring: Monitoring
+    """How requests to a server are watched."""
     explanation: Explanation | None = None
     states: Explanation | None = None
     """How the hidden state after each token of a text is shown: `tokens` with their places, names of
     `units`, and `states`, a row of values for each unit."""
+    optional_output: Mapping[str, Any] = MappingProxyType({})
+    """Values of what a prediction may have and that of a usual text lacks: for the types of columns."""
     answered = "the prediction of one text"
     """What `answer` does, for sentences."""
 

@@ -175,11 +175,14 @@ class Fit:
 
     def _end_epoch(self) -> Epoch:
         state, training = self.state, self.config.training
+        started = time.perf_counter()
         with self.average.applied():
             validation = self._evaluate()
+        seconds = time.perf_counter() - started
         if not math.isfinite(validation["loss"]):
             raise DivergedError(self._explain_not_finite(validation["loss"], state.totals.largest_norm))
         record = self._record() | {f"validation_{name}": value for name, value in validation.items()}
+        record["evaluation_seconds"] = seconds
         record["best"] = state.selection.add(state.epoch, self.metric, validation)
         if training.schedule == "plateau" and state.selection.reached_plateau():
             self.optimizer.learning_rate = float(self.optimizer.learning_rate) * PLATEAU_FACTOR

@@ -98,7 +98,7 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.tracker.end(FAILED if kind and issubclass(kind, Exception) else self._ended)
         if self._summaries is not None:
-            with self._writing():
+            with self._writing(tf.errors.OpError):
                 self._summaries.close()
 
     def restore(self) -> list[str]:
@@ -131,9 +131,7 @@ class Recorder:
             f"{state.selection.best_epoch + 1}, are lost"
         )
         if state.finished:
-            raise UserError(
-                f"{lost}; restore the file, continue with a larger training.epochs, or train anew"
-            )
+            raise UserError(f"{lost}; restore the file, give a larger training.epochs, or train a new run")
         state.selection.forget_best()
         state.model = ""
         return f"{lost}; the best epoch from here on is kept"
@@ -165,23 +163,29 @@ class Recorder:
                 with self.fit.average.applied():
                     self.fit.state.model = write_model(self.run, self.fit.model.save)
             self._write_metrics()
-            if isinstance(event, Epoch):
+        if isinstance(event, Epoch):
+            with self._writing(tf.errors.OpError):
                 self._write_summaries(event.record)
         self.save()
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Report that the run directory cannot be written, and from where training can be resumed."""
+    def _writing(self, *others: type[Exception]) -> Iterator[None]:
+        """Report that the run directory cannot be written, and from where training can be resumed.
+
+        Args:
+            others: errors that say so, beside those of the system.
+        """
+        kinds: tuple[type[Exception], ...] = (OSError, *others)
         try:
             yield
-        except (OSError, tf.errors.OpError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
+        except kinds as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
             again = "begins anew"
             if self._saved:
                 epoch, step = self._saved
                 again = f"continues at epoch {epoch + 1}, step {step + 1}"
             raise UserError(
-                f"{self.run}: cannot be written: {reason or error}; training has stopped; when the cause is "
+                f"{self.run}: cannot be written: {reason}; training has stopped; when the cause is "
                 f"gone, the same command with --resume {again}"
             ) from None
 

@@ -115,7 +115,7 @@ def test_nothing_of_the_project_is_needed(alone: dict[str, Any]) -> None:
 
 def test_signature(answers: dict[str, Any]) -> None:
     """The signature has the names, types and shapes of the contract."""
-    assert answers["signatures"] == ["explain", "serving_default", "states"]
+    assert answers["signatures"] == ["counts", "explain", "serving_default", "states"]
     assert answers["method"] == "tensorflow/serving/predict"
     assert answers["inputs"] == {"text": ["string", [None]]}
     assert answers["outputs"] == {

@@ -27,7 +27,7 @@ PLAIN = (
 )
 
 
-TIMES = ("examples_per_second", "tokens_per_second")
+TIMES = ("examples_per_second", "tokens_per_second", "evaluation_seconds")
 
 
 def weights(run: Path) -> Weights:

@@ -29,6 +29,7 @@ from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_baseline import label_set_baseline
 from app.tasks.classification.label_set_predictions import evaluate_label_sets, label_sets_to_json
+from app.tasks.classification.monitoring import MONITORING
 from app.tasks.classification.rejection import of_labelled, of_scope
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.labels import label_ids, with_unseen
@@ -74,6 +75,7 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
     baseline_name = "linear baseline"
     explanation = Explanation("explain", _importances)
     states = STATES
+    monitoring = MONITORING
 
     def signatures(
         self,

@@ -61,7 +61,7 @@ def label_sets_report(
     return [
         Section("Labels", [score_table(result["per_class"], "label", "examples")]),
         Section("Certainty", list(certainty_blocks(result))),
-        Section("Mistakes", list(_wrong_sets(rows, result))),
+        Section("Mistakes", list(_wrong_sets(rows, result, predictor))),
     ]
 
 
@@ -139,8 +139,14 @@ def _mistakes(rows: Rows, predictor: Predictor) -> Iterator[Block]:
             )
 
 
-def _explained(text: str, predictor: Predictor, note: str) -> MarkedText:
-    """Return a text with the importance of each token for the predicted label."""
+def _explained(text: str, predictor: Predictor, note: str = "") -> MarkedText:
+    """Return a text with the importance of each token for the label that `explain` explains.
+
+    Args:
+        text: to explain.
+        predictor: has the signature `explain`.
+        note: shown beside the text; empty: the label.
+    """
     outputs = predictor.run_texts("explain", [text.encode()])
     length = int(outputs["length"][0])
     starts, ends, weights = (outputs[name][0][:length] for name in ("start", "end", "importance"))
@@ -155,7 +161,7 @@ def _explained(text: str, predictor: Predictor, note: str) -> MarkedText:
             continue
         parts += [(text[reached:start], 0.0), (text[start:end], weight / largest)]
         reached = end
-    return MarkedText([part for part in parts if part[0]], note)
+    return MarkedText([part for part in parts if part[0]], note or outputs["label"][0].decode())
 
 
 def _doubtful(rows: Rows) -> Iterator[Block]:
@@ -213,7 +219,7 @@ def doubtful(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return found
 
 
-def _wrong_sets(rows: Rows, result: Mapping[str, Any]) -> Iterator[Block]:
+def _wrong_sets(rows: Rows, result: Mapping[str, Any], predictor: Predictor) -> Iterator[Block]:
     thresholds = np.array([result["per_class"][name]["threshold"] for name in rows.names])
     chosen = rows.probabilities >= thresholds
     wrong = np.flatnonzero((chosen != rows.targets).any(axis=1))
@@ -240,6 +246,13 @@ def _wrong_sets(rows: Rows, result: Mapping[str, Any]) -> Iterator[Block]:
         caption="Most confident mistakes",
         more=len(worst) - len(worst[:SHOWN]),
     )
+    if "explain" in predictor.signatures:
+        yield Paragraph(
+            "The words of these texts: blue ones speak for the label that is named, the one furthest above "
+            "its threshold; orange ones speak against it."
+        )
+        for i in worst[:EXPLAINED].tolist():
+            yield _explained(rows.texts[i], predictor)
 
 
 def _name(rows: Rows, target: int) -> str:

@@ -9,6 +9,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.tasks.classification.branches import BRANCHES
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
+from app.tasks.monitoring import COUNTS, text_counts
 from app.tasks.signature import Signature, signature
 from app.tasks.states import shown_units
 from app.tasks.tokenizing import tokenizer_options
@@ -23,7 +24,7 @@ def signatures(
     preprocessing: Preprocessing[ClassificationFacts],
     config: ClassificationConfig,
 ) -> dict[str, Signature]:
-    """Return `serving_default` and `explain`, and of some models `states` and `branches`.
+    """Return `serving_default`, `explain` and `counts`, and of some models `states` and `branches`.
 
     `serving_default`: `text` string [B] → `label` string [B], `score` float [B], `probabilities` float
     [B, C], `classes` string [B, C]; with a threshold also `known` bool [B], whether the score reaches it.
@@ -120,6 +121,7 @@ def signatures(
     found = {
         "serving_default": signature(chosen_labels if several else serving_default, text, batched=True),
         "explain": signature(explain, text, batched=True),
+        COUNTS: text_counts(preprocessor),
     }
     if units:
         found["states"] = signature(states, text, batched=True)

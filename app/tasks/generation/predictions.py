@@ -16,6 +16,7 @@ from app.tasks.generation.baseline import ngram_baseline
 from app.tasks.generation.card import generation_card
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
+from app.tasks.generation.monitoring import MONITORING
 from app.tasks.generation.scores import bits_per_character
 from app.tasks.labels import label_ids
 from data.errors import UserError
@@ -41,6 +42,7 @@ class GenerationPredictions(Predictions[GenerationConfig, GenerationFacts]):
 
     signature = "score"
     baseline_name = "n-gram baseline"
+    monitoring = MONITORING
     answered = f"a text of {TIMED_LENGTH} tokens"
 
     def signatures(

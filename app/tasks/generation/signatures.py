@@ -13,6 +13,7 @@ from app.bounds import BEAM_WIDTH, LARGEST_INTEGER, Bounds
 from app.tasks.generation.bounds import OPTIONS, STATE
 from app.tasks.generation.config import GenerationConfig
 from app.tasks.generation.facts import GenerationFacts
+from app.tasks.monitoring import COUNTS, text_counts
 from app.tasks.signature import Signature, signature
 from app.tasks.tokenizing import tokenizer_options
 from models.decoding.beam import beam_search
@@ -64,7 +65,8 @@ class GenerationSignatures(tf.Module):
         """Return all signatures by name.
 
         `serving_default` samples texts; `generate` has all sampling options; `beam` searches.
-        `score` computes the loss of texts; `score_pieces` that of documents piece by piece.
+        `score` computes the loss of texts; `score_pieces` that of documents piece by piece; `counts` counts
+        tokens.
         `begin` and `resume` sample texts piece by piece. The caller keeps the state between two pieces: all
         outputs of `begin`. `ids` of texts of different lengths share a call if they are padded on the left.
         """
@@ -116,6 +118,7 @@ class GenerationSignatures(tf.Module):
                 limited=("length", "width"),
             ),
             "score": of(self._score, text, batched=True),
+            COUNTS: text_counts(self.preprocessor),
             "score_pieces": of(self._score_pieces, text, *pieces, *label, *cells, follows="begin"),
             "begin": of(self._begin, prompt, *label, batched=True),
             "resume": of(

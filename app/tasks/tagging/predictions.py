@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from app.tasks.base import Evaluation, ExampleBatch, OutputArrays, Predictions, 
 from app.tasks.calibration import certainty
 from app.tasks.card import TaskCard
 from app.tasks.labels import label_ids
+from app.tasks.monitoring import COUNTS
 from app.tasks.states import STATES
 from app.tasks.tagging.baseline import linear_baseline
 from app.tasks.tagging.card import tagging_card
@@ -21,6 +23,7 @@ from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.examples import learned, tag_names, tokens_field, words_of
 from app.tasks.tagging.facts import TaggingFacts
 from app.tasks.tagging.known_tags import require_comparable_tags
+from app.tasks.tagging.monitoring import MONITORING
 from app.tasks.tagging.raw_scores import RawScore
 from app.tasks.tagging.scores import TagScore
 from app.tasks.tagging.token_places import token_places
@@ -45,7 +48,14 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
     described = ("labels", "tags")
     baseline_name = "linear baseline"
+    monitoring = MONITORING
     states = STATES
+    optional_output = MappingProxyType(
+        {
+            "tokens": [{"words": [{"text": "", "tag": ""}]}],
+            "spans": [{"label": "", "start": 0, "end": 0, "text": ""}],
+        }
+    )
 
     def signatures(
         self,
@@ -69,7 +79,7 @@ class TaggingPredictions(Predictions[TaggingConfig, TaggingFacts]):
 
     def sample_inputs(self, signature: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Return the texts, or their parts between white space as `tokens`, with `O` as each tag."""
-        if signature in (self.signature, "states"):
+        if signature in (self.signature, "states", COUNTS):
             return super().sample_inputs(signature, texts)
         rows = [text.split() for text in texts]
         tokens = np.full((len(rows), max(map(len, rows))), b"", object)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
+from app.tasks.monitoring import COUNTS, counts_signature
 from app.tasks.signature import Signature, signature
 from app.tasks.states import shown_units
 from app.tasks.tagging.config import TaggingConfig
@@ -22,7 +23,7 @@ NO_TAG = -1
 def signatures(
     module: tf.Module, model: keras.Model, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig
 ) -> dict[str, Signature]:
-    """Return `serving_default`, `tokens` and `score`, and `states` of a model with recurrent layers.
+    """Return `serving_default`, `tokens`, `score`, `counts`, and `states` of a model with recurrent layers.
 
     `serving_default`: `text` string [B] → `tokens`, `tags` string [B, T], `start`, `end` int32 [B, T] in
     characters, `length` int32 [B]; with labels `label` string [B] and `score` float [B].
@@ -106,6 +107,10 @@ def signatures(
         losses = model.tag_losses(outputs, tf.maximum(ids, 0), arrays["lengths"])
         return {"loss": tf.where(scored > 0, losses, 0.0), "scored": scored}
 
+    def word_ids(text: tf.Tensor) -> tf.RaggedTensor:
+        tokens = located_in(text).tokens
+        return tf.RaggedTensor.from_tensor(encoder(tokens)["token_ids"], lengths=tokens.row_lengths())
+
     text = tf.TensorSpec([None], tf.string, "text")
     tokens = tf.TensorSpec([None, None], tf.string, "tokens")
     own_cudnn_layers = model.tokenizer.recurrent.cudnn_layers() if is_learned else 0
@@ -114,6 +119,7 @@ def signatures(
         "serving_default": located_rows(serving_default, text),
         "tokens": signature(given_tokens, tokens),
         "score": signature(score, tokens, tf.TensorSpec([None, None], tf.string, "tags")),
+        COUNTS: counts_signature(word_ids, own_cudnn_layers=own_cudnn_layers),
     }
     if units:
         found["states"] = located_rows(states, text)

@@ -23,6 +23,7 @@ from app.tasks.card import TaskCard
 from app.tasks.translation.card import translation_card
 from app.tasks.translation.config import DecodingConfig, TranslationConfig
 from app.tasks.translation.facts import TranslationFacts
+from app.tasks.translation.monitoring import MONITORING
 from app.tasks.translation.scores import corpus_scores
 from data.errors import UserError
 from data.formats import Field, Row
@@ -54,6 +55,7 @@ def _attention(row: Mapping[str, Any]) -> dict[str, Any]:
 class TranslationPredictions(Predictions[TranslationConfig, TranslationFacts]):
     """Predictions of a translator."""
 
+    monitoring = MONITORING
     most_reported = 300  # a beam search for each
     explanation = Explanation("attention", _attention)
 

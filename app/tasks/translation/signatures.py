@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
+from app.tasks.monitoring import COUNTS, text_counts
 from app.tasks.signature import Signature, signature
 from app.tasks.translation.bounds import BOUNDS
 from app.tasks.translation.config import TranslationConfig
@@ -20,7 +21,7 @@ def signatures(
     preprocessing: Preprocessing[TranslationFacts],
     config: TranslationConfig,
 ) -> dict[str, Signature]:
-    """Return `serving_default`, `search`, `score`, and with attention `attention`.
+    """Return `serving_default`, `search`, `score`, `counts`, and with attention `attention`.
 
     `serving_default`: `text` string [B] → `text` string [B], `score` float [B].
 
@@ -67,6 +68,7 @@ def signatures(
             batched=True,
             own_cudnn_layers=model.decoder_cudnn_layers(),
         ),
+        COUNTS: text_counts(translator.source),
     }
     if config.model.attention != "none":
         found["attention"] = signature(attention, text)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +102,44 @@ def test_the_longest_text_is_truncated(
 
     assert len(longest) == 50_000
     assert json.dumps(longest.decode()).startswith('"long long ')
+
+
+def only(folder: Path, pattern: str) -> Path:
+    """Return the first file, of those that match, in a folder of caches."""
+    return sorted(folder.rglob(pattern))[0]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "all caches": shutil.rmtree,
+    "ids missing": lambda cache: only(cache, "train.tokens.ids").unlink(),
+    "ids cut off": lambda cache: os.truncate(only(cache, "train.tokens.ids"), 10),
+    "lengths cut off": lambda cache: os.truncate(only(cache, "train.npz"), 100),
+    "counts missing": lambda cache: only(cache, "*.npy").unlink(),
+    "facts cut off": lambda cache: os.truncate(only(cache, "encoded.json"), 5),
+    "shard missing": lambda cache: only(cache, "*train.tfrecord*").unlink(),
+    "shard cut off": lambda cache: os.truncate(only(cache, "*train.tfrecord*"), 50),
+    "description missing": lambda cache: only(cache, "dataset_info.json").unlink(),
+    "description cut off": lambda cache: os.truncate(only(cache, "dataset_info.json"), 5),
+    "features missing": lambda cache: only(cache, "features.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_cache_that_is_not_whole(
+    dataset: Callable[..., Dataset],
+    configured: Configured,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
+) -> None:
+    """What is missing or cut off is prepared again, and is the same."""
+    config = configured("data.validation_fraction=0.3")
+
+    def ids() -> list[list[int]]:
+        encoded, _ = encoded_of(dataset(config), config, tmp_path / "cache")
+        texts = encoded.splits["train"].sequences["tokens"]
+        return [texts.row(index).tolist() for index in range(len(texts))]
+
+    before = ids()
+    damage(tmp_path / "cache")
+
+    assert ids() == before

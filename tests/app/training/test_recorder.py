@@ -33,7 +33,7 @@ def test_metrics(run: Path) -> None:
         (2, 10),
     ]
     for line in lines:
-        assert line.keys() >= {*figures, *TIMES}
+        assert line.keys() >= {*figures, *TIMES[:2]}
         assert all(math.isfinite(value) for value in line.values())
         assert line["gradient_norm_max"] >= line["gradient_norm"] > 0
         assert 0 < line["gradient_norm_clipped"] <= min(line["gradient_norm"], 1 + 1e-6)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from app.training.selection import Selection
-from app.training.state import PREVIOUS, STATE, Totals, TrainingState, restore_state, save_state
+from app.training.state import MARK, PREVIOUS, STATE, Totals, TrainingState, restore_state, save_state
 from data.errors import UserError
 
 
@@ -86,6 +87,45 @@ def test_truncated(run: Path, kept: int) -> None:
     assert message.startswith(f"{run / STATE}: cannot be read (")
     assert message.endswith("resuming from the state before it")
     assert values(found)[0] == [1.0] * 6
+
+
+@pytest.mark.parametrize("place", [0, 5, 30, 0.2, 0.5, 0.9, -100, -45, -39, -33, -32, -1])
+def test_one_flipped_bit(run: Path, place: float) -> None:
+    """A single bit is noticed wherever it is: in an array, in the archive's directory or in the checksum."""
+    content = bytearray((run / STATE).read_bytes())
+    content[place if isinstance(place, int) else int(place * len(content))] ^= 4
+    (run / STATE).unlink()  # the state before it may be the same file
+    (run / STATE).write_bytes(content)
+
+    state, message = restore_state(run, variables())
+
+    assert state == STATES[0]
+    assert "resuming from the state before it" in message
+
+
+def test_state_of_an_earlier_version(run: Path) -> None:
+    """A state without a checksum is read; it has no sum of the kept weights either."""
+    content = (run / STATE).read_bytes()
+    (run / STATE).write_bytes(content[: content.index(MARK)])
+
+    state, message = restore_state(run, variables())
+
+    assert (state, message) == (STATES[1], "")
+
+
+def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file cannot have two names, the state before the last is kept, too."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    saved = variables()
+    for state in STATES:
+        save_state(tmp_path, saved, state)
+    (tmp_path / STATE).write_bytes(b"")
+
+    assert restore_state(tmp_path, saved)[0] == STATES[0]
 
 
 def test_missing(run: Path) -> None:

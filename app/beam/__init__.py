@@ -1,0 +1,1 @@
+"""`python -m app.beam`: batch prediction on a runner of Apache Beam."""
