@@ -72,15 +72,6 @@ class OneLineErrors(click.Command):
             finish_output()
         sys.exit(status)
 
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return a command, whose name may have two words: `tune lr`."""
-        name = " ".join(args[:2])
-        if name in self.commands:
-            return name, self.commands[name], args[2:]
-        return super().resolve_command(context, args)
-
     def invoke(self, context: click.Context) -> Any:
         """Run a command; report that the memory or the disk is full as a user error."""
         try:
@@ -94,6 +85,15 @@ class OneLineErrors(click.Command):
 
 class OneLineErrorsGroup(OneLineErrors, click.Group):
     """A group of commands that reports errors so."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return a command, whose name may have two words: `tune lr`."""
+        name = " ".join(args[:2])
+        if name in self.commands:
+            return name, self.commands[name], args[2:]
+        return super().resolve_command(context, args)
 
 
 SMALLER = {
