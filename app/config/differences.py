@@ -17,6 +17,8 @@ FREE_ON_RESUME = {
     "training.steps_per_checkpoint": "from the next step on",
     "training.kernels": "from the next step on; the weights are then not those of an uninterrupted training, "
     "bit for bit",
+    "training.strategy": "from the next step on, also with another number of devices or workers; the weights "
+    "are then not those of an uninterrupted training, bit for bit",
     "data.directory": "another folder of prepared datasets, with the same data",
 }
 """Keys that may change when a training is resumed, and what a change does."""
