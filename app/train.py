@@ -44,6 +44,7 @@ from app.training.strategy import (
     other_replicas,
 )
 from app.training.warm_start import open_warm_start
+from app.training.workers import MULTI_WORKER
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -78,6 +79,11 @@ def with_seeds(config: TaskConfig, run: Path | None, number: int) -> list[tuple[
     """
     if run is None:
         raise UserError("--seeds needs --run, the beginning of the names of the run directories")
+    if config.training.strategy == MULTI_WORKER:
+        raise UserError(
+            f"--seeds: a process trains once with training.strategy = {MULTI_WORKER!r}; give each seed a "
+            "command of its own, with --set seed=N"
+        )
     if config.seed + number > MOST_SEEDS:
         raise UserError(
             f"--seeds {number}: the last seed would be {config.seed + number - 1}; the largest is "
@@ -392,7 +398,8 @@ def _train(
 
     model, pretrained = new_network()
     started = copy_source(of_start, task, model, preprocessing, config) if of_start else None
-    for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
+    notes = [*dataset.notes, *(warning.sentence() for warning in found.warnings)]
+    for note in notes if workers.is_chief else ():  # the chief says it for all
         yield Message(note)
     if unlabelled:
         texts = encoded.splits.get(UNLABELLED, ())

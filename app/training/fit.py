@@ -127,7 +127,7 @@ class Fit:
                 yield from self._steps()
                 yield self._end_epoch()
         except tf.errors.OpError as error:
-            where = f"after step {self.state.step} of epoch {self.state.epoch + 1}"
+            where = f"in epoch {self.state.epoch + 1}, after {self.state.step} of {self.steps} steps"
             raise self.workers.explain(error, where) from None
 
     def resume(self, state: TrainingState) -> None:

@@ -61,6 +61,7 @@ def test_the_keys_of_the_contract() -> None:
         *("training.weight_decay", "training.label_smoothing", "training.early_stopping_patience"),
         *("training.early_stopping_metric", "training.mixed_precision", "training.deterministic"),
         *("training.steps_per_checkpoint", "training.kernels", "training.ema", "model.locked_dropout"),
+        "training.strategy",
         *("card.license", "card.language"),
     }
     encoder = {"model.bidirectional", "model.merge_mode", "model.pretrained"}
