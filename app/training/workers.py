@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -175,13 +177,23 @@ class Cluster(Alone):
             except Exception as error:
                 failed.append(error)
 
-        # TensorFlow waits without an end, and no signal interrupts it: in a thread it can be left alone.
-        thread = threading.Thread(target=connect, daemon=True)
-        thread.start()
         end = time.monotonic() + wait
-        while thread.is_alive() and time.monotonic() < end and not should_stop():
+
+        def has_time() -> bool:
+            return time.monotonic() < end and not should_stop()
+
+        # TensorFlow waits without an end, and no signal interrupts it: in a thread it can be left alone, and
+        # without the chief it is not even tried, for then no other thread runs.
+        thread = threading.Thread(target=connect, daemon=True)
+        found = self.is_chief or _answers(self.place.addresses[0])
+        while not found and has_time():
+            time.sleep(POLL)
+            found = _answers(self.place.addresses[0])
+        if found:
+            thread.start()
+        while thread.is_alive() and has_time():
             thread.join(POLL)
-        if thread.is_alive():
+        if not found or thread.is_alive():
             waited = f"after {wait:g} s" if time.monotonic() >= end else "when it was interrupted"
             raise UserError(
                 f"{self.name}: not all {self.number} workers had started {waited}: "
@@ -192,6 +204,9 @@ class Cluster(Alone):
                 f"{self.name}: cannot connect with the other workers: {_first_line(failed[0])}; start each "
                 "worker in a new process, at an address of its own machine with a free port"
             )
+        # TensorFlow has put a handler of its own in place of that of this process, to no use here.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
     def name_of(self, rank: int) -> str:
         """Return the name of a worker for the user: `worker 1 (HOST:PORT)`."""
@@ -344,6 +359,16 @@ class Cluster(Alone):
         """Return a new key: TensorFlow wants arrays of one size for each."""
         self._exchanges += 1
         return 1_000_000 + self._exchanges
+
+
+def _answers(address: str) -> bool:
+    """Return whether a process listens at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _packed(content: bytes) -> np.ndarray:
