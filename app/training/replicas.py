@@ -186,9 +186,12 @@ class Replicas:
     ) -> tuple[Any, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             found = replica.objective.losses(arrays, parts)
+        variables = replica.model.trainable_variables
         # Dense, so that the norm counts a token that occurs twice in a batch once, with its sum.
-        gradients = tape.gradient(found.loss, replica.model.trainable_variables)
-        return found, [tf.convert_to_tensor(gradient) for gradient in gradients]
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(found.loss, variables)]
+        for gradient, variable in zip(gradients, variables, strict=True):
+            gradient.set_shape(variable.shape)  # which not every operation tells, and `add` needs
+        return found, gradients
 
     def _pairs(self, replica: _Replica, name: str) -> list[tuple[Any, Any]]:
         first = self.replicas[0]

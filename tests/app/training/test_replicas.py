@@ -234,9 +234,14 @@ def test_workers_train_as_one_process_does(start: Callable[..., Job], reviews: P
     ]
 
 
-def test_a_signal_stops_all_workers(start: Callable[..., Job], reviews: Path) -> None:
+def test_a_signal_stops_all_workers(start: Callable[..., Job], tmp_path: Path, jsonl: Write) -> None:
     """SIGTERM of one worker, not of the chief: all end, and the chief saves the state."""
-    job = start(*command(reviews, "training.epochs=2000", "training.early_stopping_patience=0"))
+    for split, size in {"train": 24, "validation": 6}.items():
+        jsonl(tmp_path / "tags" / f"{split}.jsonl", tags(0)[split][:size])
+    tiny = ("model.units=4", "model.embedding_size=4", "model.character_units=4", "training.batch_size=8")
+    endless = ("training.epochs=2000", "training.early_stopping_patience=0")
+    words = ["train", "tagging", str(tmp_path / "tags"), "--run", "run", "--no-report"]
+    job = start(*words, *overrides(*tiny, *endless, "training.strategy=multi_worker"))
     run = job.folders[0] / "run"
     job.wait_for(run / "metrics.jsonl", 1)
 
