@@ -343,6 +343,9 @@ def _show_training(train: Callable[..., TrainedRun]) -> int:
 
     with stop_signals() as should_stop, TrainingDisplay() as display:
         trained = train(watcher=display, should_stop=should_stop)
+    if trained.follower:
+        _note(f"{trained.follower}: {'done' if trained.finished else 'interrupted'}; the chief has the run")
+        return 0 if trained.finished else INTERRUPTED
     if not trained.finished:
         _note(f"{trained.path}: interrupted; run the same command with --resume to continue")
         return INTERRUPTED

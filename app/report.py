@@ -66,7 +66,7 @@ def report_of_training(trained: TrainedRun, manual_directory: Path | None = None
         a sentence for the user: where the report is, or why there is none; empty if nothing was to do.
     """
     path = trained.path / REPORT
-    if not trained.finished or _is_newer(path, trained.path / MANIFEST):
+    if not trained.finished or trained.follower or _is_newer(path, trained.path / MANIFEST):
         return ""
     try:
         report(trained.path, with_baseline=False, whole=False, manual_directory=manual_directory)

@@ -35,8 +35,18 @@ from app.tasks import get_task
 from app.tasks.opening import learns_from_unlabelled, open_data, open_unlabelled, pretrained_from
 from app.training.events import Event, Message, TrainedRun, Watcher, watched
 from app.training.pretrained import open_language_model
+from app.training.strategy import (
+    SINGLE,
+    check_equal,
+    check_replicas,
+    check_strategy,
+    connected,
+    described_replicas,
+    other_replicas,
+)
 from app.training.tracker import TRACKERS
 from app.training.warm_start import open_warm_start
+from app.training.workers import MULTI_WORKER
 from data.embeddings import read_vectors
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -47,9 +57,13 @@ if TYPE_CHECKING:
     from app.tasks.base import Task
     from app.tasks.inspection import Inspection
     from app.training.encode import TrainingData
+    from app.training.workers import Alone
+    from data.batching import Batches
 
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 30
 MOST_SEEDS = 2**31
+NOWHERE = Path("/dev/null/run")
+"""In place of the run directory of a worker that has none: it can't exist."""
 EXAMPLES_FOLLOWED = 512
 """Validation examples from which those are drawn whose gradients are followed back through the text."""
 
@@ -67,6 +81,11 @@ def with_seeds(config: TaskConfig, run: Path | None, number: int) -> list[tuple[
     """
     if run is None:
         raise UserError("--seeds needs --run, the beginning of the names of the run directories")
+    if config.training.strategy == MULTI_WORKER:
+        raise UserError(
+            f"--seeds: a process trains once with training.strategy = {MULTI_WORKER!r}; give each seed a "
+            "command of its own, with --set seed=N"
+        )
     if config.seed + number > MOST_SEEDS:
         raise UserError(
             f"--seeds {number}: the last seed would be {config.seed + number - 1}; the largest is "
@@ -88,7 +107,10 @@ def resolve_epochs(config: TaskConfig, tokens: int, *, to_learn_from: int) -> Ta
     """
     if config.training.epochs:
         return config
-    epochs = min(max(round(to_learn_from / max(tokens, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+    return _with_epochs(config, min(max(round(to_learn_from / max(tokens, 1)), FEWEST_EPOCHS), MOST_EPOCHS))
+
+
+def _with_epochs(config: TaskConfig, epochs: int) -> TaskConfig:
     return config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
 
 
@@ -112,6 +134,28 @@ def new_model(
         learned: returns the vectors of `model.embeddings = "learn"`, float32 [vocabulary, embedding_size]; 0
             keeps the random value.
     """
+    model = random_model(task, config, preprocessing, token_counts)
+    if config.model.embeddings == LEARN:
+        assert learned is not None
+        embedding, start = task.training.embedding(model), learned()
+        embedding.embeddings.assign(np.where(start, start, embedding.embeddings.numpy()))
+    elif config.model.embeddings:
+        path = Path(config.model.embeddings).expanduser()
+        vectors = read_vectors(path, list(preprocessing.vocabulary), size=config.model.embedding_size)
+        if not vectors:
+            raise UserError(f"{path}: none of its words is in the vocabulary of the training text")
+        embedding = task.training.embedding(model)
+        table = embedding.embeddings.numpy()
+        for index, vector in vectors.items():
+            table[index] = vector
+        embedding.embeddings.assign(table)
+    return model
+
+
+def random_model(
+    task: Task[Any, Any], config: TaskConfig, preprocessing: Preprocessing[Any], token_counts: np.ndarray
+) -> keras.Model:
+    """Return a model with random weights alone; arguments are those of `new_model`."""
     import keras
 
     keras.utils.clear_session(free_memory=False)  # names of variables count from 1, as in a new process
@@ -127,20 +171,6 @@ def new_model(
         keras.config.set_dtype_policy(policy)
         random.setstate(state)
         np.random.set_state(numpy_state)
-    if config.model.embeddings == LEARN:
-        assert learned is not None
-        embedding, start = task.training.embedding(model), learned()
-        embedding.embeddings.assign(np.where(start, start, embedding.embeddings.numpy()))
-    elif config.model.embeddings:
-        path = Path(config.model.embeddings).expanduser()
-        vectors = read_vectors(path, list(preprocessing.vocabulary), size=config.model.embedding_size)
-        if not vectors:
-            raise UserError(f"{path}: none of its words is in the vocabulary of the training text")
-        embedding = task.training.embedding(model)
-        table = embedding.embeddings.numpy()
-        for index, vector in vectors.items():
-            table[index] = vector
-        embedding.embeddings.assign(table)
     return model
 
 
@@ -203,8 +233,50 @@ def training_steps(
 
     Closing the generator saves the state, so that training can be resumed. From then on the process keeps
     freed memory, see `app.allocator.keep_freed_memory`.
+
+    Of several workers, see `app.training.workers`, all but the chief yield messages only, and leave the run
+    directory to it.
     """
     task = get_task(task_name)
+    check_strategy(task, config, teachers)
+    workers = yield from connected(config.training.strategy, should_stop)
+    if not workers.is_chief:
+        run, resume = None, False
+    try:
+        return (
+            yield from _begun(
+                task,
+                data,
+                config,
+                run,
+                resume,
+                manual_directory,
+                now,
+                teachers,
+                from_run,
+                should_stop,
+                workers,
+            )
+        )
+    except UserError as error:
+        workers.report(error)
+        raise
+
+
+def _begun(
+    task: Task[Any, Any],
+    data: str,
+    config: TaskConfig,
+    run: Path | None,
+    resume: bool,
+    manual_directory: Path | None,
+    now: datetime | None,
+    teachers: Sequence[Run],
+    from_run: Path | None,
+    should_stop: Callable[[], bool],
+    workers: Alone,
+) -> Generator[Event, None, TrainedRun]:
+    """Check the run directory and prepare the data of `training_steps`, and train."""
     if run is not None and run.exists() and not resume:
         if not (run / MANIFEST).is_file():
             raise UserError(f"{run} exists and is not a run directory; give another --run")
@@ -212,7 +284,7 @@ def training_steps(
     if resume and run is None:
         raise UserError("--resume needs --run, the run directory to continue")
     if run is not None and run.exists():
-        _check_task(run, read_run_manifest(run), task_name)
+        _check_task(run, read_run_manifest(run), task.name)
     if (
         config.model.embeddings not in ("", LEARN)
         and not Path(config.model.embeddings).expanduser().is_file()
@@ -220,7 +292,7 @@ def training_steps(
         raise UserError(f"model.embeddings = {config.model.embeddings!r}: No such file or directory")
     TRACKERS[config.training.tracker].check()
     source = open_language_model(config, run)
-    start = open_warm_start(task_name, config, from_run, run)
+    start = open_warm_start(task.name, config, from_run, run)
     examples = task.examples
     rows, fields, config = open_data(data, task, config)
     dataset = prepare(
@@ -236,14 +308,28 @@ def training_steps(
     unlabelled = None
     if opened := open_unlabelled(task, config):
         unlabelled = prepare(opened.source, opened.fields, directory=config.data_directory())
-    run = run or default_run(task_name, dataset.name, now or datetime.now())
+    check_equal(workers, config, dataset.hash, unlabelled.hash if unlabelled else "")
+    run = run or (
+        default_run(task.name, dataset.name, now or datetime.now()) if workers.is_chief else NOWHERE
+    )
     if run.exists() and not resume:
         raise UserError(f"{run} exists; give another --run")
     keep_freed_memory()
     with ExitStack() as held, _op_determinism(config.training.deterministic):
         return (
             yield from _train(
-                task, dataset, unlabelled, data, config, run, teachers, source, start, should_stop, held
+                task,
+                dataset,
+                unlabelled,
+                data,
+                config,
+                run,
+                teachers,
+                source,
+                start,
+                should_stop,
+                workers,
+                held,
             )
         )
 
@@ -259,10 +345,14 @@ def _train(
     source: Run | None,
     start: Run | None,
     should_stop: Callable[[], bool],
+    workers: Alone,
     held: ExitStack,
 ) -> Generator[Event, None, TrainedRun]:
+    import tensorflow as tf
+
     from app.training.encode import UNLABELLED, encode_and_batch
     from app.training.fit import Fit
+    from app.training.following import followed
     from app.training.gradients import GradientWatch
     from app.training.kernels import check_kernels, choose_kernels, other_kernels
     from app.training.pretrained import check_pretrained, copy_encoder, has_begun, read_language_model
@@ -299,8 +389,12 @@ def _train(
         check_same(run, manifest, before, config, dataset, data, unlabelled=unlabelled)
         check_teachers(run, manifest, teachers)
         check_pretrained(run, manifest, source)
-        if not remaining(run, manifest, before, config):
-            return _summary(run, finished=True)
+    is_finished = resumed and not remaining(run, manifest, before, config)
+    is_finished, epochs = workers.conclude([is_finished, config.training.epochs])
+    if is_finished:
+        return _summary(run, finished=True) if workers.is_chief else TrainedRun(run, True, {}, workers.name)
+    config = _with_epochs(config, epochs)
+    if resumed:
         held.enter_context(locked(run))
     begun = has_begun(run)
     weights = read_language_model(source) if source and not begun else None
@@ -315,14 +409,40 @@ def _train(
 
     model, pretrained = new_network()
     started = copy_source(of_start, task, model, preprocessing, config) if of_start else None
-    for note in [*dataset.notes, *(warning.sentence() for warning in found.warnings)]:
+    notes = [*dataset.notes, *(warning.sentence() for warning in found.warnings)]
+    for note in notes if workers.is_chief else ():  # the chief says it for all
         yield Message(note)
     if unlabelled:
         texts = encoded.splits.get(UNLABELLED, ())
         yield Message(f"{task.examples.unlabelled(config)}: {len(texts):,} texts without labels")
     choice = yield from choose_kernels(model, config, manifest.kernels if resumed else None)
+    copies = []
+    for device in workers.devices(several=config.training.strategy != SINGLE)[1:]:
+        with tf.device(device):
+            copies.append((device, random_model(task, config, preprocessing, token_counts)))
+        copies[-1][1].use_kernels(choice.kernels)
+
+    def new_fit(train_batches: Batches) -> Fit:
+        return Fit(
+            task,
+            model,
+            config,
+            metric=metric,
+            train=train_batches,
+            validation=batches["validation"],
+            preprocessing=preprocessing,
+            workers=workers,
+            copies=copies,
+            should_stop=(lambda: False) if workers.number == 1 else should_stop,
+        )
+
+    if not workers.is_chief:
+        finished = yield from followed(new_fit(batches["train"]))
+        return TrainedRun(run, finished, {}, workers.name)
+    replicas = workers.number * (1 + len(copies))
     if resumed:
         check_kernels(run, manifest, config, choice)
+        check_replicas(run, manifest, config, replicas)
     else:
         manifest = RunManifest(
             task=task.name,
@@ -331,6 +451,8 @@ def _train(
             data=_absolute(data),
             versions=versions(),
             kernels=choice.name,
+            strategy=config.training.strategy,
+            replicas=replicas,
             seed=config.seed,
             parameters=model.count_params(),
             unlabelled_hash=unlabelled.hash if unlabelled else "",
@@ -365,15 +487,9 @@ def _train(
     if UNLABELLED in encoded.splits and learns_from_unlabelled(config):
         others = encoded.splits[UNLABELLED].sequences["tokens"]
         train_batches = JoinedBatches(train_batches, others, batch_size=config.training.batch_size)
-    fit = Fit(
-        task,
-        model,
-        config,
-        metric=metric,
-        train=train_batches,
-        validation=batches["validation"],
-        preprocessing=preprocessing,
-    )
+    fit = new_fit(train_batches)
+    if config.training.strategy != SINGLE:
+        yield Message(f"{run}: {described_replicas(fit.replicas.number, workers.number)}")
 
     def begin(recorder: Recorder) -> Iterator[Message]:
         yield Message(
@@ -382,9 +498,12 @@ def _train(
             else f"{run}: {_described(preprocessing, token_counts, manifest)}"
         )
         if resumed:
-            kernels = other_kernels(manifest.kernels, choice.name)
-            for change in described_changes(before, config, kernels, fit.state, fit.learning_rate):
-                change_run(run, config, choice.name, change)
+            others = [
+                other_kernels(manifest.kernels, choice.name),
+                other_replicas(manifest.replicas, fit.replicas.number),
+            ]
+            for change in described_changes(before, config, others, fit.state, fit.learning_rate):
+                change_run(run, config, choice.name, fit.replicas.number, change)
                 yield Message(f"{run}: {change}")
         if not (fit.state.epoch or fit.state.step):
             for step in task.training.start(model, batches["train"], preprocessing, config):
@@ -413,7 +532,8 @@ def _train(
         lines = [f"  | {line}" for line in text.split("\n") if text]
         return "\n".join(line for line in (said(), *lines, *sentences) if line)
 
-    finished = yield from recorded(fit, run, begin, after_epoch, should_stop)
+    stops = should_stop if workers.number == 1 else lambda: fit.stops
+    finished = yield from recorded(fit, run, begin, after_epoch, stops)
     if finished:
         yield from with_card(run)
     return _summary(run, finished=finished)

@@ -331,7 +331,8 @@ class _Search:
                 ended = (
                     "the budget of textrnn tune ended the training, of which the best epoch so far is kept"
                 )
-                change_run(directory, config_of_run(directory), manifest.kernels, ended)
+                config = config_of_run(directory)
+                change_run(directory, config, manifest.kernels, manifest.replicas, ended)
                 complete_run(directory)
         for message in with_card(best):
             self.watcher(message)

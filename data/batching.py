@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -75,8 +75,7 @@ class ExampleBatches:
         return sorted_batches(self.lengths, batch_size=2 * self.batch_size, largest=2 * LARGEST_STEP)
 
 
-@dataclass(frozen=True)
-class SeededRows:
+class SeededRows(NamedTuple):
     """The entry of a training step whose examples are changed at random."""
 
     indices: np.ndarray
@@ -134,6 +133,28 @@ def sorted_batches(lengths: np.ndarray, *, batch_size: int, largest: int = LARGE
         largest: most rows × longest length of a batch of several examples.
     """
     return _fitting(_ascending(np.arange(len(lengths)), lengths), lengths, batch_size, largest)
+
+
+def part_of(entry: Any, number: int, parts: int) -> Any:
+    """Return one of equal parts of the rows of an entry, which differ by a row at most.
+
+    `part_of(np.array([7, 8, 9]), 1, 2) -> [8, 9]`
+
+    Args:
+        entry: of `Batches`: an array with an element for each row, or a tuple with names of such arrays.
+        number: of the part, from 0.
+        parts: number of parts.
+    """
+    if isinstance(entry, np.ndarray):
+        return entry[slice(*part_bounds(len(entry), number, parts))]
+    if isinstance(entry, tuple) and hasattr(entry, "_fields"):
+        return type(entry)(*(part_of(value, number, parts) for value in entry))
+    return entry
+
+
+def part_bounds(rows: int, number: int, parts: int) -> tuple[int, int]:
+    """Return the first row of a part of some rows, and the first one after it, as of `part_of`."""
+    return rows * number // parts, rows * (number + 1) // parts
 
 
 def made_ahead(

@@ -89,6 +89,10 @@ class RunManifest(Manifest):
     """sha256 of the content of the texts without labels; empty: there are none."""
     kernels: str = "keras"
     """What computes the recurrent layers in training: `keras`, or `native` with the instruction set."""
+    strategy: str = "single"
+    """`training.strategy`."""
+    replicas: int = 1
+    """Number of devices, of all workers, that share the rows of a training step."""
     changes: list[str] = Field(default_factory=list)
     """Sentences: what was changed when the training was resumed, and from which step on."""
     teachers: list[Teacher] = Field(default_factory=list)

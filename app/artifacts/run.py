@@ -93,18 +93,26 @@ def create_run(
         write_manifest(directory / MANIFEST, manifest)
 
 
-def change_run(path: Path, config: TaskConfig, kernels: str, change: str) -> None:
+def change_run(path: Path, config: TaskConfig, kernels: str, replicas: int, change: str) -> None:
     """Record that a training continues in another way; the run is not complete until it ends.
 
     Args:
         path: of the run, finished or not.
         config: from now on.
         kernels: what computes the recurrent layers from now on.
+        replicas: number of devices that share the rows of a step from now on.
         change: a sentence for the manifest.
     """
     manifest = read_run_manifest(path)
     changes = [own for own in manifest.changes if own != change]  # recorded before an interruption
-    changed = manifest.with_(complete=False, files={}, kernels=kernels, changes=[*changes, change])
+    changed = manifest.with_(
+        complete=False,
+        files={},
+        kernels=kernels,
+        strategy=config.training.strategy,
+        replicas=replicas,
+        changes=[*changes, change],
+    )
     write_manifest(path / MANIFEST, changed)
     write_text(path / CONFIG, dump_config(config))
 

@@ -18,6 +18,8 @@ FREE_ON_RESUME = {
     "training.kernels": "from the next step on; the weights are then not those of an uninterrupted training, "
     "bit for bit",
     "training.tracker": "the epochs so far are tracked, too",
+    "training.strategy": "from the next step on, also with another number of devices or workers; the weights "
+    "are then not those of an uninterrupted training, bit for bit",
     "data.directory": "another folder of prepared datasets, with the same data",
 }
 """Keys that may change when a training is resumed, and what a change does."""

@@ -218,6 +218,11 @@ class TrainingConfig(Section):
         description="what computes the recurrent layers; native: compiled kernels for CPUs; keras: Keras's "
         "layers; auto: native on CPUs where they can run, and keras to resume a run that has used it",
     )
+    strategy: Literal["single", "mirrored", "multi_worker"] = Key(
+        "single",
+        description="which devices share the rows of a batch; single: one device; mirrored: all GPUs of this "
+        "process, or all its CPU devices; multi_worker: those of all processes that TF_CONFIG names",
+    )
     steps_per_checkpoint: Count = Key(
         500, description="steps between two checkpoints within an epoch; 0: one checkpoint after each epoch"
     )

@@ -85,6 +85,8 @@ class Losses(NamedTuple):
     """Number of examples or tokens that the loss is a mean over."""
     scores: Scores | None = None
     """Of the classes, tags or tokens; None if the task has none that can be compared."""
+    others: tuple[tf.Tensor, ...] = ()
+    """Those terms of the loss that are means over something else than `count`, see `Training.counts`."""
 
 
 class NamedAxis(NamedTuple):
@@ -320,6 +322,15 @@ class Training(ABC, Generic[C, F]):
         label_smoothing: float,
     ) -> Losses:
         """Run the network on a batch in training mode."""
+
+    def counts(self, batch: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Return what the loss of a batch is a mean over, and what each of its `others` is, float32 [].
+
+        The loss of a batch that replicas share is the sum of theirs, weighted by their parts of these.
+        """
+        import tensorflow as tf
+
+        return [tf.cast(tf.size(batch["lengths"]), tf.float32)]
 
     def scores(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> Scores:
         """Run the network on texts without labels in training mode.

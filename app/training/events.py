@@ -64,6 +64,8 @@ class TrainedRun:
     """False: training was stopped, and can be resumed."""
     best: dict[str, Any]
     """Line of metrics.jsonl of the best epoch, whose weights are kept; empty before the first one."""
+    follower: str = ""
+    """Which of several workers it is, if it is not the chief; it has no run directory."""
 
 
 Event = Step | Epoch | Message

@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
 from app.metrics import ACCURACY, Metric
-from app.tasks.base import Task, graph_of
+from app.tasks.base import Task
 from app.training.average import WeightAverage
 from app.training.events import DivergedError, Epoch, Step
 from app.training.gradients import PREFIX, GradientNorms
-from app.training.objective import Objective
 from app.training.optimizer import build_optimizer, clip
+from app.training.replicas import Replicas, Rows
+from app.training.selection import Selection
 from app.training.state import Totals, TrainingState, log
-from data.batching import Batch, Batches, made_ahead
+from app.training.workers import Alone
+from data.batching import Batches, made_ahead
 
 PLATEAU_FACTOR = 0.5
 
@@ -42,6 +46,9 @@ class Fit:
         train: Batches,
         validation: Batches,
         preprocessing: Preprocessing[Any],
+        workers: Alone | None = None,
+        copies: Sequence[tuple[str | None, keras.Model]] = (),
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Build optimizer and graphs.
 
@@ -53,7 +60,14 @@ class Fit:
             train: training batches.
             validation: validation batches.
             preprocessing: of the run.
+            workers: the processes that train together; None: this one alone.
+            copies: the other devices of this process, each with a network like `model`.
+            should_stop: whether this worker has been asked to stop; all of them then do, see `stops`.
         """
+        self.workers = workers or Alone()
+        self.should_stop = should_stop
+        self.stops = False
+        """Whether a worker had been asked to stop before the last step."""
         self.task = task
         self.model = model
         self.config = config
@@ -69,9 +83,12 @@ class Fit:
         self.optimizer.build(model.trainable_variables)
         self.average = WeightAverage(model, config.training.ema)
         self.carried = task.training.carried(model, train)
-        self.objective = Objective(task, model, config, self.carried)
+        self.replicas = Replicas(
+            task, [model, *(copy for _, copy in copies)], config, self.carried,
+            workers=self.workers, devices=[None, *(device for device, _ in copies)],
+        )  # fmt: skip
         self.norms = GradientNorms(model, self.steps)
-        self._train_step = graph_of(self._step, train.batch(first[0]).arrays)
+        self._train_step = self._graph(self.replicas.rows(train)(first[0]))
         self._evaluate = task.training.evaluator(model, validation, preprocessing, config)
 
     @property
@@ -85,7 +102,7 @@ class Fit:
             *self.model.variables,
             *self.optimizer.variables,
             *self.average.variables,
-            *self.objective.variables,
+            *self.replicas.objective.variables,
             *self.carried,
         ]
 
@@ -102,34 +119,58 @@ class Fit:
 
         Raises:
             DivergedError: the loss is not finite.
+            UserError: another worker was lost.
         """
-        while not self.state.finished:
-            yield from self._steps()
-            yield self._end_epoch()
+        try:
+            self._share_state()
+            while not self.state.finished:
+                yield from self._steps()
+                yield self._end_epoch()
+        except tf.errors.OpError as error:
+            where = f"in epoch {self.state.epoch + 1}, after {self.state.step} of {self.steps} steps"
+            raise self.workers.explain(error, where) from None
 
     def resume(self, state: TrainingState) -> None:
         """Continue from a state, which another number of epochs or another patience may have ended."""
         self.state = state
         self._set_finished()
 
+    def _share_state(self) -> None:
+        """Let each worker begin where the chief does."""
+        if self.workers.number == 1:
+            return
+        told = self.workers.from_chief(lambda: asdict(self.state))
+        totals, selection = Totals(**told.pop("totals")), Selection(**told.pop("selection"))
+        self.state = TrainingState(**told, totals=totals, selection=selection)
+
     def _set_finished(self) -> None:
         state, training = self.state, self.config.training
         ended = state.epoch >= training.epochs or state.selection.stops(training.early_stopping_patience)
         state.finished = state.epoch > 0 and state.step == 0 and ended
 
-    def _step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        training = self.config.training
+    def _graph(self, rows: Rows) -> Callable[..., tf.Tensor]:
+        """Return the graph of a step, traced once for batches of any size."""
+        arrays = [
+            {name: tf.TensorSpec([None] * array.ndim, array.dtype, name) for name, array in own.items()}
+            for own in rows.arrays
+        ]
+        signature = [arrays, tf.TensorSpec(rows.sizes.shape, tf.float32), tf.TensorSpec([], tf.float32)]
+        graph: Callable[..., tf.Tensor] = tf.function(self._step, input_signature=signature, autograph=False)
+        return graph
+
+    def _step(
+        self, arrays: Sequence[Mapping[str, tf.Tensor]], sizes: tf.Tensor, stop: tf.Tensor
+    ) -> tf.Tensor:
         variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            loss, correct, count, _ = self.objective.losses(batch)
-        # Dense, so that the norm counts a token that occurs twice in a batch once, with its sum.
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
-        norms = self.norms.measure(gradients, self.optimizer.iterations.value)
-        gradients, norm, clipped, after = clip(gradients, training)
+        found = self.replicas.compute(arrays, sizes, stop)
+        norms = self.norms.measure(found.gradients, self.optimizer.iterations.value)
+        gradients, norm, clipped, after = clip(found.gradients, self.config.training)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self.average.update(self.optimizer.iterations.value)
+        self.replicas.spread()
         # One tensor, which is fetched at once.
-        values = [tf.cast(value, tf.float32) for value in (loss, correct, count, norm, clipped, after)]
+        values = [found.loss, found.correct, found.count, *tf.unstack(found.sizes), found.stops]
+        values = [tf.cast(value, tf.float32) for value in (*values, norm, clipped, after)]
         return tf.concat([values, norms], axis=0)
 
     def _steps(self) -> Generator[Step, None, None]:
@@ -138,20 +179,23 @@ class Fit:
         if not state.step:
             for variable in self.carried:
                 variable.assign(tf.zeros_like(variable))
-        with closing(made_ahead(self.train.batch, entries[state.step :])) as batches:
+        self.replicas.align(self.variables)
+        with closing(made_ahead(self.replicas.rows(self.train), entries[state.step :])) as rows:
             while state.step < len(entries):
-                self._add_step(batches)
+                self._add_step(rows)
                 record = None
                 if every and state.step % every == 0 and state.step < len(entries):
                     record = self._record()
                     state.history.append(record)
                 yield Step(state.epoch + 1, state.step, len(entries), self._metrics(), record)
 
-    def _add_step(self, batches: Iterator[Batch]) -> None:
+    def _add_step(self, batches: Iterator[Rows]) -> None:
         started = time.perf_counter()
         batch = next(batches)
-        found = self._train_step(batch.arrays).numpy().tolist()
-        loss, correct, count, norm, clipped, after, measured, *norms = found
+        stop = np.float32(self.should_stop())
+        found = self._train_step(batch.arrays, batch.sizes, stop).numpy().tolist()
+        loss, correct, count, rows, tokens, stops, norm, clipped, after, measured, *norms = found
+        self.stops = bool(stops)
         self.state.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(self._explain_not_finite(loss, norm))
@@ -159,8 +203,8 @@ class Fit:
         totals.loss += loss * count
         totals.correct += correct
         totals.count += count
-        totals.examples += batch.rows
-        totals.tokens += batch.tokens
+        totals.examples += int(rows)
+        totals.tokens += int(tokens)
         totals.steps += 1
         totals.clipped += int(clipped)
         totals.norm += norm
@@ -176,8 +220,7 @@ class Fit:
     def _end_epoch(self) -> Epoch:
         state, training = self.state, self.config.training
         started = time.perf_counter()
-        with self.average.applied():
-            validation = self._evaluate()
+        validation = self.workers.from_chief(self._validate)
         seconds = time.perf_counter() - started
         if not math.isfinite(validation["loss"]):
             raise DivergedError(self._explain_not_finite(validation["loss"], state.totals.largest_norm))
@@ -193,6 +236,10 @@ class Fit:
         state.totals = Totals()
         self._set_finished()
         return Epoch(state.epoch, training.epochs, record, record["best"], self.metrics)
+
+    def _validate(self) -> dict[str, float]:
+        with self.average.applied():
+            return {name: float(value) for name, value in self._evaluate().items()}
 
     def _metrics(self) -> dict[str, float]:
         totals = self.state.totals

@@ -55,29 +55,39 @@ class Objective:
         """The state of random numbers that the network does not have: part of the state of a training."""
         return [] if self.seed is None else [self.seed.state]
 
-    def losses(self, batch: Mapping[str, tf.Tensor]) -> Losses:
+    def losses(self, batch: Mapping[str, tf.Tensor], parts: Sequence[float | tf.Tensor] = ()) -> Losses:
         """Run the network on a batch in training mode, as often as its terms need.
+
+        Args:
+            batch: all rows of a step, or those of a replica.
+            parts: of a replica: what `Training.counts` are as parts of those of all replicas, from 0 to 1.
+                The losses of all replicas then have the sum that the loss of all rows is.
 
         Returns:
             the sum of all terms as the loss; what is correct in the first pass.
         """
+        part, *of_others = parts or (1.0,)
         if self.mixup:
             batch = {**batch, **self._mixing(tf.shape(batch["lengths"])[0])}
 
         def run() -> Losses:
-            return self.task.training.losses(
+            found = self.task.training.losses(
                 self.model, batch, self.carried, label_smoothing=self.label_smoothing
             )
+            if not parts:
+                return found
+            others = zip(found.others, of_others, strict=True)
+            return found._replace(loss=part * found.loss + sum((own - part) * term for term, own in others))
 
-        found, extra = self._perturbed(batch, run)
+        found, extra = self._perturbed(batch, run, part)
         if self.r_drop:
             second = run()
             unlike = symmetric_divergence(_scores(found), _scores(second))
-            found = found._replace(loss=(found.loss + second.loss) / 2 + self.r_drop * unlike)
+            found = found._replace(loss=(found.loss + second.loss) / 2 + self.r_drop * part * unlike)
         return found._replace(loss=found.loss + extra)
 
     def _perturbed(
-        self, batch: Mapping[str, tf.Tensor], run: Callable[[], Losses]
+        self, batch: Mapping[str, tf.Tensor], run: Callable[[], Losses], part: float | tf.Tensor
     ) -> tuple[Losses, float | tf.Tensor]:
         """Return the losses of a first pass, and the weighted ones of passes with perturbations."""
         if not (self.adversarial or self.virtual_adversarial):
@@ -90,7 +100,7 @@ class Objective:
             extra += self.adversarial * first.adversarial_loss(found.loss, lambda: run().loss)
         if self.virtual_adversarial:
             unlike = first.virtual_adversarial_loss(_scores(found), lambda: _scores(run()), self.seed)
-            extra += self.virtual_adversarial * self._with_unlabelled(unlike, batch)
+            extra += self.virtual_adversarial * part * self._with_unlabelled(unlike, batch)
         return found, extra
 
     def _with_unlabelled(self, unlike: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.artifacts.files import versions
@@ -121,19 +122,19 @@ def _check_patience(run: Path, state: TrainingState, config: TaskConfig) -> None
 
 
 def described_changes(
-    before: TaskConfig, config: TaskConfig, kernels: str, state: TrainingState, rate: float
+    before: TaskConfig, config: TaskConfig, others: Sequence[str], state: TrainingState, rate: float
 ) -> list[str]:
     """Return sentences about what differs from now on.
 
     Args:
         before: configuration so far.
         config: from now on.
-        kernels: what `other_kernels` says.
+        others: what `other_kernels` and `other_replicas` say.
         state: progress.
         rate: learning rate of the next step.
     """
     where = f"from epoch {state.epoch + 1}, step {state.step + 1}"
-    return [f"{where}: {change}" for change in (_course(before, config, state, rate), kernels) if change]
+    return [f"{where}: {change}" for change in (_course(before, config, state, rate), *others) if change]
 
 
 def _course(before: TaskConfig, config: TaskConfig, state: TrainingState, rate: float) -> str:

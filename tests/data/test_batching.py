@@ -13,10 +13,12 @@ from data.batching import (
     LARGEST_STEP,
     Batch,
     ExampleBatches,
+    SeededRows,
     bounded,
     epoch_batches,
     in_order,
     made_ahead,
+    part_of,
     row_costs,
     sorted_batches,
 )
@@ -293,3 +295,14 @@ def test_closing_ends_the_thread() -> None:
 
     assert not batch_threads()
     assert len(made) <= 6
+
+
+def test_parts_of_an_entry() -> None:
+    """The parts have every row once, whatever holds them, and what is not of rows is in each."""
+    entry = SeededRows(np.arange(8), (3, 4))
+
+    parts = [part_of(entry, number, 3) for number in range(3)]
+
+    assert [part.indices.tolist() for part in parts] == [[0, 1], [2, 3, 4], [5, 6, 7]]
+    assert [part.seed for part in parts] == [(3, 4)] * 3
+    assert [len(part_of(np.arange(1), number, 3)) for number in range(3)] == [0, 0, 1]

@@ -124,6 +124,12 @@ class GenerationTraining(Training[GenerationConfig, GenerationFacts]):
         tokens = tf.maximum(tokens, 1.0)
         return Losses(nats / tokens, correct, tokens)
 
+    def counts(self, batch: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Return the number of tokens."""
+        import tensorflow as tf
+
+        return [tf.reduce_sum(tf.cast(tf.where(batch["counted"], batch["lengths"], 0), tf.float32))]
+
     def evaluator(
         self,
         model: keras.Model,

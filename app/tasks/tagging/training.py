@@ -168,6 +168,7 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             ),
         )
         loss = tf.reduce_sum(nats) / tokens
+        others = []
         if "labels" in batch:
             of_labels = taught(
                 cross_entropy(outputs["label_logits"], batch["labels"], label_smoothing),
@@ -177,12 +178,28 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
                     outputs["label_logits"], probabilities, temperature
                 ),
             )
-            loss += tf.reduce_mean(of_labels)
+            others.append(tf.reduce_mean(of_labels))
         if model.tokenizer is not None:
-            loss += model.tokenizer.loss(batch["code_points"], batch["text_lengths"], batch["boundaries"])
+            others.append(
+                model.tokenizer.loss(batch["code_points"], batch["text_lengths"], batch["boundaries"])
+            )
+        for other in others:
+            loss += other
         real = tf.sequence_mask(lengths, tf.shape(batch["tags"])[1])
         learned = model.learned_tags(batch["tags"], lengths)
-        return Losses(loss, number_correct(outputs["emissions"], learned, real), tokens)
+        correct = number_correct(outputs["emissions"], learned, real)
+        return Losses(loss, correct, tokens, others=tuple(others))
+
+    def counts(self, batch: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Return the number of tokens; of texts if they have labels; of decisions of a learned tokenizer."""
+        import tensorflow as tf
+
+        found = [tf.reduce_sum(batch["lengths"])]
+        if "labels" in batch:
+            found.append(tf.size(batch["labels"]))
+        if "boundaries" in batch:
+            found.append(tf.math.count_nonzero(batch["boundaries"] >= 0, dtype=tf.int32))
+        return [tf.cast(number, tf.float32) for number in found]
 
     def cannot_learn(self, student: TaggingConfig, teacher: TaggingConfig) -> str:
         """Return why a student cannot learn from the probabilities of a teacher: of other tags or tokens."""

@@ -107,6 +107,12 @@ class TranslationTraining(Training[TranslationConfig, TranslationFacts]):
         loss = tf.reduce_sum(nats) / tokens
         return Losses(loss, tf.reduce_sum(correct), tokens, Scores(logits, real))
 
+    def counts(self, batch: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Return the number of target tokens, the end tokens among them."""
+        import tensorflow as tf
+
+        return [tf.cast(tf.reduce_sum(batch["lengths"]), tf.float32)]
+
     def evaluator(
         self,
         model: keras.Model,

@@ -353,6 +353,7 @@ ALONE = {
     *("card.license", "card.language"),  # tests/app/test_card.py
     # tests/app/tasks/classification/test_rejection.py
     *("decision.precision", "decision.coverage", "decision.out_of_scope"),
+    "training.strategy",  # tests/app/training/test_replicas.py
     # they need teachers: tests/app/test_distill.py
     *("training.distillation_weight", "training.distillation_temperature"),
 }

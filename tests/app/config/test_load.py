@@ -67,6 +67,7 @@ def test_the_keys_of_the_contract() -> None:
             "training.ema",
             "model.locked_dropout",
         ),
+        "training.strategy",
         *("card.license", "card.language"),
     }
     encoder = {"model.bidirectional", "model.merge_mode", "model.pretrained"}
