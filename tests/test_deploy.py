@@ -187,7 +187,8 @@ def test_files_of_the_container(service: Any) -> None:
         assert Path(target).name == source.name
         assert f"`deploy/{source.name}`" in DOCS
     assert {path.name for path in DEPLOY.iterdir()} == {source.name for source in inside.values()} | {
-        "compose.yaml"
+        "compose.yaml",
+        "kubernetes-training.yaml",  # tests/test_training_jobs.py
     }
 
 
