@@ -193,7 +193,8 @@ def test_files_of_the_container(service: Any) -> None:
         assert Path(target).name == source.name
         assert f"`deploy/{source.name}`" in DOCS
     others = {path.name for path in DEPLOY.iterdir()} - {source.name for source in inside.values()}
-    assert others == {"compose.yaml", *MONITORING_FILES}
+    # the last one is for tests/test_training_jobs.py
+    assert others == {"compose.yaml", *MONITORING_FILES, "kubernetes-training.yaml"}
 
 
 def test_flags(service: Any) -> None:
