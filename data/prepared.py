@@ -130,9 +130,10 @@ def _written(
 
     fingerprint = _fingerprint(source, fields, splitting)
     path = directory / source.name / fingerprint / FORMAT_VERSION
+    existed = path.exists()  # another process may write it after this
     if not complete(path):
-        with contextlib.suppress(FileNotFoundError):  # what is left of it if files are missing or cut off
-            shutil.rmtree(path)
+        if existed:  # with files missing or cut off
+            shutil.rmtree(path, ignore_errors=True)
         with Spool(directory) as spool:
             found = scan(source, fields, splitting, spool, validators)
             _refuse([*found.problems, *check(found)])

@@ -139,10 +139,11 @@ def encode_dataset(
             for batch in _without_held_out(unlabelled, dataset, first):
                 yield TokenizedBatch(UNLABELLED, *plan.tokenize(batch))
 
+    existed = path.exists()  # another process may write it after this
     if (found := _stored(path)) is not None:
         return found
-    with contextlib.suppress(FileNotFoundError):  # what is left of it if files are missing or damaged
-        shutil.rmtree(path)
+    if existed:  # with files missing or damaged
+        shutil.rmtree(path, ignore_errors=True)
     plan = task.examples.plan(dataset, config, lambda: dataset.batches("train"), kept)
     # If another process was quicker, its encoded dataset is the same.
     with contextlib.suppress(FileExistsError), new_directory(path) as partial:
