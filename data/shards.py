@@ -18,9 +18,6 @@ from data.spool import Spool
 SHARD_CHARACTERS = 8 << 20
 """Approximate size of a file."""
 
-_RECORD_OVERHEAD = 16
-"""Bytes of a TFRecord beside its example: length and checksums."""
-
 _ABSENT: dict[str, Value] = {"text": "", "flag": False, "words": ()}
 """The stored value of an optional field that an example lacks."""
 
@@ -82,8 +79,7 @@ def complete(directory: Path) -> bool:
     try:
         splits = tfds.builder_from_directory(directory).info.splits
         return all(
-            sum(Path(path).stat().st_size for path in split.filepaths)
-            == split.num_bytes + _RECORD_OVERHEAD * split.num_examples
+            sum(Path(path).stat().st_size for path in split.filepaths) == split.num_bytes
             for split in splits.values()
         )
     except (OSError, ValueError, ParseError, DatasetInfoFileError, tfds.core.DatasetNotFoundError):

@@ -104,6 +104,17 @@ def test_the_longest_text_is_truncated(
     assert json.dumps(longest.decode()).startswith('"long long ')
 
 
+def test_prepared_once(dataset: Callable[..., Dataset], configured: Configured, tmp_path: Path) -> None:
+    """What is on disk is not written again."""
+    config = configured("data.validation_fraction=0.3")
+
+    def files() -> dict[Path, int]:
+        encoded_of(dataset(config), config, tmp_path / "cache")
+        return {path: path.stat().st_ino for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+
+    assert files() == files()
+
+
 def only(folder: Path, pattern: str) -> Path:
     """Return the first file, of those that match, in a folder of caches."""
     return sorted(folder.rglob(pattern))[0]
