@@ -16,8 +16,8 @@ from app.config.sections import LEARN
 from app.extras import extra
 from app.tasks import get_task
 from app.tasks.opening import open_data, pretrained_from
-from app.train import new_model
 from app.training.events import DivergedError, Message, Step, Watcher, watched
+from app.training.network import new_model
 from data.errors import UserError
 from data.prepared import prepare
 

@@ -20,14 +20,6 @@ def config_of_run(run: Path) -> TaskConfig:
     return load_config(file=run / CONFIG, require_format=True)
 
 
-def with_epochs_of(before: TaskConfig, config: TaskConfig) -> TaskConfig:
-    """Return a configuration with the epochs of a run if it leaves their number open."""
-    if config.training.epochs:
-        return config
-    epochs = {"epochs": before.training.epochs}
-    return config.model_copy(update={"training": config.training.model_copy(update=epochs)})
-
-
 def check_same(
     run: Path,
     manifest: RunManifest,

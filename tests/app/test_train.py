@@ -21,14 +21,8 @@ from app.artifacts.run import open_run
 from app.config import TaskConfig
 from app.prediction.loading import load_keras_model
 from app.tasks.classification.facts import ClassificationFacts
-from app.train import (
-    FEWEST_EPOCHS,
-    MOST_EPOCHS,
-    default_run,
-    resolve_epochs,
-    train,
-    training_steps,
-)
+from app.train import default_run, train, training_steps
+from app.training.epochs import FEWEST_EPOCHS, MOST_EPOCHS, resolve_epochs
 from app.training.events import Epoch, Event, Message, Step
 from data.errors import UserError
 from models.text.preprocessor import Preprocessor

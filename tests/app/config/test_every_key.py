@@ -18,8 +18,10 @@ from app.config.differences import value_of
 from app.config.keys import keys_of
 from app.tasks import TASKS, get_task
 from app.tasks.opening import open_data
-from app.train import new_model, resolve_epochs, train
+from app.train import train
 from app.training.encode import encode_dataset
+from app.training.epochs import resolve_epochs
+from app.training.network import new_model
 from app.training.objective import Objective
 from app.training.optimizer import build_optimizer, clip
 from data.encoding import Encoded

@@ -263,7 +263,7 @@ def test_the_sample_of_an_interrupted_epoch(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.train.keep_sample", interrupt)
+        patch.setattr("app.training.session.keep_sample", interrupt)
         assert command(*words).exit_code == 130
     assert command(*words, "--resume").exit_code == 0
 

@@ -16,7 +16,7 @@ from app.artifacts.run import open_run
 from app.prediction.loading import load_keras_model
 from app.prediction.predictor import Predictor
 from app.tasks.translation.task import TASK
-from app.train import new_model
+from app.training.network import new_model
 from models.text.tokens import END_ID
 
 
