@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from app.tasks.monitoring import COUNTS
 from app.verification.kernels import SignatureKernels, kernels, portability_problem
 from data.errors import UserError
 from models.kernels.portable import run, run_both
@@ -353,8 +354,9 @@ def test_refused(saved: Path, tmp_path: Path, make: Callable[[Path, Path], None]
     ids=lambda case: case[0] if isinstance(case, tuple) else "",
 )
 def test_tasks(untrained: Callable[..., Path], case: tuple[str, ...], layers: int) -> None:
-    """Each signature runs the kernels of the host in all layers, however often it runs them."""
+    """Each signature runs the kernels of the host in all layers, however often; that of counts has none."""
     found = kernels(untrained(*case, labels=case[0] == "tagging"))
+    assert not found.pop(COUNTS).swappable
 
     problems = {name: portability_problem(row, layers) for name, row in found.items()}
     assert {name: problem for name, problem in problems.items() if problem} == {}
