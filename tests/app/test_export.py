@@ -310,11 +310,13 @@ def test_export_manifest(run: Path, exported: Path) -> None:
     assert manifest["config"]["model"]["cell"] == "lstm"
     assert manifest["preprocessing"]["labels"] == ["negative", "positive"]
     assert {name: about["batched"] for name, about in manifest["signatures"].items()} == {
+        "counts": True,
         "explain": True,
         "serving_default": True,
         "states": True,
     }
     assert manifest["signatures"]["serving_default"]["cudnn_layers"] == 2
+    assert manifest["reference"]["examples"] == of_run["examples"]["validation"]
     for name in ("task", "dataset", "dataset_hash", "seed", "parameters", "versions"):
         assert manifest[name] == of_run[name]
     assert manifest["files"] == {
