@@ -63,9 +63,9 @@ class Sequences:
             lengths: int64 [examples], tokens of each example; may be 0.
 
         Raises:
-            ValueError: the file has another number of ids.
+            ValueError: the file has fewer ids.
         """
-        if path.stat().st_size != int(lengths.sum()) * dtype.itemsize:
+        if path.stat().st_size < int(lengths.sum()) * dtype.itemsize:
             raise ValueError(f"{path}: is not complete")
         # An empty file cannot be mapped.
         self._ids = np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trained import PLAIN, metrics, overrides, same, weights
+from trained import PLAIN, TIMES, metrics, overrides, same, weights
 
 from app.artifacts.run import read_run_manifest
 from app.config import TaskConfig, load_config
@@ -29,7 +29,6 @@ Configured = Callable[..., TaskConfig]
 Write = Callable[[Path, Sequence[Mapping[str, object]]], None]
 
 HERE = Path(__file__).parent
-NOT_COMPARED = ("examples_per_second", "tokens_per_second")
 MOST = 300
 """Seconds after which a process that should have ended is killed."""
 KEYS = (
@@ -43,7 +42,7 @@ def largest_difference(first: Path, second: Path) -> float:
     found = 0.0
     for one, other in zip(metrics(first), metrics(second), strict=True):
         assert one.keys() == other.keys()
-        for name in one.keys() - {*NOT_COMPARED, "best"}:
+        for name in one.keys() - {*TIMES, "best"}:
             found = max(found, abs(one[name] - other[name]))
     return found
 
