@@ -127,12 +127,15 @@ def signature_manifests(
 
 def _reference(run: Run, served: Served, signatures: Mapping[str, Any]) -> Reference | None:
     """Return what a server compares its requests with; None if the data of the training is not found."""
+    monitoring = get_task(run.task).predictions.monitoring
+    if monitoring is None:
+        return None
     info = info_of(run, served.config, served.preprocessing)
     try:
         dataset = open_dataset(info, None, None)
     except UserError:
         return None
-    return reference(get_task(run.task).predictions.monitoring, Predictor(info, signatures), dataset)
+    return reference(monitoring, Predictor(info, signatures), dataset)
 
 
 def _manifest(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,10 @@ class Drift:
         self._seen = 0
         self._sample: list[bytes] = []
         self._random = random.Random()
+
+    def watches(self, signature: str, outputs: Collection[str]) -> bool:
+        """Return whether the answers of a signature with these outputs are counted."""
+        return signature == self._monitoring.signature and self._monitoring.outputs <= set(outputs)
 
     def show_reference(self) -> None:
         """Set the gauges of the model's own data; an export without them has none."""

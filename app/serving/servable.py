@@ -133,7 +133,9 @@ def load_servable(
         )
 
     monitoring = get_task(manifest.task).predictions.monitoring
-    drift = Drift(metrics.drift, monitoring, manifest, predictor, model=name, version=version)
+    drift = None
+    if monitoring is not None:
+        drift = Drift(metrics.drift, monitoring, manifest, predictor, model=name, version=version)
     signatures = {}
     for key, definition in sorted(definitions.items()):
         if key == INITIALIZER:
@@ -142,10 +144,8 @@ def load_servable(
         specs = _specs(definition.inputs)
         shared = [n for n, spec in specs.items() if not spec.shape.rank or n in described.shared]
         calls = batcher(key, shared, shared_calls=described.batched)
-        watched = key == monitoring.signature and definition.outputs.keys() >= monitoring.outputs
-        signatures[key] = Signature(
-            key, definition, calls, described, limits, drift.count if watched else None
-        )
+        count = drift.count if drift and drift.watches(key, definition.outputs) else None
+        signatures[key] = Signature(key, definition, calls, described, limits, count)
     steps = Steps(batcher) if signatures.keys() >= set(STEPS) else None
     servable = Servable(name, version, path, manifest, predictor, signatures, definitions, steps)
     try:
@@ -153,7 +153,8 @@ def load_servable(
     except Refused as error:
         servable.close()
         raise UserError(f"{path}: a warm-up request failed: {error.message}") from None
-    metrics.drift.watch(drift)
+    if drift:
+        metrics.drift.watch(drift)
     return servable
 
 

@@ -429,7 +429,7 @@ class Predictions(ABC, Generic[C, F]):
     """Most examples that are predicted for the report which training writes."""
     baseline_name = ""
     """The model that `evaluate` compares with."""
-    monitoring: Monitoring
+    monitoring: Monitoring | None = None
     """How requests to a server are watched."""
     explanation: Explanation | None = None
     states: Explanation | None = None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import sentencepiece
 import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sentencepiece import sentencepiece_model_pb2
 
 from models.text.subwords import SPACE, SubwordTokenizer
 
@@ -41,14 +41,27 @@ def texts_of(generator: np.random.Generator, words: Sequence[str], count: int) -
 
 def library(pieces: dict[str, float]) -> Processor:
     """Return the SentencePiece model of these pieces."""
-    model = sentencepiece_model_pb2.ModelProto()
-    model.pieces.add(piece="<unk>", score=0, type=2)
-    for piece, score in pieces.items():
-        model.pieces.add(piece=piece, score=score, type=1)
-    model.trainer_spec.model_type = 1
-    model.normalizer_spec.name = "identity"
-    model.normalizer_spec.remove_extra_whitespaces = False
-    return Processor(model_proto=model.SerializeToString())
+    kinds = {"<unk>": (0.0, 2)} | {piece: (score, 1) for piece, score in pieces.items()}
+    content = b"".join(
+        _field(1, _field(1, piece.encode()) + _field(2, score) + _field(3, kind))
+        for piece, (score, kind) in kinds.items()
+    )
+    trainer, normalizer = _field(3, 1), _field(1, b"identity") + _field(4, 0)
+    return Processor(model_proto=content + _field(2, trainer) + _field(3, normalizer))
+
+
+def _field(number: int, value: bytes | float | int) -> bytes:
+    """Return a field of a message of Protocol Buffers; the library's own classes need a newer runtime.
+
+    Numbers are those of sentencepiece_model.proto: a model has pieces (1), the specifications of trainer (2) and
+    normalizer (3); a piece has a text (1), a score (2) and a type (3: 1 normal, 2 unknown).
+    """
+    if isinstance(value, bytes):
+        assert len(value) < 128
+        return bytes([number << 3 | 2, len(value)]) + value
+    if isinstance(value, float):
+        return bytes([number << 3 | 5]) + struct.pack("<f", value)
+    return bytes([number << 3, value])
 
 
 def tokenizer(pieces: dict[str, float], collapse: bool = False) -> SubwordTokenizer:

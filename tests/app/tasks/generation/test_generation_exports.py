@@ -143,6 +143,7 @@ def test_signatures(alone: dict[str, Any]) -> None:
         assert sorted(found["specs"]) == [
             "beam",
             "begin",
+            "counts",
             "generate",
             "resume",
             "score",

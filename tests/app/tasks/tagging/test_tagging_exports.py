@@ -48,6 +48,7 @@ texts = [np.array([text.encode() for text in batch], object) for batch in job["t
 tags = [np.where(own["tokens"] == b"", b"", b"O").astype(object) for own in given]
 inputs = {"serving_default": [{"text": batch} for batch in texts],
           "states": [{"text": batch} for batch in texts],
+          "counts": [{"text": batch} for batch in texts],
           "tokens": given,
           "score": [{**own, "tags": of_tags} for own, of_tags in zip(given, tags)]}
 
@@ -98,12 +99,14 @@ def test_signatures(alone: Any, name: str) -> None:
     units = {"joint": 24, "crf": 16}[name]
 
     assert alone[name]["inputs"] == {
+        "counts": {"text": ["string", [None]]},
         "serving_default": {"text": ["string", [None]]},
         "states": {"text": ["string", [None]]},
         "tokens": {"tokens": ["string", [None, None]]},
         "score": {name: ["string", [None, None]] for name in ("tokens", "tags")},
     }
     assert alone[name]["outputs"] == {
+        "counts": {"tokens": ["int32", [None]], "unknown": ["int32", [None]]},
         "serving_default": {**tags, **label, **places, "tokens": ["string", [None, None]]},
         "states": {
             **places,
@@ -136,7 +139,7 @@ def of_runs(joint: Path, crf: Path) -> dict[str, dict[str, Lines]]:
     inputs: dict[str, list[dict[str, tf.Tensor]]] = {
         **{
             name: [{"text": tf.constant(batch)} for batch in TEXT_BATCHES]
-            for name in ("serving_default", "states")
+            for name in ("serving_default", "states", "counts")
         },
         "tokens": given,
         "score": [{**own, "tags": tf.where(own["tokens"] == "", "", "O")} for own in given],

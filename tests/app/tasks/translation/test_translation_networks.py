@@ -34,6 +34,7 @@ def test_nothing_of_the_project_is_needed(networks: Networks) -> None:
     for name, outputs in networks.alone.items():
         attends = "model.attention=none" not in NETWORKS.get(name, ())
         assert outputs["inputs"] == {
+            "counts": {"text": text},
             "serving_default": {"text": text},
             **({"attention": {"text": text}} if attends else {}),
             "score": {"text": text, "target": text},
