@@ -53,8 +53,8 @@ def library(pieces: dict[str, float]) -> Processor:
 def _field(number: int, value: bytes | float | int) -> bytes:
     """Return a field of a message of Protocol Buffers; the library's own classes need a newer runtime.
 
-    Numbers are those of sentencepiece_model.proto: a model has pieces (1), the specifications of trainer (2) and
-    normalizer (3); a piece has a text (1), a score (2) and a type (3: 1 normal, 2 unknown).
+    Numbers are those of sentencepiece_model.proto: a model has pieces (1), the specifications of trainer (2)
+    and normalizer (3); a piece has a text (1), a score (2) and a type (3: 1 normal, 2 unknown).
     """
     if isinstance(value, bytes):
         assert len(value) < 128
