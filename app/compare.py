@@ -29,7 +29,7 @@ from app.tasks.opening import open_dataset
 from app.train import train, with_seeds
 from app.training.events import Watcher
 from app.training.hparams import write_hparams
-from app.training.workers import MULTI_WORKER
+from app.training.strategy import check_one_process
 from data.errors import UserError
 
 RESULTS = "compare.json"
@@ -147,11 +147,8 @@ def compare(
         UserError: as of `combinations` and of `app.train.train`.
     """
     found = combinations(task, vary, config_file=config_file, preset=preset, overrides=overrides)
-    if any(combination.config.training.strategy == MULTI_WORKER for combination in found):
-        raise UserError(
-            f"training.strategy = {MULTI_WORKER!r}: textrnn compare trains in one process; set it to single "
-            "or mirrored"
-        )
+    for combination in found:
+        check_one_process(combination.config, "textrnn compare")
     if len(found) * seeds > MOST_RUNS:
         raise UserError(f"{len(found) * seeds} trainings are more than {MOST_RUNS}; vary fewer values")
     planned = [

@@ -34,6 +34,7 @@ from app.training.events import DivergedError, Epoch, Event, Watcher
 from app.training.hparams import write_hparams
 from app.training.resuming import config_of_run
 from app.training.selection import configured_metric
+from app.training.strategy import check_one_process
 from app.tuning.draw import BEST, FAILED, FINISHED, PRUNED, UNFINISHED
 from app.tuning.space import assignments, described, search_space, start_of
 from app.tuning.trials import SECONDS, WHY, Trials
@@ -111,6 +112,7 @@ def tune(
     import app.training.fit  # noqa: F401 (TensorFlow is no part of the time that a trial takes)
 
     config = load(())
+    check_one_process(config, "textrnn tune")
     space = search_space(task, search, overrides, load)
     folder = run or default_folder(task, datetime.now())
     with _opened(folder, config, space), locked(folder, LOCK, "the command again"):

@@ -52,6 +52,23 @@ def check_strategy(task: Task[Any, Any], config: TaskConfig, teachers: Sequence[
         )
 
 
+def check_one_process(config: TaskConfig, command: str) -> None:
+    """Refuse several workers where one process trains several networks.
+
+    Args:
+        config: of a training.
+        command: for the message, as `textrnn compare`.
+
+    Raises:
+        UserError: the strategy is `multi_worker`.
+    """
+    if config.training.strategy == MULTI_WORKER:
+        raise UserError(
+            f"training.strategy = {MULTI_WORKER!r}: {command} trains in one process; set it to single or "
+            "mirrored"
+        )
+
+
 def connected(strategy: str, should_stop: Callable[[], bool]) -> Generator[Message, None, Alone]:
     """Return the processes that train together, and yield what is waited for.
 

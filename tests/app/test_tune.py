@@ -284,6 +284,13 @@ def test_a_run_of_another_search(reviews: Path, tmp_path: Path) -> None:
         tuned(reviews, tmp_path / "run", *POOLING)
 
 
+def test_several_workers(reviews: Path, tmp_path: Path) -> None:
+    """One process trains all trials; nothing is written."""
+    with pytest.raises(UserError, match=r"textrnn tune trains in one process; set it to single or mirrored"):
+        tuned(reviews, tmp_path / "run", *POOLING, own=(*OWN, "training.strategy=multi_worker"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_optuna(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The missing package and its extra are named, and nothing is written."""
     monkeypatch.setitem(sys.modules, "optuna", None)
