@@ -15,11 +15,10 @@ from app.config import TaskConfig, load_config
 from app.config.sections import LEARN
 from app.extras import extra
 from app.tasks import get_task
-from app.tasks.opening import open_data, pretrained_from
+from app.tasks.opening import prepare_data, pretrained_from
 from app.training.events import DivergedError, Message, Step, Watcher, watched
 from app.training.network import new_model
 from data.errors import UserError
-from data.prepared import prepare
 
 if TYPE_CHECKING:
     from app.training.fit import Fit
@@ -128,23 +127,12 @@ def _prepared(
     if pretrained_from(config) == LEARN:
         raise UserError("model.pretrained = 'learn': give the run of a language model, or leave it out")
     source = open_language_model(config, None)
-    rows, fields, config = open_data(data, task, config)
-    examples = task.examples
-    dataset = prepare(
-        rows,
-        fields,
-        directory=config.data_directory(),
-        manual_directory=manual_directory,
-        splitting=config.splitting(),
-        check=examples.check,
-        warn=examples.warn,
-        validator=examples.validator(config),
-    )
+    dataset, config = prepare_data(data, task, config, manual_directory)
     found = encode_and_batch(dataset, task, config, config.data_directory())
     preprocessing, batches = found.preprocessing, found.batches
     once = {"schedule": "constant", "epochs": steps, "early_stopping_patience": 0, "steps_per_checkpoint": 0}
     config = config.model_copy(update={"training": config.training.model_copy(update=once)})
-    counts = examples.token_counts(found.encoded, preprocessing, config)
+    counts = task.examples.token_counts(found.encoded, preprocessing, config)
     model = new_model(task, config, preprocessing, counts, partial(learned_vectors, found, task, config))
     if source:
         copy_encoder(read_language_model(source), task, model, preprocessing.vocabulary, config)

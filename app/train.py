@@ -15,7 +15,7 @@ from app.artifacts.run import Run, read_run_manifest
 from app.config import TaskConfig
 from app.config.sections import LEARN
 from app.tasks import get_task
-from app.tasks.opening import open_data, open_unlabelled
+from app.tasks.opening import open_unlabelled, prepare_data
 from app.training.events import Event, Message, TrainedRun, Watcher, watched
 from app.training.pretrained import open_language_model
 from app.training.strategy import check_equal, check_strategy, connected
@@ -175,18 +175,7 @@ def _open(asked: _Asked, workers: Alone) -> Opened:
     TRACKERS[config.training.tracker].check()
     language_model = open_language_model(config, run)
     start = open_warm_start(task.name, config, asked.from_run, run)
-    examples = task.examples
-    rows, fields, config = open_data(asked.data, task, config)
-    dataset = prepare(
-        rows,
-        fields,
-        directory=config.data_directory(),
-        manual_directory=asked.manual_directory,
-        splitting=config.splitting(),
-        check=examples.check,
-        warn=examples.warn,
-        validator=examples.validator(config),
-    )
+    dataset, config = prepare_data(asked.data, task, config, asked.manual_directory)
     unlabelled = None
     if opened := open_unlabelled(task, config):
         unlabelled = prepare(opened.source, opened.fields, directory=config.data_directory())

@@ -52,6 +52,35 @@ def open_data(data: str, task: Task[Any, Any], config: TaskConfig) -> Opened:
     return first if decided == config else opened(decided)
 
 
+def prepare_data(
+    data: str, task: Task[Any, Any], config: TaskConfig, manual_directory: Path | None
+) -> tuple[Dataset, TaskConfig]:
+    """Return the dataset of DATA to train on, and the configuration with what the data decides.
+
+    Args:
+        data: as the user gives it.
+        task: that the data is for.
+        config: may leave to the data what the data decides.
+        manual_directory: raw files of a catalogue dataset.
+
+    Raises:
+        UserError: as of `open_data`, or the examples cannot be trained on.
+    """
+    source, fields, config = open_data(data, task, config)
+    examples = task.examples
+    dataset = prepare(
+        source,
+        fields,
+        directory=config.data_directory(),
+        manual_directory=manual_directory,
+        splitting=config.splitting(),
+        check=examples.check,
+        warn=examples.warn,
+        validator=examples.validator(config),
+    )
+    return dataset, config
+
+
 def open_dataset(
     info: ModelInfo, data: str | None, manual_directory: Path | None, overrides: Sequence[str] = ()
 ) -> Dataset:
