@@ -140,7 +140,7 @@ class SignatureManifest(BaseModel):
 
 
 class Reference(BaseModel):
-    """What a server watches of a model, of the texts of a split of its own data."""
+    """What a server watches of a model, computed on a split of the data that it was trained on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
