@@ -112,7 +112,7 @@ def save_state(run: Path, variables: Sequence[Any], state: TrainingState) -> Non
 
 
 def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | None, str]:
-    """Read what `save_state` wrote into the variables.
+    """Read what `save_state` wrote into the variables; a damaged last state gives way to the one before it.
 
     Args:
         run: the run directory.
@@ -125,7 +125,10 @@ def restore_state(run: Path, variables: Sequence[Any]) -> tuple[TrainingState | 
     Raises:
         UserError: all states are damaged, or they do not belong to these variables.
     """
-    return _newest(run, lambda path: _restore(path, variables))
+    state, message = _newest(run, lambda path: _restore(path, variables))
+    if message:  # else the next `save_state` would keep the damaged file as the one before
+        keep(run / PREVIOUS, run / STATE)
+    return state, message
 
 
 def read_progress(run: Path) -> TrainingState | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -126,6 +127,19 @@ def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / STATE).write_bytes(b"")
 
     assert restore_state(tmp_path, saved)[0] == STATES[0]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_damaged_again(run: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """A damaged state is not kept as the one before the next: that one can be damaged, too."""
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=OSError(errno.EPERM, "not permitted")))
+    saved = variables()
+    for _ in range(2):
+        (run / STATE).unlink()  # the state before it may be the same file
+        (run / STATE).write_bytes(b"PK")
+        assert restore_state(run, saved)[0] == STATES[0]
+        save_state(run, saved, STATES[1])
 
 
 def test_missing(run: Path) -> None:
