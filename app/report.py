@@ -20,7 +20,7 @@ from app.evaluate import evaluate_dataset
 from app.inspection.context import measure_context
 from app.inspection.draw import context_panel, memory_panel
 from app.inspection.memory import measure_memory
-from app.inspection.opened import EXAMPLES_READ, open_to_inspect, sample
+from app.inspection.opened import EXAMPLES_READ, open_to_inspect, sample, unknown_share
 from app.page.blocks import Block, Figure, MarkedText, Paragraph, Section, Table
 from app.page.figures import COLOURS, figure, logarithmic
 from app.page.render import render
@@ -35,7 +35,7 @@ from data.prepared import Dataset
 if TYPE_CHECKING:
     import keras
 
-    from app.tasks.inspection import Inspection
+    from app.tasks.inspection import Inspection, Vectors
 
 REPORT = "report.html"
 MOST_LABELS = 100
@@ -114,15 +114,16 @@ def report(
     result = evaluate_dataset(predictor, dataset, split, with_baseline=with_baseline)
     lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
     epochs = [line for line in lines if "best" in line]
+    vectors = sample(network.inspection, next(iter(dataset.batches("validation", size=EXAMPLES_READ))))
     sections = [
         Section("Result", [*_result(result), *([] if whole else _bounds(dataset, split, total))]),
         Section("Configuration", list(_configuration(opened))),
         Section("Training", list(_training(opened, epochs))),
         Section("Gradients", list(_gradients(opened, epochs))),
-        Section("Memory", list(_memory(network.inspection, dataset))),
+        Section("Memory", list(_memory(network.inspection, vectors))),
         *task.predictions.report(predictor, network.inspection, dataset, split, result),
         Section("Samples by epoch", list(_samples(run))),
-        Section("Data", list(_data(opened, dataset, split))),
+        Section("Data", [*_data(opened, dataset, split), *_unknown(vectors)]),
         Section("Layers", list(_layers(network.inspection.model))),
     ]
     versions = opened.manifest.versions
@@ -265,10 +266,8 @@ def _gradients(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]
     yield Figure(figure(draw, panels=2), "The gradient before it is clipped, over the steps of each epoch.")
 
 
-def _memory(inspection: Inspection[Any, Any], dataset: Dataset) -> Iterator[Block]:
+def _memory(inspection: Inspection[Any, Any], vectors: Vectors) -> Iterator[Block]:
     """Yield what `inspect` measures: how far back an output sees."""
-    examples = next(iter(dataset.batches("validation", size=EXAMPLES_READ)))
-    vectors = sample(inspection, examples)
     memory, context = measure_memory(inspection, vectors), measure_context(inspection, vectors)
     yield Paragraph(" ".join([*memory.sentences(), context.sentence()]))
     rows = len(vectors.lengths[inspection.main])
@@ -331,6 +330,17 @@ def _data(run: Run, dataset: Dataset, split: str) -> Iterator[Block]:
             [[name, f"{number:,}", f"{100 * number / total:.1f} %"] for name, number in shown],
             caption=f"Labels of the {split} split",
             more=len(labels) - len(shown),
+        )
+
+
+def _unknown(vectors: Vectors) -> Iterator[Block]:
+    """Yield how much of the texts the network does not know."""
+    share = unknown_share(vectors)
+    if share is not None:
+        rows = len(next(iter(vectors.lengths.values())))
+        yield Paragraph(
+            f"{100 * share:.2f} % of the tokens of {rows:,} texts of the validation split are out of "
+            "vocabulary: to the network they are all the same token."
         )
 
 

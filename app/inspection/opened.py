@@ -63,11 +63,7 @@ class Opened:
         Raises:
             UserError: as of `validation`.
         """
-        ids = self.validation.ids
-        if ids is None:
-            return None
-        real = tf.sequence_mask(next(iter(self.validation.lengths.values())), ids.shape[1])
-        return float(np.mean(ids[real] == UNKNOWN_ID))
+        return unknown_share(self.validation)
 
     def _examples(self) -> dict[str, np.ndarray]:
         info = info_of(self.run, self.run.config, self.inspection.preprocessing)
@@ -103,3 +99,11 @@ def sample(inspection: Inspection[Any, Any], examples: dict[str, np.ndarray]) ->
     found = inspection.sample(examples, ROWS, LONGEST, np.random.default_rng(0))
     total = np.cumsum(sum(lengths.numpy() for lengths in found.lengths.values()))
     return found.rows(np.arange(max(int(np.searchsorted(total, TOKENS)), 1))[: len(total)])
+
+
+def unknown_share(vectors: Vectors) -> float | None:
+    """Return the share of tokens that are out of vocabulary; None: the ids of the tokens are not known."""
+    if vectors.ids is None:
+        return None
+    real = tf.sequence_mask(next(iter(vectors.lengths.values())), vectors.ids.shape[1])
+    return float(np.mean(vectors.ids[real] == UNKNOWN_ID))

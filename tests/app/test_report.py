@@ -104,8 +104,8 @@ def test_a_classifier_without_mistakes(command: Command, jsonl: Write, tmp_path:
     rows: list[dict[str, object]] = [
         {"text": f"a {word} film {i}", "label": word} for i in range(20) for word in ("good", "bad")
     ]
-    for split in ("train", "validation"):
-        jsonl(tmp_path / "data" / f"{split}.jsonl", rows)
+    jsonl(tmp_path / "data/train.jsonl", rows)
+    jsonl(tmp_path / "data/validation.jsonl", [{**row, "text": f"{row['text']} unseen"} for row in rows])
     keys = ("training.epochs=4", "training.learning_rate=0.1", "training.batch_size=8")
     config = load_config("classification", overrides=[*PLAIN, *keys])
     train("classification", str(tmp_path / "data"), config, run=tmp_path / "run")
@@ -116,6 +116,7 @@ def test_a_classifier_without_mistakes(command: Command, jsonl: Write, tmp_path:
     assert "Least certain texts" in text
     assert "The words of the least certain texts" in text
     assert "Most confident mistakes" not in text
+    assert "20.00 % of the tokens of 40 texts of the validation split are out of vocabulary" in text
 
 
 def test_what_is_no_run(command: Command, tmp_path: Path) -> None:
