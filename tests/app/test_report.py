@@ -70,6 +70,7 @@ def test_the_report_of_a_translator(command: Command, translator: Path) -> None:
     text = (translator / "report.html").read_text()
 
     assert text.count("tokens of the translation</text>") == 3
+    assert "BLEU, from 0 to 100</text>" in text
     assert all(name in text for name in ("Among the best (chrF ", "In the middle (", "Among the worst ("))
     assert page.headings == [*SECTIONS, "Scores by length", "Translations", "Attention", "Data", "Layers"]
 

@@ -83,7 +83,7 @@ def _by_length(pairs: Sequence[Pair], tokenizer: str) -> Iterator[Block]:
         names = [f"{lengths[group].min()}-{lengths[group].max()}" for group in groups]
         axes.bar(range(len(groups)), scores, color=COLOURS[0])
         axes.set_xticks(range(len(groups)), names)
-        axes.set(xlabel="words in the source", ylabel="BLEU, from 0 to 1")
+        axes.set(xlabel="words in the source", ylabel="BLEU, from 0 to 100")
 
     yield Figure(figure(draw, height=2.4), "BLEU of groups of equal size, from short to long sources.")
 
