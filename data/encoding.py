@@ -22,6 +22,8 @@ UniqueTokens = tuple[Sequence[bytes], np.ndarray, np.ndarray]
 """Distinct tokens of a batch; int [tokens] a position among them for each token; int [examples] lengths."""
 
 _CHUNK = 1 << 22
+MOST_DISTINCT = 1 << 21
+"""Number of distinct tokens that are counted at once, see `VocabularyRule.most`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,10 @@ class VocabularyRule:
     unknown_id: int
     """The id of a token that is out of vocabulary."""
     most: int
-    """Maximum size, the special tokens included."""
+    """Maximum size, the special tokens included. Of texts with more than `MOST_DISTINCT` distinct tokens, and
+    more than eight times this size, the rarest are forgotten while the tokens are counted, so that at most
+    half of them are kept (as fastText does). A forgotten token that occurs again is counted from 1, and what
+    it was before is out of vocabulary."""
     min_count: int = 1
     """Rarer tokens are out of vocabulary."""
     training_only: bool = True
@@ -60,7 +65,7 @@ class Sequences:
         Args:
             path: the ids of all examples, concatenated.
             dtype: of an id in the file.
-            lengths: int64 [examples], tokens of each example; may be 0.
+            lengths: int [examples], tokens of each example; may be 0.
 
         Raises:
             ValueError: the file has fewer ids.
@@ -71,9 +76,9 @@ class Sequences:
         self._ids = np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         self.counts = lengths
-        """int64 [examples]: tokens of each example."""
-        self.lengths = np.maximum(lengths, 1)
-        """int64 [examples]: as `counts`, but at least 1: a text without tokens is one step of padding."""
+        """int [examples]: tokens of each example."""
+        self.lengths = lengths if (lengths > 0).all() else np.maximum(lengths, 1)
+        """int [examples]: as `counts`, but at least 1: a text without tokens is one step of padding."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -88,7 +93,7 @@ class Sequences:
         return np.asarray(self._ids[start:end])
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield ids of whole texts, int64 [tokens], and the number of tokens of each text, int64 [texts]."""
+        """Yield ids of whole texts, int64 [tokens], and the number of tokens of each text, int [texts]."""
         first = 0
         while first < len(self.counts):
             start = int(self._starts[first])
@@ -164,42 +169,63 @@ class _Vocabulary:
 
     def __init__(self, rule: VocabularyRule) -> None:
         self.rule = rule
+        self._most = max(MOST_DISTINCT, 8 * rule.most)
         self._provisional: dict[bytes, int] = {}
+        self._forgotten = 0
+        """Number of provisional ids whose tokens are forgotten."""
         self._counts = np.zeros(1024, np.int64)
+        """By provisional id."""
 
     def add(self, tokens: Sequence[bytes], positions: np.ndarray, *, count: bool) -> np.ndarray:
         """Return provisional ids of tokens: [tokens]."""
-        provisional = self._provisional
+        provisional, forgotten = self._provisional, self._forgotten
         ids = np.fromiter(
-            (provisional.setdefault(token, len(provisional)) for token in tokens), np.int64, len(tokens)
+            (provisional.setdefault(token, len(provisional) + forgotten) for token in tokens),
+            np.int64,
+            len(tokens),
         )
-        if len(provisional) > len(self._counts):
-            more = max(len(self._counts), len(provisional) - len(self._counts))
-            self._counts = np.pad(self._counts, (0, more))
+        number = len(provisional) + forgotten
+        if number > len(self._counts):
+            self._counts = np.pad(self._counts, (0, max(len(self._counts), number - len(self._counts))))
         if count:
             self._counts[ids] += np.bincount(positions, minlength=len(tokens))
+        if len(provisional) > self._most:
+            self._forget()
         spread: np.ndarray = ids[positions]
         return spread
 
+    def _forget(self) -> None:
+        """Forget the rarest tokens, and all that are as rare as one of them."""
+        before, counts = self._provisional, self._counts
+        found = np.sort(counts[np.fromiter(before.values(), np.int64, len(before))])
+        most = found[-(self._most // 2) - 1]
+        special = set(self.rule.special)
+        self._provisional = {
+            token: place for token, place in before.items() if counts[place] > most or token in special
+        }
+        self._forgotten += len(before) - len(self._provisional)
+
     def learn(self) -> tuple[list[bytes], np.ndarray, np.ndarray]:
         """Return the vocabulary, the counts of its tokens, and the final id of each provisional id."""
-        rule, distinct, counts = self.rule, list(self._provisional), self._counts
+        rule, distinct = self.rule, list(self._provisional)
+        own = np.fromiter(self._provisional.values(), np.int64, len(distinct))
+        every = self._counts[: len(distinct) + self._forgotten]
+        counts = every[own]
         special = set(rule.special)
         plain = np.array([token not in special for token in distinct], bool)
-        counts = counts[: len(distinct)]
         countable = np.where(plain, counts if rule.training_only else np.maximum(counts, 1), 0)
         kept = most_frequent(
             distinct, countable, most=rule.most - len(rule.special), min_count=rule.min_count
         )
         vocabulary = [*rule.special, *(distinct[i] for i in kept)]
         dtype = np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
-        mapping = np.full(max(len(distinct), 1), rule.unknown_id, dtype)
+        mapping = np.full(max(len(every), 1), rule.unknown_id, dtype)
         places = {token: place for place, token in enumerate(rule.special)}
-        for i, token in enumerate(distinct):
+        for i, token in zip(own.tolist(), distinct, strict=True):
             if token in places and token:
                 mapping[i] = places[token]
-        mapping[kept] = np.arange(len(rule.special), len(vocabulary))
-        known = np.bincount(mapping[: len(distinct)], counts, len(vocabulary))
+        mapping[own[kept]] = np.arange(len(rule.special), len(vocabulary))
+        known = np.bincount(mapping[: len(every)], every, len(vocabulary))
         return vocabulary, known.astype(np.int64), mapping
 
 
@@ -213,7 +239,7 @@ class _Writer:
 
     def write(self, ids: np.ndarray, lengths: np.ndarray) -> None:
         self._file.write(ids.astype(np.int32).tobytes())
-        self._lengths.append(lengths.astype(np.int64))
+        self._lengths.append(lengths.astype(np.int32))
 
     def close(self, mapping: np.ndarray) -> np.ndarray:
         """Replace each id by its entry in `mapping`, a chunk at a time, and return the lengths."""

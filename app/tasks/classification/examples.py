@@ -158,7 +158,7 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
             return label_set_batches(encoded, split, preprocessing.labels, balanced=balanced, batch_size=size)
         tokens = encoded.splits[split].sequences["tokens"]
         labels = encoded_label_ids(encoded, split)
-        kept = np.flatnonzero(labels >= 0)
+        kept = np.flatnonzero(labels >= 0).astype(np.int32)
         labels = labels[kept]
         weights = np.ones(len(labels), np.float32)
         if balanced:

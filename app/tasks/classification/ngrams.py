@@ -25,6 +25,8 @@ FEWEST_TEXTS = 2
 """An n-gram of two words or more must occur in so many training texts."""
 MOST_EXAMPLES = 100_000
 """The linear model is fitted to training examples in memory: of more, to so many, evenly spaced."""
+MOST_TOKENS = 2**24
+"""Most tokens of these examples."""
 MOST_TARGETS = 2**25
 """Most training examples × labels that it is fitted to, if there are several labels."""
 MOST_WEIGHTS = 2**24
@@ -45,7 +47,7 @@ def number_of_ngrams(tokens: Sequences, vocabulary_size: int, classes: int, long
     """
     if longest < 2:
         return 0
-    rows = evenly(len(tokens), MOST_EXAMPLES)
+    rows = _some(tokens.counts, MOST_EXAMPLES)
     lengths = tokens.counts[rows]
     ids = np.concatenate([np.empty(0, np.int64), *(tokens.row(row) for row in rows.tolist())])
     return len(_frequent(ids, lengths, vocabulary_size, longest, _most(most, classes)))
@@ -75,8 +77,7 @@ def fit_ngrams(
     assert isinstance(batches, ExampleBatches)
     assert model.ngrams is not None
     size, several = len(preprocessing.vocabulary), model.several_labels
-    most = min(MOST_EXAMPLES, MOST_TARGETS // model.classes) if several else MOST_EXAMPLES
-    ids, lengths, targets, weights = _examples(batches, most)
+    ids, lengths, targets, weights = _examples(batches, fitted_to(model, batches.lengths))
     keys = _frequent(ids, lengths, size, model.settings.ngrams, model.ngrams.entries)
     counts = _counts(ids, lengths, keys, size, model.settings.ngrams)
     scale = _scale(counts, targets if model.classes == 2 and not several else None)
@@ -99,9 +100,25 @@ def fit_ngrams(
     model.ngrams.fill(keys, scale, own, bias)
 
 
-def _examples(batches: ExampleBatches, most: int) -> tuple[np.ndarray, ...]:
-    """Return ids [tokens] and lengths [N] of the training examples, and their targets and weights [N, …]."""
-    rows = evenly(len(batches.lengths), most)
+def fitted_to(model: Classifier, lengths: np.ndarray) -> np.ndarray:
+    """Return the training examples that the linear model is fitted to, evenly spaced: int64.
+
+    Args:
+        model: with n-grams.
+        lengths: int [N], tokens of each training example.
+    """
+    most = MOST_TARGETS // model.classes if model.several_labels else MOST_EXAMPLES
+    return _some(lengths, min(most, MOST_EXAMPLES))
+
+
+def _some(lengths: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many examples, evenly spaced, of about `MOST_TOKENS` at most: int64."""
+    of_tokens = int(len(lengths) * MOST_TOKENS / max(int(lengths.sum()), 1))
+    return evenly(len(lengths), max(min(most, of_tokens), 1))
+
+
+def _examples(batches: ExampleBatches, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return ids [tokens] and lengths [N] of training examples, and their targets and weights [N, …]."""
     found = [batches.batch(part).arrays for part in np.array_split(rows, len(rows) // 1024 + 1)]
     lengths = np.concatenate([arrays["lengths"] for arrays in found])
     ids = [arrays["ids"][np.arange(arrays["ids"].shape[1]) < arrays["lengths"][:, None]] for arrays in found]
