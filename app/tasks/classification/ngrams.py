@@ -6,6 +6,7 @@ logistic regression: a convex problem, which needs no training by gradients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +26,12 @@ FEWEST_TEXTS = 2
 """An n-gram of two words or more must occur in so many training texts."""
 MOST_EXAMPLES = 100_000
 """The linear model is fitted to training examples in memory: of more, to so many, evenly spaced."""
-MOST_TOKENS = 2**24
+MOST_TOKENS = 2**23
 """Most tokens of these examples."""
 MOST_TARGETS = 2**25
 """Most training examples × labels that it is fitted to, if there are several labels."""
+ROWS_AT_ONCE = 4096
+"""Number of texts whose character n-grams are computed at once."""
 MOST_WEIGHTS = 2**24
 """Most n-grams × classes."""
 INVERSE_REGULARIZATION = 10.0
@@ -72,21 +75,17 @@ def fit_ngrams(
         preprocessing: of the model.
         config: of the run.
     """
-    from scipy import sparse
-
     assert isinstance(batches, ExampleBatches)
     assert model.ngrams is not None
     size, several = len(preprocessing.vocabulary), model.several_labels
     ids, lengths, targets, weights = _examples(batches, fitted_to(model, batches.lengths))
     keys = _frequent(ids, lengths, size, model.settings.ngrams, model.ngrams.entries)
     counts = _counts(ids, lengths, keys, size, model.settings.ngrams)
+    del ids
     scale = _scale(counts, targets if model.classes == 2 and not several else None)
-    counts.data = 1 + np.log(counts.data)
-    features = _unit_rows(counts @ sparse.diags_array(scale))
     of_words = _character_ngrams(preprocessing.vocabulary, _lengths(config.model.character_ngrams))
-    whole = features
-    if of_words is not None:
-        whole = sparse.hstack([features, features[:, :size] @ of_words], format="csr")
+    whole = _with_character_ngrams(_weighted(counts, scale), of_words)
+    del counts
     strength = INVERSE_REGULARIZATION
     if several:
         table, bias = fit_labels(whole, targets, weights=weights, inverse_regularization=strength)
@@ -193,6 +192,43 @@ def _scale(counts: Any, targets: np.ndarray | None) -> np.ndarray:
     first, second = (1 + np.asarray(present[targets == own].sum(axis=0)).ravel() for own in (0, 1))
     ratio = np.log(second / second.sum()) - np.log(first / first.sum())
     return np.asarray(frequency * np.sqrt(np.abs(ratio)))
+
+
+def _weighted(counts: Any, scale: np.ndarray) -> Any:
+    """Return the features of texts: the logarithms of counts, scaled, in rows of norm 1; `counts` change."""
+    from scipy import sparse
+
+    counts.data = 1 + np.log(counts.data)
+    return _unit_rows(counts @ sparse.diags_array(scale))
+
+
+def _with_character_ngrams(features: Any, of_words: Any) -> Any:
+    """Return the features of texts, and after them those of the character n-grams of their words.
+
+    The result is written in place, some rows at a time: the character n-grams are most of what is in memory.
+
+    Args:
+        features: CSR [texts, features], the words first.
+        of_words: CSR [words, n-grams], or None.
+    """
+    from scipy import sparse
+
+    if of_words is None:
+        return features
+    words, ngrams = of_words.shape
+
+    def parts() -> Iterator[Any]:
+        for first in range(0, features.shape[0], ROWS_AT_ONCE):
+            own = features[first : first + ROWS_AT_ONCE]
+            yield sparse.hstack([own, own[:, :words] @ of_words], format="csr")
+
+    ends = np.cumsum(np.concatenate([[0], *(np.diff(part.indptr) for part in parts())]))
+    data, indices = np.empty(ends[-1]), np.empty(ends[-1], np.int32)
+    done = 0
+    for part in parts():
+        data[done : done + part.nnz], indices[done : done + part.nnz] = part.data, part.indices
+        done += part.nnz
+    return sparse.csr_array((data, indices, ends), (features.shape[0], features.shape[1] + ngrams))
 
 
 def _lengths(text: str) -> range | None:
