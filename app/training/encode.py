@@ -19,7 +19,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
 from app.tasks.base import ExampleBatch, Task
 from app.training.unknown import check_unknown
-from data.batching import Batches, made_ahead
+from data.batching import Batches, made_ahead, row_costs
 from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
 from data.findings import Finding
 from data.prepared import Dataset
@@ -32,10 +32,10 @@ UNLABELLED = "unlabelled"
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
-TOKENIZED_AT_ONCE = 1024
-"""Number of examples that all cores together tokenize at once: tokens take much more memory than texts."""
-FEWEST_TOKENIZED = 64
-"""Minimum number of examples that a core tokenizes at once."""
+TOKENIZED_EXAMPLES = 256
+"""Most examples that a core tokenizes at once."""
+TOKENIZED_BYTES = 2**21
+"""Size of the texts that all cores together tokenize at once: tokens take much more memory than texts."""
 
 
 @dataclass(frozen=True)
@@ -132,25 +132,25 @@ def encode_dataset(
     path = _path(dataset, task, config, directory, unlabelled, kept)
     longest = b""
     cores = available_cpus()
-    size = max(TOKENIZED_AT_ONCE // cores, FEWEST_TOKENIZED)
     first = task.examples.fields(config)[0].name
 
     def training() -> Iterator[ExampleBatch]:
         nonlocal longest
-        for batch in dataset.batches("train", size):
+        for batch in dataset.batches("train", TOKENIZED_EXAMPLES):
             longest = max([longest, *map(_joined, batch[first])], key=len)
             yield batch
 
     def rows() -> Iterator[TokenizedBatch]:
         splits: dict[str, Iterator[ExampleBatch]] = {
             "train": training(),
-            "validation": dataset.batches("validation", size),
+            "validation": dataset.batches("validation", TOKENIZED_EXAMPLES),
         }
         if unlabelled:
-            splits[UNLABELLED] = _without_held_out(unlabelled, dataset, first, size)
+            splits[UNLABELLED] = _without_held_out(unlabelled, dataset, first)
         for split, batches in splits.items():
+            parts = _parts(batches, TOKENIZED_BYTES // cores)
             with contextlib.closing(
-                made_ahead(plan.tokenize, batches, ahead=cores, threads=cores)
+                made_ahead(plan.tokenize, parts, ahead=cores, threads=cores)
             ) as tokenized:
                 for sequences, columns in tokenized:
                     yield TokenizedBatch(split, sequences, columns)
@@ -182,7 +182,15 @@ def _stored(path: Path) -> tuple[Encoded, bytes] | None:
         return None
 
 
-def _without_held_out(unlabelled: Dataset, dataset: Dataset, name: str, size: int) -> Iterator[ExampleBatch]:
+def _parts(batches: Iterable[ExampleBatch], size: int) -> Iterator[ExampleBatch]:
+    """Yield the examples of batches in parts of not much more than `size` in cost, see `row_costs`."""
+    for batch in batches:
+        ends = np.flatnonzero(np.diff(np.cumsum(row_costs(batch)) // size)) + 1
+        for rows in np.split(np.arange(len(next(iter(batch.values())))), ends):
+            yield {name: values[rows] for name, values in batch.items()}
+
+
+def _without_held_out(unlabelled: Dataset, dataset: Dataset, name: str) -> Iterator[ExampleBatch]:
     """Yield batches of the texts that are neither in the validation nor in the test split of a dataset."""
     held_out = np.concatenate(
         [
@@ -196,7 +204,7 @@ def _without_held_out(unlabelled: Dataset, dataset: Dataset, name: str, size: in
         ]
     )
     held_out.sort()
-    for batch in unlabelled.batches(ALL_SPLITS, size):
+    for batch in unlabelled.batches(ALL_SPLITS, TOKENIZED_EXAMPLES):
         hashes = _hashes(batch[name])
         places = np.searchsorted(held_out, hashes)
         kept = held_out.take(places, mode="clip") != hashes if len(held_out) else np.ones(len(hashes), bool)
