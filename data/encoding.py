@@ -170,47 +170,47 @@ class _Vocabulary:
     def __init__(self, rule: VocabularyRule) -> None:
         self.rule = rule
         self._most = max(MOST_DISTINCT, 8 * rule.most)
-        self._provisional: dict[bytes, int] = {}
-        self._forgotten = 0
-        """Number of provisional ids whose tokens are forgotten."""
+        self._places: dict[bytes, int] = {}
+        """Places of the tokens in the following arrays, in order."""
         self._counts = np.zeros(1024, np.int64)
-        """By provisional id."""
+        self._ids = np.zeros(1024, np.int64)
+        """Provisional ids."""
+        self._next = 0
+        """The next provisional id."""
+        self._forgotten = 0
+        """Number of occurrences of tokens that are forgotten."""
 
     def add(self, tokens: Sequence[bytes], positions: np.ndarray, *, count: bool) -> np.ndarray:
         """Return provisional ids of tokens: [tokens]."""
-        provisional, forgotten = self._provisional, self._forgotten
-        ids = np.fromiter(
-            (provisional.setdefault(token, len(provisional) + forgotten) for token in tokens),
-            np.int64,
-            len(tokens),
-        )
-        number = len(provisional) + forgotten
-        if number > len(self._counts):
-            self._counts = np.pad(self._counts, (0, max(len(self._counts), number - len(self._counts))))
+        known, before = self._places, len(self._places)
+        places = np.fromiter((known.setdefault(token, len(known)) for token in tokens), np.int64, len(tokens))
+        if len(known) > len(self._counts):
+            more = max(len(self._counts), len(known) - len(self._counts))
+            self._counts, self._ids = np.pad(self._counts, (0, more)), np.pad(self._ids, (0, more))
+        new = len(known) - before
+        self._ids[before : len(known)] = np.arange(self._next, self._next + new)
+        self._next += new
         if count:
-            self._counts[ids] += np.bincount(positions, minlength=len(tokens))
-        if len(provisional) > self._most:
+            self._counts[places] += np.bincount(positions, minlength=len(tokens))
+        spread: np.ndarray = self._ids[places][positions]
+        if len(known) > self._most:
             self._forget()
-        spread: np.ndarray = ids[positions]
         return spread
 
     def _forget(self) -> None:
         """Forget the rarest tokens, and all that are as rare as one of them."""
-        before, counts = self._provisional, self._counts
-        found = np.sort(counts[np.fromiter(before.values(), np.int64, len(before))])
-        most = found[-(self._most // 2) - 1]
-        special = set(self.rule.special)
-        self._provisional = {
-            token: place for token, place in before.items() if counts[place] > most or token in special
-        }
-        self._forgotten += len(before) - len(self._provisional)
+        tokens, special = list(self._places), set(self.rule.special)
+        counts, ids = self._counts[: len(tokens)], self._ids[: len(tokens)]
+        most = np.sort(counts)[-(self._most // 2) - 1]
+        kept = (counts > most) | np.array([token in special for token in tokens])
+        self._forgotten += int(counts[~kept].sum())
+        self._places = {tokens[i]: place for place, i in enumerate(np.flatnonzero(kept).tolist())}
+        self._counts, self._ids = counts[kept], ids[kept]
 
     def learn(self) -> tuple[list[bytes], np.ndarray, np.ndarray]:
         """Return the vocabulary, the counts of its tokens, and the final id of each provisional id."""
-        rule, distinct = self.rule, list(self._provisional)
-        own = np.fromiter(self._provisional.values(), np.int64, len(distinct))
-        every = self._counts[: len(distinct) + self._forgotten]
-        counts = every[own]
+        rule, distinct = self.rule, list(self._places)
+        counts, ids = self._counts[: len(distinct)], self._ids[: len(distinct)]
         special = set(rule.special)
         plain = np.array([token not in special for token in distinct], bool)
         countable = np.where(plain, counts if rule.training_only else np.maximum(counts, 1), 0)
@@ -219,14 +219,15 @@ class _Vocabulary:
         )
         vocabulary = [*rule.special, *(distinct[i] for i in kept)]
         dtype = np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
-        mapping = np.full(max(len(every), 1), rule.unknown_id, dtype)
+        mapping = np.full(max(self._next, 1), rule.unknown_id, dtype)
         places = {token: place for place, token in enumerate(rule.special)}
-        for i, token in zip(own.tolist(), distinct, strict=True):
+        for i, token in zip(ids.tolist(), distinct, strict=True):
             if token in places and token:
                 mapping[i] = places[token]
-        mapping[own[kept]] = np.arange(len(rule.special), len(vocabulary))
-        known = np.bincount(mapping[: len(every)], every, len(vocabulary))
-        return vocabulary, known.astype(np.int64), mapping
+        mapping[ids[kept]] = np.arange(len(rule.special), len(vocabulary))
+        known = np.bincount(mapping[ids], counts, len(vocabulary)).astype(np.int64)
+        known[rule.unknown_id] += self._forgotten
+        return vocabulary, known, mapping
 
 
 class _Writer:
