@@ -226,7 +226,8 @@ class _Vocabulary:
                 mapping[i] = places[token]
         mapping[ids[kept]] = np.arange(len(rule.special), len(vocabulary))
         known = np.bincount(mapping[ids], counts, len(vocabulary)).astype(np.int64)
-        known[rule.unknown_id] += self._forgotten
+        if self._forgotten:
+            known[rule.unknown_id] += self._forgotten
         return vocabulary, known, mapping
 
 

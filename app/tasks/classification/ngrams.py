@@ -30,7 +30,7 @@ MOST_TOKENS = 2**23
 """Most tokens of these examples."""
 MOST_TARGETS = 2**25
 """Most training examples × labels that it is fitted to, if there are several labels."""
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024
 """Number of texts whose character n-grams are computed at once."""
 MOST_WEIGHTS = 2**24
 """Most n-grams × classes."""
@@ -84,8 +84,10 @@ def fit_ngrams(
     del ids
     scale = _scale(counts, targets if model.classes == 2 and not several else None)
     of_words = _character_ngrams(preprocessing.vocabulary, _lengths(config.model.character_ngrams))
-    whole = _with_character_ngrams(_weighted(counts, scale), of_words)
+    features = _weighted(counts, scale)
     del counts
+    whole = _with_character_ngrams(features, of_words)
+    del features
     strength = INVERSE_REGULARIZATION
     if several:
         table, bias = fit_labels(whole, targets, weights=weights, inverse_regularization=strength)
@@ -160,15 +162,16 @@ def _counts(
     from models.layers.ngrams import ngram_keys
     from models.text.tokens import UNKNOWN_ID
 
-    texts = np.repeat(np.arange(len(lengths)), lengths)
+    texts = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     is_word = ids > UNKNOWN_ID
-    rows, columns = [texts[is_word]], [ids[is_word].astype(np.int64)]
+    rows, columns = [texts[is_word]], [ids[is_word].astype(np.int32)]
     for length in range(2, longest + 1 if len(keys) else 2):
         own = ngram_keys(ids, lengths, length, vocabulary_size)
         places = np.minimum(np.searchsorted(keys, own), len(keys) - 1)
         known = keys[places] == own
         rows.append(texts[known])
-        columns.append(vocabulary_size + places[known])
+        columns.append((vocabulary_size + places[known]).astype(np.int32))
+        del own, places, known
     place = np.concatenate(rows), np.concatenate(columns)
     shape = len(lengths), vocabulary_size + len(keys)
     return sparse.coo_array((np.ones(len(place[0])), place), shape).tocsr()  # which adds duplicates
@@ -268,7 +271,7 @@ def _character_ngrams(vocabulary: Any, lengths: range | None) -> Any:
 
 
 def _unit_rows(matrix: Any) -> Any:
-    """Return a matrix whose rows have a Euclidean norm of 1, or 0."""
+    """Return a matrix whose rows have a Euclidean norm of 1, or 0; a CSR matrix is changed itself."""
     from sklearn.preprocessing import normalize
 
-    return normalize(matrix.tocsr())
+    return normalize(matrix.tocsr(), copy=False)
