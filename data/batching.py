@@ -114,9 +114,10 @@ def epoch_batches(
     order = random.permutation(len(lengths))
     is_long = lengths[order] > largest // batch_size
     usual, long = order[~is_long], order[is_long]
+    del order, is_long  # with many examples they are large
     pool = batch_size * POOL_BATCHES
-    pools = [usual[start : start + pool] for start in range(0, len(usual), pool)]
-    usual = np.concatenate([np.empty(0, int), *(_ascending(indices, lengths) for indices in pools)])
+    for start in range(0, len(usual), pool):
+        usual[start : start + pool] = _ascending(usual[start : start + pool], lengths)
     batches = [usual[start : start + batch_size] for start in range(0, len(usual), batch_size)]
     batches += _fitting(_ascending(long, lengths), lengths, batch_size, largest)
     return [batches[i] for i in random.permutation(len(batches))]

@@ -22,6 +22,8 @@ UniqueTokens = tuple[Sequence[bytes], np.ndarray, np.ndarray]
 """Distinct tokens of a batch; int [tokens] a position among them for each token; int [examples] lengths."""
 
 _CHUNK = 1 << 22
+MOST_DISTINCT = 1 << 21
+"""Number of distinct tokens that are counted at once, see `VocabularyRule.most`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,10 @@ class VocabularyRule:
     unknown_id: int
     """The id of a token that is out of vocabulary."""
     most: int
-    """Maximum size, the special tokens included."""
+    """Maximum size, the special tokens included. Of texts with more than `MOST_DISTINCT` distinct tokens, and
+    more than eight times this size, the rarest are forgotten while the tokens are counted, so that at most
+    half of them are kept (as fastText does). A forgotten token that occurs again is counted from 1, and what
+    it was before is out of vocabulary."""
     min_count: int = 1
     """Rarer tokens are out of vocabulary."""
     training_only: bool = True
@@ -60,7 +65,7 @@ class Sequences:
         Args:
             path: the ids of all examples, concatenated.
             dtype: of an id in the file.
-            lengths: int64 [examples], tokens of each example; may be 0.
+            lengths: int [examples], tokens of each example; may be 0.
 
         Raises:
             ValueError: the file has fewer ids.
@@ -71,9 +76,9 @@ class Sequences:
         self._ids = np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         self.counts = lengths
-        """int64 [examples]: tokens of each example."""
-        self.lengths = np.maximum(lengths, 1)
-        """int64 [examples]: as `counts`, but at least 1: a text without tokens is one step of padding."""
+        """int [examples]: tokens of each example."""
+        self.lengths = lengths if (lengths > 0).all() else np.maximum(lengths, 1)
+        """int [examples]: as `counts`, but at least 1: a text without tokens is one step of padding."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -88,7 +93,7 @@ class Sequences:
         return np.asarray(self._ids[start:end])
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield ids of whole texts, int64 [tokens], and the number of tokens of each text, int64 [texts]."""
+        """Yield ids of whole texts, int64 [tokens], and the number of tokens of each text, int [texts]."""
         first = 0
         while first < len(self.counts):
             start = int(self._starts[first])
@@ -164,43 +169,66 @@ class _Vocabulary:
 
     def __init__(self, rule: VocabularyRule) -> None:
         self.rule = rule
-        self._provisional: dict[bytes, int] = {}
+        self._most = max(MOST_DISTINCT, 8 * rule.most)
+        self._places: dict[bytes, int] = {}
+        """Places of the tokens in the following arrays, in order."""
         self._counts = np.zeros(1024, np.int64)
+        self._ids = np.zeros(1024, np.int64)
+        """Provisional ids."""
+        self._next = 0
+        """The next provisional id."""
+        self._forgotten = 0
+        """Number of occurrences of tokens that are forgotten."""
 
     def add(self, tokens: Sequence[bytes], positions: np.ndarray, *, count: bool) -> np.ndarray:
         """Return provisional ids of tokens: [tokens]."""
-        provisional = self._provisional
-        ids = np.fromiter(
-            (provisional.setdefault(token, len(provisional)) for token in tokens), np.int64, len(tokens)
-        )
-        if len(provisional) > len(self._counts):
-            more = max(len(self._counts), len(provisional) - len(self._counts))
-            self._counts = np.pad(self._counts, (0, more))
+        known, before = self._places, len(self._places)
+        places = np.fromiter((known.setdefault(token, len(known)) for token in tokens), np.int64, len(tokens))
+        if len(known) > len(self._counts):
+            more = max(len(self._counts), len(known) - len(self._counts))
+            self._counts, self._ids = np.pad(self._counts, (0, more)), np.pad(self._ids, (0, more))
+        new = len(known) - before
+        self._ids[before : len(known)] = np.arange(self._next, self._next + new)
+        self._next += new
         if count:
-            self._counts[ids] += np.bincount(positions, minlength=len(tokens))
-        spread: np.ndarray = ids[positions]
+            self._counts[places] += np.bincount(positions, minlength=len(tokens))
+        spread: np.ndarray = self._ids[places][positions]
+        if len(known) > self._most:
+            self._forget()
         return spread
+
+    def _forget(self) -> None:
+        """Forget the rarest tokens, and all that are as rare as one of them."""
+        tokens, special = list(self._places), set(self.rule.special)
+        counts, ids = self._counts[: len(tokens)], self._ids[: len(tokens)]
+        most = np.sort(counts)[-(self._most // 2) - 1]
+        kept = (counts > most) | np.array([token in special for token in tokens])
+        self._forgotten += int(counts[~kept].sum())
+        self._places = {tokens[i]: place for place, i in enumerate(np.flatnonzero(kept).tolist())}
+        self._counts, self._ids = counts[kept], ids[kept]
 
     def learn(self) -> tuple[list[bytes], np.ndarray, np.ndarray]:
         """Return the vocabulary, the counts of its tokens, and the final id of each provisional id."""
-        rule, distinct, counts = self.rule, list(self._provisional), self._counts
+        rule, distinct = self.rule, list(self._places)
+        counts, ids = self._counts[: len(distinct)], self._ids[: len(distinct)]
         special = set(rule.special)
         plain = np.array([token not in special for token in distinct], bool)
-        counts = counts[: len(distinct)]
         countable = np.where(plain, counts if rule.training_only else np.maximum(counts, 1), 0)
         kept = most_frequent(
             distinct, countable, most=rule.most - len(rule.special), min_count=rule.min_count
         )
         vocabulary = [*rule.special, *(distinct[i] for i in kept)]
         dtype = np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
-        mapping = np.full(max(len(distinct), 1), rule.unknown_id, dtype)
+        mapping = np.full(max(self._next, 1), rule.unknown_id, dtype)
         places = {token: place for place, token in enumerate(rule.special)}
-        for i, token in enumerate(distinct):
+        for i, token in zip(ids.tolist(), distinct, strict=True):
             if token in places and token:
                 mapping[i] = places[token]
-        mapping[kept] = np.arange(len(rule.special), len(vocabulary))
-        known = np.bincount(mapping[: len(distinct)], counts, len(vocabulary))
-        return vocabulary, known.astype(np.int64), mapping
+        mapping[ids[kept]] = np.arange(len(rule.special), len(vocabulary))
+        known = np.bincount(mapping[ids], counts, len(vocabulary)).astype(np.int64)
+        if self._forgotten:
+            known[rule.unknown_id] += self._forgotten
+        return vocabulary, known, mapping
 
 
 class _Writer:
@@ -213,7 +241,7 @@ class _Writer:
 
     def write(self, ids: np.ndarray, lengths: np.ndarray) -> None:
         self._file.write(ids.astype(np.int32).tobytes())
-        self._lengths.append(lengths.astype(np.int64))
+        self._lengths.append(lengths.astype(np.int32))
 
     def close(self, mapping: np.ndarray) -> np.ndarray:
         """Replace each id by its entry in `mapping`, a chunk at a time, and return the lengths."""

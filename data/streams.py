@@ -7,8 +7,11 @@ stream's share is split into pieces, which different streams process.
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -35,13 +38,9 @@ class Windows(NamedTuple):
     """int64: index of the window's document."""
 
 
-class _Piece(NamedTuple):
-    start: int
-    end: int
-    first: bool
-    context: int
-    """Number of tokens before `start` that are processed, but do not count."""
-    document: int
+PIECE = np.dtype([("start", "i8"), ("end", "i8"), ("context", "i8"), ("document", "i8")])
+"""A document or a part of one: the positions of its first token and of the end, the number of tokens before
+`start` that are processed, but do not count, and the index of the document."""
 
 
 def documents(counts: np.ndarray, continues: np.ndarray) -> np.ndarray:
@@ -95,7 +94,7 @@ class StreamBatches:
         self.split_long = split_long
         self.streams = streams
 
-    def epoch(self, seed: int, epoch: int) -> list[Windows]:
+    def epoch(self, seed: int, epoch: int) -> Schedule:
         """Return the windows of each step of an epoch.
 
         Documents are in random order, with documents of similar length together. Long documents are split at
@@ -105,19 +104,20 @@ class StreamBatches:
         pieces = self._pieces(self.streams, offset=int(random.integers(self.window)), context=0)
         order = random.permutation(len(pieces))
         pool = self.streams * POOL_BATCHES
-        lengths = np.array([piece.end - piece.start for piece in pieces])
-        pools = [order[i : i + pool] for i in range(0, len(order), pool)]
-        order = np.concatenate([own[np.argsort(lengths[own], kind="stable")] for own in pools])
-        return self._windows([pieces[i] for i in order], self.streams)
+        lengths = pieces["end"] - pieces["start"]
+        for first in range(0, len(order), pool):
+            own = order[first : first + pool]
+            order[first : first + pool] = own[np.argsort(lengths[own], kind="stable")]
+        return self._schedule(pieces[order], self.streams)
 
-    def whole(self) -> list[Windows]:
+    def whole(self) -> Schedule:
         """Return windows in which every token counts once, the longest documents first.
 
         A piece of a document has the window before it as context, which does not count.
         """
         pieces = self._pieces(EVALUATION_STREAMS, offset=0, context=self.window)
-        pieces.sort(key=lambda piece: piece.start - piece.end)
-        return self._windows(pieces, min(EVALUATION_STREAMS, max(len(pieces), 1)))
+        longest_first = np.argsort(pieces["start"] - pieces["end"], kind="stable")
+        return self._schedule(pieces[longest_first], min(EVALUATION_STREAMS, max(len(pieces), 1)))
 
     def batch(self, windows: Windows) -> Batch:
         """Return the batch of a step.
@@ -145,51 +145,90 @@ class StreamBatches:
             arrays["labels"] = self.labels[windows.document]
         return Batch(arrays, len(inputs), int(windows.length.sum()))
 
-    def _pieces(self, streams: int, *, offset: int, context: int) -> list[_Piece]:
+    def _pieces(self, streams: int, *, offset: int, context: int) -> np.ndarray:
+        """Return the pieces of all documents that have tokens, in order: `PIECE` [pieces]."""
         total = int(self.bounds[-1])
         share = max(-(-total // streams), self.window) if self.split_long else max(total, 1)
-        pieces = []
-        for document, (start, end) in enumerate(zip(self.bounds, self.bounds[1:], strict=False)):
-            begin, last = int(start), int(end)
-            number = -(-(last - begin) // share)
-            size = -(-(last - begin) // max(number, 1))
-            ends = (
-                [begin, *range(begin + max(size - offset, 1), last, max(size, 1)), last]
-                if number > 1
-                else [begin, last]
-            )
-            for a, b in itertools.pairwise(ends):
-                if b > a:
-                    first = a == begin
-                    pieces.append(_Piece(a, b, first, 0 if first else min(context, a - begin), document))
-        return pieces
+        lengths = np.diff(self.bounds)
+        whole = np.flatnonzero((lengths > 0) & (lengths <= share))
+        pieces = np.zeros(len(whole), PIECE)
+        pieces["start"], pieces["end"] = self.bounds[whole], self.bounds[whole + 1]
+        pieces["document"] = whole
+        parts = []
+        for document in np.flatnonzero(lengths > share).tolist():
+            begin, last = int(self.bounds[document]), int(self.bounds[document + 1])
+            size = -(-(last - begin) // -(-(last - begin) // share))
+            ends = [begin, *range(begin + max(size - offset, 1), last, size), last]
+            parts += [(a, b, min(context, a - begin), document) for a, b in itertools.pairwise(ends)]
+        pieces = np.concatenate([pieces, np.array(parts, PIECE)])
+        ordered: np.ndarray = pieces[np.argsort(pieces["start"], kind="stable")]
+        return ordered
 
-    def _windows(self, pieces: list[_Piece], streams: int) -> list[Windows]:
-        """Return the windows of pieces; a stream that has finished a piece continues with the next one."""
-        waiting = iter(pieces)
-        current: list[tuple[_Piece, int] | None] = [None] * streams
-        found: list[Windows] = []
-        while True:
-            columns = np.zeros((6, streams), np.int64)
-            for stream in range(streams):
-                if current[stream] is None:
-                    piece = next(waiting, None)
-                    current[stream] = None if piece is None else (piece, piece.start - piece.context)
-                now = current[stream]
-                if now is None:
-                    continue
-                piece, place = now
-                limit = piece.start if place < piece.start else piece.end
-                end = min(place + self.window, limit)
-                fresh = place == piece.start - piece.context
-                first = place == self.bounds[piece.document]
-                columns[:, stream] = place, end - place, first, fresh, place >= piece.start, piece.document
-                current[stream] = None if end == piece.end else (piece, end)
-            if not columns[1].any():
-                return found
-            start, length, first_, fresh_, counted, document = columns
-            found.append(
-                Windows(
-                    start, length, first_.astype(bool), fresh_.astype(bool), counted.astype(bool), document
-                )
-            )
+    def _schedule(self, pieces: np.ndarray, streams: int) -> Schedule:
+        """Give pieces to streams: one that has finished a piece continues with the next one."""
+        contexts = -(-pieces["context"] // self.window)
+        lengths = contexts - (pieces["start"] - pieces["end"]) // self.window
+        begins, owners = np.zeros(len(pieces), np.int64), np.zeros(len(pieces), np.int64)
+        free = [(0, stream) for stream in range(streams)]
+        for piece, length in enumerate(lengths.tolist()):
+            step, stream = free[0]
+            begins[piece], owners[piece] = step, stream
+            heapq.heapreplace(free, (step + length, stream))
+        steps = int((begins + lengths).max(initial=0))
+        keys = owners * (steps + 1) + begins  # so that the pieces of a stream are together, in order
+        order = np.argsort(keys)
+        return Schedule(
+            pieces[order], keys[order], self.bounds, range(steps), steps + 1, streams, self.window
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule(Sequence[Windows]):
+    """The windows of each step, which are made when they are read: in memory are the pieces alone."""
+
+    pieces: np.ndarray
+    """`PIECE` [pieces]: those of the first stream in order, those of the second one, …"""
+    keys: np.ndarray
+    """int64 [pieces], ascending: the number of the stream × `period`, plus the step in which it begins the
+    piece."""
+    bounds: np.ndarray
+    """Of the documents, see `documents`."""
+    steps: range
+    """The steps that are in this sequence."""
+    period: int
+    """More than the number of the last step."""
+    streams: int
+    window: int
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.steps)
+
+    @overload
+    def __getitem__(self, index: int) -> Windows: ...
+    @overload
+    def __getitem__(self, index: slice) -> Schedule: ...
+    def __getitem__(self, index: int | slice) -> Windows | Schedule:
+        """Return the windows of a step, or the schedule of some of the steps."""
+        if isinstance(index, slice):
+            return replace(self, steps=self.steps[index])
+        step, starts = self.steps[index], np.arange(self.streams) * self.period
+        places = np.maximum(np.searchsorted(self.keys, starts + step, side="right") - 1, 0)
+        pieces, keys = self.pieces[places], self.keys[places]
+        past = starts + step - keys
+        before = -(-pieces["context"] // self.window)
+        start = np.where(
+            past < before,
+            pieces["start"] - pieces["context"] + past * self.window,
+            pieces["start"] + (past - before) * self.window,
+        )
+        end = np.minimum(start + self.window, np.where(past < before, pieces["start"], pieces["end"]))
+        busy = (keys >= starts) & (past >= 0) & (start < pieces["end"])
+        return Windows(
+            start=np.where(busy, start, 0),
+            length=np.where(busy, end - start, 0),
+            first=busy & (start == self.bounds[pieces["document"]]),
+            fresh=busy & (past == 0),
+            counted=busy & (start >= pieces["start"]),
+            document=np.where(busy, pieces["document"], 0),
+        )

@@ -11,7 +11,7 @@ before TensorFlow is loaded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -603,13 +603,17 @@ def evaluated(
     step: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]],
     batches: Batches,
     metrics: Callable[[Sequence[Arrays], Sequence[Arrays]], dict[str, float]],
+    *,
+    reads: Collection[str] = (),
 ) -> Callable[[], dict[str, float]]:
     """Return an evaluator of a network whose batches are independent of each other.
 
     Args:
         step: from a batch to what the metrics are computed from.
         batches: of the split.
-        metrics: from all batches and the results of `step` for each.
+        metrics: from the arrays of all batches that it reads, and the results of `step` for each batch. All
+            of them are in memory at once.
+        reads: names of these arrays; a batch may lack some.
     """
     graph = None
 
@@ -619,7 +623,7 @@ def evaluated(
         outputs = []
         for batch in made_ahead(batches.batch, batches.whole()):
             graph = graph or graph_of(step, batch.arrays)
-            arrays.append(batch.arrays)
+            arrays.append({name: batch.arrays[name] for name in reads if name in batch.arrays})
             outputs.append({name: value.numpy() for name, value in graph(batch.arrays).items()})
         return metrics(arrays, outputs)
 

@@ -106,12 +106,11 @@ def _counts(encoded: Encoded, dataset: Dataset, split: str) -> Counter[str]:
     rows = encoded.splits[split]
     if SEQUENCE in rows.sequences:
         names = [name.decode() for name in encoded.vocabularies[SEQUENCE]]
-        ids = rows.sequences[SEQUENCE].span(0, int(rows.sequences[SEQUENCE].counts.sum()))
+        counts = rows.sequences[SEQUENCE].occurrences(len(names))
     else:
         names = list(dataset.names["label"])
         ids = rows.columns[COLUMN]
-        ids = ids[ids >= 0]
-    counts = np.bincount(ids.astype(np.int64), minlength=len(names))
+        counts = np.bincount(ids[ids >= 0], minlength=len(names))
     return Counter({name: int(n) for name, n in zip(names, counts, strict=True) if n})
 
 

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.tasks.base import ExampleBatch, Split
+from data.encoding import Texts
 
 if TYPE_CHECKING:
     from app.prediction.predictor import Predictor
+
+MOST_EXAMPLES = 100_000
+MOST_BYTES = 2**26
+"""A linear model and its n-grams are in memory: of more training examples, or of longer texts, it is fitted
+to the first ones."""
 
 
 def tfidf() -> Any:
@@ -27,22 +33,43 @@ def logistic_regression(predictor: Predictor) -> Any:
     return LogisticRegression(C=10.0, max_iter=1000, random_state=predictor.info.config.seed)
 
 
-def texts_and_targets(
-    split: Split, targets_of: Callable[[ExampleBatch], np.ndarray], most: int | None
+def training_texts(
+    train: Split, targets_of: Callable[[ExampleBatch], np.ndarray]
 ) -> tuple[list[bytes], np.ndarray]:
-    """Return the texts and targets [N, …] of the first examples of a split.
+    """Return the texts and targets [N, …] of the first examples, which a linear model is fitted to.
 
     Args:
-        split: the examples.
+        train: the training examples.
         targets_of: returns the targets of a batch: [B, …].
-        most: maximum number of examples; None: all.
+
+    Returns:
+        at most `MOST_EXAMPLES`, of not much more than `MOST_BYTES`.
     """
-    _, examples = split
+    _, examples = train
     texts: list[bytes] = []
     targets: list[np.ndarray] = []
+    size = 0
     for batch in examples:
         texts.extend(batch["text"])
         targets.append(targets_of(batch))
-        if most is not None and len(texts) >= most:
+        size += sum(map(len, batch["text"]))
+        if len(texts) >= MOST_EXAMPLES or size >= MOST_BYTES:
             break
-    return texts[:most], np.concatenate(targets)[:most]
+    return texts[:MOST_EXAMPLES], np.concatenate(targets)[:MOST_EXAMPLES]
+
+
+def predictions_and_targets(
+    test: Split,
+    targets_of: Callable[[ExampleBatch], np.ndarray],
+    predict: Callable[[Texts], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predictions [N, …] and the targets [N, …] of all examples of a split, a batch at a time.
+
+    Args:
+        test: the examples; at least one.
+        targets_of: returns the targets of a batch: [B, …].
+        predict: returns the predictions of texts: [B, …].
+    """
+    pairs = [(predict(batch["text"]), targets_of(batch)) for batch in test[1]]
+    found, targets = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return found, targets

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ import numpy as np
 from app.artifacts.files import new_directory
 from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
-from app.tasks.base import Task
+from app.tasks.base import ExampleBatch, Task
 from app.training.unknown import check_unknown
-from data.batching import Batches
+from data.batching import Batches, made_ahead, row_costs
 from data.encoding import Encoded, TokenizedBatch, encode, load_encoded
 from data.findings import Finding
 from data.prepared import Dataset
 from data.splits import ALL_SPLITS, TRAINING_SPLITS
+from models.kernels.cpus import available_cpus
 
 ENCODING_VERSION = 10
 UNLABELLED = "unlabelled"
@@ -31,6 +32,10 @@ UNLABELLED = "unlabelled"
 LONGEST = "longest"
 LARGEST_TEXT = 50_000
 """Maximum number of bytes that are kept of the longest training text."""
+TOKENIZED_EXAMPLES = 256
+"""Most examples that a core tokenizes at once."""
+TOKENIZED_BYTES = 2**21
+"""Size of the texts that all cores together tokenize at once: tokens take much more memory than texts."""
 
 
 @dataclass(frozen=True)
@@ -126,18 +131,29 @@ def encode_dataset(
 
     path = _path(dataset, task, config, directory, unlabelled, kept)
     longest = b""
+    cores = available_cpus()
     first = task.examples.fields(config)[0].name
 
-    def rows() -> Iterator[TokenizedBatch]:
+    def training() -> Iterator[ExampleBatch]:
         nonlocal longest
-        for split in TRAINING_SPLITS:
-            for batch in dataset.batches(split):
-                if split == "train":
-                    longest = max([longest, *map(_joined, batch[first])], key=len)
-                yield TokenizedBatch(split, *plan.tokenize(batch))
+        for batch in dataset.batches("train", TOKENIZED_EXAMPLES):
+            longest = max([longest, *map(_joined, batch[first])], key=len)
+            yield batch
+
+    def rows() -> Iterator[TokenizedBatch]:
+        splits: dict[str, Iterator[ExampleBatch]] = {
+            "train": training(),
+            "validation": dataset.batches("validation", TOKENIZED_EXAMPLES),
+        }
         if unlabelled:
-            for batch in _without_held_out(unlabelled, dataset, first):
-                yield TokenizedBatch(UNLABELLED, *plan.tokenize(batch))
+            splits[UNLABELLED] = _without_held_out(unlabelled, dataset, first)
+        for split, batches in splits.items():
+            parts = _parts(batches, TOKENIZED_BYTES // cores)
+            with contextlib.closing(
+                made_ahead(plan.tokenize, parts, ahead=cores, threads=cores)
+            ) as tokenized:
+                for sequences, columns in tokenized:
+                    yield TokenizedBatch(split, sequences, columns)
 
     existed = path.exists()  # another process may write it after this
     if (found := _stored(path)) is not None:
@@ -166,23 +182,40 @@ def _stored(path: Path) -> tuple[Encoded, bytes] | None:
         return None
 
 
-def _without_held_out(unlabelled: Dataset, dataset: Dataset, name: str) -> Iterator[dict[str, np.ndarray]]:
+def _parts(batches: Iterable[ExampleBatch], size: int) -> Iterator[ExampleBatch]:
+    """Yield the examples of batches in parts of not much more than `size` in cost, see `row_costs`."""
+    for batch in batches:
+        ends = np.flatnonzero(np.diff(np.cumsum(row_costs(batch)) // size)) + 1
+        for rows in np.split(np.arange(len(next(iter(batch.values())))), ends):
+            yield {name: values[rows] for name, values in batch.items()}
+
+
+def _without_held_out(unlabelled: Dataset, dataset: Dataset, name: str) -> Iterator[ExampleBatch]:
     """Yield batches of the texts that are neither in the validation nor in the test split of a dataset."""
-    held_out = {
-        _digest(text)
-        for split in ("validation", "test")
-        if split in dataset.sizes
-        for batch in dataset.batches(split)
-        for text in batch[name]
-    }
-    for batch in unlabelled.batches(ALL_SPLITS):
-        kept = np.array([_digest(text) not in held_out for text in batch[name]], bool)
+    held_out = np.concatenate(
+        [
+            np.zeros(0, np.uint64),
+            *(
+                _hashes(batch[name])
+                for split in ("validation", "test")
+                if split in dataset.sizes
+                for batch in dataset.batches(split)
+            ),
+        ]
+    )
+    held_out.sort()
+    for batch in unlabelled.batches(ALL_SPLITS, TOKENIZED_EXAMPLES):
+        hashes = _hashes(batch[name])
+        places = np.searchsorted(held_out, hashes)
+        kept = held_out.take(places, mode="clip") != hashes if len(held_out) else np.ones(len(hashes), bool)
         if kept.any():
             yield {field: values[kept] for field, values in batch.items()}
 
 
-def _digest(text: bytes) -> bytes:
-    return hashlib.blake2b(text, digest_size=16).digest()
+def _hashes(texts: Iterable[bytes]) -> np.ndarray:
+    """Return 64 bits of the hash of each text: uint64 [texts]."""
+    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, np.uint64)
 
 
 def _joined(value: Any) -> bytes:

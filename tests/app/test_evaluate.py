@@ -412,3 +412,23 @@ def test_an_export_finds_its_sample(command: Command, configured: Configured, tm
     assert of_export["accuracy"] == of_run["accuracy"]
     assert of_export["baseline"] == of_run["baseline"]
     assert of_export["baseline"]["accuracy"] > 0.5
+
+
+def test_the_baseline_learns_from_texts_of_bounded_size(
+    command: Command,
+    turning: tuple[Path, Path],
+    tmp_path: Path,
+    jsonl: Jsonl,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of texts larger than that it is fitted to the first ones, and it predicts all texts of the split."""
+    _, run = turning
+    rows = [{"text": f"{word} other{i}", "label": word} for i in range(3000) for word in ("alpha", "beta")]
+    jsonl(tmp_path / "data.jsonl", rows)
+    data = ("--data", tmp_path / "data.jsonl", "--split", "all")
+    monkeypatch.setattr("app.tasks.linear_baseline.MOST_EXAMPLES", 21)
+
+    found = evaluated(command, run, *data)["baseline"]
+
+    assert found["rows"] == 21
+    assert found["accuracy"] == 1

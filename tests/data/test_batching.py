@@ -57,6 +57,28 @@ def test_every_example_is_in_one_batch(lengths: list[int], batch_size: int, seed
     assert all(0 < len(rows) <= batch_size for rows in batches)
 
 
+def test_the_batches_of_an_epoch_are_those_of_earlier_versions(lengths: np.ndarray) -> None:
+    """They are what a stored run goes on with: pools of a permutation, each sorted by length."""
+    random = np.random.default_rng([5, 2])
+    order = random.permutation(len(lengths))
+    is_long = lengths[order] > LARGEST_STEP // 256
+    usual, pool = order[~is_long], 50 * 256
+    pools = [sorted(usual[start : start + pool], key=lengths.__getitem__) for start in (0, pool)]
+    usual = np.concatenate(pools)
+    expected = [usual[start : start + 256] for start in range(0, len(usual), 256)]
+    long = np.array(sorted(order[is_long], key=lengths.__getitem__))
+    while len(long):
+        size = next(n for n in range(len(long), 0, -1) if n * lengths[long[n - 1]] <= LARGEST_STEP)
+        expected.append(long[:size])
+        long = long[size:]
+
+    batches = epoch_batches(lengths, batch_size=256, seed=5, epoch=2)
+
+    assert len(batches) > 70
+    assert sum(len(rows) < 256 for rows in batches) > 1  # of long examples, and the last one
+    assert equal(batches, [expected[i] for i in random.permutation(len(expected))])
+
+
 def test_seed_and_epoch_decide(lengths: np.ndarray) -> None:
     """Batches depend only on seed and epoch, and differ between seeds and epochs."""
     first = epoch_batches(lengths, batch_size=32, seed=3, epoch=7)

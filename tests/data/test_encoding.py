@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -428,3 +429,70 @@ def test_sequences_leave_no_file_open(tmp_path: Path) -> None:
         gc.collect()
 
     assert not [warning for warning in caught if issubclass(warning.category, ResourceWarning)]
+
+
+def made_up(texts: int) -> list[bytes]:
+    """Return texts of the same ten words, two of them twice or more, and of two that no other text has."""
+    usual = [b"w%d" % i for i in range(10)] + [b"w0", b"w0", b"w1"]
+    return [b" ".join([*usual, b"x%d" % i, b"y%d" % i]) for i in range(texts)]
+
+
+def test_rare_tokens_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus with more distinct tokens than are counted at once has the same vocabulary and ids."""
+    rows = [*batched("train", made_up(500), 20), *batched("validation", made_up(40), 20)]
+    whole = encoded(tmp_path / "whole", rows, most=14, min_count=3)
+
+    monkeypatch.setattr("data.encoding.MOST_DISTINCT", 200)
+    found = encoded(tmp_path / "found", rows, most=14, min_count=3)
+
+    assert found.vocabularies == whole.vocabularies
+    assert found.vocabularies["words"][2:4] == [b"w0", b"w1"]
+    np.testing.assert_array_equal(found.counts["words"], whole.counts["words"])
+    for split in ("train", "validation"):
+        ids, expected = (
+            own.splits[split].sequences["tokens"].batch(np.arange(40))[0] for own in (found, whole)
+        )
+        np.testing.assert_array_equal(ids, expected)
+
+
+def test_a_forgotten_token_that_becomes_frequent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the vocabulary, with its later occurrences; the earlier ones are out of vocabulary."""
+    monkeypatch.setattr("data.encoding.MOST_DISTINCT", 200)
+    texts = [b"late", *made_up(200), *([b"late late"] * 50)]
+
+    found = encoded(tmp_path / "e", batched("train", texts, 20), most=14)
+
+    assert found.counts["words"][found.vocabularies["words"].index(b"late")] == 100
+    assert found.counts["words"].sum() == 1 + 200 * 15 + 100
+    tokens = found.splits["train"].sequences["tokens"]
+    assert tokens.row(0).tolist() == [UNKNOWN_ID]
+    assert UNKNOWN_ID not in tokens.row(len(texts) - 1)
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times as many texts, with four times as many distinct words, need only a few bytes each more."""
+    monkeypatch.setattr("data.encoding.MOST_DISTINCT", 1000)
+
+    def peak(texts: int) -> int:
+        rules = {"words": VocabularyRule(SPECIAL_TOKENS, UNKNOWN_ID, most=20)}
+
+        def rows() -> Iterator[TokenizedBatch]:
+            for start in range(0, texts, 50):
+                words = [word for text in made_up(start + 50)[start:] for word in text.split()]
+                places = {word: i for i, word in enumerate(dict.fromkeys(words))}
+                positions = np.array([places[word] for word in words])
+                sequences = {"tokens": (list(places), positions, np.full(50, len(words) // 50))}
+                yield TokenizedBatch("train", sequences, {"label": np.zeros(50, np.int32)})
+
+        folder = tmp_path / str(texts)
+        folder.mkdir()
+        tracemalloc.start()
+        encode(rows(), vocabulary_of={"tokens": "words"}, rules=rules, directory=folder)
+        try:
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, many = peak(2000), peak(8000)
+
+    assert many - few < 6000 * 100  # a text has 15 words of 2 to 5 bytes, two of which are new

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
+import tracemalloc
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -301,3 +302,80 @@ def test_documents_of_similar_length_are_together(made: Made) -> None:
     steps = [entry.length for entry in batches.epoch(0, 0)]
 
     assert 1 - sum(lengths) / sum(len(entry) * int(entry.max()) for entry in steps) < 0.1
+
+
+def greedy(
+    pieces: list[tuple[int, int, int]], streams: int, window: int
+) -> Iterator[list[tuple[int, int] | None]]:
+    """Yield the window of each stream, as start and length, in each step.
+
+    Args:
+        pieces: start, end, and number of tokens of context before it.
+        streams: each of which takes the next piece when it has none.
+        window: longest window.
+    """
+    waiting = deque(pieces)
+    present: list[deque[tuple[int, int]]] = [deque() for _ in range(streams)]
+    while True:
+        for own in present:
+            if not own and waiting:
+                start, end, context = waiting.popleft()
+                for first, last in ((start - context, start), (start, end)):
+                    own.extend((i, min(window, last - i)) for i in range(first, last, window))
+        if not any(present):
+            return
+        yield [own.popleft() if own else None for own in present]
+
+
+@given(**cases, seed=st.integers(0, 5))
+def test_windows_are_those_of_earlier_versions(
+    made: Made, lengths: list[int], streams: int, window: int, split_long: bool, seed: int
+) -> None:
+    """They are what a stored run goes on with: pieces in the order of the seed, for the next free stream."""
+    batches = made(lengths, streams=streams, window=window, split_long=split_long)
+    generator = np.random.default_rng([seed, 1])
+    offset = int(generator.integers(window))
+    share = max(-(-sum(lengths) // streams), window) if split_long else max(sum(lengths), 1)
+    pieces = []
+    for start, end in pairwise([0, *np.cumsum(lengths).tolist()]):
+        if (number := -(-(end - start) // share)) > 1:
+            size = -(-(end - start) // number)
+            cuts = [start, *range(start + max(size - offset, 1), end, size), end]
+            pieces += [(a, b, 0) for a, b in pairwise(cuts)]
+        elif end > start:
+            pieces.append((start, end, 0))
+    order = generator.permutation(len(pieces)).tolist()
+    pool = 50 * streams
+    pools = [order[i : i + pool] for i in range(0, len(order), pool)]
+    order = [i for own in pools for i in sorted(own, key=lambda i: pieces[i][1] - pieces[i][0])]
+    expected = list(greedy([pieces[i] for i in order], streams, window))
+
+    entries = batches.epoch(seed, 1)
+
+    found = [
+        [(start, length) if length else None for start, length in zip(e.start, e.length, strict=True)]
+        for e in entries
+    ]
+    assert found == expected
+    assert [e.start.tolist() for e in entries[len(found) // 2 :]] == [
+        e.start.tolist() for e in list(entries)[len(found) // 2 :]
+    ]
+
+
+def test_memory_does_not_grow_with_a_document(made: Made) -> None:
+    """The windows of an epoch are made when they are read: a text of any length needs the same memory."""
+
+    def peak(tokens: int) -> int:
+        batches = made([1], streams=8, window=16)
+        batches.bounds = np.array([0, tokens])
+        tracemalloc.start()
+        try:
+            entries = [batches.epoch(0, 0), batches.whole()]
+            assert sum(int(entries[0][step].length.sum()) for step in range(3)) > 2 * 8 * 16
+            assert all(len(own) > tokens // (16 * 16) for own in entries)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1000)
+    assert peak(40_000_000) < peak(400_000) + 5000

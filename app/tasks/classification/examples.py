@@ -158,9 +158,9 @@ class ClassificationExamples(Examples[ClassificationConfig, ClassificationFacts]
             return label_set_batches(encoded, split, preprocessing.labels, balanced=balanced, batch_size=size)
         tokens = encoded.splits[split].sequences["tokens"]
         labels = encoded_label_ids(encoded, split)
-        kept = np.flatnonzero(labels >= 0)
+        kept = np.flatnonzero(labels >= 0).astype(np.int32)
         labels = labels[kept]
-        weights = np.ones(len(labels), np.float32)
+        weights = np.broadcast_to(np.float32(1), len(labels))
         if balanced:
             counts = np.bincount(labels)
             weights = np.asarray(len(labels) / (np.count_nonzero(counts) * counts[labels]), np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,13 @@ from app.tasks.base import Evaluation, Split
 from app.tasks.classification.label_set_scores import micro_f1_outcomes, predicted, scores
 from app.tasks.classification.thresholds import choose_thresholds
 from app.tasks.labels import label_sets, with_unseen
-from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
+from app.tasks.linear_baseline import (
+    logistic_regression,
+    predictions_and_targets,
+    tfidf,
+    training_texts,
+)
+from data.encoding import Texts
 
 if TYPE_CHECKING:
     from app.prediction.predictor import Predictor
@@ -22,7 +27,7 @@ HELD_OUT = 10
 """Every so many-th training example chooses thresholds, and the model is not fitted on it."""
 
 
-def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most: int) -> Evaluation:
+def label_set_baseline(train: Split, test: Split, predictor: Predictor) -> Evaluation:
     """Evaluate a logistic regression for each label on TF-IDF of word uni- and bigrams.
 
     Its thresholds are chosen as those of a `Classifier`, on a tenth of the training examples.
@@ -31,22 +36,20 @@ def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most:
         train: the examples to learn from.
         test: the examples to evaluate on.
         predictor: gives labels and configuration.
-        most: training examples that are used.
     """
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
 
     labels = predictor.info.preprocessing.labels
     every = with_unseen(labels, test[0])
-    texts, targets = texts_and_targets(train, lambda batch: label_sets(batch, train[0], labels), most)
-    test_texts, test_targets = texts_and_targets(test, lambda batch: label_sets(batch, test[0], every), None)
+    texts, targets = training_texts(train, lambda batch: label_sets(batch, train[0], labels))
     held_out = np.arange(len(texts)) % HELD_OUT == HELD_OUT - 1
     model = make_pipeline(
         tfidf(),
         OneVsRestClassifier(logistic_regression(predictor)),
     )
 
-    def probabilities(texts: Sequence[bytes]) -> np.ndarray:
+    def probabilities(texts: Texts) -> np.ndarray:
         found = model.predict_proba(texts)
         return np.asarray(found[:, -len(labels) :], np.float32)  # of one label it has two columns
 
@@ -62,7 +65,9 @@ def label_set_baseline(train: Split, test: Split, predictor: Predictor, *, most:
     thresholds = np.full(len(labels), 0.5, np.float32)
     if chosen_on:
         thresholds = choose_thresholds(probabilities(chosen_on), targets[held_out])
-    found = probabilities(test_texts)
+    found, test_targets = predictions_and_targets(
+        test, lambda batch: label_sets(batch, test[0], every), probabilities
+    )
     known = np.arange(test_targets.shape[1]) < len(labels)
     test_targets = test_targets[:, known | test_targets.any(axis=0)]
     sets = predicted(found >= thresholds, found, test_targets)

@@ -93,4 +93,4 @@ def label_set_evaluator(model: keras.Model, batches: Batches) -> Callable[[], di
             )
         return {"loss": loss, **scores(predicted(probabilities >= thresholds, probabilities, targets))}
 
-    return evaluated(step, batches, of_split)
+    return evaluated(step, batches, of_split, reads=["targets"])

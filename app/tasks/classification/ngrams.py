@@ -6,6 +6,7 @@ logistic regression: a convex problem, which needs no training by gradients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,12 @@ FEWEST_TEXTS = 2
 """An n-gram of two words or more must occur in so many training texts."""
 MOST_EXAMPLES = 100_000
 """The linear model is fitted to training examples in memory: of more, to so many, evenly spaced."""
+MOST_TOKENS = 2**23
+"""Most tokens of these examples."""
 MOST_TARGETS = 2**25
 """Most training examples × labels that it is fitted to, if there are several labels."""
+ROWS_AT_ONCE = 1024
+"""Number of texts whose character n-grams are computed at once."""
 MOST_WEIGHTS = 2**24
 """Most n-grams × classes."""
 INVERSE_REGULARIZATION = 10.0
@@ -45,7 +50,7 @@ def number_of_ngrams(tokens: Sequences, vocabulary_size: int, classes: int, long
     """
     if longest < 2:
         return 0
-    rows = evenly(len(tokens), MOST_EXAMPLES)
+    rows = _some(tokens.counts, MOST_EXAMPLES)
     lengths = tokens.counts[rows]
     ids = np.concatenate([np.empty(0, np.int64), *(tokens.row(row) for row in rows.tolist())])
     return len(_frequent(ids, lengths, vocabulary_size, longest, _most(most, classes)))
@@ -70,22 +75,19 @@ def fit_ngrams(
         preprocessing: of the model.
         config: of the run.
     """
-    from scipy import sparse
-
     assert isinstance(batches, ExampleBatches)
     assert model.ngrams is not None
     size, several = len(preprocessing.vocabulary), model.several_labels
-    most = min(MOST_EXAMPLES, MOST_TARGETS // model.classes) if several else MOST_EXAMPLES
-    ids, lengths, targets, weights = _examples(batches, most)
+    ids, lengths, targets, weights = _examples(batches, fitted_to(model, batches.lengths))
     keys = _frequent(ids, lengths, size, model.settings.ngrams, model.ngrams.entries)
     counts = _counts(ids, lengths, keys, size, model.settings.ngrams)
+    del ids
     scale = _scale(counts, targets if model.classes == 2 and not several else None)
-    counts.data = 1 + np.log(counts.data)
-    features = _unit_rows(counts @ sparse.diags_array(scale))
     of_words = _character_ngrams(preprocessing.vocabulary, _lengths(config.model.character_ngrams))
-    whole = features
-    if of_words is not None:
-        whole = sparse.hstack([features, features[:, :size] @ of_words], format="csr")
+    features = _weighted(counts, scale)
+    del counts
+    whole = _with_character_ngrams(features, of_words)
+    del features
     strength = INVERSE_REGULARIZATION
     if several:
         table, bias = fit_labels(whole, targets, weights=weights, inverse_regularization=strength)
@@ -99,9 +101,25 @@ def fit_ngrams(
     model.ngrams.fill(keys, scale, own, bias)
 
 
-def _examples(batches: ExampleBatches, most: int) -> tuple[np.ndarray, ...]:
-    """Return ids [tokens] and lengths [N] of the training examples, and their targets and weights [N, …]."""
-    rows = evenly(len(batches.lengths), most)
+def fitted_to(model: Classifier, lengths: np.ndarray) -> np.ndarray:
+    """Return the training examples that the linear model is fitted to, evenly spaced: int64.
+
+    Args:
+        model: with n-grams.
+        lengths: int [N], tokens of each training example.
+    """
+    most = MOST_TARGETS // model.classes if model.several_labels else MOST_EXAMPLES
+    return _some(lengths, min(most, MOST_EXAMPLES))
+
+
+def _some(lengths: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many examples, evenly spaced, of about `MOST_TOKENS` at most: int64."""
+    of_tokens = int(len(lengths) * MOST_TOKENS / max(int(lengths.sum()), 1))
+    return evenly(len(lengths), max(min(most, of_tokens), 1))
+
+
+def _examples(batches: ExampleBatches, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return ids [tokens] and lengths [N] of training examples, and their targets and weights [N, …]."""
     found = [batches.batch(part).arrays for part in np.array_split(rows, len(rows) // 1024 + 1)]
     lengths = np.concatenate([arrays["lengths"] for arrays in found])
     ids = [arrays["ids"][np.arange(arrays["ids"].shape[1]) < arrays["lengths"][:, None]] for arrays in found]
@@ -144,15 +162,16 @@ def _counts(
     from models.layers.ngrams import ngram_keys
     from models.text.tokens import UNKNOWN_ID
 
-    texts = np.repeat(np.arange(len(lengths)), lengths)
+    texts = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     is_word = ids > UNKNOWN_ID
-    rows, columns = [texts[is_word]], [ids[is_word].astype(np.int64)]
+    rows, columns = [texts[is_word]], [ids[is_word].astype(np.int32)]
     for length in range(2, longest + 1 if len(keys) else 2):
         own = ngram_keys(ids, lengths, length, vocabulary_size)
         places = np.minimum(np.searchsorted(keys, own), len(keys) - 1)
         known = keys[places] == own
         rows.append(texts[known])
-        columns.append(vocabulary_size + places[known])
+        columns.append((vocabulary_size + places[known]).astype(np.int32))
+        del own, places, known
     place = np.concatenate(rows), np.concatenate(columns)
     shape = len(lengths), vocabulary_size + len(keys)
     return sparse.coo_array((np.ones(len(place[0])), place), shape).tocsr()  # which adds duplicates
@@ -176,6 +195,43 @@ def _scale(counts: Any, targets: np.ndarray | None) -> np.ndarray:
     first, second = (1 + np.asarray(present[targets == own].sum(axis=0)).ravel() for own in (0, 1))
     ratio = np.log(second / second.sum()) - np.log(first / first.sum())
     return np.asarray(frequency * np.sqrt(np.abs(ratio)))
+
+
+def _weighted(counts: Any, scale: np.ndarray) -> Any:
+    """Return the features of texts: the logarithms of counts, scaled, in rows of norm 1; `counts` change."""
+    from scipy import sparse
+
+    counts.data = 1 + np.log(counts.data)
+    return _unit_rows(counts @ sparse.diags_array(scale))
+
+
+def _with_character_ngrams(features: Any, of_words: Any) -> Any:
+    """Return the features of texts, and after them those of the character n-grams of their words.
+
+    The result is written in place, some rows at a time: the character n-grams are most of what is in memory.
+
+    Args:
+        features: CSR [texts, features], the words first.
+        of_words: CSR [words, n-grams], or None.
+    """
+    from scipy import sparse
+
+    if of_words is None:
+        return features
+    words, ngrams = of_words.shape
+
+    def parts() -> Iterator[Any]:
+        for first in range(0, features.shape[0], ROWS_AT_ONCE):
+            own = features[first : first + ROWS_AT_ONCE]
+            yield sparse.hstack([own, own[:, :words] @ of_words], format="csr")
+
+    ends = np.cumsum(np.concatenate([[0], *(np.diff(part.indptr) for part in parts())]))
+    data, indices = np.empty(ends[-1]), np.empty(ends[-1], np.int32)
+    done = 0
+    for part in parts():
+        data[done : done + part.nnz], indices[done : done + part.nnz] = part.data, part.indices
+        done += part.nnz
+    return sparse.csr_array((data, indices, ends), (features.shape[0], features.shape[1] + ngrams))
 
 
 def _lengths(text: str) -> range | None:
@@ -215,7 +271,7 @@ def _character_ngrams(vocabulary: Any, lengths: range | None) -> Any:
 
 
 def _unit_rows(matrix: Any) -> Any:
-    """Return a matrix whose rows have a Euclidean norm of 1, or 0."""
+    """Return a matrix whose rows have a Euclidean norm of 1, or 0; a CSR matrix is changed itself."""
     from sklearn.preprocessing import normalize
 
-    return normalize(matrix.tocsr())
+    return normalize(matrix.tocsr(), copy=False)

@@ -33,7 +33,12 @@ from app.tasks.classification.monitoring import MONITORING
 from app.tasks.classification.rejection import of_labelled, of_scope
 from app.tasks.classification.scores import confusion, per_class, scores
 from app.tasks.labels import label_ids, with_unseen
-from app.tasks.linear_baseline import logistic_regression, texts_and_targets, tfidf
+from app.tasks.linear_baseline import (
+    logistic_regression,
+    predictions_and_targets,
+    tfidf,
+    training_texts,
+)
 from app.tasks.states import STATES
 from data.errors import UserError
 from data.formats import Row
@@ -48,8 +53,6 @@ if TYPE_CHECKING:
     from app.tasks.signature import Signature
 
 DIGITS = 6
-MOST_BASELINE_EXAMPLES = 100_000
-"""The baseline holds its training examples in memory; of more examples it uses the first ones."""
 
 
 def _importances(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,29 +227,26 @@ class ClassificationPredictions(Predictions[ClassificationConfig, Classification
         With several labels it is one logistic regression for each label.
         """
         if has_several_labels(predictor):
-            return label_set_baseline(train, test, predictor, most=MOST_BASELINE_EXAMPLES)
+            return label_set_baseline(train, test, predictor)
         from sklearn.pipeline import make_pipeline
 
         labels = predictor.info.preprocessing.labels
         every = with_unseen(labels, test[0])
-        texts, targets = texts_and_targets(
-            train, lambda batch: label_ids(batch, train[0], labels), MOST_BASELINE_EXAMPLES
-        )
-        test_texts, test_targets = texts_and_targets(
-            test, lambda batch: label_ids(batch, test[0], every), None
-        )
-        names = [label.decode() for label in every]
-        names = [*names[: len(labels)], *(names[i] for i in np.unique(test_targets) if i >= len(labels))]
-        test_targets = _renumbered(test_targets, every, names)
+        texts, targets = training_texts(train, lambda batch: label_ids(batch, train[0], labels))
         model = make_pipeline(tfidf(), logistic_regression(predictor))
         try:
             model.fit(texts, targets)
         except ValueError as error:  # of scikit-learn, if there are no words at all
             return Evaluation({"error": str(error)})
-        predicted = model.predict(test_texts)
+        found, test_targets = predictions_and_targets(
+            test, lambda batch: label_ids(batch, test[0], every), model.predict
+        )
+        names = [label.decode() for label in every]
+        names = [*names[: len(labels)], *(names[i] for i in np.unique(test_targets) if i >= len(labels))]
+        test_targets = _renumbered(test_targets, every, names)
         return Evaluation(
-            {**scores(predicted, test_targets, len(names)), "rows": len(texts)},
-            {ACCURACY.name: correct(predicted == test_targets)},
+            {**scores(found, test_targets, len(names)), "rows": len(texts)},
+            {ACCURACY.name: correct(found == test_targets)},
         )
 
 

@@ -17,11 +17,11 @@ from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
 from app.tasks.classification.mixing import Mixing, mixed_losses
-from app.tasks.classification.ngrams import fit_ngrams
+from app.tasks.classification.ngrams import fit_ngrams, fitted_to
 from app.tasks.classification.rejection import rejection
 from app.tasks.classification.scores import metrics, scores
 from app.tasks.teaching import PREFIX, taught
-from data.batching import Batches
+from data.batching import Batches, ExampleBatches
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +73,10 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         """Fit the linear model of n-grams, if there is one."""
         if model.ngrams is not None:
             words, entries = len(preprocessing.vocabulary), model.ngrams.entries
-            yield f"fitting a linear model of {words:,} words and {entries:,} n-grams"
+            assert isinstance(batches, ExampleBatches)
+            rows, examples = len(fitted_to(model, batches.lengths)), len(batches.lengths)
+            some = f", to {rows:,} of {examples:,} examples" if rows < examples else ""
+            yield f"fitting a linear model of {words:,} words and {entries:,} n-grams{some}"
             fit_ngrams(model, batches, preprocessing, config)
 
     def inspection(
@@ -185,4 +188,4 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
             found = {"loss": loss, **scores(logits.argmax(axis=-1), targets, classes)}
             return found | rejection(model, logits, targets, config.decision) if model.rejects else found
 
-        return evaluated(step, batches, of_split)
+        return evaluated(step, batches, of_split, reads=["targets"])

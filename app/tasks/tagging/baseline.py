@@ -25,6 +25,8 @@ ITERATIONS = 50
 MOST_WORK = 2_000_000_000
 """Most tokens × squared number of tags, to which the time of a step is proportional. Of more training
 examples the baseline uses the first ones."""
+MOST_TOKENS = 2**21
+"""Their features are in memory, so that there are also at most about so many tokens."""
 AFFIXES = 4
 """Characters of the longest prefix and suffix."""
 
@@ -44,7 +46,7 @@ def linear_baseline(train: Split, test: Split, facts: TaggingFacts, predictor: P
     trainer.set_params({"c1": 0.1, "c2": 0.01, "max_iterations": ITERATIONS})
     texts: list[bytes] = []
     targets: list[np.ndarray] = []
-    tokens_left = MOST_WORK // len(preprocessing.vocabularies["tags"]) ** 2
+    tokens_left = min(MOST_WORK // len(preprocessing.vocabularies["tags"]) ** 2, MOST_TOKENS)
     for batch in train[1]:
         for tokens, tags in zip(batch["tokens"], tag_names(batch, train[0]), strict=True):
             if len(tokens):

@@ -14,6 +14,8 @@ CHARACTERS = "text_characters"
 """Name of the sequence of the visible characters of a text, and of their vocabulary."""
 BOUNDARIES = "text_boundaries"
 """Name of the sequence of boundaries, one for each of these characters."""
+TEXTS = ("code_points", "text_lengths")
+"""Names of the arrays of a batch with the texts."""
 FEWEST = 2
 """Occurrences in the training texts of a character in the vocabulary."""
 TRAINED_CHARACTERS = 512
@@ -100,8 +102,8 @@ def missing_boundaries(encoded: Encoded) -> str | None:
         if BOUNDARIES not in rows.sequences:
             return split
         sequence = rows.sequences[BOUNDARIES]
-        known = _values(encoded)[sequence.span(0, int(sequence.counts.sum()))] != UNSCORED
-        if not known.any():
+        values = _values(encoded)
+        if not sequence.occurrences(len(values))[values != UNSCORED].any():
             return split
     return None
 
@@ -191,7 +193,7 @@ def _single(spans: np.ndarray) -> np.ndarray:
 
 
 def rules_spans(batch: Arrays) -> np.ndarray:
-    """Return the tokens of `models.text.locate`, for the texts of `BoundaryBatches.arrays`.
+    """Return the tokens of `models.text.locate`, for the texts of `BoundaryBatches.arrays`: `TEXTS`.
 
     Returns:
         int64 [tokens, 2], the first and the last character of each token.

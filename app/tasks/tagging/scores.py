@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ class TagScore:
         self.loss = 0.0
         self.scored = self.examples = self.tokens = self.words = self.correct = 0
         self.labels = self.correct_labels = self.exact = 0
-        self._of_examples: list[tuple[int, ...]] = []
+        self._of_examples = array("q")
+        """Five numbers of each example, see `outcomes`."""
 
     def add(self, gold: Sequence[str], predicted: Sequence[str], correct_label: bool | None) -> None:
         """Add an example: true and predicted tags, and whether its label is correct if it has one."""
@@ -55,7 +57,7 @@ class TagScore:
         if self.spans is not None:
             self.spans.add(gold, predicted)
         after = Score() if self.spans is None else self.spans.overall
-        self._of_examples.append((correct, words, *(b - a for a, b in zip(before, after, strict=True))))
+        self._of_examples.extend((correct, words, *(b - a for a, b in zip(before, after, strict=True))))
         if correct_label is not None:
             self.labels += 1
             self.correct_labels += bool(correct_label)
@@ -73,7 +75,8 @@ class TagScore:
 
     def outcomes(self) -> dict[str, Outcomes]:
         """Return the outcomes of span F1 if tags encode spans, and of accuracy."""
-        correct, words, gold, predicted, hits = np.array(self._of_examples, np.float64).T
+        columns = np.array(self._of_examples, np.float64).reshape(-1, 5).T
+        correct, words, gold, predicted, hits = columns
         of_spans = {SPAN_F1.name: f1(hits, predicted, gold)} if self.spans is not None else {}
         return {**of_spans, ACCURACY.name: Outcomes(correct, words)}
 

@@ -12,7 +12,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.metrics import TOKEN_F1, Metric
 from app.tasks.base import Arrays, Losses, NamedAxis, Training, evaluated, head_axes
 from app.tasks.calibration import choose_weights
-from app.tasks.tagging.boundaries import CHARACTERS, edge_spans, rules_spans, spans_in_common
+from app.tasks.tagging.boundaries import CHARACTERS, TEXTS, edge_spans, rules_spans, spans_in_common
 from app.tasks.tagging.branches import SCORES, Branches
 from app.tasks.tagging.config import TaggingConfig
 from app.tasks.tagging.facts import LEARNED_SCHEME, TaggingFacts
@@ -307,7 +307,7 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
                 validation |= choose_tokenizer(arrays, outputs)
             return validation
 
-        return evaluated(step, batches, of_split)
+        return evaluated(step, batches, of_split, reads=["tags", "lengths", "labels", *TEXTS])
 
     def after_epoch(
         self, model: keras.Model, preprocessing: Preprocessing[TaggingFacts], config: TaggingConfig

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from app.config import TaskConfig
 from app.tasks import get_task
-from app.training.encode import encode_dataset
+from app.training.encode import encode_and_batch, encode_dataset
 from data.encoding import Encoded
 from data.errors import UserError
 from data.prepared import Dataset, prepare
@@ -154,3 +155,63 @@ def test_a_cache_that_is_not_whole(
     damage(tmp_path / "cache")
 
     assert ids() == before
+
+
+@pytest.mark.parametrize("cpus", [2, 7])
+def test_the_number_of_cores_changes_nothing(
+    dataset: Callable[..., Dataset],
+    configured: Configured,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cpus: int,
+) -> None:
+    """However many cores tokenize, and however the texts are divided among them, the files are the same."""
+    config = configured("data.validation_fraction=0.3")
+    rows = [{"text": f"film {i % 7} {'so ' * (i % 30)}w{i}", "label": "ab"[i % 2]} for i in range(900)]
+    prepared = dataset(config, rows)
+
+    def files(folder: Path) -> dict[str, bytes]:
+        encoded_of(prepared, config, folder)
+        return {path.name: path.read_bytes() for path in folder.rglob("*.*")}
+
+    monkeypatch.setattr("app.training.encode.available_cpus", lambda: 1)
+    alone = files(tmp_path / "alone")
+    monkeypatch.setattr("app.training.encode.available_cpus", lambda: cpus)
+    monkeypatch.setattr("app.training.encode.TOKENIZED_BYTES", 600 * cpus)
+    together = files(tmp_path / "together")
+
+    assert {"train.tokens.ids", "validation.tokens.ids", "train.npz", "vocabulary.txt"} < set(alone)
+    assert together == alone
+
+
+def test_memory_does_not_grow_with_the_data(
+    jsonl: Callable[..., None], configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preparing, encoding and an epoch of four times as many examples need a few bytes more for each."""
+    config = configured("data.validation_fraction=0.3", "text.max_length=20")
+    task = get_task("classification")
+    fields = task.examples.fields(config)
+
+    def peak(examples: int) -> int:
+        words = [f"word{i}" for i in range(200)]
+        folder = tmp_path / str(examples)
+        texts = (f"{words[i // 200]} {words[i % 200]} {' '.join(words)}" for i in range(examples))
+        rows = [{"text": text, "label": "ab"[i % 2]} for i, text in enumerate(texts)]
+        jsonl(folder / "data/train.jsonl", rows)
+        del rows
+        source = open_source(str(folder / "data"), fields, task.examples.shapes, ())
+        tracemalloc.start()
+        try:
+            prepared = prepare(source, fields, directory=folder, splitting=config.splitting())
+            batches = encode_and_batch(prepared, task, config, folder).batches["train"]
+            entries = batches.epoch(0, 0)
+            assert sum(batches.batch(entry).rows for entry in entries) == prepared.sizes["train"]
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    monkeypatch.setattr("data.shards.SHARD_CHARACTERS", 1 << 19)
+    peak(200)  # what is loaded and traced once
+    few, many = peak(1500), peak(6000)
+
+    assert many - few < 4500 * 100  # a text has 1,500 bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from label_set_data import OPTIONS, SIZES, label_set_rows
+from scipy import sparse
 from trained import PLAIN, same, weights
 
 from app.artifacts.run import open_run
@@ -21,7 +23,9 @@ from app.evaluate import evaluate
 from app.export import export
 from app.prediction.loading import load_keras_model, load_predictor
 from app.tasks.calibration import choose_weights
+from app.tasks.classification.ngrams import _with_character_ngrams
 from app.train import train
+from app.training.events import Event, Message
 from app.verify import verify
 from data.errors import UserError
 
@@ -199,3 +203,40 @@ def test_predictions_that_are_all_correct_are_not_certain() -> None:
     weights = choose_weights([logits, logits], targets)
 
     assert 1 / (1 + np.exp(-2 * weights.sum())) == pytest.approx(0.99, abs=1e-3)
+
+
+def test_character_ngrams_are_computed_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The features are those of the whole matrix, in the same order, which the solver's sums depend on."""
+    words, ngrams = sparse.random_array((6, 40), density=0.4, rng=1), None
+    features = sparse.hstack([sparse.random_array((50, 6), density=0.5, rng=2), np.eye(50, 3)], format="csr")
+    assert _with_character_ngrams(features, ngrams) is features
+    expected = sparse.hstack([features, features[:, :6] @ words.tocsr()], format="csr")
+
+    monkeypatch.setattr("app.tasks.classification.ngrams.ROWS_AT_ONCE", 7)
+    found = _with_character_ngrams(features, words.tocsr())
+
+    assert found.shape == expected.shape == (50, 49)
+    for name in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_it_is_fitted_to_some_of_many_tokens(
+    reviews_of_bigrams: Path, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more tokens than can be in memory, it is fitted to evenly spaced examples, and training says so."""
+    said: list[str] = []
+
+    def watch(event: Event) -> None:
+        said.extend([event.text] if isinstance(event, Message) else [])
+
+    monkeypatch.setattr("app.tasks.classification.ngrams.MOST_TOKENS", 700)
+    options = (*WIDE, "training.epochs=1")
+    trained = train(
+        "classification", str(reviews_of_bigrams), configured(*options), run=tmp_path / "run", watcher=watch
+    )
+
+    assert trained.finished
+    (sentence,) = [text for text in said if "fitting a linear model" in text]
+    fitted, examples = re.fullmatch(r".* n-grams, to (\d+) of (\d+) examples", sentence).groups()  # type: ignore[union-attr]
+    assert int(examples) == SIZES["train"]
+    assert 80 < int(fitted) < 160
