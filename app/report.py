@@ -203,9 +203,9 @@ def _training(run: Run, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         return
     metric = f"validation_{run.config.training.early_stopping_metric}"
     best = max((line for line in epochs if line["best"]), key=lambda line: line["epoch"])
-    examples = run.manifest.examples.get("train", 0)
-    rates = [line.get("examples_per_second") or np.nan for line in epochs]
-    times = np.cumsum([examples / rate for rate in rates])
+    rates = np.array([line.get("examples_per_second") or np.nan for line in epochs])
+    examples = run.config.training.batch_size * np.diff([line["step"] for line in epochs], prepend=0)
+    times = np.cumsum(examples / rates)
     unit, seconds = ("minutes", 60) if times[-1] > LONG else ("seconds", 1)
     times /= seconds
 
