@@ -9,7 +9,7 @@ from typing import Any
 from app.config import TaskConfig
 from app.tasks import get_task
 from app.tasks.base import Task
-from app.tasks.opening import open_data
+from app.tasks.opening import Opened, open_data, prepare_opened
 from data import prepared
 from data.check import StatisticsObserver
 from data.check_report import Report
@@ -39,16 +39,10 @@ def prepare(data: str, task_name: str, config: TaskConfig, manual_directory: Pat
     A catalogue dataset may have any features.
     """
     task = get_task(task_name)
-    source, fields, config = open_data(data, task, config)
-    needed = () if isinstance(source, CatalogueName) else fields
-    return prepared.prepare(
-        source,
-        needed,
-        directory=config.data_directory(),
-        manual_directory=manual_directory,
-        splitting=config.splitting(),
-        validator=task.examples.validator(config),
-    )
+    opened = open_data(data, task, config)
+    if isinstance(opened.source, CatalogueName):
+        opened = opened._replace(fields=())
+    return prepare_opened(opened, task, manual_directory)
 
 
 def check(data: str, task_name: str, config: TaskConfig, manual_directory: Path | None) -> Report:
@@ -102,18 +96,10 @@ def _encoded(
     from app.training.encode import encode_and_batch
     from app.training.selection import selecting_metric
 
-    directory = config.data_directory()
     try:
-        dataset = prepared.prepare(
-            source,
-            task.examples.fields(config),
-            directory=directory,
-            manual_directory=manual_directory,
-            splitting=config.splitting(),
-            check=task.examples.check,
-            validator=task.examples.validator(config),
-        )
-        encoded = encode_and_batch(dataset, task, config, directory)
+        opened = Opened(source, task.examples.fields(config), config)
+        dataset = prepare_opened(opened, task, manual_directory, check=task.examples.check)
+        encoded = encode_and_batch(dataset, task, config, config.data_directory())
         selecting_metric(task.training.metrics(encoded.preprocessing), config)
     except UserError as error:
         return [Finding(str(error), "")], ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +11,10 @@ from app.config.sections import LEARN, EncoderConfig
 from app.tasks import get_task
 from app.tasks.base import Task
 from data.errors import UserError
+from data.findings import Finding
 from data.formats import Field
 from data.prepared import Dataset, prepare
+from data.scan import Scan
 from data.sources import CatalogueName, Source, open_source
 
 if TYPE_CHECKING:
@@ -66,19 +68,38 @@ def prepare_data(
     Raises:
         UserError: as of `open_data`, or the examples cannot be trained on.
     """
-    source, fields, config = open_data(data, task, config)
-    examples = task.examples
-    dataset = prepare(
-        source,
-        fields,
+    opened = open_data(data, task, config)
+    checks = {"check": task.examples.check, "warn": task.examples.warn}
+    return prepare_opened(opened, task, manual_directory, **checks), opened.config
+
+
+def prepare_opened(
+    opened: Opened,
+    task: Task[Any, Any],
+    manual_directory: Path | None,
+    **checks: Callable[[Scan], Iterable[Finding]],
+) -> Dataset:
+    """Return the dataset of opened DATA, which is prepared as its configuration says.
+
+    Args:
+        opened: the data.
+        task: that it is for.
+        manual_directory: raw files of a catalogue dataset.
+        checks: `check` and `warn` of `data.prepared.prepare`.
+
+    Raises:
+        UserError: as of `data.prepared.prepare`.
+    """
+    config = opened.config
+    return prepare(
+        opened.source,
+        opened.fields,
         directory=config.data_directory(),
         manual_directory=manual_directory,
         splitting=config.splitting(),
-        check=examples.check,
-        warn=examples.warn,
-        validator=examples.validator(config),
+        validator=task.examples.validator(config),
+        **checks,
     )
-    return dataset, config
 
 
 def open_dataset(
@@ -102,20 +123,14 @@ def open_dataset(
             f"--set {overrides[0]}: the data of the training is read as in training; name the data that it "
             "applies to with --data"
         )
-    examples = get_task(info.task).examples
+    task = get_task(info.task)
+    examples = task.examples
     config = info.config if data is None else for_other_data(info.config, overrides)
     fields = examples.fields(config)
     source = open_source(
         data or info.data or "", fields, examples.shapes, examples.parallel(config), config.options()
     )
-    dataset = prepare(
-        source,
-        fields,
-        directory=config.data_directory(),
-        manual_directory=manual_directory,
-        splitting=config.splitting(),
-        validator=examples.validator(config),
-    )
+    dataset = prepare_opened(Opened(source, fields, config), task, manual_directory)
     if data is None and dataset.hash != info.dataset_hash:
         raise UserError(
             f"{info.data} has changed since {info.where} was trained on it; "
