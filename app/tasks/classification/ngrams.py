@@ -15,7 +15,7 @@ from app.artifacts.preprocessing import Preprocessing
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.linear import fit_classes, fit_labels, most_frequent
-from data.batching import Batches, ExampleBatches
+from data.batching import ExampleBatches
 from data.encoding import Sequences
 from data.excerpts import evenly
 
@@ -58,7 +58,8 @@ def number_of_ngrams(tokens: Sequences, vocabulary_size: int, classes: int, long
 
 def fit_ngrams(
     model: Classifier,
-    batches: Batches,
+    batches: ExampleBatches,
+    rows: np.ndarray,
     preprocessing: Preprocessing[ClassificationFacts],
     config: ClassificationConfig,
 ) -> None:
@@ -72,13 +73,13 @@ def fit_ngrams(
     Args:
         model: with n-grams.
         batches: of the training examples.
+        rows: of `fitted_to`.
         preprocessing: of the model.
         config: of the run.
     """
-    assert isinstance(batches, ExampleBatches)
     assert model.ngrams is not None
     size, several = len(preprocessing.vocabulary), model.several_labels
-    ids, lengths, targets, weights = _examples(batches, fitted_to(model, batches.lengths))
+    ids, lengths, targets, weights = _examples(batches, rows)
     keys = _frequent(ids, lengths, size, model.settings.ngrams, model.ngrams.entries)
     counts = _counts(ids, lengths, keys, size, model.settings.ngrams)
     del ids
@@ -209,6 +210,7 @@ def _with_character_ngrams(features: Any, of_words: Any) -> Any:
     """Return the features of texts, and after them those of the character n-grams of their words.
 
     The result is written in place, some rows at a time: the character n-grams are most of what is in memory.
+    They are computed twice, first to know their number.
 
     Args:
         features: CSR [texts, features], the words first.
@@ -220,15 +222,17 @@ def _with_character_ngrams(features: Any, of_words: Any) -> Any:
         return features
     words, ngrams = of_words.shape
 
-    def parts() -> Iterator[Any]:
+    def parts() -> Iterator[tuple[Any, Any]]:
         for first in range(0, features.shape[0], ROWS_AT_ONCE):
             own = features[first : first + ROWS_AT_ONCE]
-            yield sparse.hstack([own, own[:, :words] @ of_words], format="csr")
+            yield own, own[:, :words] @ of_words
 
-    ends = np.cumsum(np.concatenate([[0], *(np.diff(part.indptr) for part in parts())]))
+    lengths = [np.diff(own.indptr) + np.diff(more.indptr) for own, more in parts()]
+    ends = np.cumsum(np.concatenate([[0], *lengths]))
     data, indices = np.empty(ends[-1]), np.empty(ends[-1], np.int32)
     done = 0
-    for part in parts():
+    for pair in parts():
+        part = sparse.hstack(pair, format="csr")
         data[done : done + part.nnz], indices[done : done + part.nnz] = part.data, part.indices
         done += part.nnz
     return sparse.csr_array((data, indices, ends), (features.shape[0], features.shape[1] + ngrams))

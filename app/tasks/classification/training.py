@@ -74,10 +74,10 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         if model.ngrams is not None:
             words, entries = len(preprocessing.vocabulary), model.ngrams.entries
             assert isinstance(batches, ExampleBatches)
-            rows, examples = len(fitted_to(model, batches.lengths)), len(batches.lengths)
-            some = f", to {rows:,} of {examples:,} examples" if rows < examples else ""
+            rows, examples = fitted_to(model, batches.lengths), len(batches.lengths)
+            some = f", to {len(rows):,} of {examples:,} examples" if len(rows) < examples else ""
             yield f"fitting a linear model of {words:,} words and {entries:,} n-grams{some}"
-            fit_ngrams(model, batches, preprocessing, config)
+            fit_ngrams(model, batches, rows, preprocessing, config)
 
     def inspection(
         self,
