@@ -58,7 +58,7 @@ def test_every_example_is_in_one_batch(lengths: list[int], batch_size: int, seed
 
 
 def test_the_batches_of_an_epoch_are_those_of_earlier_versions(lengths: np.ndarray) -> None:
-    """They are what a stored run goes on with: pools of a permutation, each sorted by length."""
+    """A resumed run expects these batches: a permutation in pools, each sorted by length."""
     random = np.random.default_rng([5, 2])
     order = random.permutation(len(lengths))
     is_long = lengths[order] > LARGEST_STEP // 256

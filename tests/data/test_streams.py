@@ -331,7 +331,7 @@ def greedy(
 def test_windows_are_those_of_earlier_versions(
     made: Made, lengths: list[int], streams: int, window: int, split_long: bool, seed: int
 ) -> None:
-    """They are what a stored run goes on with: pieces in the order of the seed, for the next free stream."""
+    """A resumed run expects these windows: a stream that is free gets the next piece in the epoch's order."""
     batches = made(lengths, streams=streams, window=window, split_long=split_long)
     generator = np.random.default_rng([seed, 1])
     offset = int(generator.integers(window))
