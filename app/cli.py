@@ -407,9 +407,9 @@ def compare(
     \b
     Examples:
       textrnn compare classification reviews.csv --vary model.cell=simple,gru,lstm --output compared
-      textrnn compare tagging corpus.conllu --vary model.bidirectional=true,false --seeds 5 --output compared
+      textrnn compare tagging corpus.conllu --vary model.bidirectional=true,false --seeds 5 --output tagged
       textrnn compare classification sample:memory --vary model.cell=simple,gru,lstm \\
-        --set model.bidirectional=false --set model.pooling=last --set model.ngrams=0 --output compared
+        --set model.bidirectional=false --set model.pooling=last --set model.ngrams=0 --output memory
     """
     _quiet()
     from app.compare import PICTURE, draw
@@ -492,9 +492,9 @@ def tune(
 
     \b
     Examples:
-      textrnn tune classification reviews.csv --budget 30m --run runs/tuned
-      textrnn tune classification reviews.csv --budget 1h --set model.ngrams=0 --search model.units=64,128,256
-      textrnn tune tagging corpus.conllu --budget 2h --search training.learning_rate=1e-4..1e-2:log
+      textrnn tune classification reviews.csv --budget 10m --run runs/tuned
+      textrnn tune classification reviews.csv --budget 5m --set model.ngrams=0 --search model.units=64,128,256
+      textrnn tune tagging corpus.conllu --budget 5m --search training.learning_rate=1e-4..1e-2:log
       textrnn evaluate runs/tuned/best
     """
     _quiet()

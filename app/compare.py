@@ -144,8 +144,10 @@ def compare(
         combination its `values`, `runs` and means; None if it was stopped.
 
     Raises:
-        UserError: as of `combinations` and of `app.train.train`.
+        UserError: `output` has the comparison of another task or of other data; or as of `combinations` and
+            of `app.train.train`.
     """
+    _check_output(output, task, data)
     found = combinations(task, vary, config_file=config_file, preset=preset, overrides=overrides)
     for combination in found:
         check_one_process(combination.config, "textrnn compare")
@@ -183,6 +185,18 @@ def compare(
         table = _table(task, data, split, found, results)
         write_text(output / RESULTS, dumps(table, indent=1))
     return table
+
+
+def _check_output(output: Path, task: str, data: str) -> None:
+    """Require that a folder has no comparison of another task or of other data."""
+    if not (output / RESULTS).exists():
+        return
+    before = json.loads((output / RESULTS).read_text())
+    if (before["task"], before["data"]) != (task, data):
+        raise UserError(
+            f"{output}: has a comparison of {before['task']} on {before['data']}, not of {task} on {data}; "
+            "give another folder with --output"
+        )
 
 
 def _measured(run: Path, split: str, seconds: float | None, manual_directory: Path | None) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def check_same(
     if manifest.dataset_hash != dataset.hash:
         raise UserError(
             f"{run}: cannot be resumed: it was trained on other data: dataset_hash was "
-            f"{manifest.dataset_hash!r} of {manifest.data}, is {dataset.hash!r} of {data}"
+            f"{manifest.dataset_hash!r} of {manifest.data}, is {dataset.hash!r} of {data}; restore "
+            "the data, or train a new run"
         )
     own = unlabelled.hash if unlabelled else ""
     if manifest.unlabelled_hash and own and manifest.unlabelled_hash != own:
@@ -58,7 +59,7 @@ def check_same(
     if changed := differences(before, config):
         raise UserError(
             f"{run}: cannot be resumed with another configuration: {'; '.join(changed)}; "
-            f"only these may change: {', '.join(FREE_ON_RESUME)}"
+            f"only these may change: {', '.join(FREE_ON_RESUME)}; train a new run for anything else"
         )
     if manifest.complete:
         open_run(run)

@@ -104,6 +104,23 @@ def test_other_configurations_need_another_folder(reviews: Path, tmp_path: Path)
     assert (tmp_path / "compare.json").read_text() == before
 
 
+def test_other_tasks_and_data_need_another_folder(command: Command, reviews: Path, tmp_path: Path) -> None:
+    """A folder keeps the table of its task and data, also where no run would have the same name."""
+    assert compared(reviews, tmp_path, "model.pooling=mean,max")
+    before = (tmp_path / "compare.json").read_text()
+
+    for task, data in (("tagging", str(reviews)), ("classification", "sample:memory")):
+        result = command("compare", task, data, "--vary", "model.cell=gru,lstm", "--output", tmp_path)
+        assert (result.exit_code, result.stderr) == (
+            1,
+            f"Error: {tmp_path}: has a comparison of classification on {reviews}, not of {task} on {data}; "
+            "give another folder with --output\n",
+        )
+
+    assert (tmp_path / "compare.json").read_text() == before
+    assert not list(tmp_path.glob("cell-*"))
+
+
 def test_command(command: Command, reviews: Path, tmp_path: Path) -> None:
     """The command prints a row for each combination, and draws them."""
     words = ("compare", "classification", reviews, "--vary", "model.pooling=mean,max", *overrides(*OWN))
