@@ -492,7 +492,7 @@ def tune(
 
     \b
     Examples:
-      textrnn tune classification reviews.csv --budget 10m --run runs/tuned
+      textrnn tune classification reviews.csv --budget 5m --run runs/tuned
       textrnn tune classification reviews.csv --budget 5m --set model.ngrams=0 --search model.units=64,128,256
       textrnn tune tagging corpus.conllu --budget 5m --search training.learning_rate=1e-4..1e-2:log
       textrnn evaluate runs/tuned/best

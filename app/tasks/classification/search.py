@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.tasks.search import Choices, Range, Space
 
 SPACE: Space = {
-    "training.learning_rate": Range(5e-4, 1e-2, log=True),
+    "training.learning_rate": Range(5e-4, 3e-2, log=True),
     "training.batch_size": Choices((32, 64, 128)),
     "training.label_smoothing": Range(0.0, 0.2),
     "model.cell": Choices(("lstm", "gru")),
