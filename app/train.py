@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.allocator import keep_freed_memory
 from app.artifacts.files import MANIFEST
 from app.artifacts.run import Run, read_run_manifest
 from app.config import TaskConfig
@@ -137,8 +136,8 @@ def training_steps(
 ) -> Generator[Event, None, TrainedRun]:
     """Train as `train` does, and yield each event.
 
-    Closing the generator saves the state, so that training can be resumed. From then on the process keeps
-    freed memory, see `app.allocator.keep_freed_memory`.
+    Closing the generator saves the state, so that training can be resumed. From the first step on the process
+    keeps freed memory, see `app.allocator.keep_freed_memory`.
 
     Of several workers, see `app.training.workers`, all but the chief yield messages only, and leave the run
     directory to it.
@@ -154,7 +153,6 @@ def training_steps(
         asked = replace(asked, run=None, resume=False)
     try:
         opened = _open(asked, workers)
-        keep_freed_memory()
         with _op_determinism(config.training.deterministic):
             trained = yield from Session(opened).events(with_card)
     except UserError as error:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from app.allocator import keep_freed_memory
 from app.artifacts.preprocessing import Preprocessing
 from app.config import TaskConfig
 from app.metrics import ACCURACY, Metric
@@ -121,6 +122,7 @@ class Fit:
             DivergedError: the loss is not finite.
             UserError: another worker was lost.
         """
+        keep_freed_memory()
         try:
             self._share_state()
             while not self.state.finished:
