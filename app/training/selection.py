@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.config import TaskConfig
-from app.metrics import Metric
+from app.metrics import LOSS, RECURRENT_LOSS, Metric
 from data.errors import UserError
 from models.settings import OneOf
 
@@ -53,8 +53,9 @@ class Selection:
     best_epoch: int = -1
     """From 0."""
     lowest_loss: float | None = None
+    lowest_recurrent_loss: float | None = None
     stale_epochs: int = 0
-    """Epochs since the best one, or since the loss was lowest if that is later."""
+    """Epochs since the best one, or since a loss was lowest if that is later."""
     plateau_epochs: int = 0
     """Epochs since the best one, or since the learning rate was lowered."""
 
@@ -62,20 +63,24 @@ class Selection:
         """Take the validation metrics of an epoch into account.
 
         While the loss still falls the network learns, even if the metric does not show it: BLEU stays near 0
-        until whole phrases are right. Such an epoch is not stale, nor the best one for its loss alone.
+        until whole phrases are right. It also learns while the loss of its recurrent branch falls: a linear
+        model beside it, which is fitted before the first epoch, decides all other metrics until the recurrent
+        branch is as good. Such an epoch is not stale, nor the best one for its loss alone.
 
         Args:
             epoch: its number, from 0.
             metric: selects the best epoch; of equal epochs the one with the lower loss is better.
-            validation: by name, `loss` included.
+            validation: by name, `loss` included, and `recurrent_loss` if there is a linear model.
 
         Returns:
             whether it is the best epoch so far.
         """
-        loss = validation["loss"]
-        falls = self.lowest_loss is None or loss < self.lowest_loss
+        loss, recurrent_loss = validation[LOSS.name], validation.get(RECURRENT_LOSS.name)
+        falls = _is_lower(loss, self.lowest_loss)
         if falls:
             self.lowest_loss = loss
+        if recurrent_loss is not None and _is_lower(recurrent_loss, self.lowest_recurrent_loss):
+            self.lowest_recurrent_loss, falls = recurrent_loss, True
         score = [metric.score(validation[metric.name]), -loss]
         best = self.best is None or score > self.best
         if best:
@@ -98,3 +103,7 @@ class Selection:
             return False
         self.plateau_epochs = 0
         return True
+
+
+def _is_lower(value: float, lowest: float | None) -> bool:
+    return lowest is None or value < lowest

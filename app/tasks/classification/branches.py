@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.metrics import RECURRENT_LOSS
 from app.tasks.calibration import choose_weights
 from data.encoding import Texts
 
@@ -39,6 +41,19 @@ def joined_logits(model: Any, outputs: Any, targets: np.ndarray, known: np.ndarr
     model.branch_weights.assign(choose_weights([own[known] for own in branches], targets[known]))
     joined: np.ndarray = model.joined(*branches).numpy()
     return joined
+
+
+def recurrent_loss(model: Any, outputs: Any, loss: Callable[[np.ndarray], float]) -> dict[str, float]:
+    """Return the loss of the recurrent branch alone, and nothing without n-grams.
+
+    Args:
+        model: the classifier.
+        outputs: of each batch, what `logits_of` returns.
+        loss: from the logits of all examples, float [N, classes].
+    """
+    if model.ngrams is None:
+        return {}
+    return {RECURRENT_LOSS.name: loss(np.concatenate([output[BRANCHES[0]] for output in outputs]))}
 
 
 def logits_of(model: Any, batch: Any) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.metrics import LOSS
 from app.tasks.base import Arrays, Losses, evaluated
-from app.tasks.classification.branches import BRANCHES, joined_logits, logits_of
+from app.tasks.classification.branches import BRANCHES, joined_logits, logits_of, recurrent_loss
 from app.tasks.classification.label_set_scores import predicted, scores
 from app.tasks.classification.mixing import Mixing, mixed_losses
 from app.tasks.classification.thresholds import choose_thresholds
@@ -81,8 +82,11 @@ def label_set_evaluator(model: keras.Model, batches: Batches) -> Callable[[], di
     def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
         targets = np.concatenate([batch["targets"] for batch in arrays])
         known = targets[:, : model.classes]
+
+        def loss(logits: np.ndarray) -> float:
+            return float(binary_cross_entropy(logits, known).numpy().sum(axis=1).mean())
+
         logits = joined_logits(model, outputs, known, np.ones(len(known), bool))
-        loss = float(binary_cross_entropy(logits, known).numpy().sum(axis=1).mean())
         probabilities = probabilities_of(logits)
         thresholds = choose_thresholds(probabilities, known)
         model.thresholds.assign(thresholds)
@@ -91,6 +95,10 @@ def label_set_evaluator(model: keras.Model, batches: Batches) -> Callable[[], di
             model.branch_thresholds.assign(
                 np.stack([choose_thresholds(probabilities_of(own), known) for own in branches])
             )
-        return {"loss": loss, **scores(predicted(probabilities >= thresholds, probabilities, targets))}
+        return {
+            LOSS.name: loss(logits),
+            **recurrent_loss(model, outputs, loss),
+            **scores(predicted(probabilities >= thresholds, probabilities, targets)),
+        }
 
     return evaluated(step, batches, of_split, reads=["targets"])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.metrics import Metric
+from app.metrics import LOSS, Metric
 from app.tasks.base import Arrays, Losses, NamedAxis, Training, evaluated, head_axes
 from app.tasks.classification import label_set_scores
-from app.tasks.classification.branches import joined_logits, logits_of
+from app.tasks.classification.branches import joined_logits, logits_of, recurrent_loss
 from app.tasks.classification.config import ClassificationConfig
 from app.tasks.classification.facts import ClassificationFacts
 from app.tasks.classification.label_set_training import CLASSES, label_set_evaluator, label_set_losses
@@ -182,10 +182,17 @@ class ClassificationTraining(Training[ClassificationConfig, ClassificationFacts]
         def of_split(arrays: Sequence[Arrays], outputs: Sequence[Arrays]) -> dict[str, float]:
             targets = np.concatenate([batch["targets"] for batch in arrays])
             known = targets < model.classes
+
+            def loss(logits: np.ndarray) -> float:
+                return float(cross_entropy(logits[known], targets[known]).numpy().mean())
+
             logits = joined_logits(model, outputs, targets, known)
-            loss = float(cross_entropy(logits[known], targets[known]).numpy().mean())
             classes = max(model.classes, int(targets.max()) + 1)
-            found = {"loss": loss, **scores(logits.argmax(axis=-1), targets, classes)}
+            found = {
+                LOSS.name: loss(logits),
+                **recurrent_loss(model, outputs, loss),
+                **scores(logits.argmax(axis=-1), targets, classes),
+            }
             return found | rejection(model, logits, targets, config.decision) if model.rejects else found
 
         return evaluated(step, batches, of_split, reads=["targets"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from app.artifacts.preprocessing import Preprocessing
-from app.metrics import TOKEN_F1, Metric
+from app.metrics import RECURRENT_LOSS, TOKEN_F1, Metric
 from app.tasks.base import Arrays, Losses, NamedAxis, Training, evaluated, head_axes
 from app.tasks.calibration import choose_weights
 from app.tasks.tagging.boundaries import CHARACTERS, TEXTS, edge_spans, rules_spans, spans_in_common
@@ -243,7 +243,12 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
             from models.text.boundaries import token_edges
 
             outputs = run_tagger(model, batch, training=False)
-            found = tagged(batch, outputs) if branches is None else {name: outputs[name] for name in SCORES}
+            if branches is None:
+                found = tagged(batch, outputs)
+            else:
+                found = {name: outputs[name] for name in SCORES}
+                alone = {"emissions": outputs[SCORES[0]]}
+                found[RECURRENT_LOSS.name] = model.tag_losses(alone, batch["tags"], batch["lengths"])
             if "label_logits" in outputs:
                 found["label"] = tf.argmax(outputs["label_logits"], axis=-1, output_type=tf.int32)
             if UNSCALED in outputs:
@@ -303,6 +308,9 @@ class TaggingTraining(Training[TaggingConfig, TaggingFacts]):
                     correct = output["label"][i] == batch["labels"][i] if "labels" in batch else None
                     score.add(gold, found, correct)
             validation = {name: value for name, value in score.metrics().items() if name in wanted}
+            if branches is not None:
+                nats = sum(float(output[RECURRENT_LOSS.name].sum()) for output in outputs)
+                validation[RECURRENT_LOSS.name] = nats / score.tokens
             if model.tokenizer is not None:
                 validation |= choose_tokenizer(arrays, outputs)
             return validation

@@ -169,6 +169,29 @@ def test_no_stop_while_the_loss_falls() -> None:
     assert not selection.stops(3)
 
 
+def test_no_stop_while_the_recurrent_branch_learns() -> None:
+    """A linear model that decides metric and loss stops no training in which the recurrent branch learns."""
+    selection = Selection()
+    losses = [0.695, 0.693, 0.694, 0.61, 0.47, 0.5]
+
+    better = [
+        selection.add(epoch, ACCURACY, {"accuracy": 0.84, "loss": 0.38, "recurrent_loss": loss})
+        for epoch, loss in enumerate(losses)
+    ]
+
+    assert better == [True] + [False] * 5
+    assert selection.stale_epochs == 1
+
+
+def test_progress_of_earlier_versions() -> None:
+    """A state without a loss of the recurrent branch is continued: the next epoch counts as progress."""
+    selection = Selection(best=[0.84, -0.38], best_epoch=0, lowest_loss=0.38, stale_epochs=3)
+    assert selection.lowest_recurrent_loss is None
+
+    assert not selection.add(4, ACCURACY, {"accuracy": 0.84, "loss": 0.38, "recurrent_loss": 0.7})
+    assert selection.stale_epochs == 0
+
+
 def test_a_better_metric_with_a_higher_loss() -> None:
     """Patience counts from the last epoch in which either of the two improved."""
     selection = Selection()

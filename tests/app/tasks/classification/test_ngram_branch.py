@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from label_set_data import OPTIONS, SIZES, label_set_rows
 from scipy import sparse
-from trained import PLAIN, same, weights
+from trained import PLAIN, metrics, same, weights
 
 from app.artifacts.run import open_run
 from app.config import TaskConfig, load_config
@@ -94,6 +94,22 @@ def test_bigrams_are_learned(wide: Path) -> None:
     assert found["accuracy"] == found["branches"]["ngrams"]["accuracy"] == 1
     assert found["branches"]["recurrent"]["accuracy"] < 0.9
     assert set(found["branches"]["recurrent"]) == {"accuracy", "macro_f1"}
+
+
+def test_the_loss_of_the_recurrent_branch(wide: Path, reviews_of_bigrams: Path) -> None:
+    """Each epoch records it: the loss of what the branch predicts alone."""
+    rows = negated("validation", SIZES["validation"])
+    predictor = load_predictor(wide)
+    found = predictor.run_texts("branches", [str(row["text"]).encode() for row in rows])["recurrent"]
+    classes = predictor.run_texts("serving_default", [b"film"])["classes"][0].tolist()
+    own = [
+        probabilities[classes.index(str(row["label"]).encode())]
+        for probabilities, row in zip(found, rows, strict=True)
+    ]
+    best = [line for line in metrics(wide) if line.get("best")][-1]
+
+    assert best["validation_recurrent_loss"] == pytest.approx(-np.log(own).mean(), rel=1e-4)
+    assert best["validation_recurrent_loss"] > best["validation_loss"]
 
 
 def test_an_export_has_the_branches(

@@ -69,6 +69,8 @@ def test_neighbours_are_learned(wide: Path, colours: Path, tmp_path: Path) -> No
 
     assert evaluate(wide, with_baseline=False)["accuracy"] == 1
     assert best_line(wide)["validation_accuracy"] == 1
+    assert best_line(wide)["validation_recurrent_loss"] > 2 * best_line(wide)["validation_loss"]
+    assert "validation_recurrent_loss" not in best_line(without)
     assert evaluate(without, with_baseline=False)["accuracy"] < 0.7
 
 
