@@ -81,17 +81,30 @@ def padded(parts: list[np.ndarray]) -> np.ndarray:
 def difference(got: np.ndarray, wanted: np.ndarray, *, slack: float = 1.0) -> float | None:
     """Return the largest difference of two outputs, without padding of the first; None if they differ.
 
-    Numbers within `slack` times the tolerance do not differ.
+    It is padded at the end of any axis, or at the beginning of the last one. Numbers within `slack` times the
+    tolerance do not differ.
     `difference([[1, 2, 0]], [[1, 2]]) -> 0.0`
     """
     if got.ndim != wanted.ndim or any(a < b for a, b in zip(got.shape, wanted.shape, strict=True)):
         return None
-    place = tuple(slice(0, size) for size in wanted.shape)
-    beyond = got.copy()
-    beyond[place] = b"" if got.dtype == object else 0
-    if np.any(beyond != (b"" if got.dtype == object else 0)):
-        return None
-    got = got[place]
+    found = (_without_padding(got, wanted.shape, at_end=at_end) for at_end in (True, False))
+    gaps = [_gap(own, wanted, slack) for own in found if own is not None]
+    return next((gap for gap in gaps if gap is not None), None)
+
+
+def _without_padding(array: np.ndarray, shape: tuple[int, ...], *, at_end: bool) -> np.ndarray | None:
+    """Return the part of an array with this shape; None if something is beyond it."""
+    place = [slice(0, size) for size in shape]
+    if place and not at_end:
+        place[-1] = slice(array.shape[-1] - shape[-1], None)
+    nothing = b"" if array.dtype == object else 0
+    beyond = array.copy()
+    beyond[tuple(place)] = nothing
+    return None if np.any(beyond != nothing) else array[tuple(place)]
+
+
+def _gap(got: np.ndarray, wanted: np.ndarray, slack: float) -> float | None:
+    """Return the largest difference of two outputs of the same shape; None if they differ."""
     if wanted.dtype.kind != "f":
         return 0.0 if np.array_equal(got, wanted) else None
     if not np.allclose(got, wanted, rtol=slack * RELATIVE, atol=slack * ABSOLUTE, equal_nan=True):

@@ -20,7 +20,8 @@ class Steps:
     """Runs the calls of streamed texts.
 
     Rows share a call if their `ids` have the same width. `resume` of earlier versions has no input `emitted`
-    and takes no padding: there, texts of the same length share calls.
+    and takes no padding, and the state that it returns is that after the longest row: there, texts of the
+    same length share calls, if the same number of tokens is sampled.
 
     Args:
         batcher: returns the batcher of one of `STEPS`; its calls get rows of streams only.
@@ -39,11 +40,11 @@ class Steps:
         Raises:
             Refused: the queue is full, the deadline has passed, the call failed, or the server is stopping.
         """
-        inputs, padding = _padded(call.inputs)
+        inputs = _padded(call.inputs)
         width = inputs["ids"].shape[1] if "ids" in inputs else 0
         cost = np.array([len(inputs["prompt"][0]) + 2 + width])
-        outputs = await self._batchers[call.signature].submit(inputs, cost, kind=width).wait(deadline)
-        return outputs | {"ids": outputs["ids"][:, padding:]} if padding else outputs
+        kind = width, 0 if "emitted" in inputs or "length" not in inputs else int(inputs["length"][0])
+        return await self._batchers[call.signature].submit(inputs, cost, kind=kind).wait(deadline)
 
     @property
     def waiting(self) -> int:
@@ -56,9 +57,9 @@ class Steps:
             batcher.close()
 
 
-def _padded(inputs: Arrays) -> tuple[Arrays, int]:
-    """Return inputs whose ids are padded on the left, and the number of ids that were added."""
+def _padded(inputs: Arrays) -> Arrays:
+    """Return inputs whose ids are padded on the left, if the model knows padding."""
     if "emitted" not in inputs or "ids" not in inputs:
-        return inputs, 0
+        return inputs
     padding = -inputs["ids"].shape[1] % WIDTH
-    return inputs | {"ids": np.pad(inputs["ids"], ((0, 0), (padding, 0)))}, padding
+    return inputs | {"ids": np.pad(inputs["ids"], ((0, 0), (padding, 0)))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -40,13 +41,15 @@ def emit(
         length: maximum number of tokens, int32 [B].
         end_id: the token that ends a row; -1 for none.
         coverage: of a state, see `models.decoding.beam.beam_search`.
-        emitted: ids int32 [B, P] of an earlier call that this one continues.
+        emitted: ids int32 [B, P] of an earlier call that this one continues. A call that is continued must
+            have this argument, if only with P = 0: see what it returns.
         counts: how many of them at the end of each row are of its text, int32 [B]; those before are padding,
             0. None: all.
 
     Returns:
         ids int32 [B, T], lengths int32 [B], log p float [B], the coverage [B, S] at the last token or None,
-        the state and the logits after step T.
+        the state and the logits: with `emitted` those after the last token of each row, whatever the other
+        rows are; else those after step T.
     """
     rows = tf.shape(logits)[0]
     before = tf.zeros([rows, 0], tf.int32) if emitted is None else emitted
@@ -76,10 +79,14 @@ def emit(
         if coverage is not None:
             covered = (tf.where(is_open[:, tf.newaxis], coverage(state), covered[0]),)
         is_open &= ids != end_id
-        ids = tf.where(is_open, ids, 0)
-        lengths += tf.cast(is_open, tf.int32)
+        is_written = is_open
+        ids = tf.where(is_written, ids, 0)
+        lengths += tf.cast(is_written, tf.int32)
         is_open &= position + 1 < length
-        logits, state = step(ids, state)
+        after = step(ids, state)
+        if emitted is not None:
+            after = tf.nest.map_structure(partial(_where, is_written), after, (logits, state))
+        logits, state = after
         return (
             position + 1,
             is_open,
@@ -121,6 +128,11 @@ def emit(
     )
     ids = tf.transpose(emitted_ids.stack())[:, : tf.reduce_max(lengths)]
     return ids, lengths, log_probability, covered[0] if covered else None, state, logits
+
+
+def _where(rows: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+    """Return `new` where `rows`, bool [B], is true, else `old`."""
+    return tf.where(tf.reshape(rows, [-1] + [1] * (len(new.shape) - 1)), new, old)
 
 
 def any_rows(tensor: tf.Tensor) -> tf.TensorShape:

@@ -51,13 +51,13 @@ def sample(
         end_id: a token that ends a row; -1 for none.
         forbidden: ids that are never emitted, int32 [F].
         emitted: ids int32 [B, P] of an earlier call that this one continues with the state and the logits
-            that it returned: the text is then that of one call.
+            that it returned: the text is then that of one call. The first of such calls has P = 0.
         counts: how many of them at the end of each row are of its text, int32 [B]; None: all.
 
     Returns:
         ids int32 [B, T], 0 beyond a row's length, T the longest row's length; lengths int32 [B]; the
         sum of the model's own log p of the emitted tokens, before all of the above, float [B]; the state
-        and the logits after step T. The token that ends a row is in neither ids nor lengths, but in
+        and the logits, see `emit`. The token that ends a row is in neither ids nor lengths, but in
         the log p: it is then the whole text's.
     """
     rows, vocabulary_size = tf.unstack(tf.shape(logits))

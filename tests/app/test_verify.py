@@ -330,6 +330,11 @@ def test_difference() -> None:
     assert difference(numbers + np.float32(0.01), numbers) is None
     assert difference(numbers + np.float32(0.01), numbers, slack=10) == pytest.approx(0.01, rel=0.01)
     assert difference(np.array([[1, 2, 0]], np.float32), numbers) == 0
+    assert difference(np.array([[0, 1, 2]], np.float32), numbers) == 0
+    assert difference(np.array([[1, 2, 0], [0, 0, 0]], np.float32), numbers) == 0
+    assert difference(np.array([[0, 1, 3]], np.float32), numbers) is None
+    assert difference(np.array([[1, 0, 2]], np.float32), numbers) is None
+    assert difference(np.zeros((1, 3), np.float32), numbers) is None
     assert difference(np.array([[1, 2, 3]], np.float32), numbers) is None
     assert difference(numbers[:, :1], numbers) is None
     assert difference(numbers * np.nan, numbers) is None

@@ -261,6 +261,8 @@ def pieces(
             continue
         state = {name: outputs[name] for name in state}
         ids = outputs["ids"]
+        if "emitted" in state:  # else an export of an earlier version, which has no padding
+            ids = ids[:, ids.shape[1] - state["emitted"][0] :]
         log_probability += float(outputs["log_probability"][0])
         places = [place for stop in stops if (place := text.find(stop)) >= 0]
         if places:

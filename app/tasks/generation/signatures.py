@@ -68,7 +68,7 @@ class GenerationSignatures(tf.Module):
         `score` computes the loss of texts; `score_pieces` that of documents piece by piece; `counts` counts
         tokens.
         `begin` and `resume` sample texts piece by piece. The caller keeps the state between two pieces: all
-        outputs of `begin`. `ids` of texts of different lengths share a call if they are padded on the left.
+        outputs of `begin`. `ids` of texts of different lengths share a call: they are padded on the left.
         """
         prompt = _rows("prompt", tf.string)
         length, seed = _rows("length", tf.int32), _rows("seed", tf.int32)
@@ -220,15 +220,12 @@ class GenerationSignatures(tf.Module):
             a, self._state(a), a["logits"], labels, emitted=a["ids"], counts=counts
         )
         whole = tf.concat([a["ids"], ids], axis=1)
-        # Each row without its padding on the left; what it has too much on the right is beyond its length.
-        places = tf.range(tf.shape(whole)[1]) + (width - counts)[:, tf.newaxis]
-        own = tf.gather(whole, tf.minimum(places, tf.shape(whole)[1] - 1), batch_dims=1)
-        ended = lengths < a["length"]
+        emitted = counts + lengths
         return {
-            "ids": whole,
-            "emitted": counts + tf.shape(ids)[1],
-            "text": self._text(own, counts + lengths, a["prompt"]),
-            "ended": ended,
+            "ids": _shifted(whole, lengths - tf.shape(ids)[1]),
+            "emitted": emitted,
+            "text": self._text(_shifted(whole, width - counts), emitted, a["prompt"]),
+            "ended": lengths < a["length"],
             "log_probability": log_probability,
             "logits": logits,
             **_numbered(state),
@@ -256,6 +253,20 @@ class GenerationSignatures(tf.Module):
         tokens = tf.gather(tf.constant(self._tokens, tf.string), ids)
         pieces = tf.RaggedTensor.from_tensor(tokens, lengths=tf.cast(lengths, tf.int64))
         return continuation(pieces, read_prompt(prompt, self.preprocessor), self.preprocessor)
+
+
+def _shifted(ids: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
+    """Move the ids of each row to the left, or to the right by a negative number: int32 [B, T], int32 [B].
+
+    What leaves the row at one end is lost, and 0 comes in at the other.
+    """
+    width = tf.shape(ids)[1]
+    places = tf.range(width) + by[:, tf.newaxis]
+    return tf.where(
+        (places >= 0) & (places < width),
+        tf.gather(ids, tf.clip_by_value(places, 0, tf.maximum(width - 1, 0)), batch_dims=1),
+        0,
+    )
 
 
 def _numbered(state: Any) -> dict[str, tf.Tensor]:

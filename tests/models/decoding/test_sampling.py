@@ -113,6 +113,30 @@ def test_a_text_in_pieces() -> None:
     np.testing.assert_allclose(log_p, whole[2], rtol=1e-4)
 
 
+def test_rows_of_different_lengths_in_pieces() -> None:
+    """A call that is continued leaves each row as one of this row alone does, whatever the others are."""
+    chain, rows = Chain(12), 12
+    lengths, seeds = np.array([0, 1, 3, 40] * 3), np.arange(rows)
+    logits, state = chain.start(rows)
+    none = tf.zeros([rows, 0], tf.int32)
+
+    def piece(place: slice) -> tuple[Any, ...]:
+        own, first, before = tf.nest.map_structure(lambda value: value[place], (state, logits, none))
+        options: dict[str, Any] = {"length": lengths[place], "seed": seeds[place], "end_id": END}
+        return sample(chain.step, own, first, emitted=before, **options)
+
+    ids, counts, log_p, *after = piece(slice(None))
+    ended = counts.numpy() < lengths
+    assert ended.any()
+    assert counts.numpy()[~ended & (lengths > 0)].min() < counts.numpy().max()
+    for row in range(rows):
+        alone = piece(slice(row, row + 1))
+        np.testing.assert_array_equal(ids[row, : counts[row]], alone[0][0])
+        np.testing.assert_allclose(log_p[row], alone[2][0], rtol=1e-6)
+        for together, of_row in zip(tf.nest.flatten(after), tf.nest.flatten(alone[3:]), strict=True):
+            np.testing.assert_array_equal(together[row], of_row[0])
+
+
 def test_seeds() -> None:
     """Different seeds yield different texts; the tokens of a text are drawn independently."""
     chain = Chain(4, scale=0.0)

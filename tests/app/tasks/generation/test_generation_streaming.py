@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from generation_data import KINDS, Command, Model, Models, ending, streamed, texts
 
 from app.prediction.predictor import Predictor
@@ -95,6 +96,49 @@ def test_stop(models: Models, kind: str) -> None:
         assert "".join(streamed(models(kind), "", stop=both, **options)) == truncated
     assert texts(models(kind), [""], stop=("",), **options) == [whole]
     assert "".join(streamed(models(kind), "", stop=("", "\x00"), **options)) == whole
+
+
+# Several texts in one call
+
+
+def test_texts_of_different_lengths_share_calls(models: Models) -> None:
+    """Texts that go on by different numbers of tokens, and one that ends, are those of calls of their own."""
+    signatures, prompts = models("word").predictor.signatures, [b"", b"Anna", b"the ship"]
+    drawing = {"temperature": 0.5, "top_p": 1.0, "repetition_penalty": 1.2}
+
+    def resumed(state: dict[str, Any], rows: list[int], lengths: list[int]) -> dict[str, Any]:
+        count = len(rows)
+        fixed = {
+            "prompt": tf.constant([prompts[row] for row in rows]),
+            "label": tf.constant([b""] * count),
+            "length": tf.constant(lengths),
+            "seed": tf.constant([row + 1 for row in rows]),
+            "top_k": tf.zeros([count], tf.int32),
+            **{name: tf.fill([count], value) for name, value in drawing.items()},
+        }
+        sent = {name: value for name, value in state.items() if name in kept}
+        found: dict[str, Any] = signatures["resume"](**fixed, **sent)
+        return found
+
+    begun = signatures["begin"](prompt=tf.constant(prompts), label=tf.constant([b""] * 3))
+    kept = {*begun, "ids"}
+    begun["ids"] = tf.zeros([3, 0], tf.int32)
+    pieces = ([2, 16, 5], [40, 1, 200], [3, 30, 3])
+
+    together = begun
+    for lengths in pieces:
+        together = resumed(together, [0, 1, 2], list(lengths))
+    for row in range(3):
+        alone = {name: value[row : row + 1] for name, value in begun.items()}
+        for lengths in pieces:
+            alone = resumed(alone, [row], [lengths[row]])
+        count = int(alone["emitted"][0])
+        assert together["text"][row] == alone["text"][0]
+        assert together["emitted"][row] == count
+        assert together["ids"][row, -count:].numpy().tolist() == alone["ids"][0, -count:].numpy().tolist()
+        assert together["ended"][row] == alone["ended"][0]
+        for name in kept - {"ids"}:
+            np.testing.assert_allclose(together[name][row], alone[name][0], atol=1e-5)
 
 
 # Nothing is sampled after a stop string
