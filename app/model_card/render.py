@@ -19,6 +19,7 @@ from app.artifacts.preprocessing import read_preprocessing
 from app.artifacts.run import CONFIG, METRICS, MODEL, read_run_manifest
 from app.config import TaskConfig, load_config
 from app.json_text import dumps
+from app.metrics import RECURRENT_LOSS
 from app.model_card.licenses import IDENTIFIERS
 from app.model_card.measured import Measured, read_measured, with_said
 from app.tasks import get_task
@@ -30,7 +31,7 @@ CALIBRATION = {
     "brier_score": "Brier score",
 }
 """Metrics of `evaluate` that say how true probabilities are."""
-NOT_METRICS = ("threshold",)
+NOT_METRICS = ("threshold", RECURRENT_LOSS.name)
 HUB_METRICS = ("f1", "accuracy")
 """Types of metrics of hubs, of which the names of our metrics are special cases, such as macro_f1."""
 MOST_LABELS = 100
