@@ -43,7 +43,7 @@ class MetricsByName(Mapping[str, Metric]):
 
 LOSS = Metric("loss", "loss", higher_is_better=False)
 RECURRENT_LOSS = Metric("recurrent_loss", "recurrent loss", higher_is_better=False)
-"""Loss of the recurrent branch alone, of a network that has a linear model beside it."""
+"""Loss of the recurrent branch alone, of a network that also has a linear model."""
 ACCURACY = Metric("accuracy", "accuracy")
 MACRO_F1 = Metric("macro_f1", "macro F1")
 MICRO_F1 = Metric("micro_f1", "micro F1")

@@ -204,8 +204,8 @@ class TrainingConfig(Section):
     early_stopping_patience: Count = Key(
         5,
         description="epochs in which neither early_stopping_metric nor the validation loss improved, nor the "
-        "loss of the recurrent branch of a network that has a linear model beside it, after which training "
-        "stops; 0: no early stopping",
+        "loss of the recurrent branch of a network with a linear model, after which training stops; 0: no "
+        "early stopping",
     )
     early_stopping_metric: str = Key(
         "accuracy", description="validation metric that selects the best epoch, whose weights are kept"

@@ -63,9 +63,9 @@ class Selection:
         """Take the validation metrics of an epoch into account.
 
         While the loss still falls the network learns, even if the metric does not show it: BLEU stays near 0
-        until whole phrases are right. It also learns while the loss of its recurrent branch falls: a linear
-        model beside it, which is fitted before the first epoch, decides all other metrics until the recurrent
-        branch is as good. Such an epoch is not stale, nor the best one for its loss alone.
+        until whole phrases are right. It also learns while the loss of its recurrent branch falls: the linear
+        model, which is fitted before the first epoch, decides all other metrics until the recurrent branch is
+        as good. Such an epoch is not stale, nor the best one for its loss alone.
 
         Args:
             epoch: its number, from 0.
