@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from app.bounds import BEAM_WIDTH, LARGEST_INTEGER
 from app.prediction.kernels import AUTO, KERNELS
@@ -1084,7 +1085,7 @@ def _check_beam_options(context: click.Context, beam: int | None, samples: int) 
     """Refuse options that have no effect with or without beam search."""
 
     def given(name: str) -> bool:
-        return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
     if beam is None:
         if given("length_penalty"):
@@ -1479,6 +1480,15 @@ def list_datasets(match: str) -> None:
         _print(name)
 
 
+def _other_task(data: str, task: str) -> str:
+    """Return what to do if no example of DATA can be read because it is for another task than the default."""
+    given = click.get_current_context().get_parameter_source("task") is not ParameterSource.DEFAULT
+    if given or not Path(data).exists():
+        return ""
+    others = ", ".join(name for name in TASKS if name != task)
+    return f"without --task, DATA is read for {task}; name another with --task ({others})"
+
+
 @datasets.command("check")
 @click.argument("data", metavar="DATA")
 @task_option
@@ -1517,6 +1527,8 @@ def check_dataset(
         from app.terminal.tables import show_check
 
         show_check(report, all_places=all_places)
+    if not any(split.rows for split in report.splits.values()) and (advice := _other_task(data, task)):
+        _note(advice)
     return 1 if report.problems else 0
 
 
@@ -1547,7 +1559,11 @@ def prepare_dataset(
     from app.datasets import prepare
 
     config = load_config(task, file=config_file, preset=preset, overrides=overrides)
-    dataset = prepare(data, task, config, manual_dir)
+    try:
+        dataset = prepare(data, task, config, manual_dir)
+    except UserError as error:
+        advice = _other_task(data, task)
+        raise UserError(f"{error}; {advice}" if advice else str(error)) from None
     for split, size in dataset.sizes.items():
         click.echo(f"{split}\t{size}", err=True)
     print_path(Path(dataset.builder.data_path))

@@ -160,3 +160,32 @@ def test_each_side_of_pairs(check: Check) -> None:
     places = [place for own in report["findings"]["warnings"] for place in own["places"]]
     for line in (21, 22, 23):
         assert any(f"train.jsonl:{line}" in place for place in places)
+
+
+@pytest.mark.parametrize("options", [(), ("--task", "classification"), ("--task", "tagging")])
+def test_data_of_another_task(check: Check, options: tuple[str, ...]) -> None:
+    """If nothing can be read, and no task was given, that is said."""
+    rows = [{"tokens": ["a", word], "tags": ["O", "B-x"]} for word in "bcdefghijk"]
+    result = check({"train.jsonl": rows}, *options)
+
+    assert result.exit_code == (0 if "tagging" in options else 1)
+    assert ("without --task, DATA is read for classification" in result.stderr) == (not options)
+
+
+def test_unreadable_rows_are_of_no_other_task(check: Check) -> None:
+    """If examples can be read, the task is the right one."""
+    result = check({"train.jsonl": [*ROWS, {"text": 1, "label": "x"}]})
+
+    assert result.exit_code == 1
+    assert "--task" not in result.stderr
+
+
+def test_preparing_data_of_another_task(command: Callable[..., Result], tmp_path: Path) -> None:
+    """`prepare` says so in its error; not where there is no such file."""
+    (tmp_path / "train.en").write_text("a\n")
+    (tmp_path / "train.de").write_text("b\n")
+    result, missing = (command("datasets", "prepare", name) for name in (tmp_path, tmp_path / "none"))
+
+    assert result.exit_code == missing.exit_code == 1
+    assert result.stderr.endswith("name another with --task (tagging, generation, translation)\n")
+    assert "--task" not in missing.stderr

@@ -94,7 +94,9 @@ def test_metrics_are_those_of_the_predictions(
     labels = ["negative", "positive"]
     truth = [row["label"] for row in rows_of(reviews / "test.jsonl")]
     predicted = [prediction["label"] for prediction in predictions]
-    probabilities = [[prediction["probabilities"][label] for label in labels] for prediction in predictions]
+    probabilities = np.array(
+        [[prediction["probabilities"][label] for label in labels] for prediction in predictions], np.float32
+    )
     expected = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
 
     assert metrics["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
