@@ -472,6 +472,7 @@ def inspect(
     """
     from app.inspect import inspect_network, inspect_texts, texts_as_json
     from app.inspection import draw
+    from app.pictures import check_picture
 
     chosen = [texts] if isinstance(texts, str) else list(texts)
     _check_texts(chosen)
@@ -479,7 +480,7 @@ def inspect(
     if picture is not None:
         if len(chosen) > 1:
             raise UserError(f"output: a picture shows one text, got {len(chosen)}; call inspect for each")
-        draw.check_output(picture)
+        check_picture(picture)
     if not chosen:
         network = inspect_network(Path(path))
         if picture is not None:

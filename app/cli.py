@@ -415,10 +415,13 @@ def compare(
     _quiet()
     from app.compare import PICTURE, draw
     from app.compare import compare as run_comparison
+    from app.pictures import check_picture
     from app.terminal.signals import stop_signals
     from app.terminal.tables import show_combinations
     from app.training.display import TrainingDisplay
 
+    picture = output / PICTURE
+    check_picture(picture)
     with stop_signals() as should_stop, TrainingDisplay() as display:
         table = run_comparison(
             task,
@@ -438,11 +441,11 @@ def compare(
     if table is None:
         _note(f"{output}: interrupted; run the same command again to continue")
         return INTERRUPTED
-    draw(table, output / PICTURE)
     if as_json:
         _print(json_line(table))
     else:
         show_combinations(table)
+    draw(table, picture)
     return 0
 
 
@@ -501,6 +504,7 @@ def tune(
     _quiet()
     from datetime import datetime
 
+    from app.pictures import check_picture
     from app.terminal.signals import stop_signals
     from app.terminal.tables import show_trials
     from app.training.display import TrainingDisplay
@@ -509,6 +513,7 @@ def tune(
     from app.tuning.draw import BEST, draw
 
     folder = run or default_folder(task, datetime.now())
+    check_picture(folder / PICTURE)
     with stop_signals() as should_stop, TrainingDisplay() as display:
         table = run_search(
             task,
@@ -591,14 +596,14 @@ def tune_lr(
       textrnn train classification reviews.csv --set training.learning_rate=0.004
     """
     _quiet()
-    from app.inspection.draw import check_output
+    from app.pictures import check_picture
     from app.range_test import draw, range_test
     from app.terminal.signals import stop_signals
     from app.terminal.tables import show_rates
     from app.training.display import TrainingDisplay
 
     if output is not None:
-        check_output(output)
+        check_picture(output)
     with stop_signals() as should_stop, TrainingDisplay() as display:
         found = range_test(
             task,
@@ -1128,9 +1133,10 @@ def inspect(model: Path, texts: tuple[str, ...], output: Path | None, as_json: b
     _quiet()
     from app.inspect import inspect_network, inspect_texts, texts_as_json
     from app.inspection import draw, render
+    from app.pictures import check_picture
 
     if output is not None:
-        draw.check_output(output)
+        check_picture(output)
     if not texts:
         network = inspect_network(model, note=_note)
         if output is not None:

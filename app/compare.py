@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.artifacts.files import open_output, write_text
+from app.artifacts.files import write_text
 from app.artifacts.run import read_run_manifest
 from app.config import TaskConfig, load_config
 from app.config.differences import value_of
 from app.config.keys import keys_of
 from app.evaluate import evaluate
-from app.extras import extra
 from app.inspection.context import measure_context
 from app.inspection.memory import horizon_of
 from app.inspection.opened import open_to_inspect
 from app.json_text import dumps
+from app.pictures import picture
 from app.prediction.loading import load_predictor
 from app.speed import milliseconds
 from app.tasks.opening import open_dataset
@@ -292,29 +292,26 @@ def draw(table: Mapping[str, Any], output: Path) -> None:
     Raises:
         UserError: Matplotlib is not installed, or the file cannot be written.
     """
-    with extra("plots", "the picture of compare"):
-        from matplotlib.figure import Figure
-
     first, *others = table["keys"]
     places = list(dict.fromkeys(row["values"][first] for row in table["rows"]))
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in table["rows"]:
         groups.setdefault(", ".join(f"{key} = {row['values'][key]}" for key in others), []).append(row)
-    figure = Figure(figsize=(1.5 + 1.2 * max(len(places), 3), 4), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, rows) in enumerate(groups.items()):
-        shift = 0.5 * (number + 0.5) / len(groups) - 0.25
-        x = [places.index(row["values"][first]) + shift for row in rows]
-        errors = [row["standard_error"] or 0 for row in rows]
-        (line, *_) = axes.errorbar(x, [row["mean"] for row in rows], errors, fmt="o", capsize=4, label=name)
-        for place, row in zip(x, rows, strict=True):
-            own = [run["value"] for run in row["runs"]]
-            axes.scatter([place] * len(own), own, s=9, alpha=0.5, color=line.get_color())
-    axes.set_xticks(range(len(places)), places)
-    axes.set_xlabel(first)
-    axes.set_ylabel(f"{table['metric']}, {table['split']} split")
-    axes.grid(axis="y", alpha=0.3)
-    if others:
-        axes.legend()
-    with open_output(output) as file:
-        figure.savefig(file, format=output.suffix[1:])
+    with picture(output, 1.5 + 1.2 * max(len(places), 3), 4) as figure:
+        axes = figure.subplots()
+        for number, (name, rows) in enumerate(groups.items()):
+            shift = 0.5 * (number + 0.5) / len(groups) - 0.25
+            x = [places.index(row["values"][first]) + shift for row in rows]
+            errors = [row["standard_error"] or 0 for row in rows]
+            (line, *_) = axes.errorbar(
+                x, [row["mean"] for row in rows], errors, fmt="o", capsize=4, label=name
+            )
+            for place, row in zip(x, rows, strict=True):
+                own = [run["value"] for run in row["runs"]]
+                axes.scatter([place] * len(own), own, s=9, alpha=0.5, color=line.get_color())
+        axes.set_xticks(range(len(places)), places)
+        axes.set_xlabel(first)
+        axes.set_ylabel(f"{table['metric']}, {table['split']} split")
+        axes.grid(axis="y", alpha=0.3)
+        if others:
+            axes.legend()

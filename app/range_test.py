@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.files import open_output
 from app.config import TaskConfig, load_config
 from app.config.sections import LEARN
-from app.extras import extra
+from app.pictures import picture
 from app.tasks import get_task
 from app.tasks.opening import prepare_data, pretrained_from
 from app.training.events import DivergedError, Message, Step, Watcher, watched
@@ -178,19 +177,14 @@ def draw(found: Mapping[str, Any], output: Path) -> None:
     Raises:
         UserError: Matplotlib is not installed, or the file cannot be written.
     """
-    with extra("plots", "tune lr --output"):
-        from matplotlib.figure import Figure
-
     rates = [row["learning_rate"] for row in found["rows"]]
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(rates, [row["loss"] for row in found["rows"]], alpha=0.3, label="loss")
-    axes.plot(rates, [row["smoothed"] for row in found["rows"]], color="C0", label="smoothed loss")
-    axes.axvline(found["suggested"], color="C1", label=f"suggested: {found['suggested']:.2g}")
-    axes.set_xscale("log")
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel("training loss, nats")
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend()
-    with open_output(output) as file:
-        figure.savefig(file, format=output.suffix[1:])
+    with picture(output, 8, 4) as figure:
+        axes = figure.subplots()
+        axes.plot(rates, [row["loss"] for row in found["rows"]], alpha=0.3, label="loss")
+        axes.plot(rates, [row["smoothed"] for row in found["rows"]], color="C0", label="smoothed loss")
+        axes.axvline(found["suggested"], color="C1", label=f"suggested: {found['suggested']:.2g}")
+        axes.set_xscale("log")
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("training loss, nats")
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.artifacts.files import open_output
-from app.extras import extra
 from app.inspection.attention import Attention
-from data.errors import UserError
+from app.pictures import picture
 
 if TYPE_CHECKING:
     from app.inspection.context import Context
@@ -23,10 +20,6 @@ if TYPE_CHECKING:
     from app.inspection.states import LayerStates
     from app.inspection.text import Explained, TextView
 
-FORMATS = (".png", ".svg")
-DOTS_PER_INCH = 150
-LONGEST_SIDE = 8000
-"""Largest width or height of a picture, in pixels; tokens of a longer text are too small to read."""
 WIDTH = 8.0
 """Of a picture that has no column for each token, in inches."""
 PER_TOKEN = 0.35
@@ -38,18 +31,6 @@ LINES = (FOR, AGAINST, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 Panel = tuple[float, Callable[[Any], None]]
 """Height in inches, and what draws on the axes."""
-
-
-def check_output(output: Path) -> None:
-    """Require a file name of a format that can be drawn, and Matplotlib.
-
-    Raises:
-        UserError: the file is neither PNG nor SVG, or Matplotlib is not installed.
-    """
-    if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output {output}: expected a name that ends with {' or '.join(FORMATS)}")
-    with extra("plots", "inspect --output"):
-        import matplotlib  # noqa: F401
 
 
 def draw_network(view: NetworkView, output: Path) -> None:
@@ -105,19 +86,11 @@ def draw_attention(found: Attention, output: Path) -> None:
 
 
 def _write(panels: Sequence[Panel], output: Path, width: float) -> None:
-    check_output(output)
-    from matplotlib.figure import Figure
-
     heights = [height for height, _ in panels]
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
-    rows = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (_, panel) in zip(rows, panels, strict=True):
-        panel(axes)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with open_output(output) as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph ")  # a glyph that the font lacks is drawn as a box
-        dpi = min(DOTS_PER_INCH, LONGEST_SIDE / max(width, sum(heights)))
-        figure.savefig(file, format=output.suffix.lower()[1:], dpi=dpi)
+    with picture(output, width, sum(heights)) as figure:
+        rows = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+        for axes, (_, panel) in zip(rows, panels, strict=True):
+            panel(axes)
 
 
 def memory_panel(axes: Any, memory: Memory) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.artifacts.files import open_output
-from app.extras import extra
+from app.pictures import picture
 from app.tuning.space import shown
 
 FINISHED, PRUNED, UNFINISHED, FAILED = "finished", "stopped early", "unfinished", "failed"
@@ -28,24 +27,19 @@ def draw(table: Mapping[str, Any], output: Path) -> None:
     Raises:
         UserError: Matplotlib is not installed, or the file cannot be written.
     """
-    with extra("plots", "the picture of tune"):
-        from matplotlib.figure import Figure
-
     rows = [row for row in table["rows"] if row["value"] is not None]
     keys = table["keys"]
     lines = math.ceil((1 + len(keys)) / COLUMNS)
-    figure = Figure(figsize=(3.5 * COLUMNS, 3 * lines), layout="constrained")
-    grid = figure.subplots(lines, COLUMNS, sharey=True, squeeze=False)
-    places = list(grid.flat)
-    for axes in places[1 + len(keys) :]:
-        axes.remove()
-    for axes, key in zip(places, [None, *keys], strict=False):
-        _panel(axes, key, rows, table)
-    for line in grid:
-        line[0].set_ylabel(f"{table['metric']}, validation split")
-    places[0].legend()
-    with open_output(output) as file:
-        figure.savefig(file, format=output.suffix[1:])
+    with picture(output, 3.5 * COLUMNS, 3 * lines) as figure:
+        grid = figure.subplots(lines, COLUMNS, sharey=True, squeeze=False)
+        places = list(grid.flat)
+        for axes in places[1 + len(keys) :]:
+            axes.remove()
+        for axes, key in zip(places, [None, *keys], strict=False):
+            _panel(axes, key, rows, table)
+        for line in grid:
+            line[0].set_ylabel(f"{table['metric']}, validation split")
+        places[0].legend()
 
 
 def _panel(axes: Any, key: str | None, rows: Sequence[Mapping[str, Any]], table: Mapping[str, Any]) -> None:

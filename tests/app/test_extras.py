@@ -1,3 +1,5 @@
+"""Packages that only some commands need."""
+
 from __future__ import annotations
 
 import sys
@@ -5,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from app.config import TaskConfig
 from app.extras import extra
-from app.inspection.draw import check_output
 from app.train import train
 from app.training import recorder
 from app.training.events import Message
@@ -31,12 +33,30 @@ def test_a_missing_module_of_another_kind_is_a_defect() -> None:
         raise ModuleNotFoundError("No module named 'numpie'", name="numpie")
 
 
-def test_inspect_asks_for_matplotlib_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without matplotlib no picture is promised."""
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+COMMANDS = {
+    "inspect": ("inspect", "run", "a text", "--output", "compared.svg"),
+    "tune lr": ("tune", "lr", "classification", "sample:reviews", "--output", "compared.svg"),
+    "tune": ("tune", "classification", "sample:reviews", "--budget=1s", "--run=tuned"),
+    "compare": ("compare", "classification", "sample:reviews", "--vary=model.units=1,2", "--output=compared"),
+}
 
-    with pytest.raises(UserError, match="inspect --output needs matplotlib"):
-        check_output(Path("attention.png"))
+
+@pytest.mark.parametrize("command_line", COMMANDS.values(), ids=COMMANDS)
+def test_commands_ask_for_matplotlib_first(
+    command_line: tuple[str, ...],
+    command: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without Matplotlib a command that draws a picture says so before its work."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = command(*command_line)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the picture ")
+    assert result.stderr.endswith(".svg needs matplotlib; pip install 'textrnn[plots]'\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_training_without_tensorboard(

@@ -18,10 +18,11 @@ import textrnn
 from app.config import load_config
 from app.inspect import inspect_texts
 from app.inspection.attention import attention
-from app.inspection.draw import DOTS_PER_INCH, LONGEST_SIDE, draw_attention
+from app.inspection.draw import draw_attention
 from app.inspection.influence import TOLERANCE
 from app.inspection.opened import open_to_inspect
 from app.inspection.unrolling import unroll
+from app.pictures import DOTS_PER_INCH, LONGEST_SIDE
 from app.prediction.loading import load_predictor
 from app.prediction.predictor import Predictor
 from app.train import train
@@ -362,7 +363,7 @@ def test_tokens_that_are_hard_to_draw(predictor: Predictor, run: Path, tmp_path:
 
 def test_a_long_text(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plot of a long text is limited to a number of pixels per side."""
-    monkeypatch.setattr("app.inspection.draw.LONGEST_SIDE", 300)
+    monkeypatch.setattr("app.pictures.LONGEST_SIDE", 300)
 
     draw_attention(attention(predictor, "one two three " * 100), tmp_path / "plot.png")
 
