@@ -1568,8 +1568,9 @@ def prepare_dataset(
     try:
         dataset = prepare(data, task, config, manual_dir)
     except UserError as error:
-        advice = _other_task(data, task)
-        raise UserError(f"{error}; {advice}" if advice else str(error)) from None
+        if advice := _other_task(data, task):
+            raise UserError(f"{error}; {advice}") from None
+        raise
     for split, size in dataset.sizes.items():
         click.echo(f"{split}\t{size}", err=True)
     print_path(Path(dataset.builder.data_path))
