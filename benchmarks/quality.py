@@ -93,7 +93,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--variant", nargs="+", action="append", default=[], help="a name and KEY=VALUE, in place of presets"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first seed")
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument(
         "--rows", nargs="+", type=int, help="numbers of training rows, of JSON Lines or CSV; default: all"
@@ -116,7 +117,7 @@ def _planned(arguments: argparse.Namespace) -> Iterator[tuple[str, Variant, int]
             for variant in variants
         ]
     for name in arguments.only:
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             for variant in variants:
                 yield name, variant, seed
 
