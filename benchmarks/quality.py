@@ -217,10 +217,14 @@ def textrnn(arguments: Sequence[object]) -> str:
     """Run a command of textrnn, and return what it prints.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: it failed; what it printed is on standard error.
     """
     command = [sys.executable, "-m", "app", *map(str, arguments)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:  # `verify` prints what is wrong with an export
+        print(done.stdout, file=sys.stderr)
+    done.check_returncode()
+    return done.stdout
 
 
 def timed(arguments: Sequence[object]) -> tuple[float, float]:
