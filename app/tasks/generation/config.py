@@ -39,7 +39,7 @@ class GenerationTrainingConfig(TrainingConfig):
     early_stopping_metric: Annotated[str, OneOf({metric.name: metric for metric in METRICS})] = Key(
         "loss", description="validation metric that selects the best epoch, whose weights are kept"
     )
-    batch_size: Positive = Key(32, description="number of token streams in a batch")
+    batch_size: Positive = Key(16, description="number of token streams in a batch")
     sequence_length: Positive = Key(
         64,
         description="tokens of each stream in a training step: the length of truncated backpropagation "
@@ -70,7 +70,7 @@ class GenerationConfig(TaskConfig):
     model: GenerationModelConfig = GenerationModelConfig(
         units=512, dropout=0.3, word_dropout=0.0, tie_embeddings=False
     )
-    training: GenerationTrainingConfig = GenerationTrainingConfig(learning_rate=3e-3, warmup=0.01)
+    training: GenerationTrainingConfig = GenerationTrainingConfig(learning_rate=2e-3, warmup=0.01)
 
 
 CONFIG = GenerationConfig

@@ -6,7 +6,7 @@ from app.tasks.search import Choices, Range, Space
 
 SPACE: Space = {
     "training.learning_rate": Range(5e-4, 1e-2, log=True),
-    "training.batch_size": Choices((16, 32, 64)),
+    "training.batch_size": Choices((8, 16, 32)),
     "training.sequence_length": Choices((35, 64, 128)),
     "model.cell": Choices(("lstm", "gru")),
     "model.units": Choices((128, 256, 512)),

@@ -295,7 +295,7 @@ def test_defaults_of_the_tasks() -> None:
     assert {task: tuple(value_of(load_config(task), path) for path in paths) for task in TASKS} == {
         "classification": (64, 1, 0.5, 3e-3, 30_000),
         "tagging": (200, 2, 0.5, 2e-3, 30_000),
-        "generation": (512, 1, 0.3, 3e-3, 5_000),
+        "generation": (512, 1, 0.3, 2e-3, 5_000),
         "translation": (256, 1, 0.3, 2e-3, 4_000),
     }
     assert load_config() == load_config("classification")
